@@ -1,0 +1,72 @@
+# The targets of this project are made by the functions here, so that warnings, sanitizers and
+# include folders are said in one place.
+
+add_library(writ_options INTERFACE)
+target_compile_options(writ_options INTERFACE
+  -Wall -Wextra -Wpedantic -Werror -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual
+  -Wformat=2 -Wvla -Wimplicit-fallthrough -fstack-protector-strong)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # g++ 12 reports -Wrestrict falsely at -O3 in libstdc++'s string.
+  target_compile_options(writ_options INTERFACE -Wno-restrict)
+endif()
+if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug" AND NOT WRIT_SANITIZE)
+  target_compile_definitions(writ_options INTERFACE _FORTIFY_SOURCE=2)
+endif()
+target_link_options(writ_options INTERFACE -Wl,-z,relro,-z,now)
+if(WRIT_SANITIZE)
+  target_compile_options(writ_options INTERFACE -fsanitize=${WRIT_SANITIZE}
+    -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(writ_options INTERFACE -fsanitize=${WRIT_SANITIZE})
+endif()
+
+# writ_library(<folder-name> SOURCES ... PUBLIC deps... PRIVATE deps...)
+# A static library target `writ_<name>` (alias `writ::<name>`) whose public headers are in include/.
+function(writ_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  add_library(writ_${name} STATIC ${ARG_SOURCES})
+  add_library(writ::${name} ALIAS writ_${name})
+  set_target_properties(writ_${name} PROPERTIES EXPORT_NAME ${name})
+  target_include_directories(writ_${name} PUBLIC
+    $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include>
+    $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
+    PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/src)
+  target_compile_features(writ_${name} PUBLIC cxx_std_20)
+  target_link_libraries(writ_${name} PUBLIC ${ARG_PUBLIC}
+    PRIVATE ${ARG_PRIVATE} $<BUILD_INTERFACE:writ_options>)
+  install(TARGETS writ_${name} EXPORT writ-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/include)
+    install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+  endif()
+endfunction()
+
+# writ_executable(<name> [LIBEXEC] [NOINSTALL] SOURCES ... LIBS ...)
+# LIBEXEC programs are started by writ, not by people; they are installed to libexec/writ.
+function(writ_executable name)
+  cmake_parse_arguments(ARG "LIBEXEC;NOINSTALL" "" "SOURCES;LIBS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_LIBS} writ_options)
+  if(ARG_NOINSTALL)
+    return()
+  endif()
+  if(ARG_LIBEXEC)
+    install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/writ)
+  else()
+    install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  endif()
+endfunction()
+
+# writ_test(<name> SOURCES ... LIBS ... [LABELS ...] [TIMEOUT s] [ENVIRONMENT ...])
+# A gtest program, registered with CTest as one test per TEST() (discovered when ctest runs).
+function(writ_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LIBS;LABELS;ENVIRONMENT" ${ARGN})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_LIBS} GTest::gmock GTest::gtest_main writ_options)
+  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+  target_compile_definitions(${name} PRIVATE
+    WRIT_SOURCE_DIR="${CMAKE_SOURCE_DIR}" WRIT_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST
+    PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}" ENVIRONMENT "${ARG_ENVIRONMENT}")
+endfunction()
