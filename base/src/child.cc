@@ -53,7 +53,8 @@ Result<Child> Child::Spawn(const SpawnOptions& options) {
   for (const auto* list : {&options.argv, &options.env}) {
     for (const std::string& s : *list) {
       if (s.find('\0') != std::string::npos)
-        return Error{ErrorKind::kInvalid, "base.nul_in_argument", "an argument or variable holds a NUL byte"};
+        return Error{ErrorKind::kInvalid, "base.nul_in_argument",
+                     "an argument or variable holds a NUL byte"};
     }
   }
   int highest = 2;
@@ -63,12 +64,16 @@ Result<Child> Child::Spawn(const SpawnOptions& options) {
   std::vector<UniqueFd> moved;  // sources, at numbers above every target
   for (const auto& [ours, theirs] : options.fds) {
     int fd = ::fcntl(ours, F_DUPFD_CLOEXEC, highest + 1);
-    if (fd < 0) return SysError(errno, "base.dup_failed", "cannot duplicate a descriptor for a child");
+    if (fd < 0)
+      return SysError(errno, "base.dup_failed", "cannot duplicate a descriptor for a child");
     moved.emplace_back(fd);
   }
   for (int fd : {0, 1, 2}) {
-    bool named = std::any_of(options.fds.begin(), options.fds.end(), [fd](const auto& p) { return p.second == fd; });
-    if (!named) posix_spawn_file_actions_addopen(actions.get(), fd, "/dev/null", fd == 0 ? O_RDONLY : O_WRONLY, 0);
+    bool named = std::any_of(options.fds.begin(), options.fds.end(),
+                             [fd](const auto& p) { return p.second == fd; });
+    if (!named)
+      posix_spawn_file_actions_addopen(actions.get(), fd, "/dev/null",
+                                       fd == 0 ? O_RDONLY : O_WRONLY, 0);
   }
   std::vector<bool> used(static_cast<std::size_t>(highest) + 1, false);
   for (std::size_t i = 0; i < options.fds.size(); ++i) {
@@ -94,7 +99,8 @@ Result<Child> Child::Spawn(const SpawnOptions& options) {
   std::vector<char*> argv = Pointers(options.argv);
   std::vector<char*> env = Pointers(options.env);
   Child child;
-  int err = posix_spawn(&child.pid_, options.path.c_str(), actions.get(), attributes.get(), argv.data(), env.data());
+  int err = posix_spawn(&child.pid_, options.path.c_str(), actions.get(), attributes.get(),
+                        argv.data(), env.data());
   if (err != 0) {
     child.pid_ = -1;
     return SysError(err, "base.spawn_failed", "cannot start " + options.path);
@@ -106,13 +112,16 @@ Result<Child> Child::Spawn(const SpawnOptions& options) {
     ::kill(child.pid_, SIGKILL);
     ::waitpid(child.pid_, nullptr, 0);
     child.pid_ = -1;
-    return SysError(saved, "base.pidfd_failed", "cannot open a pidfd (Linux 5.3 or newer is needed)");
+    return SysError(saved, "base.pidfd_failed",
+                    "cannot open a pidfd (Linux 5.3 or newer is needed)");
   }
   return child;
 }
 
 Child::Child(Child&& other) noexcept
-    : pid_(std::exchange(other.pid_, -1)), pidfd_(std::move(other.pidfd_)), status_(other.status_) {}
+    : pid_(std::exchange(other.pid_, -1)),
+      pidfd_(std::move(other.pidfd_)),
+      status_(other.status_) {}
 
 Child& Child::operator=(Child&& other) noexcept {
   if (this != &other) {
@@ -144,7 +153,8 @@ Result<std::optional<ExitStatus>> Child::Wait(std::optional<std::chrono::millise
   for (;;) {
     int wait_ms = -1;
     if (timeout) {
-      auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+      auto left =
+          std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
       wait_ms = static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 1 << 30));
     }
     pollfd poll_fd{pidfd_.get(), POLLIN, 0};

@@ -9,7 +9,9 @@ namespace {
 // Days since 1970-01-01 of a proleptic Gregorian date (H. Hinnant, "chrono-compatible low-level
 // date algorithms", days_from_civil), by way of std::chrono.
 std::int64_t DaysFromCivil(int y, unsigned m, unsigned d) {
-  return std::chrono::sys_days(std::chrono::year(y) / std::chrono::month(m) / std::chrono::day(d)).time_since_epoch().count();
+  return std::chrono::sys_days(std::chrono::year(y) / std::chrono::month(m) / std::chrono::day(d))
+      .time_since_epoch()
+      .count();
 }
 
 bool ReadDigits(std::string_view text, std::size_t& pos, int count, int& out) {
@@ -31,8 +33,8 @@ std::string FormatRfc3339(WallTime time) {
   std::tm tm{};
   gmtime_r(&t, &tm);
   char out[48];
-  std::snprintf(out, sizeof out, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
-                tm.tm_hour, tm.tm_min, tm.tm_sec, static_cast<int>(ms));
+  std::snprintf(out, sizeof out, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900,
+                tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, static_cast<int>(ms));
   return out;
 }
 
@@ -45,9 +47,10 @@ std::optional<WallTime> ParseRfc3339(std::string_view text) {
   int minute;
   int second;
   auto literal = [&](char c) { return pos < text.size() && text[pos++] == c; };
-  if (!ReadDigits(text, pos, 4, year) || !literal('-') || !ReadDigits(text, pos, 2, month) || !literal('-') ||
-      !ReadDigits(text, pos, 2, day) || !literal('T') || !ReadDigits(text, pos, 2, hour) || !literal(':') ||
-      !ReadDigits(text, pos, 2, minute) || !literal(':') || !ReadDigits(text, pos, 2, second))
+  if (!ReadDigits(text, pos, 4, year) || !literal('-') || !ReadDigits(text, pos, 2, month) ||
+      !literal('-') || !ReadDigits(text, pos, 2, day) || !literal('T') ||
+      !ReadDigits(text, pos, 2, hour) || !literal(':') || !ReadDigits(text, pos, 2, minute) ||
+      !literal(':') || !ReadDigits(text, pos, 2, second))
     return std::nullopt;
   auto date = std::chrono::year(year) / std::chrono::month(static_cast<unsigned>(month)) /
               std::chrono::day(static_cast<unsigned>(day));
@@ -71,7 +74,8 @@ std::optional<WallTime> ParseRfc3339(std::string_view text) {
     int sign = text[pos++] == '+' ? 1 : -1;
     int oh;
     int om;
-    if (!ReadDigits(text, pos, 2, oh) || !literal(':') || !ReadDigits(text, pos, 2, om) || oh > 23 || om > 59)
+    if (!ReadDigits(text, pos, 2, oh) || !literal(':') || !ReadDigits(text, pos, 2, om) ||
+        oh > 23 || om > 59)
       return std::nullopt;
     offset_minutes = sign * (oh * 60 + om);
   } else {
@@ -84,7 +88,9 @@ std::optional<WallTime> ParseRfc3339(std::string_view text) {
 }
 
 WallTime SystemClock::Now() const {
-  return {std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count()};
+  return {std::chrono::duration_cast<std::chrono::milliseconds>(
+              std::chrono::system_clock::now().time_since_epoch())
+              .count()};
 }
 
 std::chrono::nanoseconds SystemClock::Monotonic() const {

@@ -24,7 +24,9 @@ std::string Encode64(std::string_view bytes, const char* alphabet, bool pad) {
   std::string out;
   out.reserve((bytes.size() + 2) / 3 * 4);
   std::size_t i = 0;
-  auto at = [&](std::size_t k) { return static_cast<std::uint32_t>(static_cast<unsigned char>(bytes[k])); };
+  auto at = [&](std::size_t k) {
+    return static_cast<std::uint32_t>(static_cast<unsigned char>(bytes[k]));
+  };
   for (; i + 3 <= bytes.size(); i += 3) {
     std::uint32_t v = at(i) << 16 | at(i + 1) << 8 | at(i + 2);
     for (int shift : {18, 12, 6, 0}) out += alphabet[(v >> shift) & 63];
@@ -56,7 +58,8 @@ std::optional<std::string> Decode64(std::string_view text, const char* alphabet,
   if (text.size() % 4 == 1) return std::nullopt;
   std::array<signed char, 256> values;
   values.fill(-1);
-  for (int i = 0; i < 64; ++i) values[static_cast<unsigned char>(alphabet[i])] = static_cast<signed char>(i);
+  for (int i = 0; i < 64; ++i)
+    values[static_cast<unsigned char>(alphabet[i])] = static_cast<signed char>(i);
   std::string out;
   out.reserve(text.size() / 4 * 3 + 2);
   std::uint32_t accumulator = 0;
@@ -101,16 +104,25 @@ std::optional<std::string> HexDecode(std::string_view text) {
   return out;
 }
 
-std::string Base64Encode(std::string_view bytes) { return Encode64(bytes, kStandard, true); }
-std::optional<std::string> Base64Decode(std::string_view text) { return Decode64(text, kStandard, true); }
-std::string Base64UrlEncode(std::string_view bytes) { return Encode64(bytes, kUrl, false); }
-std::optional<std::string> Base64UrlDecode(std::string_view text) { return Decode64(text, kUrl, false); }
+std::string Base64Encode(std::string_view bytes) {
+  return Encode64(bytes, kStandard, true);
+}
+std::optional<std::string> Base64Decode(std::string_view text) {
+  return Decode64(text, kStandard, true);
+}
+std::string Base64UrlEncode(std::string_view bytes) {
+  return Encode64(bytes, kUrl, false);
+}
+std::optional<std::string> Base64UrlDecode(std::string_view text) {
+  return Decode64(text, kUrl, false);
+}
 
 bool ConstantTimeEqual(std::string_view a, std::string_view b) {
   if (a.size() != b.size()) return false;
   unsigned char difference = 0;
   for (std::size_t i = 0; i < a.size(); ++i)
-    difference = static_cast<unsigned char>(difference | (static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(b[i])));
+    difference = static_cast<unsigned char>(
+        difference | (static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(b[i])));
   return difference == 0;
 }
 
@@ -131,7 +143,8 @@ std::string RandomUuid() {
   bytes[6] = static_cast<char>((bytes[6] & 0x0f) | 0x40);
   bytes[8] = static_cast<char>((bytes[8] & 0x3f) | 0x80);
   std::string hex = HexEncode(bytes);
-  return hex.substr(0, 8) + "-" + hex.substr(8, 4) + "-" + hex.substr(12, 4) + "-" + hex.substr(16, 4) + "-" + hex.substr(20);
+  return hex.substr(0, 8) + "-" + hex.substr(8, 4) + "-" + hex.substr(12, 4) + "-" +
+         hex.substr(16, 4) + "-" + hex.substr(20);
 }
 
 }  // namespace writ

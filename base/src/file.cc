@@ -15,7 +15,8 @@ namespace writ {
 Result<std::string> ReadAll(int fd, std::uint64_t limit) {
   std::string out;
   struct stat st {};
-  if (::fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0 && static_cast<std::uint64_t>(st.st_size) <= limit)
+  if (::fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0 &&
+      static_cast<std::uint64_t>(st.st_size) <= limit)
     out.reserve(static_cast<std::size_t>(st.st_size) + 1);
   char buffer[65536];
   for (;;) {
@@ -24,7 +25,8 @@ Result<std::string> ReadAll(int fd, std::uint64_t limit) {
     if (n < 0) return SysError(errno, "file.read_failed", "cannot read a file");
     if (n == 0) return out;
     if (out.size() + static_cast<std::size_t>(n) > limit)
-      return Error{ErrorKind::kInvalid, "file.too_large", "the file is over the limit of " + std::to_string(limit) + " bytes"};
+      return Error{ErrorKind::kInvalid, "file.too_large",
+                   "the file is over the limit of " + std::to_string(limit) + " bytes"};
     out.append(buffer, static_cast<std::size_t>(n));
   }
 }
@@ -54,9 +56,11 @@ Status WriteAll(int fd, std::string_view bytes) {
 
 namespace {
 
-Status WriteAtomic(int dir, const std::string& name, std::string_view bytes, mode_t mode, bool replace) {
+Status WriteAtomic(int dir, const std::string& name, std::string_view bytes, mode_t mode,
+                   bool replace) {
   std::string temp = "." + name + "." + HexEncode(RandomBytes(8)) + ".tmp";
-  UniqueFd fd(::openat(dir, temp.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode));
+  UniqueFd fd(
+      ::openat(dir, temp.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode));
   if (!fd) return SysError(errno, "file.create_failed", "cannot create '" + name + "'");
   Status written = WriteAll(fd.get(), bytes);
   // fchmod: the umask must not widen or narrow what the caller said.
@@ -65,11 +69,13 @@ Status WriteAtomic(int dir, const std::string& name, std::string_view bytes, mod
   if (written) {
     int rc = replace ? ::renameat(dir, temp.c_str(), dir, name.c_str())
                      : ::linkat(dir, temp.c_str(), dir, name.c_str(), 0);
-    if (rc != 0) written = SysError(errno, "file.rename_failed", "cannot put '" + name + "' in place");
+    if (rc != 0)
+      written = SysError(errno, "file.rename_failed", "cannot put '" + name + "' in place");
   }
   if (!written || !replace) (void)::unlinkat(dir, temp.c_str(), 0);
   if (!written) return written;
-  if (::fsync(dir) != 0) return SysError(errno, "file.sync_failed", "cannot make the name '" + name + "' durable");
+  if (::fsync(dir) != 0)
+    return SysError(errno, "file.sync_failed", "cannot make the name '" + name + "' durable");
   return {};
 }
 

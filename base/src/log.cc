@@ -42,9 +42,12 @@ void Configure(Level level, Format format) {
   g_format = format;
 }
 
-Level CurrentLevel() { return g_level; }
+Level CurrentLevel() {
+  return g_level;
+}
 
-void Write(Level level, std::string_view event, std::string_view message, std::initializer_list<Field> fields) {
+void Write(Level level, std::string_view event, std::string_view message,
+           std::initializer_list<Field> fields) {
   if (level < g_level.load(std::memory_order_relaxed)) return;
   bool json = g_format.load(std::memory_order_relaxed) == Format::kJson;
   std::string line;

@@ -30,7 +30,8 @@ std::vector<std::string> Components(std::string_view path) {
 }
 
 Error BadPath(std::string_view path, int err) {
-  Error error = SysError(err, "path.not_beneath", "cannot open '" + std::string(path) + "' beneath its directory");
+  Error error = SysError(err, "path.not_beneath",
+                         "cannot open '" + std::string(path) + "' beneath its directory");
   if (err == ELOOP || err == EXDEV) {
     error.kind = ErrorKind::kInvalid;
     error.hint = "a symbolic link or '..' on the way is refused";
@@ -45,7 +46,8 @@ Result<UniqueFd> WalkBeneath(int dir, std::string_view path, int flags, mode_t m
   for (std::size_t i = 0; i < parts.size(); ++i) {
     if (parts[i].empty() || parts[i] == "..") return BadPath(path, EXDEV);
     bool last = i + 1 == parts.size();
-    int part_flags = last ? flags | O_NOFOLLOW | O_CLOEXEC : O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    int part_flags =
+        last ? flags | O_NOFOLLOW | O_CLOEXEC : O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
     UniqueFd next(::openat(current.get(), parts[i].c_str(), part_flags, last ? mode : 0));
     if (!next) return BadPath(path, errno == ENOTDIR && !last ? ELOOP : errno);
     current = std::move(next);
@@ -56,7 +58,8 @@ Result<UniqueFd> WalkBeneath(int dir, std::string_view path, int flags, mode_t m
 }  // namespace
 
 Result<UniqueFd> OpenBeneath(int dir, std::string_view path, int flags, mode_t mode) {
-  if (path.empty() || path.front() == '/' || path.find('\0') != std::string_view::npos) return BadPath(path, EXDEV);
+  if (path.empty() || path.front() == '/' || path.find('\0') != std::string_view::npos)
+    return BadPath(path, EXDEV);
   std::string text(path);
   open_how how{};
   how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC | O_NOFOLLOW);
@@ -66,7 +69,8 @@ Result<UniqueFd> OpenBeneath(int dir, std::string_view path, int flags, mode_t m
     int fd = static_cast<int>(::syscall(SYS_openat2, dir, text.c_str(), &how, sizeof how));
     if (fd >= 0) return UniqueFd(fd);
     if (errno == ENOSYS) return WalkBeneath(dir, path, flags, mode);
-    if (errno != EAGAIN && errno != EINTR) return BadPath(path, errno);  // EAGAIN: a rename raced with us
+    if (errno != EAGAIN && errno != EINTR)
+      return BadPath(path, errno);  // EAGAIN: a rename raced with us
   }
   return BadPath(path, EAGAIN);
 }
@@ -83,8 +87,10 @@ Result<UniqueFd> MakeDirectoriesBeneath(int dir, std::string_view path, mode_t m
   for (const std::string& part : Components(path)) {
     if (part.empty() || part == "." || part == "..") return BadPath(path, EXDEV);
     if (::mkdirat(current.get(), part.c_str(), mode) != 0 && errno != EEXIST)
-      return SysError(errno, "path.mkdir_failed", "cannot make the directory '" + std::string(path) + "'");
-    UniqueFd next(::openat(current.get(), part.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+      return SysError(errno, "path.mkdir_failed",
+                      "cannot make the directory '" + std::string(path) + "'");
+    UniqueFd next(
+        ::openat(current.get(), part.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!next) return BadPath(path, errno == ENOTDIR ? ELOOP : errno);
     current = std::move(next);
   }
@@ -129,7 +135,8 @@ class TreeRemover {
 
   void Note(int err, const std::string& name) {
     if (first_error_) return;
-    first_error_ = std::make_unique<Error>(SysError(err, "path.remove_failed", "cannot remove '" + name + "'"));
+    first_error_ = std::make_unique<Error>(
+        SysError(err, "path.remove_failed", "cannot remove '" + name + "'"));
   }
 
   static void ClearFlags(int fd) {
@@ -206,7 +213,8 @@ class TreeRemover {
 
 Status RemoveTreeBeneath(int dir, const std::string& name) {
   if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos)
-    return Error{ErrorKind::kInvalid, "path.bad_name", "only a single name can be removed beneath a directory"};
+    return Error{ErrorKind::kInvalid, "path.bad_name",
+                 "only a single name can be removed beneath a directory"};
   struct stat st {};
   if (::fstat(dir, &st) != 0) return SysError(errno, "path.stat_failed", "cannot stat a directory");
   TreeRemover remover(dir, st.st_dev);
@@ -215,8 +223,11 @@ Status RemoveTreeBeneath(int dir, const std::string& name) {
 }
 
 bool IsSafeRelativePath(std::string_view path) {
-  if (path.empty() || path.find('\0') != std::string_view::npos || path.find('\\') != std::string_view::npos) return false;
-  if (path.size() >= 2 && path[1] == ':' && ((path[0] | 0x20) >= 'a' && (path[0] | 0x20) <= 'z')) return false;
+  if (path.empty() || path.find('\0') != std::string_view::npos ||
+      path.find('\\') != std::string_view::npos)
+    return false;
+  if (path.size() >= 2 && path[1] == ':' && ((path[0] | 0x20) >= 'a' && (path[0] | 0x20) <= 'z'))
+    return false;
   std::size_t pos = 0;
   while (pos <= path.size()) {
     std::size_t slash = path.find('/', pos);

@@ -6,16 +6,26 @@ namespace writ {
 
 std::string_view ErrorKindName(ErrorKind kind) {
   switch (kind) {
-    case ErrorKind::kInvalid: return "invalid";
-    case ErrorKind::kDenied: return "denied";
-    case ErrorKind::kNotFound: return "not_found";
-    case ErrorKind::kUnavailable: return "unavailable";
-    case ErrorKind::kOverloaded: return "overloaded";
-    case ErrorKind::kUnsupported: return "unsupported";
-    case ErrorKind::kConflict: return "conflict";
-    case ErrorKind::kIntegrity: return "integrity";
-    case ErrorKind::kCancelled: return "cancelled";
-    case ErrorKind::kInternal: return "internal";
+    case ErrorKind::kInvalid:
+      return "invalid";
+    case ErrorKind::kDenied:
+      return "denied";
+    case ErrorKind::kNotFound:
+      return "not_found";
+    case ErrorKind::kUnavailable:
+      return "unavailable";
+    case ErrorKind::kOverloaded:
+      return "overloaded";
+    case ErrorKind::kUnsupported:
+      return "unsupported";
+    case ErrorKind::kConflict:
+      return "conflict";
+    case ErrorKind::kIntegrity:
+      return "integrity";
+    case ErrorKind::kCancelled:
+      return "cancelled";
+    case ErrorKind::kInternal:
+      return "internal";
   }
   return "internal";
 }

@@ -24,7 +24,8 @@ Result<UniqueFd> UniqueFd::Duplicate() const {
 
 Result<Pipe> MakePipe() {
   int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return SysError(errno, "base.pipe_failed", "cannot make a pipe");
+  if (::pipe2(ends, O_CLOEXEC) != 0)
+    return SysError(errno, "base.pipe_failed", "cannot make a pipe");
   return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
 }
 
@@ -79,7 +80,8 @@ Status SendWithFds(int socket, std::string_view bytes, const std::vector<int>& f
   } while (n < 0 && errno == EINTR);
   if (n < 0) return SysError(errno, "base.send_failed", "cannot send to the other process");
   if (static_cast<std::size_t>(n) != bytes.size())
-    return Error{ErrorKind::kInternal, "base.send_failed", "a message to the other process was cut short"};
+    return Error{ErrorKind::kInternal, "base.send_failed",
+                 "a message to the other process was cut short"};
   return {};
 }
 
@@ -98,7 +100,8 @@ Result<ReceivedMessage> ReceiveWithFds(int socket, std::size_t limit) {
     n = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
   } while (n < 0 && errno == EINTR);
   if (n < 0) return SysError(errno, "base.receive_failed", "cannot receive from the other process");
-  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
+       header = CMSG_NXTHDR(&message, header)) {
     if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
     std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     std::vector<int> raw(count);
@@ -106,7 +109,8 @@ Result<ReceivedMessage> ReceiveWithFds(int socket, std::size_t limit) {
     for (int fd : raw) received.fds.emplace_back(fd);
   }
   if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0)
-    return Error{ErrorKind::kInvalid, "base.message_too_long", "the other process sent a message over the limit"};
+    return Error{ErrorKind::kInvalid, "base.message_too_long",
+                 "the other process sent a message over the limit"};
   received.bytes.resize(static_cast<std::size_t>(n));
   return received;
 }

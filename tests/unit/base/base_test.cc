@@ -20,7 +20,8 @@ namespace {
 class TempDir {
  public:
   TempDir() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "writ-base-test-XXXXXX").string();
+    std::string pattern =
+        (std::filesystem::temp_directory_path() / "writ-base-test-XXXXXX").string();
     path_ = ::mkdtemp(pattern.data());
   }
   ~TempDir() { std::filesystem::remove_all(path_); }
@@ -41,8 +42,9 @@ TEST(Rfc3339, FormatsMillisecondsAndReadsThemBack) {
 }
 
 TEST(Rfc3339, RefusesWhatIsNotATime) {
-  for (const char* bad : {"", "2026-06-22", "2026-02-30T00:00:00Z", "2026-06-22T24:00:00Z", "2026-06-22T05:05:48",
-                          "2026-06-22T05:05:48.Z", "2026-06-22T05:05:48.993Zx", " 2026-06-22T05:05:48Z"})
+  for (const char* bad :
+       {"", "2026-06-22", "2026-02-30T00:00:00Z", "2026-06-22T24:00:00Z", "2026-06-22T05:05:48",
+        "2026-06-22T05:05:48.Z", "2026-06-22T05:05:48.993Zx", " 2026-06-22T05:05:48Z"})
     EXPECT_FALSE(ParseRfc3339(bad)) << bad;
 }
 
@@ -53,7 +55,8 @@ TEST(Encoding, AgreesWithRfc4648AndRefusesNonCanonicalEnds) {
   EXPECT_FALSE(Base64Decode("Zm9vYh=="));  // end bits set
   EXPECT_FALSE(Base64Decode("Zm9v Yg=="));
   EXPECT_FALSE(Base64Decode("Zm9vYg="));
-  EXPECT_EQ(Base64UrlDecode(Base64UrlEncode(std::string("\xff\xfe\x00", 3))), std::string("\xff\xfe\x00", 3));
+  EXPECT_EQ(Base64UrlDecode(Base64UrlEncode(std::string("\xff\xfe\x00", 3))),
+            std::string("\xff\xfe\x00", 3));
   EXPECT_EQ(HexDecode("00ff"), std::string("\x00\xff", 2));
   EXPECT_FALSE(HexDecode("0"));
   EXPECT_FALSE(HexDecode("0g"));
@@ -70,7 +73,8 @@ TEST(PathsBeneath, RefusesSymbolicLinksAndParents) {
   auto root = OpenDirectory(dir.path() + "/tree");
   ASSERT_TRUE(root);
   EXPECT_TRUE(OpenBeneath(root->get(), "sub/file", O_RDONLY));
-  for (const char* bad : {"link", "up/outside", "../outside", "/etc/passwd", "sub/../../outside", ""})
+  for (const char* bad :
+       {"link", "up/outside", "../outside", "/etc/passwd", "sub/../../outside", ""})
     EXPECT_FALSE(OpenBeneath(root->get(), bad, O_RDONLY)) << bad;
 }
 
@@ -101,8 +105,10 @@ TEST(PathsBeneath, RemovesHostileTreesWithoutLeavingThem) {
 }
 
 TEST(SafeRelativePath, IsTheProtocolsRule) {
-  for (const char* good : {"a", "a/b", "dir/f0.txt", ".env", "a..b", "\xff"}) EXPECT_TRUE(IsSafeRelativePath(good)) << good;
-  for (const char* bad : {"", "/a", "a//b", "a/", "../a", "a/..", "a\\b", "c:x", "./a"}) EXPECT_FALSE(IsSafeRelativePath(bad)) << bad;
+  for (const char* good : {"a", "a/b", "dir/f0.txt", ".env", "a..b", "\xff"})
+    EXPECT_TRUE(IsSafeRelativePath(good)) << good;
+  for (const char* bad : {"", "/a", "a//b", "a/", "../a", "a/..", "a\\b", "c:x", "./a"})
+    EXPECT_FALSE(IsSafeRelativePath(bad)) << bad;
 }
 
 // L39
@@ -121,7 +127,8 @@ TEST(AtomicFile, ReplacesWholeAndCreatesOnce) {
   struct stat st {};
   ASSERT_EQ(::stat((dir.path() + "/f").c_str(), &st), 0);
   EXPECT_EQ(st.st_mode & 0777, 0600U);
-  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir.path()), {}), 1);  // no temp file left
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir.path()), {}),
+            1);  // no temp file left
 }
 
 // L17
@@ -159,7 +166,9 @@ TEST(ChildProcess, GetsOnlyTheNamedDescriptorsAndEnvironment) {
   auto text = ReadAll(pipe->read_end.get(), 4096);
   ::close(leaked);
   ASSERT_TRUE(text);
-  EXPECT_EQ(text->find(" " + std::to_string(leaked) + " ") == std::string::npos || leaked <= 5, true) << *text;
+  EXPECT_EQ(text->find(" " + std::to_string(leaked) + " ") == std::string::npos || leaked <= 5,
+            true)
+      << *text;
   EXPECT_NE(text->find("ONLY=this"), std::string::npos);
   EXPECT_EQ(text->find("HOME="), std::string::npos);
 }

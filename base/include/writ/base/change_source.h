@@ -1,8 +1,8 @@
 // TreeEntry and ChangeSource: how a change set is told.
 //
 // A job's output is found in different ways - by index stat data in a plain tree, by walking the
-// upper layer of an overlay, by a stream from a guest - and always read in this one shape, so that the
-// diff is made by one piece of code.
+// upper layer of an overlay, by a stream from a guest - and always read in this one shape, so that
+// the diff is made by one piece of code.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@ namespace writ {
 
 struct TreeEntry {
   enum class Kind {
-    kRegular,    // mode says whether it is executable
+    kRegular,  // mode says whether it is executable
     kSymlink,
     kDirectory,  // only where a directory as such matters (opaque, empty, nested repository)
     kRemoved,    // was in the base, is not any more

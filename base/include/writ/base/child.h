@@ -30,14 +30,14 @@ struct ExitStatus {
 };
 
 struct SpawnOptions {
-  std::string path;                // absolute path of the program; no PATH search
-  std::vector<std::string> argv;   // argv[0] included
-  std::vector<std::string> env;    // "NAME=value"; exactly this, nothing inherited (L20)
+  std::string path;               // absolute path of the program; no PATH search
+  std::vector<std::string> argv;  // argv[0] included
+  std::vector<std::string> env;   // "NAME=value"; exactly this, nothing inherited (L20)
   std::string cwd = "/";
   // (ours, theirs): our descriptor appears in the child as `theirs`. 0, 1 and 2 that are not named
   // are /dev/null. Everything else is closed.
   std::vector<std::pair<int, int>> fds;
-  bool new_session = true;         // setsid, so that no signal of our terminal reaches it
+  bool new_session = true;  // setsid, so that no signal of our terminal reaches it
 };
 
 class Child {
@@ -53,7 +53,8 @@ class Child {
   int pidfd() const { return pidfd_.get(); }  // readable (poll) once it has ended
   pid_t pid() const { return pid_; }          // for messages only; valid until reaped
   Status Signal(int signal) const;            // by pidfd; no error when it has already ended
-  // Waits until it ends or `timeout` passes (nullopt = no limit); reaps. nullopt result: still running.
+  // Waits until it ends or `timeout` passes (nullopt = no limit); reaps. nullopt result: still
+  // running.
   Result<std::optional<ExitStatus>> Wait(std::optional<std::chrono::milliseconds> timeout);
 
  private:

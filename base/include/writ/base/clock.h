@@ -15,19 +15,23 @@ struct WallTime {
   std::int64_t unix_ms = 0;
   auto operator<=>(const WallTime&) const = default;
   WallTime operator+(std::chrono::milliseconds d) const { return {unix_ms + d.count()}; }
-  std::chrono::milliseconds operator-(WallTime other) const { return std::chrono::milliseconds(unix_ms - other.unix_ms); }
+  std::chrono::milliseconds operator-(WallTime other) const {
+    return std::chrono::milliseconds(unix_ms - other.unix_ms);
+  }
 };
 
 // RFC 3339 section 5.6 in UTC with exactly three fraction digits: "2026-06-22T05:05:48.993Z".
 std::string FormatRfc3339(WallTime time);
-// Reads that form (any number of fraction digits, "Z" or a numeric offset); nullopt for anything else.
+// Reads that form (any number of fraction digits, "Z" or a numeric offset); nullopt for anything
+// else.
 std::optional<WallTime> ParseRfc3339(std::string_view text);
 
 class Clock {
  public:
   virtual ~Clock() = default;
   virtual WallTime Now() const = 0;
-  virtual std::chrono::nanoseconds Monotonic() const = 0;  // CLOCK_MONOTONIC; only differences mean anything
+  virtual std::chrono::nanoseconds Monotonic()
+      const = 0;  // CLOCK_MONOTONIC; only differences mean anything
 };
 
 class SystemClock final : public Clock {

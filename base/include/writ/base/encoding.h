@@ -1,4 +1,5 @@
-// Hex and base64 (RFC 4648), strict when decoding: no white space, exact padding, canonical end bits.
+// Hex and base64 (RFC 4648), strict when decoding: no white space, exact padding, canonical end
+// bits.
 #pragma once
 
 #include <cstdint>

@@ -26,8 +26,8 @@ Status WriteFileAtomic(int dir, const std::string& name, std::string_view bytes,
 // The same, but never replaces: kConflict where `name` exists already.
 Status CreateFileAtomic(int dir, const std::string& name, std::string_view bytes, mode_t mode);
 
-// An exclusive advisory lock (flock) on `name` in `dir`, held until the descriptor closes; the kernel drops it
-// when the holder dies. kConflict where another process holds it.
+// An exclusive advisory lock (flock) on `name` in `dir`, held until the descriptor closes; the
+// kernel drops it when the holder dies. kConflict where another process holds it.
 Result<UniqueFd> LockFile(int dir, const std::string& name);
 
 }  // namespace writ

@@ -32,18 +32,23 @@ struct Field {
 void Configure(Level level, Format format);
 Level CurrentLevel();
 
-void Write(Level level, std::string_view event, std::string_view message, std::initializer_list<Field> fields = {});
+void Write(Level level, std::string_view event, std::string_view message,
+           std::initializer_list<Field> fields = {});
 
-inline void Debug(std::string_view event, std::string_view message, std::initializer_list<Field> fields = {}) {
+inline void Debug(std::string_view event, std::string_view message,
+                  std::initializer_list<Field> fields = {}) {
   Write(Level::kDebug, event, message, fields);
 }
-inline void Info(std::string_view event, std::string_view message, std::initializer_list<Field> fields = {}) {
+inline void Info(std::string_view event, std::string_view message,
+                 std::initializer_list<Field> fields = {}) {
   Write(Level::kInfo, event, message, fields);
 }
-inline void Warn(std::string_view event, std::string_view message, std::initializer_list<Field> fields = {}) {
+inline void Warn(std::string_view event, std::string_view message,
+                 std::initializer_list<Field> fields = {}) {
   Write(Level::kWarn, event, message, fields);
 }
-inline void Error(std::string_view event, std::string_view message, std::initializer_list<Field> fields = {}) {
+inline void Error(std::string_view event, std::string_view message,
+                  std::initializer_list<Field> fields = {}) {
   Write(Level::kError, event, message, fields);
 }
 

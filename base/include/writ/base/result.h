@@ -1,8 +1,8 @@
 // Result<T>: a value or an Error. The one way in which a function of this project fails.
 //
-// A failing *job* is not an Error (see backends/api/outcome.h); an Error is a step of ours that could not
-// be done. Errors are values: made once where the failure is seen, given context once per layer on
-// the way up, and reported once. Nothing is both logged and returned.
+// A failing *job* is not an Error (see backends/api/outcome.h); an Error is a step of ours that
+// could not be done. Errors are values: made once where the failure is seen, given context once per
+// layer on the way up, and reported once. Nothing is both logged and returned.
 #pragma once
 
 #include <cstdlib>
@@ -32,10 +32,10 @@ std::string_view ErrorKindName(ErrorKind kind);
 
 struct Error {
   ErrorKind kind = ErrorKind::kInternal;
-  std::string code{};               // stable and machine-readable, e.g. "workspace.not_a_repository"
-  std::string message{};            // one sentence, without secrets, headers, bodies or whole URLs (L8, L10)
-  std::string hint{};               // what to do about it; may be empty
-  int sys_errno = 0;                 // errno of the failing call, 0 where there is none
+  std::string code{};     // stable and machine-readable, e.g. "workspace.not_a_repository"
+  std::string message{};  // one sentence, without secrets, headers, bodies or whole URLs (L8, L10)
+  std::string hint{};     // what to do about it; may be empty
+  int sys_errno = 0;      // errno of the failing call, 0 where there is none
   std::vector<std::string> context{};  // innermost first: what each layer was doing
 
   // "while C: while B: message (errno text). hint"
@@ -51,8 +51,10 @@ template <typename T>
 class [[nodiscard]] Result {
  public:
   using value_type = T;
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT: implicit by design
-  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit by design
+  Result(T value)
+      : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: implicit by design
+  Result(Error error)
+      : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit by design
 
   bool has_value() const { return state_.index() == 0; }
   explicit operator bool() const { return has_value(); }
@@ -107,15 +109,15 @@ using Status = Result<void>;
 #define WRIT_CONCAT(a, b) WRIT_CONCAT_INNER(a, b)
 
 // WRIT_TRY(expr): returns the error of a Status from this function.
-#define WRIT_TRY(expr)                                             \
-  do {                                                             \
-    if (auto writ_status = (expr); !writ_status.has_value())       \
-      return std::move(writ_status).error();                       \
+#define WRIT_TRY(expr)                                       \
+  do {                                                       \
+    if (auto writ_status = (expr); !writ_status.has_value()) \
+      return std::move(writ_status).error();                 \
   } while (false)
 
 // WRIT_ASSIGN(auto x, expr): x = the value of a Result, or returns its error from this function.
 #define WRIT_ASSIGN(lhs, expr) WRIT_ASSIGN_INNER(WRIT_CONCAT(writ_result_, __LINE__), lhs, expr)
-#define WRIT_ASSIGN_INNER(tmp, lhs, expr)                  \
-  auto tmp = (expr);                                       \
-  if (!tmp.has_value()) return std::move(tmp).error();     \
+#define WRIT_ASSIGN_INNER(tmp, lhs, expr)              \
+  auto tmp = (expr);                                   \
+  if (!tmp.has_value()) return std::move(tmp).error(); \
   lhs = std::move(tmp).value()
