@@ -1,6 +1,8 @@
 # The targets of this project are made by the functions here, so that warnings, sanitizers and
 # include folders are said in one place.
 
+add_custom_target(writ_sanitized_tests)
+
 add_library(writ_options INTERFACE)
 target_compile_options(writ_options INTERFACE
   -Wall -Wextra -Wpedantic -Werror -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual
@@ -56,7 +58,8 @@ function(writ_executable name)
 endfunction()
 
 # writ_test(<name> SOURCES ... LIBS ... [LABELS ...] [TIMEOUT s] [ENVIRONMENT ...])
-# A gtest program, registered with CTest as one test per TEST() (discovered when ctest runs).
+# A gtest program, registered with CTest as one test per TEST() (discovered when ctest runs). The label
+# `sanitize` puts it among those that run again under the sanitizers (target writ_sanitized_tests).
 function(writ_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LIBS;LABELS;ENVIRONMENT" ${ARGN})
   if(NOT ARG_TIMEOUT)
@@ -67,6 +70,9 @@ function(writ_test name)
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
   target_compile_definitions(${name} PRIVATE
     WRIT_SOURCE_DIR="${CMAKE_SOURCE_DIR}" WRIT_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
+  if("sanitize" IN_LIST ARG_LABELS)
+    add_dependencies(writ_sanitized_tests ${name})
+  endif()
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST
     PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}" ENVIRONMENT "${ARG_ENVIRONMENT}")
 endfunction()

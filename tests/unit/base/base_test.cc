@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -174,16 +175,19 @@ TEST(ChildProcess, GetsOnlyTheNamedDescriptorsAndEnvironment) {
 }
 
 TEST(ChildProcess, IsKilledWhenItsOwnerGoes) {
-  int pidfd;
+  UniqueFd pidfd;
   {
     SpawnOptions options;
     options.path = "/bin/sleep";
     options.argv = {"sleep", "1000"};
     auto child = Child::Spawn(options);
     ASSERT_TRUE(child);
-    pidfd = ::dup(child->pidfd());
+    pidfd.reset(::fcntl(child->pidfd(), F_DUPFD_CLOEXEC, 3));
+    pollfd alive{pidfd.get(), POLLIN, 0};
+    ASSERT_EQ(::poll(&alive, 1, 0), 0);
   }
-  EXPECT_FALSE(::close(pidfd) != 0);
+  pollfd ended{pidfd.get(), POLLIN, 0};
+  EXPECT_EQ(::poll(&ended, 1, 0), 1);
 }
 
 TEST(Secrets, AreMovedNotCopied) {
