@@ -1,0 +1,54 @@
+// The plane's configuration: the "plane" member of DIR/config.json (writ.config.v1). Other members
+// of the file belong to others and are left alone; an unknown key inside "plane" is refused.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "writ/base/result.h"
+
+namespace writ::plane {
+
+// At most `burst` at once, refilled at `per_minute`. nullopt where there is no limit.
+struct RateLimit {
+  std::uint32_t per_minute = 0;
+  std::uint32_t burst = 0;
+};
+
+enum class BlobReads {
+  kTokenOffLoopback,  // default: free for clients on loopback, a token for all others
+  kTokenAlways,
+  kFree,  // for older peers: the hash is the capability
+};
+
+enum class OpenNetwork {
+  kRefused,
+  kGranted,  // the operator lets contracts ask for defaultDeny:false where the policy has it too
+};
+
+struct Config {
+  // Run requests.
+  std::optional<RateLimit> per_principal = RateLimit{600, 200};
+  std::optional<RateLimit> per_agent = RateLimit{1200, 400};
+  std::optional<RateLimit> per_pool = RateLimit{1200, 400};
+  BlobReads blob_reads = BlobReads::kTokenOffLoopback;
+  OpenNetwork open_network = OpenNetwork::kRefused;
+  std::uint64_t max_blob_bytes = 4ull << 30;
+  std::uint64_t max_json_bytes = 16ull << 20;
+  std::uint64_t max_log_bytes = 16ull << 20;  // live output kept per run
+  std::uint32_t max_head_bytes = 32u << 10;
+  std::uint32_t max_headers = 64;
+  std::uint32_t max_connections = 256;
+  std::chrono::seconds contract_lifetime{3600};
+  std::chrono::seconds approval_timeout{7 * 24 * 3600};
+};
+
+// Parses a whole config.json.
+Result<Config> ParseConfig(std::string_view bytes);
+// The config.json that Init writes.
+std::string DefaultConfig();
+
+}  // namespace writ::plane

@@ -1,0 +1,145 @@
+// Plane: the control plane on one directory (protocol.md sections 2, 4 and 5).
+//
+// Every operation of the HTTP API is a method here; the CLI calls them on a local directory without
+// a running plane, the HTTP layer calls them for its clients. State is in SQLite (WAL,
+// synchronous=FULL): what a method reported as done survives kill -9 and a power cut. Several
+// processes may open one directory.
+//
+// Thread-safe. Methods block for disk, and the Wait ones for their duration at most.
+// Errors (Result): kInvalid malformed input; kDenied with code "unauthorized" (who are you: 401) or
+// "forbidden"/"policy_denied" (you may not: 403); kNotFound; kConflict the state is another;
+// kOverloaded a rate limit (retry_after in the hint); kUnavailable the store or the policy cannot
+// be read now.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "writ/base/clock.h"
+#include "writ/base/result.h"
+#include "writ/base/unique_fd.h"
+#include "writ/plane/config.h"
+#include "writ/plane/types.h"
+
+namespace writ::plane {
+
+struct PlaneOptions {
+  std::string dir;               // absolute; made by Init
+  std::optional<Config> config;  // default: the directory's config.json
+};
+
+class Plane {
+ public:
+  // `clock` is borrowed and outlives the plane. kNotFound "plane.not_initialized" where Init has
+  // not run.
+  static Result<std::unique_ptr<Plane>> Open(PlaneOptions options, const Clock& clock);
+  ~Plane();
+  Plane(const Plane&) = delete;
+  Plane& operator=(const Plane&) = delete;
+
+  // Keys and policy.
+  const std::string& public_key_pem() const;
+  const std::string& key_id() const;
+  const std::string& org_public_key_pem() const;
+  const Config& config() const;
+  struct PolicyDocument {
+    std::string policy;  // JSON as in the file
+    std::string policy_hash;
+  };
+  Result<PolicyDocument> Policy() const;
+  Status SetPolicy(const Caller& caller, std::string_view bytes);
+  Status Ready() const;  // store reachable, policy readable, signing key usable
+
+  // Who is this? Empty or unknown tokens: kDenied "unauthorized".
+  Result<Caller> Authenticate(std::string_view token) const;
+
+  // Requester. `body` is the JSON of POST /v1/runs: {request, dryRun?}.
+  Result<Submission> Submit(const Caller& caller, std::string_view body);
+  Result<RunStatus> Approve(const Caller& caller, const std::string& run_id,
+                            std::optional<Actor> actor);
+  Result<CancelResult> Cancel(const Caller& caller, const std::string& run_id,
+                              std::optional<Actor> actor);
+  Result<std::vector<RunSummary>> Runs() const;  // oldest first
+  Result<RunDetail> Run(const std::string& run_id) const;
+  // Waits until the run has changed after `after` (its updated_at) or `wait` is over.
+  Result<RunDetail> WaitRun(const std::string& run_id, WallTime after,
+                            std::chrono::milliseconds wait) const;
+  Result<std::string> Bundle(const std::string& run_id) const;  // warrant.bundle.v1, JSON
+  // JSON lines: run events, then the admin chain's entries, both from `since` on, then the signed
+  // head.
+  Status Export(WallTime since, const std::function<Status(std::string_view line)>& write) const;
+
+  // Runner.
+  Result<Enrolment> Enroll(std::string_view enroll_token, std::string_view public_key_pem,
+                           std::string_view pool);
+  // nullopt: nothing to do within `wait`.
+  Result<std::optional<writ::plane::Claim>> Claim(std::string_view runner_token,
+                                                  std::string_view pool,
+                                                  std::chrono::milliseconds wait);
+  Result<EventsAccepted> AppendEvents(const std::string& run_id, std::string_view claim_token,
+                                      std::string_view events_json);
+  // The countersigned receipt. `runner_token` may be empty; it is needed once the claim token has
+  // run out.
+  Result<std::string> Complete(const std::string& run_id, std::string_view claim_token,
+                               std::string_view receipt_json, std::string_view runner_token);
+  Status AuthenticateClaim(std::string_view claim_token) const;  // for blobs: signature and expiry
+  Result<std::vector<RunnerInfo>> Runners() const;
+  Status RevokeRunner(const Caller& caller, const std::string& runner_id);
+
+  // Blobs, addressed by the hex SHA-256 of their bytes.
+  class BlobWriter {  // one upload; what is not finished leaves nothing behind
+   public:
+    virtual ~BlobWriter() = default;
+    virtual Status Append(std::string_view bytes) = 0;
+    // `expected` empty or the hash that must come out (kIntegrity otherwise). Durable on return.
+    virtual Result<std::string> Finish(std::string_view expected) = 0;
+  };
+  Result<std::unique_ptr<BlobWriter>> NewBlob();
+  Result<std::string> PutBlob(std::string_view bytes);
+  struct Blob {
+    UniqueFd fd;
+    std::uint64_t bytes = 0;
+  };
+  Result<Blob> OpenBlob(const std::string& hash) const;
+  void QuarantineBlob(const std::string& hash);  // its bytes are not what its name says
+
+  // Live output of a run, while it runs. `offset` is where `bytes` stand in the run's output.
+  Result<LogChunk> AppendLog(const std::string& run_id, std::string_view claim_token,
+                             std::uint64_t offset, std::string_view bytes);
+  Result<LogChunk> ReadLog(const std::string& run_id, std::uint64_t offset,
+                           std::chrono::milliseconds wait) const;
+
+  // Administration; each of these leaves an entry in the admin chain.
+  Result<IssuedToken> CreateEnrollToken(const Caller& caller, std::chrono::seconds lifetime,
+                                        std::optional<std::string> pool);
+  Result<IssuedPrincipal> CreatePrincipal(const Caller& caller, const std::string& name,
+                                          const std::vector<Role>& roles);
+  Status RevokePrincipal(const Caller& caller, const std::string& name);
+  Result<std::vector<PrincipalInfo>> Principals() const;
+
+  Status SetSecret(const Caller& caller, const std::string& name, const std::string& scope,
+                   const Secret& value);
+  Status SetSecretSource(const Caller& caller, const std::string& name, const std::string& scope,
+                         const SecretSource& source);
+  Result<std::vector<SecretInfo>> Secrets() const;
+  Status RemoveSecret(const Caller& caller, const std::string& name, const std::string& scope);
+
+  // Ends what has run out: contracts nobody claimed, approvals nobody gave, retention. The HTTP
+  // server calls it now and then; so does Open.
+  Status Sweep();
+
+  // Wakes every waiting call for good; waits return at once afterwards.
+  void Interrupt();
+
+ private:
+  struct Impl;
+  explicit Plane(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace writ::plane

@@ -1,0 +1,161 @@
+// The values that go in and out of a Plane. Protocol objects (contract, receipt, events, policy)
+// travel as JSON text, exactly the bytes that are stored, hashed and answered over HTTP.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "writ/base/clock.h"
+#include "writ/base/secret.h"
+
+namespace writ::plane {
+
+enum class Role { kAdmin, kRequester, kApprover, kEnroller };
+std::string_view RoleName(Role role);
+std::optional<Role> ParseRole(std::string_view name);
+
+// Who asks. Made by Authenticate, or by Local for one who holds the directory itself.
+struct Caller {
+  std::string name;         // the principal's name; goes into the admin chain
+  std::vector<Role> roles;  // admin implies every other role
+  bool Has(Role role) const;
+  // The owner of the directory, on this machine: has every role.
+  static Caller Local(std::string name);
+};
+
+// protocol.md section 2: {kind: human|service, id}.
+struct Actor {
+  std::string kind = "human";
+  std::string id;
+};
+
+enum class RunStatus {
+  kCreated,
+  kClaimed,
+  kProvisioning,
+  kRunning,
+  kAwaitingApproval,
+  kCompleted,
+  kFailed,
+  kCancelled,
+};
+std::string_view RunStatusName(RunStatus status);
+std::optional<RunStatus> ParseRunStatus(std::string_view name);
+constexpr bool IsTerminal(RunStatus s) {
+  return s == RunStatus::kCompleted || s == RunStatus::kFailed || s == RunStatus::kCancelled;
+}
+
+// The answer to a run request. A request that policy denies or that is malformed is an answer too,
+// with all of its reasons, not just the first.
+struct Submission {
+  enum class Kind { kAccepted, kDryRun, kDenied, kInvalid };
+  Kind kind = Kind::kInvalid;
+  std::string run_id;                             // kAccepted
+  RunStatus status = RunStatus::kCreated;         // kAccepted: created or awaiting_approval
+  std::vector<std::string> consent_requirements;  // kAccepted
+  std::string report;                             // kDryRun: the disclosure report, JSON
+  std::vector<std::string> reasons;               // kDenied
+  std::vector<std::string> issues;                // kInvalid: "request.prompt: sentence"
+  std::string pointer;                            // kInvalid: JSON pointer of the first issue
+};
+
+struct RunSummary {
+  std::string run_id;
+  RunStatus status = RunStatus::kCreated;
+  std::string agent_kind;
+  std::string pool;
+  std::string prompt;
+  Actor requested_by;
+  WallTime created_at;
+  WallTime updated_at;
+  std::vector<std::string> consent_requirements;
+  bool has_receipt = false;
+  bool cancel_requested = false;
+  std::string failure;  // sentence for a run that the plane itself ended; else empty
+};
+
+struct RunDetail {
+  RunSummary summary;
+  std::vector<std::string> events;  // each the JSON of one event, in order
+  std::string contract;             // JSON; empty until issued
+  std::string receipt;              // JSON; empty until completed
+};
+
+// protocol.md section 4, POST /v1/claims. Secret values exist here and in the answer only.
+struct ReleasedSecret {
+  std::string name;
+  Secret value;
+};
+struct Claim {
+  std::string run_id;
+  std::string contract;
+  std::string claim_token;
+  std::vector<std::string> events;
+  std::vector<ReleasedSecret> secrets;
+};
+
+struct Enrolment {
+  std::string runner_id;
+  std::string runner_token;
+};
+struct RunnerInfo {
+  std::string runner_id;
+  std::string pool;
+  std::string key_id;
+  WallTime enrolled_at;
+  bool revoked = false;
+};
+
+struct IssuedToken {
+  std::string token;  // shown once, never stored
+  WallTime expires_at;
+};
+struct PrincipalInfo {
+  std::string name;
+  std::vector<Role> roles;
+  WallTime created_at;
+  bool revoked = false;
+};
+struct IssuedPrincipal {
+  PrincipalInfo principal;
+  std::string token;  // shown once, never stored
+};
+
+// Where a secret's value comes from at the moment of its release.
+struct SecretSource {
+  enum class Kind { kSealed, kFile, kEnvironment, kExecutable };
+  Kind kind = Kind::kSealed;
+  std::string
+      location;  // file: absolute path; environment: variable name; executable: absolute path
+  std::vector<std::string> args;  // executable: arguments after argv[0]; no shell is involved
+  std::chrono::milliseconds deadline{10'000};  // executable
+};
+struct SecretInfo {
+  std::string name;
+  std::string scope;
+  SecretSource source;  // never a value
+  WallTime updated_at;
+};
+
+struct CancelResult {
+  RunStatus status = RunStatus::kCancelled;
+  bool cancel_requested = false;  // claimed already: the runner is told
+};
+
+struct EventsAccepted {
+  bool cancel_requested = false;
+};
+
+// A piece of a run's live output.
+struct LogChunk {
+  std::string bytes;
+  std::uint64_t offset = 0;  // of the first byte
+  std::uint64_t size = 0;    // known so far, left-out bytes not counted
+  bool truncated = false;    // the limit was reached; the rest is in the run's log artifact only
+  bool complete = false;     // the run has ended and `bytes` reach the end
+};
+
+}  // namespace writ::plane
