@@ -1,0 +1,108 @@
+// Execution: what a contract asks to be run, and the prepared form that is hashed into the chain.
+//
+// Pure data. `PreparedExecution` is what the execution hash covers; what really runs comes from the
+// agent's profile (design.md section 3). Texts travel as fields and argv, never through a shell of
+// ours (L2).
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "writ/protocol/digest.h"
+#include "writ/protocol/names.h"
+#include "writ/protocol/reader.h"
+
+namespace writ::protocol {
+
+struct AgentSpec {
+  AgentKind kind;
+  std::optional<std::string>
+      version;  // a range that the installed agent must meet, else capability_mismatch
+  json::Value ToJson() const;
+  static AgentSpec Read(json::ObjectReader reader);
+};
+
+struct ExecutionEnv {
+  struct SecretMapping {
+    EnvName env;
+    SecretName secret;
+  };
+  std::vector<EnvName> inherit;        // intersected with the operator's allow-list
+  std::vector<SecretMapping> secrets;  // one whose secret was not released is left out
+  std::map<std::string, std::string> vars;
+  bool egress_proxy = true;  // false: no network at all
+};
+
+enum class StderrMode { kMerge, kCapture };
+
+struct ExecutionLog {
+  StderrMode stderr_mode = StderrMode::kMerge;
+  std::optional<std::int64_t> max_bytes;
+};
+
+struct Execution {
+  enum class Kind { kShell, kArgv, kAgent };
+  Kind kind = Kind::kAgent;
+  std::string script;               // shell
+  std::string shell = "sh";         // shell: "sh" or "bash"
+  std::string command;              // argv
+  std::vector<std::string> args;    // argv
+  AgentSpec agent;                  // agent
+  std::string prompt;               // agent
+  std::optional<WorkspaceDir> cwd;  // default "."
+  std::optional<std::int64_t> timeout_ms;
+  ExecutionEnv env;
+  std::optional<ExecutionLog> log;
+  json::Value raw;  // as it was read; null when built here
+
+  // Unknown members are refused: an execution that we do not fully understand is not run (L4).
+  static Execution Read(json::ObjectReader reader, const json::Value& raw);
+  static Result<Execution> Parse(const json::Value& value);
+  json::Value ToJson() const;  // `raw` where there is one
+};
+
+// How the time-out follows from execution and budget.
+enum class TimeoutRule {
+  kSmallest,      // ours: the smaller of timeoutMs and maxDurationMin, else 10 minutes
+  kTimeoutFirst,  // as the recorded peer: timeoutMs, else maxDurationMin, else 10 minutes
+};
+
+struct PrepareOptions {
+  TimeoutRule timeout_rule = TimeoutRule::kSmallest;
+  // The mock agent's command line before the prompt; the first is the program.
+  std::vector<std::string> mock_command = {"writ-mock-agent"};
+};
+
+struct PreparedExecution {
+  bool is_shell = false;
+  std::string cmd;                // argv
+  std::vector<std::string> args;  // argv
+  std::string shell;              // shell
+  std::string script;             // shell
+  std::string cwd = ".";
+  std::chrono::milliseconds timeout{600000};
+  std::optional<std::int64_t> log_max_bytes;
+  StderrMode stderr_mode = StderrMode::kMerge;
+  ExecutionEnv env;
+
+  // The recorded peer's form: secrets in `env` stand as "__WARRANT_SECRET__:NAME".
+  json::Value ToJson() const;
+  // hash of {kind:"argv",cmd,args,cwd} or {kind:"shell",shell,script,cwd}
+  Digest ExecutionHash() const;
+};
+
+// kUnsupported "execution.unknown_agent" where the agent kind has no command line here.
+Result<PreparedExecution> Prepare(const Execution& execution,
+                                  std::optional<double> max_duration_min,
+                                  const PrepareOptions& options = {});
+
+// Names that a contract's `vars`, `secrets` or `inherit` may never set: proxy and CA variables,
+// LD_*, PATH and the like (protocol.md section 2, "Environment of a session"). Case matters not for
+// proxy variables.
+bool IsReservedEnvName(std::string_view name);
+
+}  // namespace writ::protocol
