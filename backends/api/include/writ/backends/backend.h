@@ -1,0 +1,92 @@
+// Backend and Job: one way to run jobs, and one job.
+//
+// The order is fixed: Backend::Check (pure) -> Prepare -> [TakeProxyListener] -> Start -> Watch ->
+// Dismantle. Each step registers its undo as it acquires (L37); destroying a Job at any point ends
+// the tree and removes what was made, but only Dismantle tells whether that worked.
+// Threads: a Backend is thread-safe and outlives its Jobs; a Job belongs to one supervising thread
+// (Cancel through WatchOptions may come from any).
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+
+#include "writ/backends/capability.h"
+#include "writ/backends/outcome.h"
+#include "writ/backends/output_sink.h"
+#include "writ/backends/plan.h"
+#include "writ/base/result.h"
+#include "writ/base/unique_fd.h"
+
+namespace writ::backends {
+
+struct WatchOptions {
+  std::stop_token stop;  // request_stop cancels the job
+  int cancel_fd = -1;    // borrowed; readable cancels the job (not drained); -1 = none
+  // CLOCK_MONOTONIC; the plan's wall time-out holds beside it, the earlier one ends the job.
+  std::optional<std::chrono::steady_clock::time_point> deadline;
+  // Called from the watching thread for each refused connection as it is recorded. May be empty.
+  std::function<void(const RefusedConnect&)> on_refused_connect;
+};
+
+class Job {
+ public:
+  virtual ~Job() = default;
+
+  // The listener at which the job reaches its proxy, made before the start; given away once
+  // (kConflict the second time, kUnsupported where the plan has no proxy). Loopback TCP in the
+  // process tier, inside the job's own namespace in the higher ones.
+  virtual Result<UniqueFd> TakeProxyListener() = 0;
+  // "127.0.0.1:40123": where the job finds the proxy. Empty where the plan has no proxy.
+  virtual std::string ProxyAddress() const = 0;
+  // Absolute paths as the job sees them.
+  virtual std::string HomePath() const = 0;
+  virtual std::string WorkspacePath() const = 0;
+
+  // Starts the job; `late` is what could not be known before Prepare (proxy URL with its token, CA
+  // paths, secrets just released) and goes on top of Plan::env. Returns when the job's program
+  // runs, or with the stage and errno that failed. A program that is not found or not executable is
+  // not an error: Watch reports exit 127 or 126.
+  virtual Status Start(Environment late) = 0;
+
+  // Blocks until the whole tree is dead and all its output is in `sink`. Call once, after Start
+  // (after a failed Start it returns kSetupFailed at once).
+  virtual Outcome Watch(OutputSink& sink, const WatchOptions& options) = 0;
+
+  // Ends what still runs and removes what was made: processes, cgroups, private directories,
+  // listener. Tries every step. Idempotent; the second call returns the first one's answer.
+  virtual Dismantled Dismantle() = 0;
+};
+
+// What is left of a job whose runner died, found again at the next start (L38).
+struct Recovered {
+  std::optional<Outcome>
+      outcome;  // what the supervisor wrote down before it left; nullopt: nothing known
+  Dismantled dismantled;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string_view Name() const = 0;
+  virtual Tier GetTier() const = 0;
+
+  // Tries what this host can do. Leaves nothing behind. Cached after the first call.
+  virtual const Capabilities& Probe() = 0;
+
+  // Whether this backend meets the whole plan: kInvalid (the plan is wrong anywhere), kUnsupported
+  // (not on this host or tier: capability_mismatch). Never adapts the plan (L4).
+  virtual Status Check(const Plan& plan) = 0;
+
+  virtual Result<std::unique_ptr<Job>> Prepare(Plan plan) = 0;
+
+  // Ends and removes what is left of a run of an earlier process, named by its session directory.
+  // Waits for its supervisor, which ends the tree by itself, at most `timeout`.
+  virtual Result<Recovered> Recover(const std::string& run_id, const std::string& session_dir,
+                                    Identity identity, std::chrono::milliseconds timeout) = 0;
+};
+
+}  // namespace writ::backends

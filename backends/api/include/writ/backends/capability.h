@@ -1,0 +1,61 @@
+// Capabilities: what a backend can really enforce on this host, found by trying.
+//
+// Each aspect says how strongly it is held, by what mechanism, and - where the answer is not
+// "kernel" - why not and how to mend it. The same value feeds `writ doctor`, the check before a
+// claim, and `runner.environment` of the receipt (L47: enforcement as measured).
+#pragma once
+
+#include <array>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "writ/backends/tier.h"
+
+namespace writ::backends {
+
+// Ordered: a requirement is met by the same value or a greater one.
+enum class Enforcement {
+  kNone,      // nothing holds it
+  kAdvisory,  // a co-operating or careless job is held, a hostile one is not
+  kKernel,    // the kernel (or the VM's edge) holds it against a hostile job
+};
+std::string_view EnforcementName(Enforcement enforcement);  // "none", "advisory", "kernel"
+
+struct AspectCapability {
+  Enforcement enforcement = Enforcement::kNone;
+  std::string mechanism;  // "landlock abi 7", "seccomp user notification"; empty for kNone
+  std::string reason;  // why it is not "kernel", or what "kernel" leaves open; empty where nothing
+                       // is to say
+  std::string mend;    // what an operator can do about `reason`; may be empty
+};
+
+enum class Aspect { kFiles, kNetwork, kSyscalls, kResources, kProcesses };
+inline constexpr std::array<Aspect, 5> kAllAspects = {
+    Aspect::kFiles, Aspect::kNetwork, Aspect::kSyscalls, Aspect::kResources, Aspect::kProcesses};
+std::string_view AspectName(
+    Aspect aspect);  // "files", "network", "syscalls", "resources", "processes"
+
+struct Capabilities {
+  Tier tier = Tier::kProcess;
+  std::string backend;  // registry name
+  std::string version;  // of the backend and what it stands on, e.g. "writ 0.1.0, linux 6.18"
+
+  bool usable = false;          // a job can be run at all
+  std::string unusable_reason;  // one sentence where !usable
+  std::string unusable_mend;
+
+  AspectCapability files;      // what of the host's files the job can read and write
+  AspectCapability network;    // that nothing but the session's proxy can be reached
+  AspectCapability syscalls;   // the kernel's attack surface
+  AspectCapability resources;  // memory, number of processes
+  AspectCapability
+      processes;  // other processes cannot be seen, signalled or traced; the tree ends whole
+
+  bool pty = false;                // Plan::pty can be met
+  std::vector<std::string> notes;  // what this tier cannot give in principle, one sentence each
+
+  const AspectCapability& Of(Aspect aspect) const;
+};
+
+}  // namespace writ::backends
