@@ -1,0 +1,105 @@
+// RunnerConfig: everything an operator decides about a runner, as one value, and its JSON form
+// (runner.json).
+//
+// Strict: unknown members, wrong types and out-of-range numbers are refused with the JSON pointer
+// of the place. Danger is a grant with a name of its own (OperatorGrants), off by default, so one
+// grep lists every loosening.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "writ/base/result.h"
+#include "writ/runner/http_client.h"
+
+namespace writ::runner {
+
+// Host uids for the jobs of a root runner: slot n gets first + n, the egress proxies first + slots.
+// Nothing else on the host uses them. Never contains 0.
+struct UidRange {
+  uid_t first = 0;
+  std::uint32_t count = 0;
+};
+
+struct OperatorLimits {
+  std::chrono::milliseconds max_timeout{
+      std::chrono::hours(24)};                    // a contract that asks for more is refused
+  std::uint64_t default_log_bytes = 16ull << 20;  // of a log whose contract sets no maxBytes
+  std::uint64_t max_log_bytes = 256ull << 20;
+  std::uint64_t max_output_bytes = 1ull << 30;  // a job that writes more is ended (session_failed)
+  std::uint64_t processes = 1024;
+  std::uint64_t open_files = 4096;
+  std::uint64_t memory_bytes = 0;  // 0: no limit
+  std::uint64_t file_bytes = 0;
+  std::uint64_t max_changed_files = 200'000;
+  std::uint64_t max_diff_bytes = 512ull << 20;
+  std::uint64_t max_blob_bytes = 4ull << 30;         // one downloaded blob
+  std::uint64_t min_free_disk_bytes = 512ull << 20;  // below it nothing is claimed (L41)
+};
+
+struct OperatorGrants {
+  bool open_network = false;  // honour network.defaultDeny:false; the address rules stay
+  bool redact_diffs =
+      false;  // a diff with a secret's value is redacted and uploaded instead of failing the run
+  bool advisory_network =
+      false;  // run where the kernel cannot hold the network, and say so in the receipt
+  bool unmetered_spend =
+      false;  // run contracts with budget.maxSpendUsd and open hosts though spend is not observed
+};
+
+// Addresses in place of the resolver's for a name (private models, tests). Still checked against
+// the address rules.
+struct HostOverride {
+  std::string name;
+  std::vector<std::string> addresses;
+};
+
+struct RunnerConfig {
+  std::string state_dir;  // identity and journal; absolute, 0700 parts below
+  std::string work_dir;   // sessions and caches; absolute; every parent must be enterable by job
+                          // uids. Default state_dir/work
+  HttpEndpoint plane;
+  std::string plane_key_pem;  // the pinned key; contracts by any other are refused (L1)
+  std::string pool = "default";
+  unsigned slots = 1;
+  std::optional<UidRange> uid_range;  // required for root
+  std::string egress_proxy;           // absolute path of writ-egress-proxy
+  std::string mock_agent;  // absolute path of writ-mock-agent; empty: kind mock is refused
+  std::string default_isolation = "process";
+  std::map<std::string, std::string> isolation_words;  // words of other planes -> our tier words
+  std::vector<std::string> env_allow;  // what env.inherit may name (L20); empty: nothing
+  std::vector<std::string> search_path = {"/usr/local/bin", "/usr/bin",
+                                          "/bin"};  // where agents are looked for
+  std::map<std::string, std::string>
+      agent_paths;  // agent kind -> absolute path, before search_path
+  std::vector<HostOverride> host_overrides;
+  std::vector<std::string>
+      address_grants;  // CIDRs beyond the public ones that jobs may be led to (L22)
+  std::optional<std::vector<std::string>>
+      allow_hosts;  // narrows contracts (L6); absent: no narrowing
+  OperatorLimits limits;
+  OperatorGrants grants;
+  std::chrono::milliseconds poll_interval{
+      2000};  // between claims where the plane has no long poll; jittered by half
+  std::chrono::milliseconds long_poll{25'000};
+  std::chrono::milliseconds call_timeout{60'000};  // one plane operation, retries included (L19)
+  std::chrono::milliseconds transfer_timeout{600'000};  // one blob
+  std::chrono::milliseconds heartbeat{5'000};
+};
+
+// The file's text; paths are taken as they stand. Codes: json.*, object.*, runner.config.*.
+Result<RunnerConfig> ParseRunnerConfig(std::string_view json);
+std::string RunnerConfigJson(
+    const RunnerConfig& config);  // pretty, what ParseRunnerConfig reads back
+// Cross-field rules: absolute paths, pool name, slots 1..1024, uid range large enough (L42), known
+// tier words, CIDRs.
+Status CheckRunnerConfig(const RunnerConfig& config);
+
+}  // namespace writ::runner

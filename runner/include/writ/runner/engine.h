@@ -1,0 +1,69 @@
+// Engine: claims runs and drives each through its session, one supervising thread per slot.
+//
+// Use: Create, Start, ... RequestStop, Wait. Stopping drains (L40): no new claim, a long poll in
+// flight is given up, runs in work are finished and their receipts delivered; a second
+// RequestStop(kCancelRuns) cancels the jobs, whose receipts are delivered still. Before each claim
+// the engine checks that it could start a session (L41). Thread-safe except for Create, Start and
+// the destructor, which belong to one owner. The registry and the clock are borrowed and outlive
+// the engine.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "writ/base/clock.h"
+#include "writ/base/result.h"
+#include "writ/runner/config.h"
+#include "writ/runner/identity.h"
+#include "writ/runner/observer.h"
+
+namespace writ::backends {
+class BackendRegistry;
+}
+
+namespace writ::runner {
+
+enum class StopMode { kDrain, kCancelRuns };
+
+// One thing the runner lacks, for `writ doctor` and for the log.
+struct ReadinessProblem {
+  std::string code;
+  std::string message;
+  std::string hint;
+  bool blocks_claims = false;  // false: only runs that need it would be refused (a missing agent)
+};
+
+class Engine {
+ public:
+  // Opens directories and the plane client, takes the lock on state_dir, and closes runs that an
+  // earlier process left open. kConflict "runner.locked": another runner works here.
+  static Result<std::unique_ptr<Engine>> Create(RunnerConfig config, Identity identity,
+                                                backends::BackendRegistry& registry,
+                                                const Clock& clock, RunObserver* observer);
+  ~Engine();  // RequestStop(kCancelRuns) and Wait
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // What stands in the way, freshly looked at. Changes nothing.
+  std::vector<ReadinessProblem> CheckReadiness();
+
+  Status Start();  // slots threads that claim until they are stopped
+  void RequestStop(StopMode mode);
+  void Wait();  // until every slot has ended and bulk files are deleted
+
+  // Claims and finishes at most one run in the calling thread (--once, `writ run`). nullopt:
+  // nothing to do within `wait` (zero: asked once). The value is the run's id; how it ended went to
+  // the observer and the receipt.
+  Result<std::optional<std::string>> RunOnce(std::chrono::milliseconds wait,
+                                             std::stop_token stop = {});
+
+ private:
+  struct Impl;
+  explicit Engine(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace writ::runner

@@ -1,0 +1,43 @@
+// RunObserver: what a run tells those who watch it from this process (live output, steps).
+//
+// Called from the run's own threads, one call at a time per run, several runs at once:
+// implementations lock. They return quickly; a slow observer slows the job. Output is redacted
+// already (L9).
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace writ::runner {
+
+enum class Step {
+  kClaimed,
+  kVerified,
+  kPlanned,
+  kMaterialized,
+  kStarted,
+  kEnded,  // the job's tree is dead
+  kCollected,
+  kDismantled,
+  kUploaded,
+  kCompleted,  // the plane has the receipt
+  kParked,     // the plane did not take it: the bundle is in <state_dir>/parked
+};
+std::string_view StepName(Step step);
+
+struct RunEnd {
+  std::string status;   // "completed", "failed", "cancelled"
+  std::string failure;  // failure class, empty unless failed
+  std::string message;  // one sentence
+  std::string hint;
+};
+
+class RunObserver {
+ public:
+  virtual ~RunObserver() = default;
+  virtual void OnStep(const std::string& run_id, Step step) = 0;
+  virtual void OnOutput(const std::string& run_id, std::string_view redacted) = 0;
+  virtual void OnEnd(const std::string& run_id, const RunEnd& end) = 0;
+};
+
+}  // namespace writ::runner

@@ -1,0 +1,1 @@
+writ_fuzz(redactor LIBS writ_runner)
