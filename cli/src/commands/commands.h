@@ -1,0 +1,26 @@
+// One function per group of commands: it adds them to the application with their options, help and
+// examples. Each command's callback does the work and leaves its exit code in the context.
+#pragma once
+
+namespace CLI {
+class App;
+}
+
+namespace writ::cli {
+
+struct Context;
+
+void AddInit(CLI::App& app, Context& context);
+void AddPlane(CLI::App& app, Context& context);
+void AddRunner(CLI::App& app, Context& context);
+void AddRun(CLI::App& app, Context& context);
+void AddRuns(CLI::App& app, Context& context);     // runs, watch, approve, cancel
+void AddReceipt(CLI::App& app, Context& context);  // receipt, bundle, verify
+void AddPull(CLI::App& app, Context& context);
+void AddExport(CLI::App& app, Context& context);
+void AddSecrets(CLI::App& app, Context& context);
+void AddPolicy(CLI::App& app, Context& context);
+void AddTokens(CLI::App& app, Context& context);  // enroll-token, principals
+void AddCanonicalize(CLI::App& app, Context& context);
+
+}  // namespace writ::cli

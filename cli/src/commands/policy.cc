@@ -1,0 +1,63 @@
+// policy show|check
+#include <CLI/CLI.hpp>
+
+#include <memory>
+
+#include "access.h"
+#include "commands.h"
+#include "context.h"
+#include "writ/base/file.h"
+#include "writ/plane/init.h"
+
+namespace writ::cli {
+
+void AddPolicy(CLI::App& app, Context& context) {
+  CLI::App* policy = app.add_subcommand("policy", "Show or check the plane's policy");
+  policy->require_subcommand(1);
+  policy->footer("Examples:\n  writ policy show\n  writ policy check policy.json");
+
+  auto access = std::make_shared<Access>();
+  CLI::App* show = policy->add_subcommand("show", "Print the policy in force and its hash");
+  access->AddOptions(*show);
+  show->callback([&context, access] {
+    auto requester = access->Open(context);
+    if (!requester) return context.Fail(requester.error());
+    auto document = (*requester)->Policy();
+    if (!document) return context.Fail(document.error());
+    auto value = json::Parse(document->policy);
+    if (!value) return context.Fail(kFailed, value.error());
+    if (context.json) {
+      context.PrintJson(json::Object{{"policy", *value}, {"policyHash", document->policy_hash}});
+    } else {
+      context.Print(json::WritePretty(*value) + "\n");
+      context.Note("policyHash " + document->policy_hash);
+    }
+  });
+
+  auto file = std::make_shared<std::string>();
+  CLI::App* check =
+      policy->add_subcommand("check", "Tell whether every member of a policy can be enforced");
+  check->add_option("FILE", *file, "Policy file")->required();
+  check->footer(
+      "Examples:\n  writ policy check policy.json\n\nExit: 0 it can be enforced, 1 it cannot, 2 "
+      "unreadable.");
+  check->callback([&context, file] {
+    auto bytes = ReadFile(*file, 1 << 20);
+    if (!bytes) return context.Fail(kUsage, bytes.error());
+    plane::PolicyVerdict verdict = plane::CheckPolicy(*bytes);
+    bool ok = verdict.issues.empty();
+    if (context.json) {
+      json::Object out{{"ok", ok}, {"issues", json::Value::Texts(verdict.issues)}};
+      if (ok) out.Set("policyHash", verdict.policy_hash);
+      context.PrintJson(std::move(out));
+    } else if (ok) {
+      context.Print("the policy can be enforced\npolicyHash " + verdict.policy_hash + "\n");
+    } else {
+      for (const std::string& issue : verdict.issues)
+        context.Print("refused: " + TerminalSafe(issue) + "\n");
+    }
+    context.exit_code = ok ? kDone : kFailed;
+  });
+}
+
+}  // namespace writ::cli

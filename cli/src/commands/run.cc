@@ -1,0 +1,295 @@
+// run: captures the checkout, asks the plane for a run, and follows it to its end.
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <memory>
+
+#include "access.h"
+#include "commands.h"
+#include "context.h"
+#include "duration.h"
+#include "embedded.h"
+#include "home.h"
+#include "watch.h"
+#include "writ/base/file.h"
+#include "writ/base/paths.h"
+#include "writ/plane/init.h"
+#include "writ/workspace/capture.h"
+
+namespace writ::cli {
+namespace {
+
+constexpr std::uint64_t kMaxUploadBytes = std::uint64_t{4} << 30;
+
+struct RunCommand {
+  Access access;
+  std::string agent = "command";
+  std::string pool = "default";
+  std::vector<std::string> secrets;
+  std::vector<std::string> hosts;
+  std::vector<std::string> allow_untracked;
+  std::string isolation;
+  std::string timeout;
+  std::string disclosure = "minimal-context";
+  std::string repository = ".";
+  double max_spend_usd = 0;
+  bool no_network = false;
+  bool dry_run = false;
+  bool no_watch = false;
+  std::string task;
+};
+
+Result<workspace::Captured> CaptureCheckout(const Context& context, const RunCommand& command) {
+  workspace::CaptureOptions options;
+  options.repository = AbsolutePath(command.repository);
+  options.allow_untracked = command.allow_untracked;
+  options.cache_directory = context.dir + "/capture";
+  WRIT_TRY(MakeDirectories(options.cache_directory, 0700));
+  return workspace::Capture(
+      options, [&context](std::string_view what, std::uint64_t done, std::uint64_t total) {
+        if (total > 20'000 && done == total) context.Note("captured: " + std::string(what));
+      });
+}
+
+Result<json::Value> BuildRequest(const RunCommand& command, const workspace::Captured& captured) {
+  json::Array hosts;
+  for (const std::string& host : command.hosts) hosts.emplace_back(host);
+  json::Object budget;
+  if (!command.timeout.empty()) {
+    auto timeout = ParseDuration(command.timeout);
+    if (!timeout)
+      return Error{ErrorKind::kInvalid, "cli.bad_duration", "--timeout is not a duration",
+                   "write it like 90s, 10m or 1h30m"};
+    budget.Set("maxDurationMin", static_cast<double>(timeout->count()) / 60'000.0);
+  }
+  if (command.max_spend_usd > 0) budget.Set("maxSpendUsd", command.max_spend_usd);
+  json::Object request{
+      {"requestedBy", json::Object{{"kind", "human"}, {"id", LocalUser()}}},
+      {"agentKind", command.agent},
+      {"secretNames", json::Value::Texts(command.secrets)},
+      {"network", json::Object{{"defaultDeny", true}, {"allowHosts", std::move(hosts)}}},
+      {"budget", std::move(budget)},
+      {"disclosure", command.disclosure},
+      {"workspace", captured.manifest.ToJson()},
+      {"pool", command.pool},
+      {"prompt", command.task}};
+  if (!command.isolation.empty()) request.Set("isolation", command.isolation);
+  if (command.no_network) {
+    json::Object environment{{"egressProxy", false}};
+    if (command.agent == "command") {
+      request.Set("execution", json::Object{{"kind", "shell"},
+                                            {"script", command.task},
+                                            {"env", std::move(environment)}});
+    } else {
+      request.Set("execution", json::Object{{"kind", "agent"},
+                                            {"agent", json::Object{{"kind", command.agent}}},
+                                            {"prompt", command.task},
+                                            {"env", std::move(environment)}});
+    }
+  }
+  return json::Value(std::move(request));
+}
+
+void PrintFindings(const Context& context, const workspace::Captured& captured) {
+  for (const workspace::Finding& finding : captured.findings)
+    context.Note("note: " + finding.code +
+                 (finding.path.empty() ? "" : " " + TerminalSafe(finding.path)) + ": " +
+                 TerminalSafe(finding.detail));
+}
+
+// What would move, without moving it: the plane's report and what only this side knows.
+void PrintDryRun(Context& context, const plane::Submission& submission,
+                 const workspace::Captured& captured) {
+  auto report = json::Parse(submission.report);
+  if (!report) return context.Fail(kFailed, report.error());
+  json::Array blobs;
+  std::uint64_t total = 0;
+  for (const workspace::CapturedBlob& blob : captured.blobs) {
+    static constexpr const char* kKinds[] = {"bundle", "dirty-diff", "untracked"};
+    blobs.push_back(json::Object{{"kind", kKinds[static_cast<int>(blob.kind)]},
+                                 {"hash", blob.digest},
+                                 {"bytes", blob.bytes}});
+    total += blob.bytes;
+  }
+  json::Array findings;
+  for (const workspace::Finding& finding : captured.findings)
+    findings.push_back(json::Object{{"code", finding.code},
+                                    {"path", json::ToWellFormedUtf8(finding.path)},
+                                    {"detail", json::ToWellFormedUtf8(finding.detail)}});
+  if (context.json) {
+    report->object().Set("wouldUpload",
+                         json::Object{{"blobs", std::move(blobs)}, {"bytes", total}});
+    report->object().Set("findings", std::move(findings));
+    context.PrintJson(*report);
+    return;
+  }
+  auto text = [&](std::string_view name) {
+    return json::Write(report->Find(name) != nullptr ? *report->Find(name) : json::Value());
+  };
+  const json::Value* decision = report->Find("policyDecision");
+  context.Print("DRY RUN: nothing was moved\n\n");
+  context.Print("Would move in  (" + std::to_string(captured.blobs.size()) + " blobs, " +
+                FormatBytes(total) + ")\n");
+  context.Print(
+      "  history      commit " + captured.summary.head.substr(0, 12) +
+      (captured.summary.branch.empty() ? "" : " of " + TerminalSafe(captured.summary.branch)) +
+      ", bundle " + FormatBytes(captured.blobs.empty() ? 0 : captured.blobs.front().bytes) + "\n");
+  context.Print("  changes      " + std::to_string(captured.summary.changed_files) +
+                " uncommitted files\n");
+  context.Print("  untracked    " + std::to_string(captured.summary.untracked_files) + " files\n");
+  for (const protocol::UntrackedFile& file : captured.manifest.untracked_files)
+    context.Print("               + " + TerminalSafe(file.path.text()) + " (" +
+                  FormatBytes(static_cast<unsigned long long>(file.bytes)) + ")\n");
+  context.Print("  kept back    " + std::to_string(captured.manifest.denied_paths.size()) +
+                " paths by deny patterns\n");
+  for (const std::string& path : captured.manifest.denied_paths)
+    context.Print("               - " + TerminalSafe(path) + "\n");
+  context.Print("Would run      " + TerminalSafe(text("execution")) + "\n");
+  context.Print("  agent        " + TerminalSafe(text("agent")) + " in pool " +
+                TerminalSafe(text("pool")) + "\n");
+  context.Print("  secrets      " + TerminalSafe(text("secrets")) + "\n");
+  context.Print("  network      " + TerminalSafe(text("network")) + "\n");
+  context.Print("  budget       " + TerminalSafe(text("budget")) + "\n");
+  context.Print("Would disclose " + TerminalSafe(text("disclosure")) + "\n");
+  if (decision != nullptr) {
+    context.Print("Policy says    " + std::string(decision->FindString("decision").value_or("?")) +
+                  ": " + TerminalSafe(std::string(decision->FindString("reason").value_or(""))) +
+                  "\n");
+    if (const json::Value* requirements = decision->Find("consentRequirements");
+        requirements != nullptr && requirements->if_array() != nullptr) {
+      for (const json::Value& item : requirements->array())
+        context.Print("  needs consent: " + TerminalSafe(json::Write(item)) + "\n");
+    }
+  }
+  PrintFindings(context, captured);
+}
+
+Status Upload(const Context& context, Requester& requester, const workspace::Captured& captured) {
+  for (const workspace::CapturedBlob& blob : captured.blobs) {
+    std::string hash = blob.digest.ToHex();
+    WRIT_ASSIGN(bool known, requester.HasBlob(hash));
+    if (known) continue;  // the same base as before: only the change travels
+    if (blob.bytes > (8u << 20)) context.Note("uploading " + FormatBytes(blob.bytes));
+    if (blob.file.empty()) {
+      WRIT_TRY(requester.PutBlob(blob.content, hash));
+      continue;
+    }
+    WRIT_ASSIGN(std::string bytes, ReadFile(blob.file, kMaxUploadBytes));
+    WRIT_TRY(requester.PutBlob(bytes, hash));
+  }
+  return {};
+}
+
+// Denied and invalid requests, with all of their reasons.
+void ReportRefusal(Context& context, const plane::Submission& submission) {
+  bool denied = submission.kind == plane::Submission::Kind::kDenied;
+  const std::vector<std::string>& reasons = denied ? submission.reasons : submission.issues;
+  Error error{denied ? ErrorKind::kDenied : ErrorKind::kInvalid,
+              denied ? "policy_denied" : "bad_request",
+              denied ? "policy denied the run" : "the plane refused the request",
+              denied ? "see `writ policy show`" : "see `writ run --help`"};
+  for (std::size_t i = 0; i < reasons.size(); ++i)
+    error.message += (i == 0 ? ": " : "; ") + reasons[i];
+  context.Fail(denied ? kPolicyDenied : kUsage, error);
+}
+
+void Run(Context& context, RunCommand& command) {
+  if (command.task.empty())
+    return context.Fail(
+        Error{ErrorKind::kInvalid, "cli.no_task", "there is no task", "writ run \"TASK\""});
+  if (command.access.local() && !command.dry_run) {
+    // A first run needs no ceremony: what is missing is made, nothing is overwritten.
+    auto report = plane::Init(context.dir);
+    if (!report) return context.Fail(report.error());
+    if (report->kept.empty()) context.Note("made keys, policy and configuration in " + context.dir);
+  }
+  auto captured = CaptureCheckout(context, command);
+  if (!captured) return context.Fail(captured.error());
+  auto requester = command.access.Open(context);
+  if (!requester) return context.Fail(requester.error());
+  auto request = BuildRequest(command, *captured);
+  if (!request) return context.Fail(request.error());
+
+  auto submit = [&](bool dry) {
+    json::Object body{{"request", *request}};
+    if (dry) body.Set("dryRun", true);
+    return (*requester)->Submit(json::Write(std::move(body)));
+  };
+  if (command.dry_run) {
+    auto answer = submit(true);
+    if (!answer) return context.Fail(answer.error());
+    if (answer->kind != plane::Submission::Kind::kDryRun) return ReportRefusal(context, *answer);
+    return PrintDryRun(context, *answer, *captured);
+  }
+  PrintFindings(context, *captured);
+  if (Status uploaded = Upload(context, **requester, *captured); !uploaded)
+    return context.Fail(uploaded.error());
+  auto answer = submit(false);
+  if (!answer) return context.Fail(answer.error());
+  if (answer->kind != plane::Submission::Kind::kAccepted) return ReportRefusal(context, *answer);
+  const std::string& run_id = answer->run_id;
+  context.Note("run " + run_id);
+  bool waiting = answer->status == plane::RunState::kAwaitingApproval;
+  if (command.no_watch && !waiting) {
+    if (context.json)
+      context.PrintJson(
+          json::Object{{"runId", run_id}, {"status", std::string(protocol::Word(answer->status))}});
+    context.Print(run_id + "\n");
+    return;
+  }
+  std::unique_ptr<Embedded> embedded;
+  if (command.access.local() && !waiting) {
+    auto started = Embedded::Start({.dir = context.dir, .pool = command.pool, .only_run = run_id},
+                                   *command.access.plane(), command.access.clock());
+    if (!started) return context.Fail(kFailed, started.error());
+    embedded = std::move(*started);
+  }
+  context.exit_code = WatchRun(context, **requester, run_id, embedded.get());
+  if (context.exit_code != kWaitingApproval)
+    context.Note("receipt: writ receipt " + run_id + "   changes: writ pull " + run_id);
+}
+
+}  // namespace
+
+void AddRun(CLI::App& app, Context& context) {
+  auto options = std::make_shared<RunCommand>();
+  CLI::App* run = app.add_subcommand("run", "Run a task on a git checkout under a signed contract");
+  run->add_option("TASK", options->task, "The agent's prompt; for --agent command a shell script");
+  run->add_option("--agent", options->agent, "claude-code, codex, command or mock")
+      ->capture_default_str();
+  run->add_option("--pool", options->pool, "Pool whose runners may claim it")
+      ->capture_default_str();
+  run->add_option("--secret", options->secrets, "Secret to release to the run; may be repeated");
+  run->add_option("--allow-host", options->hosts, "Host that the run may reach; may be repeated");
+  run->add_option("--allow-untracked", options->allow_untracked,
+                  "Untracked files to take along (glob); may be repeated");
+  run->add_option(
+      "--isolation", options->isolation,
+      "Tier: process (sandbox, container and microvm are refused where no backend has them)");
+  run->add_option("--timeout", options->timeout, "End the run after this long (90s, 10m, 1h30m)");
+  run->add_option("--max-spend", options->max_spend_usd, "Budget for models in USD")
+      ->check(CLI::PositiveNumber);
+  run->add_option("--disclosure", options->disclosure,
+                  "What may leave the runner: none, metadata-only, redacted, minimal-context, full")
+      ->capture_default_str();
+  run->add_option("--repo", options->repository, "The checkout")->capture_default_str();
+  run->add_flag("--no-network", options->no_network, "No network at all, not even the proxy");
+  run->add_flag("--dry-run", options->dry_run,
+                "Print the whole disclosure report; nothing is moved");
+  run->add_flag("--no-watch", options->no_watch,
+                "Submit and leave; a runner has to be serving the plane");
+  options->access.AddOptions(*run);
+  run->footer(
+      "Without --plane, plane and runner are started in this process for this run.\n\n"
+      "Examples:\n"
+      "  writ run \"make test\"\n"
+      "  writ run --agent claude-code --allow-host api.anthropic.com --secret ANTHROPIC_API_KEY "
+      "\"fix the failing test\"\n"
+      "  writ run --dry-run --allow-untracked 'notes/*.md' \"true\"\n"
+      "  writ run --plane https://plane.example.com --token-file token \"make test\"\n\n"
+      "Exit: 0 done, 1 the run failed, 2 usage, 3 denied by policy, 4 cancelled, 5 waiting for "
+      "approval, 6 plane unreachable.");
+  run->callback([&context, options] { Run(context, *options); });
+}
+
+}  // namespace writ::cli

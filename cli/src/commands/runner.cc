@@ -1,0 +1,177 @@
+// runner start
+#include <signal.h>
+#include <CLI/CLI.hpp>
+
+#include <memory>
+#include <thread>
+
+#include "commands.h"
+#include "context.h"
+#include "home.h"
+#include "runner_setup.h"
+#include "signals.h"
+#include "writ/backends/registry.h"
+#include "writ/base/clock.h"
+#include "writ/base/file.h"
+#include "writ/base/log.h"
+#include "writ/runner/engine.h"
+#include "writ/runner/enroll.h"
+
+namespace writ::cli {
+namespace {
+
+struct RunnerCommand {
+  RunnerSetup setup;
+  std::string plane_key_file;
+  std::string enroll_token_file;
+  bool once = false;
+};
+
+// Tells each run's steps as lines, for whoever watches the runner's terminal.
+class Narrator final : public runner::RunObserver {
+ public:
+  explicit Narrator(const Context& context) : context_(context) {}
+  void OnStep(const std::string& run_id, runner::Step step) override {
+    context_.Note(run_id + " " + std::string(runner::StepName(step)));
+  }
+  void OnOutput(const std::string&, std::string_view) override {}
+  void OnEnd(const std::string& run_id, const runner::RunEnd& end) override {
+    context_.Note(run_id + " ended: " + end.status +
+                  (end.message.empty() ? "" : ": " + TerminalSafe(end.message)));
+  }
+
+ private:
+  const Context& context_;
+};
+
+Result<runner::Identity> FindIdentity(const runner::RunnerConfig& config,
+                                      const std::string& token_file, const Clock& clock) {
+  WRIT_ASSIGN(runner::IdentityStore store, runner::IdentityStore::Open(config.state_dir));
+  WRIT_ASSIGN(std::optional<runner::Identity> known, store.Load());
+  if (known) {
+    if (known->pool == config.pool) return std::move(*known);
+    return Error{ErrorKind::kConflict, "runner.pool_changed",
+                 "this runner is enrolled in pool " + known->pool,
+                 "start it with --pool " + known->pool +
+                     ", or give the new pool's runner a --name of its own"};
+  }
+  if (token_file.empty())
+    return Error{
+        ErrorKind::kInvalid, "runner.not_enrolled", "this runner is not enrolled yet",
+        "make a one-time token with `writ enroll-token` and give it with --enroll-token-file"};
+  WRIT_ASSIGN(std::string text, ReadFile(token_file, 4096));
+  while (!text.empty() && (text.back() == '\n' || text.back() == '\r' || text.back() == ' '))
+    text.pop_back();
+  Secret token = Secret::Consume(text);
+  return runner::Enroll(config, token, clock);
+}
+
+void StartRunner(Context& context, RunnerCommand& command) {
+  auto signals = StopSignals::Block();
+  if (!signals) return context.Fail(signals.error());
+  auto pem = ReadFile(command.plane_key_file, 16384);
+  if (!pem) return context.Fail(kUsage, pem.error());
+  command.setup.plane_key_pem = *pem;
+  command.setup.dir = context.dir;
+  if (command.setup.name.empty()) command.setup.name = command.setup.pool;
+  auto config = MakeRunnerConfig(command.setup);
+  if (!config) return context.Fail(kUsage, config.error());
+  SystemClock clock;
+  backends::BackendRegistry registry;
+  if (Status registered = RegisterBackends(registry); !registered)
+    return context.Fail(kFailed, registered.error());
+  auto identity = FindIdentity(*config, command.enroll_token_file, clock);
+  if (!identity) return context.Fail(identity.error());
+  std::string runner_id = identity->runner_id.text();
+  Narrator narrator(context);
+  auto engine = runner::Engine::Create(*config, std::move(*identity), registry, clock, &narrator);
+  if (!engine) return context.Fail(kFailed, engine.error());
+  for (const runner::ReadinessProblem& problem : (*engine)->CheckReadiness()) {
+    if (problem.blocks_claims)
+      return context.Fail(
+          kFailed, Error{ErrorKind::kUnsupported, problem.code, problem.message, problem.hint});
+    context.Note("note: " + problem.message +
+                 (problem.hint.empty() ? "" : " (" + problem.hint + ")"));
+  }
+  if (context.json) {
+    context.PrintJson(
+        json::Object{{"runnerId", runner_id}, {"pool", config->pool}, {"slots", config->slots}});
+  } else {
+    context.Print("runner " + runner_id + " serves pool " + config->pool + " with " +
+                  std::to_string(config->slots) + " slots\n");
+  }
+  if (command.once) {
+    std::stop_source stop;
+    std::jthread watcher([&](std::stop_token done) {
+      int seen = 0;
+      while (!done.stop_requested()) {
+        if (signals->Wait(200) == 0) continue;
+        stop.request_stop();
+        (*engine)->RequestStop(++seen == 1 ? runner::StopMode::kDrain
+                                           : runner::StopMode::kCancelRuns);
+      }
+    });
+    auto run = (*engine)->RunOnce(std::chrono::hours(24 * 365), stop.get_token());
+    watcher.request_stop();
+    watcher.join();
+    (*engine)->Wait();
+    if (!run && !stop.stop_requested()) return context.Fail(run.error());
+    if (run && *run) context.Note("did one run: " + **run);
+    return;
+  }
+  if (Status started = (*engine)->Start(); !started) return context.Fail(kFailed, started.error());
+  context.Note(
+      "stop it with Ctrl-C or SIGTERM: runs in work are finished; a second one cancels them");
+  (void)signals->Wait(-1);
+  context.Note("draining");
+  (*engine)->RequestStop(runner::StopMode::kDrain);
+  std::jthread second([&](std::stop_token done) {
+    while (!done.stop_requested()) {
+      if (signals->Wait(200) != 0) (*engine)->RequestStop(runner::StopMode::kCancelRuns);
+    }
+  });
+  (*engine)->Wait();
+}
+
+}  // namespace
+
+void AddRunner(CLI::App& app, Context& context) {
+  CLI::App* runner =
+      app.add_subcommand("runner", "A runner: claims runs of one pool and executes them");
+  runner->require_subcommand(1);
+  auto options = std::make_shared<RunnerCommand>();
+  CLI::App* start = runner->add_subcommand("start", "Claim and execute runs until a signal comes");
+  start->add_option("--pool", options->setup.pool, "Pool to serve")->required();
+  start->add_option("--plane", options->setup.plane.url, "URL of the plane; http only on loopback")
+      ->required();
+  start
+      ->add_option("--plane-key", options->plane_key_file,
+                   "The plane's public key (PEM); contracts by any other are refused")
+      ->required();
+  start->add_option("--plane-ca", options->setup.plane.ca_file,
+                    "PEM CA of the plane's certificate");
+  start->add_option("--plane-proxy", options->setup.plane.proxy,
+                    "Corporate proxy on the way to the plane");
+  start->add_option("--client-cert", options->setup.plane.client_cert_file,
+                    "PEM certificate, where the plane asks for one");
+  start->add_option("--client-key", options->setup.plane.client_key_file,
+                    "PEM key of --client-cert");
+  start->add_option("--enroll-token-file", options->enroll_token_file,
+                    "One-time token; needed the first time only");
+  start->add_option("--slots", options->setup.slots, "Runs at the same time")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1024));
+  start->add_option("--name", options->setup.name,
+                    "Name of this runner's folder below --dir (default: the pool)");
+  start->add_option("--config", options->setup.config_file,
+                    "Operator's configuration (default: runner.json in --dir, where it is)");
+  start->add_flag("--once", options->once, "Do one run and leave");
+  start->footer(
+      "Examples:\n  writ runner start --pool default --plane http://127.0.0.1:7070 --plane-key "
+      "plane.pub.pem --enroll-token-file token\n"
+      "  writ runner start --pool gpu --plane https://plane.example.com --plane-ca ca.pem "
+      "--plane-key plane.pub.pem --slots 4");
+  start->callback([&context, options] { StartRunner(context, *options); });
+}
+
+}  // namespace writ::cli

@@ -1,0 +1,82 @@
+#include "context.h"
+
+#include <cstdio>
+
+namespace writ::cli {
+
+ExitCode ExitCodeFor(const Error& error) {
+  if (error.code == "plane.unreachable" || error.code == "plane.tls" ||
+      error.code == "plane.timeout")
+    return kPlaneUnreachable;
+  if (error.code == "policy_denied") return kPolicyDenied;
+  switch (error.kind) {
+    case ErrorKind::kInvalid:
+    case ErrorKind::kNotFound:
+      return kUsage;
+    case ErrorKind::kUnavailable:
+      return kPlaneUnreachable;
+    case ErrorKind::kCancelled:
+      return kRunCancelled;
+    default:
+      return kFailed;
+  }
+}
+
+void Context::PrintJson(const json::Value& value) const {
+  std::string text = json::WritePretty(value) + "\n";
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
+
+void Context::Print(std::string_view text) const {
+  if (json) return;
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
+
+void Context::Note(std::string_view text) const {
+  if (json) return;
+  std::fprintf(stderr, "%.*s\n", static_cast<int>(text.size()), text.data());
+}
+
+void Context::Fail(const Error& error) {
+  Fail(ExitCodeFor(error), error);
+}
+
+void Context::Fail(ExitCode code, const Error& error) {
+  exit_code = code;
+  Error plain = error;
+  plain.hint.clear();
+  if (json) {
+    json::Object out{{"error", json::ToWellFormedUtf8(plain.ToString())},
+                     {"code", error.code},
+                     {"kind", std::string(ErrorKindName(error.kind))}};
+    if (!error.hint.empty()) out.Set("hint", error.hint);
+    PrintJson(std::move(out));
+    return;
+  }
+  std::fprintf(stderr, "writ: %s [%s]\n", TerminalSafe(plain.ToString(), Newlines::kKeep).c_str(),
+               error.code.c_str());
+  if (!error.hint.empty())
+    std::fprintf(stderr, "hint: %s\n", TerminalSafe(error.hint, Newlines::kKeep).c_str());
+}
+
+std::string TerminalSafe(std::string_view text, Newlines newlines) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  std::string out;
+  out.reserve(text.size());
+  for (char c : text) {
+    auto u = static_cast<unsigned char>(c);
+    bool control = u < 0x20 || u == 0x7f;
+    if (control && !(newlines == Newlines::kKeep && (c == '\n' || c == '\t'))) {
+      out += "\\x";
+      out += kHex[u >> 4];
+      out += kHex[u & 15];
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+}  // namespace writ::cli

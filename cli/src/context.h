@@ -1,0 +1,35 @@
+// Context: what every command gets - the global options, and the one way to print results and
+// errors.
+//
+// Results go to standard output, notes and progress to standard error. With --json standard output
+// carries exactly one JSON value (or JSON lines where the help says so), errors included.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "exit_code.h"
+#include "writ/base/result.h"
+#include "writ/protocol/json.h"
+
+namespace writ::cli {
+
+struct Context {
+  std::string dir;  // absolute; state, keys and configuration
+  bool json = false;
+  int exit_code = kDone;
+
+  void PrintJson(const json::Value& value) const;
+  void Print(std::string_view text) const;  // standard output; ignored with --json
+  void Note(std::string_view text) const;   // one line on standard error; ignored with --json
+  // Reports the error once and sets the exit code.
+  void Fail(const Error& error);
+  void Fail(ExitCode code, const Error& error);
+};
+
+// Bytes that came from outside, made safe for a terminal: control bytes become \xNN, newlines stay
+// where `keep_newlines` says so.
+enum class Newlines { kKeep, kEscape };
+std::string TerminalSafe(std::string_view text, Newlines newlines = Newlines::kEscape);
+
+}  // namespace writ::cli

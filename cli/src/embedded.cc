@@ -1,0 +1,122 @@
+#include "embedded.h"
+
+#include <unistd.h>
+
+#include <mutex>
+#include <thread>
+
+#include "home.h"
+#include "runner_setup.h"
+#include "writ/backends/registry.h"
+#include "writ/base/log.h"
+#include "writ/base/paths.h"
+#include "writ/plane/http_server.h"
+#include "writ/runner/engine.h"
+#include "writ/runner/enroll.h"
+
+namespace writ::cli {
+namespace {
+
+// Runners of one directory that may work at the same time: each has a seat with its own identity,
+// lock, caches and uids, and the next `writ run` takes the first free one.
+constexpr int kSeats = 16;
+
+Result<std::unique_ptr<runner::Engine>> TakeSeat(const EmbeddedOptions& options,
+                                                 plane::Plane& plane, const std::string& url,
+                                                 backends::BackendRegistry& registry,
+                                                 const Clock& clock) {
+  for (int seat = 0; seat < kSeats; ++seat) {
+    RunnerSetup setup;
+    setup.dir = options.dir;
+    setup.name = "embedded-" + std::to_string(seat);
+    setup.pool = options.pool;
+    setup.plane.url = url;
+    setup.plane_key_pem = plane.public_key_pem();
+    setup.uid_offset = static_cast<unsigned>(seat) * 4;
+    WRIT_ASSIGN(runner::RunnerConfig config, MakeRunnerConfig(setup));
+    config.long_poll = std::chrono::milliseconds(1000);
+    WRIT_ASSIGN(runner::IdentityStore store, runner::IdentityStore::Open(config.state_dir));
+    WRIT_ASSIGN(std::optional<runner::Identity> known, store.Load());
+    if (known && known->pool != config.pool) continue;  // this seat serves another pool
+    if (!known) {
+      WRIT_ASSIGN(plane::IssuedToken token,
+                  plane.CreateEnrollToken(plane::Caller::Local(LocalUser()),
+                                          std::chrono::seconds(300), config.pool));
+      WRIT_ASSIGN(runner::Identity enrolled, runner::Enroll(config, Secret(token.token), clock));
+      known = std::move(enrolled);
+    }
+    auto engine = runner::Engine::Create(config, std::move(*known), registry, clock, nullptr);
+    if (!engine && engine.error().code == "runner.locked") continue;
+    return engine;
+  }
+  return Error{ErrorKind::kOverloaded, "cli.no_seat",
+               "all " + std::to_string(kSeats) + " runners of this directory are at work",
+               "wait for one to end, or start a runner with more slots"};
+}
+
+}  // namespace
+
+struct Embedded::Impl {
+  std::unique_ptr<plane::HttpServer> server;
+  backends::BackendRegistry registry;
+  std::unique_ptr<runner::Engine> engine;
+  plane::Plane* plane = nullptr;
+  std::string only_run;
+  mutable std::mutex mutex;  // guards trouble
+  std::optional<Error> trouble;
+  std::jthread worker;  // last: ends first
+
+  // Claims until the one run has ended; runs that were queued before it are done on the way.
+  void Work(std::stop_token stop) {
+    while (!stop.stop_requested()) {
+      auto run = engine->RunOnce(std::chrono::milliseconds(1000), stop);
+      if (!run) {
+        if (stop.stop_requested()) return;
+        std::lock_guard lock(mutex);
+        trouble = run.error();
+        return;
+      }
+      auto detail = plane->Run(only_run);
+      if (!detail || plane::IsTerminal(detail->summary.status)) return;
+    }
+  }
+};
+
+Embedded::Embedded(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Result<std::unique_ptr<Embedded>> Embedded::Start(const EmbeddedOptions& options,
+                                                  plane::Plane& plane, const Clock& clock) {
+  auto impl = std::make_unique<Impl>();
+  impl->plane = &plane;
+  impl->only_run = options.only_run;
+  WRIT_ASSIGN(impl->server, plane::HttpServer::Start(plane, clock, {}));
+  WRIT_TRY(RegisterBackends(impl->registry));
+  WRIT_ASSIGN(impl->engine, TakeSeat(options, plane, impl->server->url(), impl->registry, clock));
+  for (const runner::ReadinessProblem& problem : impl->engine->CheckReadiness()) {
+    if (!problem.blocks_claims) continue;
+    return Error{ErrorKind::kUnsupported, problem.code, problem.message, problem.hint};
+  }
+  Impl* raw = impl.get();
+  impl->worker = std::jthread([raw](std::stop_token stop) { raw->Work(stop); });
+  return std::unique_ptr<Embedded>(new Embedded(std::move(impl)));
+}
+
+Embedded::~Embedded() {
+  impl_->worker.request_stop();
+  impl_->engine->RequestStop(runner::StopMode::kDrain);
+  if (impl_->worker.joinable()) impl_->worker.join();
+  impl_->engine->Wait();
+  impl_->engine.reset();
+  impl_->server->Stop();
+}
+
+std::optional<Error> Embedded::Trouble() const {
+  std::lock_guard lock(impl_->mutex);
+  return impl_->trouble;
+}
+
+void Embedded::Cancel() {
+  impl_->engine->RequestStop(runner::StopMode::kCancelRuns);
+}
+
+}  // namespace writ::cli

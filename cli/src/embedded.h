@@ -1,0 +1,39 @@
+// Embedded: a runner in this process for a local plane, over loopback HTTP: the same plane server,
+// the same runner, the same wire format as between two machines.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "writ/base/clock.h"
+#include "writ/base/result.h"
+#include "writ/plane/plane.h"
+
+namespace writ::cli {
+
+struct EmbeddedOptions {
+  std::string dir;
+  std::string pool;
+  std::string only_run;  // the one run that it may claim
+};
+
+class Embedded {
+ public:
+  // `plane` and `clock` are borrowed and outlive it.
+  static Result<std::unique_ptr<Embedded>> Start(const EmbeddedOptions& options,
+                                                 plane::Plane& plane, const Clock& clock);
+  ~Embedded();  // stops the runner (its run ends with a receipt) and then the server
+
+  // The runner's own failure (it could not enrol, could not start); nullopt while all is well.
+  std::optional<Error> Trouble() const;
+  // Asks the running job to end; its receipt says cancelled.
+  void Cancel();
+
+ private:
+  struct Impl;
+  explicit Embedded(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace writ::cli

@@ -1,0 +1,70 @@
+#include "home.h"
+
+#include <pwd.h>
+#include <unistd.h>
+
+#include <climits>
+#include <cstdlib>
+#include <filesystem>
+
+namespace writ::cli {
+
+std::string AbsolutePath(const std::string& path) {
+  return std::filesystem::absolute(path).lexically_normal().string();
+}
+
+Result<std::string> DefaultDir() {
+  auto env = [](const char* name) -> std::string {
+    const char* value = std::getenv(name);
+    return value != nullptr ? value : "";
+  };
+  if (std::string dir = env("WRIT_DIR"); !dir.empty()) return AbsolutePath(dir);
+  if (::geteuid() == 0) return std::string("/var/lib/writ");
+  if (std::string data = env("XDG_DATA_HOME"); !data.empty() && data.front() == '/')
+    return data + "/writ";
+  std::string home = env("HOME");
+  if (home.empty()) {
+    if (const passwd* entry = ::getpwuid(::geteuid()); entry != nullptr) home = entry->pw_dir;
+  }
+  if (home.empty() || home.front() != '/')
+    return Error{ErrorKind::kInvalid, "cli.no_home", "there is no home directory to keep state in",
+                 "name one with --dir or WRIT_DIR"};
+  return home + "/.local/share/writ";
+}
+
+Result<Programs> FindPrograms() {
+  char self[PATH_MAX];
+  ssize_t n = ::readlink("/proc/self/exe", self, sizeof self - 1);
+  if (n <= 0) return SysError(errno, "cli.no_self", "cannot tell where this program is");
+  std::filesystem::path here =
+      std::filesystem::path(std::string(self, static_cast<std::size_t>(n))).parent_path();
+  for (const std::filesystem::path& folder : {here, here.parent_path() / "libexec" / "writ"}) {
+    std::error_code ignored;
+    if (!std::filesystem::exists(folder / "writ-launch", ignored)) continue;
+    return Programs{(folder / "writ-launch").string(), (folder / "writ-egress-proxy").string(),
+                    (folder / "writ-mock-agent").string()};
+  }
+  return Error{ErrorKind::kNotFound, "cli.program_missing",
+               "writ-launch is neither beside this program nor in ../libexec/writ",
+               "build all targets, or install with cmake --install"};
+}
+
+Result<std::unique_ptr<plane::Plane>> OpenPlane(const std::string& dir, const Clock& clock) {
+  auto opened = plane::Plane::Open(plane::PlaneOptions{dir, std::nullopt}, clock);
+  if (!opened && opened.error().code == "plane.not_initialized") {
+    Error error = std::move(opened).error();
+    error.hint = "run `writ init` first, or name another directory with --dir";
+    return error;
+  }
+  return opened;
+}
+
+std::string LocalUser() {
+  std::string name = "uid-" + std::to_string(::geteuid());
+  if (const passwd* entry = ::getpwuid(::geteuid()); entry != nullptr) name = entry->pw_name;
+  char host[HOST_NAME_MAX + 1] = {};
+  if (::gethostname(host, sizeof host - 1) == 0 && host[0] != '\0') name += std::string("@") + host;
+  return name;
+}
+
+}  // namespace writ::cli

@@ -1,0 +1,33 @@
+// Where things are: the state directory, and the programs that writ starts.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "writ/base/clock.h"
+#include "writ/base/result.h"
+#include "writ/plane/plane.h"
+
+namespace writ::cli {
+
+// $WRIT_DIR, else /var/lib/writ for root, else $XDG_DATA_HOME/writ or ~/.local/share/writ.
+Result<std::string> DefaultDir();
+// Absolute and lexically normal, without asking the file system.
+std::string AbsolutePath(const std::string& path);
+
+struct Programs {
+  std::string launch;        // writ-launch
+  std::string egress_proxy;  // writ-egress-proxy
+  std::string mock_agent;    // writ-mock-agent
+};
+// Beside this program (a build tree), else ../libexec/writ (installed). kNotFound
+// "cli.program_missing".
+Result<Programs> FindPrograms();
+
+// Opens the plane of `dir`; kNotFound with the hint to run `writ init`.
+Result<std::unique_ptr<plane::Plane>> OpenPlane(const std::string& dir, const Clock& clock);
+
+// user@host of the person at this terminal, for `requestedBy` and `actor` in local use.
+std::string LocalUser();
+
+}  // namespace writ::cli

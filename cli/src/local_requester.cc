@@ -1,0 +1,81 @@
+#include <unistd.h>
+
+#include "requester.h"
+#include "writ/base/file.h"
+#include "writ/protocol/digest.h"
+
+namespace writ::cli {
+namespace {
+
+class LocalRequester final : public Requester {
+ public:
+  LocalRequester(plane::Plane& local, std::string who)
+      : plane_(local), caller_(plane::Caller::Local(std::move(who))) {}
+
+  Result<plane::Submission> Submit(std::string_view body) override {
+    return plane_.Submit(caller_, body);
+  }
+  Result<plane::RunState> Approve(const std::string& run_id, const plane::Actor& actor) override {
+    return plane_.Approve(caller_, run_id, actor);
+  }
+  Result<plane::CancelResult> Cancel(const std::string& run_id,
+                                     const plane::Actor& actor) override {
+    return plane_.Cancel(caller_, run_id, actor);
+  }
+  Result<std::vector<plane::RunSummary>> Runs() override { return plane_.Runs(); }
+  Result<plane::RunDetail> Run(const std::string& run_id) override { return plane_.Run(run_id); }
+  Result<plane::RunDetail> WaitRun(const std::string& run_id, WallTime after,
+                                   std::chrono::milliseconds wait) override {
+    return plane_.WaitRun(run_id, after, wait);
+  }
+  Result<plane::LogChunk> ReadLog(const std::string& run_id, std::uint64_t offset,
+                                  std::chrono::milliseconds wait) override {
+    return plane_.ReadLog(run_id, offset, wait);
+  }
+  Result<std::string> Bundle(const std::string& run_id) override { return plane_.Bundle(run_id); }
+  Status Export(WallTime since,
+                const std::function<Status(std::string_view line)>& write) override {
+    return plane_.Export(since, write);
+  }
+  Result<plane::Plane::PolicyDocument> Policy() override { return plane_.Policy(); }
+  Result<plane::IssuedToken> CreateEnrollToken(std::chrono::seconds lifetime,
+                                               std::optional<std::string> pool) override {
+    return plane_.CreateEnrollToken(caller_, lifetime, std::move(pool));
+  }
+
+  Result<bool> HasBlob(const std::string& hash) override {
+    auto blob = plane_.OpenBlob(hash);
+    if (blob) return true;
+    if (blob.error().kind == ErrorKind::kNotFound) return false;
+    return std::move(blob).error();
+  }
+  Status PutBlob(std::string_view bytes, const std::string& expected_hash) override {
+    WRIT_ASSIGN(std::unique_ptr<plane::Plane::BlobWriter> writer, plane_.NewBlob());
+    WRIT_TRY(writer->Append(bytes));
+    auto hash = writer->Finish(expected_hash);
+    return hash ? Status() : Status(std::move(hash).error());
+  }
+  Result<std::string> GetBlob(const std::string& hash, std::uint64_t limit) override {
+    WRIT_ASSIGN(plane::Plane::Blob blob, plane_.OpenBlob(hash));
+    WRIT_ASSIGN(std::string bytes, ReadAll(blob.fd.get(), limit));
+    if (protocol::Sha256(bytes).ToHex() != hash) {
+      plane_.QuarantineBlob(hash);
+      return Error{ErrorKind::kIntegrity, "blob.damaged",
+                   "the blob " + hash + " is not what its name says",
+                   "it was put aside; upload it again"};
+    }
+    return bytes;
+  }
+
+ private:
+  plane::Plane& plane_;
+  plane::Caller caller_;
+};
+
+}  // namespace
+
+std::unique_ptr<Requester> MakeLocalRequester(plane::Plane& local, std::string who) {
+  return std::make_unique<LocalRequester>(local, std::move(who));
+}
+
+}  // namespace writ::cli

@@ -1,0 +1,86 @@
+// writ: the one binary. This file knows which commands there are and what is global; nothing else.
+#include <CLI/CLI.hpp>
+
+#include <csignal>
+#include <string>
+
+#include "commands/commands.h"
+#include "context.h"
+#include "home.h"
+#include "writ/base/log.h"
+
+namespace {
+
+constexpr char kFooter[] =
+    "Examples:\n"
+    "  writ init\n"
+    "  writ run --agent command \"make test\"\n"
+    "  writ receipt run_1234\n"
+    "  writ bundle run_1234 --out run.json && writ-verify run.json\n"
+    "  writ COMMAND --help\n\n"
+    "Exit codes: 0 done, 1 the run or the verification failed, 2 usage or unreadable input,\n"
+    "3 denied by policy, 4 cancelled, 5 waiting for approval, 6 plane unreachable.";
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);
+  writ::cli::Context context;
+  std::string dir;
+  std::string log_level = "warn";
+  bool log_json = false;
+
+  CLI::App app{"Run coding agents and other jobs under a signed contract, with a signed receipt."};
+  app.name("writ");
+  app.footer(kFooter);
+  app.require_subcommand(1);
+  app.fallthrough();  // global options may stand behind the command too
+  app.set_version_flag("--version", "writ " WRIT_VERSION);
+  app.add_option("--dir", dir,
+                 "State, keys and configuration (default: $WRIT_DIR, else /var/lib/writ for root, "
+                 "else $XDG_DATA_HOME/writ)");
+  app.add_flag("--json", context.json, "Print one JSON value on standard output");
+  app.add_option("--log-level", log_level, "Log to standard error from this level on")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}))
+      ->capture_default_str();
+  app.add_flag("--log-json", log_json, "Log as JSON lines");
+  // Runs when the whole line is parsed and before any command.
+  app.parse_complete_callback([&] {
+    using writ::log::Level;
+    Level level = log_level == "debug"  ? Level::kDebug
+                  : log_level == "info" ? Level::kInfo
+                  : log_level == "warn" ? Level::kWarn
+                  : log_level == "off"  ? Level::kOff
+                                        : Level::kError;
+    writ::log::Configure(level, log_json ? writ::log::Format::kJson : writ::log::Format::kText);
+    auto found = dir.empty() ? writ::cli::DefaultDir() : writ::cli::AbsolutePath(dir);
+    if (!found) {
+      context.Fail(found.error());
+      throw CLI::RuntimeError(context.exit_code);
+    }
+    context.dir = *found;
+  });
+
+  using namespace writ::cli;
+  AddInit(app, context);
+  AddRun(app, context);
+  AddRuns(app, context);
+  AddReceipt(app, context);
+  AddPull(app, context);
+  AddSecrets(app, context);
+  AddPolicy(app, context);
+  AddPlane(app, context);
+  AddRunner(app, context);
+  AddTokens(app, context);
+  AddExport(app, context);
+  AddCanonicalize(app, context);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::RuntimeError& error) {
+    return error.get_exit_code();  // reported already
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kDone : kUsage;  // help and version end with 0
+  }
+  return context.exit_code;
+}

@@ -1,0 +1,251 @@
+#include "receipt_view.h"
+
+#include <algorithm>
+#include <map>
+#include <vector>
+
+#include "context.h"
+#include "duration.h"
+#include "writ/base/clock.h"
+
+namespace writ::cli {
+namespace {
+
+using json::Array;
+using json::Object;
+using json::Value;
+
+const Value& At(const Value& value, std::initializer_list<std::string_view> path) {
+  static const Value null;
+  const Value* at = &value;
+  for (std::string_view name : path) {
+    at = at->Find(name);
+    if (at == nullptr) return null;
+  }
+  return *at;
+}
+
+std::string Text(const Value& value) {
+  if (const std::string* text = value.if_string()) return *text;
+  if (value.is_null()) return "";
+  return json::Write(value);
+}
+
+const Array& Items(const Value& value) {
+  static const Array none;
+  const Array* items = value.if_array();
+  return items != nullptr ? *items : none;
+}
+
+std::string Short(const std::string& hash) {
+  return hash.size() == 64 ? hash.substr(0, 16) : hash;
+}
+
+std::string ActorText(const Value& actor) {
+  return Text(At(actor, {"kind"})) + " " + Text(At(actor, {"id"}));
+}
+
+// All event objects of one type.
+std::vector<const Value*> EventsOfType(const Value& bundle, std::string_view type) {
+  std::vector<const Value*> out;
+  for (const Value& event : Items(At(bundle, {"events"}))) {
+    const Value& inner = At(event, {"event"});
+    if (inner.FindString("type") == type) out.push_back(&inner);
+  }
+  return out;
+}
+
+std::string JoinLimited(const std::vector<std::string>& items, std::size_t limit) {
+  std::string out;
+  for (std::size_t i = 0; i < items.size() && i < limit; ++i)
+    out += (i == 0 ? "" : ", ") + items[i];
+  if (items.size() > limit) out += " and " + std::to_string(items.size() - limit) + " more";
+  return out.empty() ? "none" : out;
+}
+
+class Screen {
+ public:
+  void Head(std::string_view title) { text_ += "\n" + std::string(title) + "\n"; }
+  void Row(std::string_view name, const std::string& value) {
+    if (value.empty()) return;
+    std::string label(name);
+    label.resize(std::max<std::size_t>(label.size() + 1, 14), ' ');
+    text_ += "  " + label + TerminalSafe(value) + "\n";
+  }
+  void Line(const std::string& line) { text_ += line + "\n"; }
+  std::string Take() { return std::move(text_); }
+
+ private:
+  std::string text_;
+};
+
+std::string Duration(const Value& receipt) {
+  auto start = ParseRfc3339(Text(At(receipt, {"startedAt"})));
+  auto end = ParseRfc3339(Text(At(receipt, {"endedAt"})));
+  return start && end ? FormatDuration(*end - *start) : "";
+}
+
+std::string FirstLine(const std::string& text, std::size_t limit) {
+  std::string line = text.substr(0, text.find('\n'));
+  bool cut = line.size() < text.size();
+  if (line.size() > limit) {
+    std::size_t end = limit;
+    while (end > 0 && (static_cast<unsigned char>(line[end]) & 0xc0) == 0x80) --end;
+    line.resize(end);
+    cut = true;
+  }
+  return cut ? line + " ..." : line;
+}
+
+std::vector<std::string> Hosts(const Value& receipt, std::string_view decision) {
+  std::vector<std::string> out;
+  for (const Value& entry : Items(At(receipt, {"networkAccessed"})))
+    if (entry.FindString("decision") == decision) out.push_back(Text(At(entry, {"host"})));
+  return out;
+}
+
+std::vector<std::string> Enforcement(const Value& receipt) {
+  std::vector<std::string> out;
+  const Value& aspects = At(receipt, {"runner", "environment", "enforcement"});
+  if (const Object* object = aspects.if_object()) {
+    for (const auto& [name, value] : *object) {
+      std::string how = Text(At(value, {"enforcement"}));
+      out.push_back(name + "=" + (how.empty() ? Text(value) : how));
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string RenderReceipt(const Value& bundle, const protocol::VerifyReport& report) {
+  const Value& contract = At(bundle, {"contract"});
+  const Value& receipt = At(bundle, {"receipt"});
+  Screen screen;
+  std::string status = Text(At(receipt, {"status"}));
+  screen.Line("RECEIPT " + TerminalSafe(Text(At(receipt, {"runId"}))) + "   " +
+              TerminalSafe(status) + " in " + Duration(receipt));
+  screen.Line(report.ok
+                  ? (report.pinned ? "verified: chain, signatures and bindings hold; keys pinned"
+                                   : "verified: chain, signatures and bindings hold; keys NOT "
+                                     "pinned (taken from the bundle)")
+                  : "NOT VERIFIED: " + (report.problems.empty()
+                                            ? std::string("unknown")
+                                            : report.problems.front().code + ": " +
+                                                  TerminalSafe(report.problems.front().message)));
+  for (const Value* event : EventsOfType(bundle, "run.failed"))
+    screen.Line("failure: " + TerminalSafe(Text(At(*event, {"failure"}))) + ": " +
+                TerminalSafe(Text(At(*event, {"message"}))));
+
+  screen.Head("What moved");
+  screen.Row(
+      "in",
+      "commit " + Text(At(receipt, {"workspaceIn", "baseRef"})).substr(0, 12) +
+          (At(contract, {"workspace", "dirtyDiffHash"}).is_null() ? "" : " + uncommitted changes") +
+          " + " + std::to_string(Items(At(contract, {"workspace", "untrackedFiles"})).size()) +
+          " untracked files; " +
+          std::to_string(Items(At(contract, {"workspace", "deniedPaths"})).size()) +
+          " paths kept back");
+  std::vector<std::string> files;
+  for (const Value* event : EventsOfType(bundle, "file.changed"))
+    files.push_back(Text(At(*event, {"path"})));
+  screen.Row("changed", std::to_string(files.size()) +
+                            (files.size() == 1 ? " file: " : " files: ") + JoinLimited(files, 6));
+  for (const Value& entry : Items(At(receipt, {"boundaryDisclosures"})))
+    screen.Row(Text(At(entry, {"direction"})),
+               Text(At(entry, {"dataClass"})) + " " + Short(Text(At(entry, {"contentHash"}))));
+
+  screen.Head("Why");
+  screen.Row("task", FirstLine(Text(At(contract, {"task", "prompt"})), 90));
+  screen.Row("asked by",
+             ActorText(At(contract, {"requestedBy"})) + " at " + Text(At(contract, {"issuedAt"})));
+  screen.Row("contract", Short(Text(At(receipt, {"contractHash"}))) + "  policy " +
+                             Short(Text(At(contract, {"policyHash"}))));
+
+  screen.Head("Who approved");
+  std::vector<std::string> decisions;
+  for (const Value* event : EventsOfType(bundle, "policy.evaluated"))
+    decisions.push_back(Text(At(*event, {"decision"})) + " (" + Text(At(*event, {"reason"})) + ")");
+  screen.Row("policy", JoinLimited(decisions, 3));
+  std::vector<std::string> consents;
+  for (const Value* event : EventsOfType(bundle, "consent.granted"))
+    consents.push_back(ActorText(At(*event, {"actor"})));
+  screen.Row("people", consents.empty() ? "nobody was asked" : JoinLimited(consents, 4));
+
+  screen.Head("What saw it");
+  screen.Row("runner", Text(At(receipt, {"runner", "runnerId"})) + " in pool " +
+                           Text(At(receipt, {"runner", "pool"})) + ", key " +
+                           Text(At(receipt, {"runner", "keyId"})));
+  std::string isolation = Text(At(receipt, {"runner", "isolation"}));
+  std::vector<std::string> enforcement = Enforcement(receipt);
+  screen.Row("isolation",
+             isolation + (enforcement.empty() ? " (the receipt does not say what was enforced)"
+                                              : ": " + JoinLimited(enforcement, 8)));
+  screen.Row("agent", Text(At(contract, {"agent", "kind"})));
+  for (const Value* event : EventsOfType(bundle, "command.executed"))
+    screen.Row("command",
+               Short(Text(At(*event, {"argvHash"}))) + " exit " + Text(At(*event, {"exitCode"})));
+  std::vector<std::string> models;
+  for (const Value& entry : Items(At(receipt, {"modelsUsed"})))
+    models.push_back(Text(At(entry, {"provider"})) + "/" + Text(At(entry, {"model"})));
+  screen.Row("models", JoinLimited(models, 4));
+  std::vector<std::string> secrets;
+  for (const Value& entry : Items(At(receipt, {"secretsReleased"})))
+    secrets.push_back(Text(At(entry, {"name"})) + " (" + Text(At(entry, {"scope"})) + ")");
+  screen.Row("secrets", JoinLimited(secrets, 4));
+  screen.Row("hosts", "allowed: " + JoinLimited(Hosts(receipt, "allowed"), 5) +
+                          "; blocked: " + JoinLimited(Hosts(receipt, "blocked"), 5));
+  for (const Value* event : EventsOfType(bundle, "finding"))
+    screen.Row("finding", Text(At(*event, {"code"})) + " " + Text(At(*event, {"path"})) + " " +
+                              Text(At(*event, {"detail"})));
+
+  screen.Head("How to inspect or reproduce");
+  std::string run = Text(At(receipt, {"runId"}));
+  screen.Row("chain", Text(At(receipt, {"eventCount"})) + " events, head " +
+                          Short(Text(At(receipt, {"eventsHead"}))));
+  screen.Row("bundle", "writ bundle " + run + " --out " + run + ".json; writ-verify " + run +
+                           ".json --plane-key PLANE.pub.pem");
+  screen.Row("changes", "writ pull " + run);
+  for (const protocol::Finding& note : report.notes) screen.Row("not proven", note.message);
+  return screen.Take();
+}
+
+Value ReceiptAnswers(const Value& bundle, const protocol::VerifyReport& report) {
+  const Value& contract = At(bundle, {"contract"});
+  const Value& receipt = At(bundle, {"receipt"});
+  Array files;
+  for (const Value* event : EventsOfType(bundle, "file.changed")) files.push_back(*event);
+  Array consents;
+  for (const Value* event : EventsOfType(bundle, "consent.granted"))
+    consents.push_back(At(*event, {"actor"}));
+  Array decisions;
+  for (const Value* event : EventsOfType(bundle, "policy.evaluated")) decisions.push_back(*event);
+  Array commands;
+  for (const Value* event : EventsOfType(bundle, "command.executed")) commands.push_back(*event);
+  Array findings;
+  for (const Value* event : EventsOfType(bundle, "finding")) findings.push_back(*event);
+  Object out;
+  out.Set("runId", At(receipt, {"runId"}));
+  out.Set("status", At(receipt, {"status"}));
+  out.Set("verification", protocol::RenderJson(report));
+  out.Set("moved", Object{{"in", At(receipt, {"workspaceIn"})},
+                          {"out", At(receipt, {"workspaceOut"})},
+                          {"filesChanged", std::move(files)},
+                          {"disclosures", At(receipt, {"boundaryDisclosures"})}});
+  out.Set("why", Object{{"task", At(contract, {"task", "prompt"})},
+                        {"requestedBy", At(contract, {"requestedBy"})},
+                        {"contractHash", At(receipt, {"contractHash"})},
+                        {"policyHash", At(contract, {"policyHash"})}});
+  out.Set("approved", Object{{"policy", std::move(decisions)}, {"consents", std::move(consents)}});
+  out.Set("saw", Object{{"runner", At(receipt, {"runner"})},
+                        {"agent", At(contract, {"agent"})},
+                        {"commands", std::move(commands)},
+                        {"models", At(receipt, {"modelsUsed"})},
+                        {"secrets", At(receipt, {"secretsReleased"})},
+                        {"hosts", At(receipt, {"networkAccessed"})},
+                        {"findings", std::move(findings)}});
+  out.Set("receipt", receipt);
+  return out;
+}
+
+}  // namespace writ::cli

@@ -1,0 +1,344 @@
+#include "requester.h"
+#include "writ/base/file.h"
+#include "writ/protocol/digest.h"
+#include "writ/protocol/reader.h"
+#include "writ/runner/http_client.h"
+
+namespace writ::cli {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kCallTimeout = 60s;
+constexpr auto kTransferTimeout = 600s;
+constexpr std::uint64_t kMaxAnswer = std::uint64_t{256} << 20;
+
+Error Nonsense(std::string_view call) {
+  return Error{ErrorKind::kUnavailable, "plane.bad_answer",
+               "the plane's answer to " + std::string(call) + " is not what the protocol says",
+               "is this the URL of a plane?"};
+}
+
+// The plane's own words for a refusal, as an Error. Its text is data from outside: bounded, shown
+// escaped.
+Error Refusal(const runner::HttpResponse& response, std::string_view call) {
+  Error error{ErrorKind::kInternal, "plane.error", "", ""};
+  switch (response.status) {
+    case 400:
+    case 413:
+      error.kind = ErrorKind::kInvalid;
+      break;
+    case 401:
+      error.kind = ErrorKind::kDenied;
+      error.hint = "is the token in --token-file this plane's?";
+      break;
+    case 403:
+      error.kind = ErrorKind::kDenied;
+      break;
+    case 404:
+      error.kind = ErrorKind::kNotFound;
+      break;
+    case 409:
+      error.kind = ErrorKind::kConflict;
+      break;
+    case 429:
+      error.kind = ErrorKind::kOverloaded;
+      break;
+    default:
+      error.kind = response.status >= 500 ? ErrorKind::kUnavailable : ErrorKind::kInternal;
+  }
+  error.message =
+      "the plane refused " + std::string(call) + " with status " + std::to_string(response.status);
+  auto body = json::Parse(response.body, {.max_depth = 16, .max_bytes = 1 << 20});
+  if (!body) return error;
+  if (auto code = body->FindString("code")) error.code = std::string(code->substr(0, 64));
+  if (auto text = body->FindString("error")) error.message = std::string(text->substr(0, 1024));
+  return error;
+}
+
+std::vector<std::string> TextsOf(const json::Value* value) {
+  std::vector<std::string> out;
+  if (value == nullptr || value->if_array() == nullptr) return out;
+  for (const json::Value& item : value->array())
+    out.push_back(item.if_string() != nullptr ? item.string() : json::Write(item));
+  return out;
+}
+
+std::string TextOf(const json::Value& value, std::string_view name) {
+  return std::string(value.FindString(name).value_or(""));
+}
+
+std::optional<plane::RunSummary> ReadSummary(const json::Value& value) {
+  plane::RunSummary run;
+  run.run_id = TextOf(value, "runId");
+  auto status = protocol::ParseRunState(TextOf(value, "status"));
+  auto created = ParseRfc3339(TextOf(value, "createdAt"));
+  auto updated = ParseRfc3339(TextOf(value, "updatedAt"));
+  if (run.run_id.empty() || !status || !created || !updated) return std::nullopt;
+  run.status = *status;
+  run.created_at = *created;
+  run.updated_at = *updated;
+  run.consent_requirements = TextsOf(value.Find("consentRequirements"));
+  run.agent_kind = TextOf(value, "agent");
+  if (const json::Value* agent = value.Find("agent");
+      agent != nullptr && agent->if_object() != nullptr)
+    run.agent_kind = TextOf(*agent, "kind");
+  run.pool = TextOf(value, "pool");
+  run.prompt = TextOf(value, "prompt");
+  if (const json::Value* who = value.Find("requestedBy"))
+    run.requested_by = {
+        protocol::ParseActorKind(TextOf(*who, "kind")).value_or(protocol::ActorKind::kHuman),
+        TextOf(*who, "id")};
+  run.failure = TextOf(value, "failure");
+  const json::Value* cancel = value.Find("cancelRequested");
+  run.cancel_requested = cancel != nullptr && cancel->if_bool() != nullptr && *cancel->if_bool();
+  const json::Value* receipt = value.Find("hasReceipt");
+  run.has_receipt = value.Find("receipt") != nullptr ||
+                    (receipt != nullptr && receipt->if_bool() != nullptr && *receipt->if_bool());
+  return run;
+}
+
+class RemoteRequester final : public Requester {
+ public:
+  RemoteRequester(runner::HttpClient client, Secret token, const Clock& clock)
+      : client_(std::move(client)), token_(std::move(token)), clock_(clock) {}
+
+  Result<plane::Submission> Submit(std::string_view body) override {
+    WRIT_ASSIGN(runner::HttpResponse response,
+                Call("POST", "/v1/runs", "application/json", body, kCallTimeout));
+    auto value = json::Parse(response.body, {.max_depth = 64, .max_bytes = kMaxAnswer});
+    if (!value) return Nonsense("the run request");
+    plane::Submission out;
+    if (response.status == 403 && value->Find("reasons") != nullptr) {
+      out.kind = plane::Submission::Kind::kDenied;
+      out.reasons = TextsOf(value->Find("reasons"));
+      return out;
+    }
+    if (response.status == 400 && value->Find("issues") != nullptr) {
+      out.kind = plane::Submission::Kind::kInvalid;
+      out.issues = TextsOf(value->Find("issues"));
+      return out;
+    }
+    if (response.status != 200) return Refusal(response, "the run request");
+    if (const json::Value* dry = value->Find("dryRun");
+        dry != nullptr && dry->if_bool() != nullptr && *dry->if_bool()) {
+      out.kind = plane::Submission::Kind::kDryRun;
+      out.report = response.body;
+      return out;
+    }
+    out.run_id = TextOf(*value, "runId");
+    auto status = protocol::ParseRunState(TextOf(*value, "status"));
+    if (out.run_id.empty() || !status || !protocol::RunId::Parse(out.run_id))
+      return Nonsense("the run request");
+    out.kind = plane::Submission::Kind::kAccepted;
+    out.status = *status;
+    out.consent_requirements = TextsOf(value->Find("consentRequirements"));
+    return out;
+  }
+
+  Result<plane::RunState> Approve(const std::string& run_id, const plane::Actor& actor) override {
+    WRIT_ASSIGN(json::Value answer, Act(run_id, "approve", actor));
+    auto status = protocol::ParseRunState(TextOf(answer, "status"));
+    if (!status) return Nonsense("the approval");
+    return *status;
+  }
+  Result<plane::CancelResult> Cancel(const std::string& run_id,
+                                     const plane::Actor& actor) override {
+    WRIT_ASSIGN(json::Value answer, Act(run_id, "cancel", actor));
+    auto status = protocol::ParseRunState(TextOf(answer, "status"));
+    if (!status) return Nonsense("the cancellation");
+    const json::Value* requested = answer.Find("cancelRequested");
+    return plane::CancelResult{
+        *status, requested != nullptr && requested->if_bool() != nullptr && *requested->if_bool()};
+  }
+  Result<std::vector<plane::RunSummary>> Runs() override {
+    WRIT_ASSIGN(json::Value answer, GetJson("/v1/runs", "the list of runs"));
+    const json::Value* list = answer.if_array() != nullptr ? &answer : answer.Find("runs");
+    if (list == nullptr || list->if_array() == nullptr) return Nonsense("the list of runs");
+    std::vector<plane::RunSummary> out;
+    for (const json::Value& item : list->array()) {
+      auto run = ReadSummary(item);
+      if (!run) return Nonsense("the list of runs");
+      out.push_back(std::move(*run));
+    }
+    return out;
+  }
+  Result<plane::RunDetail> Run(const std::string& run_id) override { return ReadRun(run_id, ""); }
+  Result<plane::RunDetail> WaitRun(const std::string& run_id, WallTime after,
+                                   std::chrono::milliseconds wait) override {
+    return ReadRun(run_id,
+                   "?waitMs=" + std::to_string(wait.count()) + "&after=" + FormatRfc3339(after));
+  }
+  Result<plane::LogChunk> ReadLog(const std::string& run_id, std::uint64_t offset,
+                                  std::chrono::milliseconds wait) override {
+    WRIT_TRY(CheckRunId(run_id));
+    std::string path = "/v1/runs/" + run_id + "/log?offset=" + std::to_string(offset) +
+                       "&waitMs=" + std::to_string(wait.count());
+    WRIT_ASSIGN(runner::HttpResponse response, Call("GET", path, "", "", kCallTimeout));
+    if (response.status != 200) return Refusal(response, "the live output");
+    plane::LogChunk chunk;
+    chunk.offset = offset;
+    chunk.bytes = std::move(response.body);
+    chunk.size = offset + chunk.bytes.size();
+    chunk.complete = chunk.bytes.empty();
+    return chunk;
+  }
+  Result<std::string> Bundle(const std::string& run_id) override {
+    WRIT_TRY(CheckRunId(run_id));
+    WRIT_ASSIGN(runner::HttpResponse response,
+                Call("GET", "/v1/runs/" + run_id + "/bundle", "", "", kTransferTimeout));
+    if (response.status != 200) return Refusal(response, "the bundle");
+    return std::move(response.body);
+  }
+  Status Export(WallTime since,
+                const std::function<Status(std::string_view line)>& write) override {
+    WRIT_ASSIGN(runner::HttpResponse response,
+                Call("GET", "/v1/export?since=" + FormatRfc3339(since), "", "", kTransferTimeout));
+    if (response.status != 200) return Refusal(response, "the export");
+    std::string_view rest = response.body;
+    while (!rest.empty()) {
+      std::size_t end = rest.find('\n');
+      if (end == std::string_view::npos) end = rest.size();
+      if (end > 0) WRIT_TRY(write(rest.substr(0, end)));
+      rest.remove_prefix(std::min(rest.size(), end + 1));
+    }
+    return {};
+  }
+  Result<plane::Plane::PolicyDocument> Policy() override {
+    WRIT_ASSIGN(json::Value answer, GetJson("/v1/policy", "the policy"));
+    const json::Value* policy = answer.Find("policy");
+    std::string hash = TextOf(answer, "policyHash");
+    if (policy == nullptr) policy = &answer;
+    if (hash.empty()) hash = protocol::HashValue(*policy).ToHex();
+    return plane::Plane::PolicyDocument{json::Write(*policy), hash};
+  }
+  Result<plane::IssuedToken> CreateEnrollToken(std::chrono::seconds lifetime,
+                                               std::optional<std::string> pool) override {
+    json::Object body{{"lifetimeSeconds", lifetime.count()}};
+    body.SetOptional("pool", pool);
+    WRIT_ASSIGN(runner::HttpResponse response, Call("POST", "/v1/enroll-tokens", "application/json",
+                                                    json::Write(std::move(body)), kCallTimeout));
+    if (response.status != 200) return Refusal(response, "the enrolment token");
+    auto value = json::Parse(response.body);
+    if (!value || TextOf(*value, "token").empty()) return Nonsense("the enrolment token");
+    auto expires = ParseRfc3339(TextOf(*value, "expiresAt"));
+    return plane::IssuedToken{TextOf(*value, "token"), expires.value_or(WallTime{})};
+  }
+
+  Result<bool> HasBlob(const std::string& hash) override {
+    WRIT_TRY(CheckHash(hash));
+    WRIT_ASSIGN(runner::HttpResponse response,
+                Call("HEAD", "/v1/blobs/" + hash, "", "", kCallTimeout));
+    return response.status == 200;  // a plane without HEAD gets the blob again
+  }
+  Status PutBlob(std::string_view bytes, const std::string& expected_hash) override {
+    WRIT_ASSIGN(runner::HttpResponse response,
+                Call("POST", "/v1/blobs", "application/octet-stream", bytes, kTransferTimeout));
+    if (response.status != 200) return Refusal(response, "a blob");
+    auto value = json::Parse(response.body);
+    if (!value || TextOf(*value, "hash") != expected_hash)
+      return Error{ErrorKind::kIntegrity, "plane.blob_hash",
+                   "the plane stored a blob under another hash than its bytes have", "try again"};
+    return {};
+  }
+  Result<std::string> GetBlob(const std::string& hash, std::uint64_t limit) override {
+    WRIT_TRY(CheckHash(hash));
+    WRIT_ASSIGN(runner::HttpResponse response,
+                Call("GET", "/v1/blobs/" + hash, "", "", kTransferTimeout, limit));
+    if (response.status != 200) return Refusal(response, "a blob");
+    if (protocol::Sha256(response.body).ToHex() != hash)
+      return Error{ErrorKind::kIntegrity, "blob.damaged",
+                   "the blob " + hash + " is not what its name says",
+                   "the plane's store is damaged or lies"};
+    return std::move(response.body);
+  }
+
+ private:
+  static Status CheckRunId(const std::string& run_id) {
+    auto parsed = protocol::RunId::Parse(run_id);
+    return parsed ? Status() : Status(std::move(parsed).error());
+  }
+  static Status CheckHash(const std::string& hash) {
+    auto parsed = protocol::Digest::Parse(hash);
+    return parsed ? Status() : Status(std::move(parsed).error());
+  }
+  Result<runner::HttpResponse> Call(std::string_view method, const std::string& path,
+                                    std::string_view content_type, std::string_view body,
+                                    std::chrono::milliseconds timeout,
+                                    std::uint64_t limit = kMaxAnswer) {
+    runner::HttpRequest request;
+    request.method = method;
+    request.path = path;
+    request.content_type = content_type;
+    request.body = body;
+    request.bearer = &token_;
+    request.max_response_bytes = limit;
+    return client_.Do(request, runner::Deadline::After(clock_, timeout), {});
+  }
+  Result<json::Value> GetJson(const std::string& path, std::string_view call) {
+    WRIT_ASSIGN(runner::HttpResponse response, Call("GET", path, "", "", kCallTimeout));
+    if (response.status != 200) return Refusal(response, call);
+    auto value = json::Parse(response.body, {.max_depth = 64, .max_bytes = kMaxAnswer});
+    if (!value) return Nonsense(call);
+    return std::move(*value);
+  }
+  Result<json::Value> Act(const std::string& run_id, const std::string& verb,
+                          const plane::Actor& actor) {
+    WRIT_TRY(CheckRunId(run_id));
+    json::Object body{{"actor", actor.ToJson()}};
+    WRIT_ASSIGN(runner::HttpResponse response,
+                Call("POST", "/v1/runs/" + run_id + "/" + verb, "application/json",
+                     json::Write(std::move(body)), kCallTimeout));
+    if (response.status != 200 && response.status != 202)
+      return Refusal(response, "to " + verb + " the run");
+    auto value = json::Parse(response.body);
+    if (!value) return Nonsense(verb);
+    return std::move(*value);
+  }
+  Result<plane::RunDetail> ReadRun(const std::string& run_id, const std::string& query) {
+    WRIT_TRY(CheckRunId(run_id));
+    WRIT_ASSIGN(json::Value answer, GetJson("/v1/runs/" + run_id + query, "the run"));
+    auto summary = ReadSummary(answer);
+    if (!summary) return Nonsense("the run");
+    plane::RunDetail detail;
+    detail.summary = std::move(*summary);
+    if (const json::Value* events = answer.Find("events");
+        events != nullptr && events->if_array() != nullptr) {
+      for (const json::Value& event : events->array()) detail.events.push_back(json::Write(event));
+    }
+    if (const json::Value* contract = answer.Find("contract"))
+      detail.contract = json::Write(*contract);
+    if (const json::Value* receipt = answer.Find("receipt");
+        receipt != nullptr && receipt->if_object() != nullptr)
+      detail.receipt = json::Write(*receipt);
+    return detail;
+  }
+
+  runner::HttpClient client_;
+  Secret token_;
+  const Clock& clock_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Requester>> MakeRemoteRequester(const PlaneAddress& address,
+                                                       const Clock& clock) {
+  if (address.token_file.empty())
+    return Error{
+        ErrorKind::kInvalid, "cli.no_token", "--plane needs --token-file with a principal's token",
+        "make one on the plane with `writ principals add NAME --role requester --out FILE`"};
+  WRIT_ASSIGN(std::string text, ReadFile(address.token_file, 4096));
+  while (!text.empty() && (text.back() == '\n' || text.back() == '\r' || text.back() == ' '))
+    text.pop_back();
+  Secret token = Secret::Consume(text);
+  if (token.empty())
+    return Error{ErrorKind::kInvalid, "cli.no_token", "the token file is empty", ""};
+  runner::HttpEndpoint endpoint;
+  endpoint.url = address.url;
+  endpoint.ca_file = address.ca_file;
+  WRIT_ASSIGN(runner::HttpClient client, runner::HttpClient::Open(endpoint, clock));
+  return std::unique_ptr<Requester>(
+      std::make_unique<RemoteRequester>(std::move(client), std::move(token), clock));
+}
+
+}  // namespace writ::cli

@@ -1,0 +1,35 @@
+#include "signals.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace writ::cli {
+
+Result<StopSignals> StopSignals::Block() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (int signal : {SIGTERM, SIGINT, SIGQUIT}) sigaddset(&set, signal);
+  if (int err = ::pthread_sigmask(SIG_BLOCK, &set, nullptr); err != 0)
+    return SysError(err, "cli.signals_failed", "cannot block signals");
+  UniqueFd fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!fd) return SysError(errno, "cli.signals_failed", "cannot receive signals");
+  return StopSignals(std::move(fd));
+}
+
+int StopSignals::Wait(int timeout_ms) {
+  for (;;) {
+    pollfd entry{fd_.get(), POLLIN, 0};
+    int ready = ::poll(&entry, 1, timeout_ms);
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready <= 0) return 0;
+    signalfd_siginfo info{};
+    if (::read(fd_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info))
+      return static_cast<int>(info.ssi_signo);
+  }
+}
+
+}  // namespace writ::cli

@@ -1,0 +1,22 @@
+// Stopping a long-running command by signal.
+#pragma once
+
+#include "writ/base/result.h"
+#include "writ/base/unique_fd.h"
+
+namespace writ::cli {
+
+// Made before any thread is: blocks SIGTERM, SIGINT and SIGQUIT in this thread and all later ones,
+// and gives them out one at a time.
+class StopSignals {
+ public:
+  static Result<StopSignals> Block();
+  // Waits for the next one, at most `timeout_ms` (-1: for ever). 0 where none came.
+  int Wait(int timeout_ms);
+
+ private:
+  explicit StopSignals(UniqueFd fd) : fd_(std::move(fd)) {}
+  UniqueFd fd_;  // signalfd
+};
+
+}  // namespace writ::cli

@@ -1,0 +1,156 @@
+#include "watch.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+
+#include "duration.h"
+#include "embedded.h"
+#include "home.h"
+
+namespace writ::cli {
+namespace {
+
+std::atomic<int> g_interrupts{0};  // set by the signal handler only
+
+extern "C" void OnInterrupt(int) {
+  if (g_interrupts.fetch_add(1) >= 1) _exit(kRunCancelled);
+}
+
+// Ctrl-C counts while this object lives.
+class InterruptCounter {
+ public:
+  InterruptCounter() {
+    g_interrupts = 0;
+    struct sigaction action {};
+    action.sa_handler = OnInterrupt;
+    ::sigaction(SIGINT, &action, &old_int_);
+    ::sigaction(SIGTERM, &action, &old_term_);
+  }
+  ~InterruptCounter() {
+    ::sigaction(SIGINT, &old_int_, nullptr);
+    ::sigaction(SIGTERM, &old_term_, nullptr);
+  }
+  InterruptCounter(const InterruptCounter&) = delete;
+  InterruptCounter& operator=(const InterruptCounter&) = delete;
+
+ private:
+  struct sigaction old_int_ {};
+  struct sigaction old_term_ {};
+};
+
+// The job's output goes to standard output as it is where that is no terminal, escaped where it is:
+// a job does not drive its watcher's terminal.
+void PrintOutput(const Context& context, const std::string& bytes) {
+  if (context.json) return;
+  if (::isatty(1) != 0) {
+    std::string safe = TerminalSafe(bytes, Newlines::kKeep);
+    std::fwrite(safe.data(), 1, safe.size(), stdout);
+  } else {
+    std::fwrite(bytes.data(), 1, bytes.size(), stdout);
+  }
+  std::fflush(stdout);
+}
+
+std::string FailureText(const plane::RunDetail& detail) {
+  for (auto it = detail.events.rbegin(); it != detail.events.rend(); ++it) {
+    auto event = json::Parse(*it);
+    if (!event) continue;
+    const json::Value* inner = event->Find("event");
+    if (inner == nullptr || inner->FindString("type") != "run.failed") continue;
+    return std::string(inner->FindString("failure").value_or("failed")) + ": " +
+           std::string(inner->FindString("message").value_or(""));
+  }
+  return detail.summary.failure;
+}
+
+}  // namespace
+
+ExitCode WatchRun(Context& context, Requester& requester, const std::string& run_id,
+                  Embedded* embedded) {
+  using namespace std::chrono_literals;
+  InterruptCounter interrupts;
+  std::uint64_t offset = 0;
+  bool log_available = true;
+  bool cancel_sent = false;
+  plane::RunState last = plane::RunState::kCreated;
+  auto detail = requester.Run(run_id);
+  for (;;) {
+    if (!detail) {
+      context.Fail(detail.error());
+      return static_cast<ExitCode>(context.exit_code);
+    }
+    plane::RunState status = detail->summary.status;
+    if (status != last) {
+      context.Note("-- " + std::string(protocol::Word(status)));
+      last = status;
+    }
+    if (status == plane::RunState::kAwaitingApproval) {
+      if (context.json) {
+        context.PrintJson(json::Object{
+            {"runId", run_id},
+            {"status", "awaiting_approval"},
+            {"consentRequirements", json::Value::Texts(detail->summary.consent_requirements)}});
+      }
+      for (const std::string& requirement : detail->summary.consent_requirements)
+        context.Note("needs consent: " + TerminalSafe(requirement));
+      context.Note("approve it with: writ approve " + run_id);
+      return kWaitingApproval;
+    }
+    bool terminal = plane::IsTerminal(status);
+    bool live = status == plane::RunState::kClaimed || status == plane::RunState::kProvisioning ||
+                status == plane::RunState::kRunning;
+    if (log_available && (live || terminal)) {
+      auto chunk = requester.ReadLog(run_id, offset, terminal ? 0ms : 250ms);
+      if (chunk) {
+        PrintOutput(context, chunk->bytes);
+        offset = chunk->offset + chunk->bytes.size();
+        if (terminal && !chunk->bytes.empty() && !chunk->complete) continue;
+      } else {
+        log_available = false;  // a plane without live output: the log artifact has it
+      }
+    }
+    if (terminal) break;
+    if (g_interrupts > 0 && !cancel_sent) {
+      cancel_sent = true;
+      context.Note("-- cancelling (press Ctrl-C again to leave at once)");
+      plane::Actor actor;
+      actor.id = LocalUser();
+      auto cancelled = requester.Cancel(run_id, actor);
+      if (!cancelled && embedded == nullptr)
+        context.Note("the plane did not take the cancellation: " + cancelled.error().ToString());
+      if (embedded != nullptr) embedded->Cancel();
+    }
+    if (embedded != nullptr) {
+      if (auto trouble = embedded->Trouble()) {
+        context.Fail(kFailed, *trouble);
+        return kFailed;
+      }
+    }
+    detail =
+        requester.WaitRun(run_id, detail->summary.updated_at, live && log_available ? 0ms : 1000ms);
+  }
+  plane::RunState status = detail->summary.status;
+  std::string failure = status == plane::RunState::kFailed ? FailureText(*detail) : "";
+  if (context.json) {
+    json::Object out{{"runId", run_id}, {"status", std::string(protocol::Word(status))}};
+    if (!failure.empty()) out.Set("failure", failure);
+    if (!detail->receipt.empty()) {
+      if (auto receipt = json::Parse(detail->receipt)) out.Set("receipt", *receipt);
+    }
+    context.PrintJson(std::move(out));
+  }
+  if (!failure.empty()) context.Note("-- " + TerminalSafe(failure));
+  switch (status) {
+    case plane::RunState::kCompleted:
+      return kDone;
+    case plane::RunState::kCancelled:
+      return kRunCancelled;
+    default:
+      return failure.rfind("policy_denied", 0) == 0 ? kPolicyDenied : kFailed;
+  }
+}
+
+}  // namespace writ::cli
