@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "exact_time.h"
+
 namespace writ::json {
 
 std::string Issue::ToString() const {
@@ -141,8 +143,7 @@ WallTime ObjectReader::Time(std::string_view name) {
   if (value == nullptr) return {};
   const std::string* text = value->if_string();
   if (text != nullptr) {
-    const std::optional<WallTime> time = ParseRfc3339(*text);
-    if (time && FormatRfc3339(*time) == *text) return *time;
+    if (const std::optional<WallTime> time = ExactTime(*text)) return *time;
   }
   issues_->Add("object.time", PointerOf(name), "must be a UTC time like 2026-06-22T05:05:48.993Z");
   return {};

@@ -37,9 +37,10 @@ struct VerifyOptions {
 };
 
 struct Finding {
-  std::string code;     // stable; the list is in protocol/README.md
-  std::string message;  // one sentence
-  std::string pointer;  // JSON pointer into the bundle; "" for the whole
+  std::string code;      // stable; the list is in protocol/README.md
+  std::string message;   // one sentence
+  std::string pointer;   // JSON pointer into the bundle; "" for the whole
+  bool further = false;  // a check of ours beyond those that every verifier of the protocol makes
 };
 
 struct VerifyReport {

@@ -129,9 +129,9 @@ class ObjectReader {
   // Elements of a required array, at most `max_items`.
   void ForEach(std::string_view name,
                const std::function<void(const Value&, const std::string& pointer)>& visit,
-               std::size_t max_items = 100000);
+               std::size_t max_items = 1000000);
   void ForEachObject(std::string_view name, const std::function<void(ObjectReader&)>& visit,
-                     std::size_t max_items = 100000);
+                     std::size_t max_items = 1000000);
   // Members of a required object as (name, value).
   void ForEachMember(std::string_view name,
                      const std::function<void(const std::string&, const Value&,
