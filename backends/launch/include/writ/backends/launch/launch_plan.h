@@ -1,0 +1,64 @@
+// LaunchPlan: what writ-launch does, one field per step, in the order of the steps. Made by a
+// backend from a Plan and its probes; reaches the launcher on a sealed memfd. It may hold secret
+// values (in `env`): the encoded bytes are wiped by whoever holds them.
+#pragma once
+
+#include <linux/filter.h>
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "writ/backends/linux/landlock.h"
+#include "writ/base/result.h"
+
+namespace writ::backends::launch {
+
+// Descriptors that writ-launch finds open; everything above is closed.
+inline constexpr int kPlanFd = 3;
+inline constexpr int kControlFd = 4;  // SOCK_SEQPACKET to the backend; end-of-file: it is gone
+inline constexpr int kStdoutFd = 5;   // write ends for the job
+inline constexpr int kStderrFd = 6;
+inline constexpr int kStatusFd =
+    7;  // locked file: the lock goes when the launcher goes; the status is written here
+
+struct ResourceLimit {
+  int resource = 0;  // RLIMIT_*
+  std::uint64_t value = 0;
+};
+
+enum class IdentityStep : std::uint8_t {
+  kDrop,   // we are root: become uid and gid
+  kCheck,  // we are that user already
+};
+
+struct ProxyTarget {
+  std::uint32_t ipv4 = 0;  // network byte order
+  std::uint16_t port = 0;  // host byte order
+};
+
+struct LaunchPlan {
+  std::vector<std::string> cgroup_dirs;  // entered by the job before anything else; may be empty
+  std::vector<ResourceLimit> limits;
+  IdentityStep identity = IdentityStep::kCheck;
+  uid_t uid = 0;
+  gid_t gid = 0;
+  std::string cwd;                  // absolute, entered with the job's identity
+  LandlockRules landlock;           // abi 0: no Landlock
+  std::vector<sock_filter> filter;  // empty: no seccomp
+  bool supervise_connect = false;   // the filter has user notification rules
+  std::optional<ProxyTarget> proxy;
+  std::vector<std::string> argv;
+  std::vector<std::string> env;  // NAME=value, exactly
+  std::uint64_t wall_timeout_ms = 0;
+  std::uint64_t term_grace_ms = 0;
+};
+
+std::string EncodeLaunchPlan(const LaunchPlan& plan);
+// kInvalid for anything that EncodeLaunchPlan would not write.
+Result<LaunchPlan> DecodeLaunchPlan(std::string_view bytes);
+
+}  // namespace writ::backends::launch

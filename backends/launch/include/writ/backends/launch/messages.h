@@ -1,0 +1,72 @@
+// What writ-launch and its backend say to each other, one message per SEQPACKET datagram.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "writ/base/result.h"
+
+namespace writ::backends::launch {
+
+inline constexpr std::size_t kMaxMessageBytes = 4096;
+
+// Backend to launcher: end the job now (SIGTERM, grace, SIGKILL). Sent again: without further
+// grace.
+struct CancelMessage {};
+// Backend to launcher: the same because of an output limit or a passed deadline; told apart in the
+// outcome.
+struct DeadlineMessage {};
+struct OutputLimitMessage {};
+
+// The job's program runs (exec has happened).
+struct StartedMessage {
+  pid_t pid = 0;
+};
+// A step failed before exec; nothing of the job ever ran.
+struct SetupFailedMessage {
+  std::string stage;
+  int err = 0;
+};
+struct RefusedMessage {
+  pid_t pid = 0;
+  std::string program;
+  std::string address;
+  std::string reason;
+};
+// The last message; the launcher leaves after it.
+struct EndedMessage {
+  enum class Cause : std::uint8_t {
+    kItself,
+    kTimeOut,
+    kCancel,
+    kDeadline,
+    kOutputLimit,
+    kOrphaned,
+    kExecFailed
+  };
+  Cause cause = Cause::kItself;
+  std::uint8_t observed = 0;  // 1: code/signal are what wait(2) told
+  std::uint8_t signalled = 0;
+  std::int32_t code = 0;
+  std::int32_t signal = 0;
+  std::int32_t exec_errno = 0;  // of kExecFailed
+  std::uint8_t tree_dead = 0;   // no descendant is left
+  std::uint64_t duration_ns = 0;
+  std::uint64_t user_us = 0;
+  std::uint64_t system_us = 0;
+  std::uint64_t max_resident_bytes = 0;
+  std::uint64_t refused_total = 0;
+  std::uint64_t proxied_total = 0;
+};
+
+using Message = std::variant<CancelMessage, DeadlineMessage, OutputLimitMessage, StartedMessage,
+                             SetupFailedMessage, RefusedMessage, EndedMessage>;
+
+std::string EncodeMessage(const Message& message);
+Result<Message> DecodeMessage(std::string_view bytes);
+
+}  // namespace writ::backends::launch

@@ -1,0 +1,106 @@
+#include "writ/backends/launch/launch_plan.h"
+
+#include <limits>
+
+#include "writ/backends/launch/wire.h"
+
+namespace writ::backends::launch {
+namespace {
+
+constexpr std::uint64_t kMagic =
+    0x31304c5452495257;  // "WRITL01" read as a number: another version is refused
+constexpr std::uint64_t kMaxInt = std::numeric_limits<std::int32_t>::max();
+constexpr std::uint64_t kMaxU32 = std::numeric_limits<std::uint32_t>::max();
+
+}  // namespace
+
+std::string EncodeLaunchPlan(const LaunchPlan& plan) {
+  Writer out;
+  out.Number(kMagic);
+  out.Texts(plan.cgroup_dirs);
+  out.Number(plan.limits.size());
+  for (const ResourceLimit& limit : plan.limits) {
+    out.Number(static_cast<std::uint64_t>(limit.resource));
+    out.Number(limit.value);
+  }
+  out.Number(static_cast<std::uint64_t>(plan.identity));
+  out.Number(plan.uid);
+  out.Number(plan.gid);
+  out.Text(plan.cwd);
+  out.Number(static_cast<std::uint64_t>(plan.landlock.abi));
+  out.Number(plan.landlock.paths.size());
+  for (const LandlockPath& rule : plan.landlock.paths) {
+    out.Text(rule.path);
+    out.Number(static_cast<std::uint64_t>(rule.access));
+    out.Number(static_cast<std::uint64_t>(rule.if_missing));
+  }
+  out.Number(plan.landlock.connect_port ? 1 : 0);
+  out.Number(plan.landlock.connect_port.value_or(0));
+  out.Number(plan.filter.size());
+  for (const sock_filter& op : plan.filter) {
+    out.Number(op.code | static_cast<std::uint64_t>(op.jt) << 16 |
+               static_cast<std::uint64_t>(op.jf) << 24 | static_cast<std::uint64_t>(op.k) << 32);
+  }
+  out.Number(plan.supervise_connect ? 1 : 0);
+  out.Number(plan.proxy ? 1 : 0);
+  out.Number(plan.proxy ? plan.proxy->ipv4 : 0);
+  out.Number(plan.proxy ? plan.proxy->port : 0);
+  out.Texts(plan.argv);
+  out.Texts(plan.env);
+  out.Number(plan.wall_timeout_ms);
+  out.Number(plan.term_grace_ms);
+  return out.Take();
+}
+
+Result<LaunchPlan> DecodeLaunchPlan(std::string_view bytes) {
+  Reader in(bytes);
+  LaunchPlan plan;
+  if (in.Number() != kMagic) in.Fail();
+  plan.cgroup_dirs = in.Texts();
+  for (std::uint64_t n = in.Count(16); n > 0 && in.ok(); --n) {
+    ResourceLimit limit;
+    limit.resource = static_cast<int>(in.NumberAtMost(kMaxInt));
+    limit.value = in.Number();
+    plan.limits.push_back(limit);
+  }
+  plan.identity =
+      static_cast<IdentityStep>(in.NumberAtMost(static_cast<std::uint64_t>(IdentityStep::kCheck)));
+  plan.uid = static_cast<uid_t>(in.NumberAtMost(kMaxU32));
+  plan.gid = static_cast<gid_t>(in.NumberAtMost(kMaxU32));
+  plan.cwd = in.Text();
+  plan.landlock.abi = static_cast<int>(in.NumberAtMost(kMaxInt));
+  for (std::uint64_t n = in.Count(24); n > 0 && in.ok(); --n) {
+    LandlockPath rule;
+    rule.path = in.Text();
+    rule.access =
+        static_cast<PathAccess>(in.NumberAtMost(static_cast<std::uint64_t>(PathAccess::kDevice)));
+    rule.if_missing =
+        static_cast<IfMissing>(in.NumberAtMost(static_cast<std::uint64_t>(IfMissing::kSkip)));
+    plan.landlock.paths.push_back(std::move(rule));
+  }
+  const bool has_connect_port = in.NumberAtMost(1) == 1;
+  auto connect_port = static_cast<std::uint16_t>(in.NumberAtMost(0xffff));
+  if (has_connect_port) plan.landlock.connect_port = connect_port;
+  for (std::uint64_t n = in.Count(8); n > 0 && in.ok(); --n) {
+    std::uint64_t word = in.Number();
+    plan.filter.push_back(sock_filter{
+        static_cast<std::uint16_t>(word & 0xffff), static_cast<std::uint8_t>((word >> 16) & 0xff),
+        static_cast<std::uint8_t>((word >> 24) & 0xff), static_cast<std::uint32_t>(word >> 32)});
+  }
+  plan.supervise_connect = in.NumberAtMost(1) == 1;
+  const bool has_proxy = in.NumberAtMost(1) == 1;
+  ProxyTarget proxy;
+  proxy.ipv4 = static_cast<std::uint32_t>(in.NumberAtMost(kMaxU32));
+  proxy.port = static_cast<std::uint16_t>(in.NumberAtMost(0xffff));
+  if (has_proxy) plan.proxy = proxy;
+  plan.argv = in.Texts();
+  plan.env = in.Texts();
+  plan.wall_timeout_ms = in.Number();
+  plan.term_grace_ms = in.Number();
+  if (plan.argv.empty() || plan.filter.size() > BPF_MAXINSNS) in.Fail();
+  if (!in.AtEnd())
+    return Error{ErrorKind::kInvalid, "launch.bad_plan", "the launch plan cannot be read"};
+  return plan;
+}
+
+}  // namespace writ::backends::launch

@@ -1,0 +1,172 @@
+#include "job_setup.h"
+
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <string_view>
+#include <vector>
+
+#include "writ/backends/linux/credentials.h"
+#include "writ/backends/linux/seccomp.h"
+
+namespace writ::backends::launch {
+namespace {
+
+// Only a stage and an errno leave the child: no text with values of the plan.
+[[noreturn]] void Fail(int report, std::string_view stage, int err) {
+  std::string text = kFailureReport + std::to_string(err) + " " + std::string(stage);
+  (void)SendWithFds(report, text, {}).has_value();
+  ::_exit(125);
+}
+
+void EnterCgroups(const std::vector<std::string>& dirs, int report) {
+  for (const std::string& dir : dirs) {
+    UniqueFd procs(::open((dir + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
+    if (!procs || ::write(procs.get(), "0", 1) != 1) Fail(report, "cgroup", errno);
+  }
+}
+
+void ResetSignals() {
+  for (int signal = 1; signal < NSIG; ++signal) {
+    struct sigaction action {};
+    action.sa_handler = SIG_DFL;
+    ::sigaction(signal, &action, nullptr);  // EINVAL for KILL, STOP and libc's own
+  }
+  sigset_t none;
+  sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+void AttachStandardStreams(int report) {
+  UniqueFd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  if (!null) Fail(report, "stdin", errno);
+  if (::dup2(null.get(), 0) < 0 || ::dup2(kStdoutFd, 1) < 0 || ::dup2(kStderrFd, 2) < 0)
+    Fail(report, "stdio", errno);
+}
+
+void SetLimits(const std::vector<ResourceLimit>& limits, int report) {
+  for (const ResourceLimit& limit : limits) {
+    rlimit now{};
+    if (::getrlimit(static_cast<__rlimit_resource_t>(limit.resource), &now) != 0)
+      Fail(report, "rlimit", errno);
+    // A hard limit that is lower already stays: it is the stricter one and could not be raised.
+    rlim_t value =
+        now.rlim_max == RLIM_INFINITY ? limit.value : std::min<rlim_t>(now.rlim_max, limit.value);
+    rlimit wanted{value, value};
+    if (::setrlimit(static_cast<__rlimit_resource_t>(limit.resource), &wanted) != 0)
+      Fail(report, "rlimit", errno);
+  }
+}
+
+void TakeIdentity(const LaunchPlan& plan, int report) {
+  DropFailure failure = plan.identity == IdentityStep::kDrop ? DropIdentity(plan.uid, plan.gid)
+                                                             : CheckIdentity(plan.uid, plan.gid);
+  if (failure.step != nullptr) Fail(report, std::string("identity: ") + failure.step, failure.err);
+}
+
+// Dies with the supervisor should that ever be killed. After the identity: a change of uid clears
+// it.
+void DieWithSupervisor(pid_t supervisor, int report) {
+  if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) Fail(report, "parent death signal", errno);
+  if (::getppid() != supervisor) Fail(report, "parent death signal", ESRCH);
+}
+
+void InstallGuards(const LaunchPlan& plan, int ruleset, int report) {
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) Fail(report, "no_new_privs", errno);
+  if (ruleset >= 0) {
+    if (int err = LandlockRestrictSelf(ruleset); err != 0) Fail(report, "landlock", err);
+  }
+  if (plan.filter.empty()) return;
+  auto listener =
+      InstallFilter(plan.filter, plan.supervise_connect ? Listener::kWanted : Listener::kNone);
+  if (!listener) Fail(report, "seccomp", listener.error().sys_errno);
+  if (!plan.supervise_connect) return;
+  if (auto sent = SendWithFds(report, std::string(1, kListenerReport), {listener->get()}); !sent)
+    Fail(report, "seccomp listener", sent.error().sys_errno);
+}
+
+void CloseOthersOnExec() {
+  if (::syscall(SYS_close_range, 3, ~0u, CLOSE_RANGE_CLOEXEC) == 0) return;
+  // Before 5.11. The limit was set by us, so the loop ends.
+  auto highest = static_cast<int>(::sysconf(_SC_OPEN_MAX));
+  for (int fd = 3; fd < highest; ++fd) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+std::vector<char*> Pointers(const std::vector<std::string>& strings) {
+  std::vector<char*> out;
+  for (const std::string& s : strings) out.push_back(const_cast<char*>(s.c_str()));
+  out.push_back(nullptr);
+  return out;
+}
+
+std::string_view PathVariable(const std::vector<std::string>& env) {
+  std::string_view path;
+  for (const std::string& entry : env) {
+    if (entry.rfind("PATH=", 0) == 0) path = std::string_view(entry).substr(5);
+  }
+  return path;
+}
+
+// execvp(3) without its shell fallback: a file without "#!" is not executable here.
+int Execute(const LaunchPlan& plan) {
+  std::vector<char*> argv = Pointers(plan.argv);
+  std::vector<char*> env = Pointers(plan.env);
+  const std::string& program = plan.argv.front();
+  if (program.find('/') != std::string::npos) {
+    ::execve(program.c_str(), argv.data(), env.data());
+    return errno;
+  }
+  int result = ENOENT;
+  std::string_view path = PathVariable(plan.env);
+  while (!path.empty()) {
+    std::string_view dir = path.substr(0, path.find(':'));
+    path.remove_prefix(std::min(path.size(), dir.size() + 1));
+    if (dir.empty() || dir.front() != '/') continue;  // never the working directory by accident
+    std::string file = std::string(dir) + "/" + program;
+    ::execve(file.c_str(), argv.data(), env.data());
+    if (errno == EACCES)
+      result = EACCES;  // remembered: a later directory may have a better one
+    else if (errno != ENOENT && errno != ENOTDIR)
+      return errno;
+  }
+  return result;
+}
+
+[[noreturn]] void RunChild(const LaunchPlan& plan, int ruleset, int report, pid_t supervisor) {
+  EnterCgroups(plan.cgroup_dirs, report);
+  if (::setsid() < 0) Fail(report, "session", errno);
+  ResetSignals();
+  AttachStandardStreams(report);
+  ::umask(022);
+  SetLimits(plan.limits, report);
+  TakeIdentity(plan, report);
+  DieWithSupervisor(supervisor, report);
+  if (::chdir(plan.cwd.c_str()) != 0) Fail(report, "cwd", errno);
+  InstallGuards(plan, ruleset, report);
+  CloseOthersOnExec();
+  Fail(report, "exec", Execute(plan));
+}
+
+}  // namespace
+
+Result<ForkedJob> ForkJob(const LaunchPlan& plan, int ruleset) {
+  WRIT_ASSIGN(SocketPair pair, MakeSeqpacketPair());
+  const pid_t supervisor = ::getpid();
+  pid_t pid = ::fork();
+  if (pid < 0) return SysError(errno, "launch.fork", "cannot fork the job");
+  if (pid == 0) RunChild(plan, ruleset, pair.second.get(), supervisor);
+  ForkedJob job;
+  job.pid = pid;
+  job.report = std::move(pair.first);
+  return job;
+}
+
+}  // namespace writ::backends::launch

@@ -1,0 +1,71 @@
+// writ-launch: sets one job up, stays beside it, ends its whole tree, and leaves.
+//
+// Contract with the backend that starts it:
+//   in   descriptor 3  the launch plan (launch_plan.h) on a sealed memfd, read once
+//        descriptor 4  control socket (SEQPACKET); its end-of-file means that the backend is gone
+//        descriptors 5, 6  write ends of the job's stdout and stderr, handed on and closed here
+//        descriptor 7  status file, locked by the backend; the lock goes when this process goes
+//   out  on 4, in this order: Started or SetupFailed; Refused (any number); Ended - which comes
+//   only
+//        when no descendant of the job is left or kKillBound has passed. The same last message
+//        stands in the status file.
+// The order of the job's set-up is RunChild in job_setup.cc: cgroup, session, signals, stdio,
+// umask, limits, identity, death signal, working directory, no_new_privs, Landlock, seccomp, exec.
+// A step that fails ends the job before exec with the step's name and errno; nothing is skipped.
+// Guarantees: whatever the job does - double forks, sessions of its own, ignored and stopped
+// signals - its tree is dead within term_grace + kKillBound of a time-out, a cancel, the end of its
+// first process, or the death of the backend. Single-threaded; no secret stays here after exec.
+// `--probe` tries supervised connect (probe.h). Exit: 0 told or written down, 1 not, 2 wrong use.
+#include <linux/close_range.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "probe.h"
+#include "supervisor.h"
+#include "writ/base/file.h"
+
+namespace {
+
+constexpr std::uint64_t kMaxPlanBytes = 64u << 20;
+
+int Usage() {
+  (void)writ::WriteAll(2,
+                       "writ-launch is started by writ, with descriptors 3 to 7 open. By hand: "
+                       "writ-launch --probe\n")
+      .has_value();
+  return 2;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  namespace launch = writ::backends::launch;
+  if (argc == 2 && std::string_view(argv[1]) == "--probe") return launch::RunProbe();
+  struct stat st {};
+  if (argc != 1 || ::fstat(launch::kPlanFd, &st) != 0 || ::fstat(launch::kControlFd, &st) != 0 ||
+      ::fstat(launch::kStatusFd, &st) != 0)
+    return Usage();
+  ::syscall(SYS_close_range, launch::kStatusFd + 1, ~0u, 0);
+  ::syscall(SYS_close_range, launch::kPlanFd, launch::kStatusFd, CLOSE_RANGE_CLOEXEC);
+  ::prctl(PR_SET_DUMPABLE, 0);  // the job's secrets pass through here
+
+  auto bytes = writ::ReadAll(launch::kPlanFd, kMaxPlanBytes);
+  if (!bytes) return Usage();
+  ::close(launch::kPlanFd);
+  auto plan = launch::DecodeLaunchPlan(*bytes);
+  ::explicit_bzero(bytes->data(), bytes->size());
+  if (!plan) {
+    auto message = launch::EncodeMessage(launch::SetupFailedMessage{plan.error().code, 0});
+    (void)writ::SendWithFds(launch::kControlFd, message, {}).has_value();
+    return 1;
+  }
+  return launch::Supervisor(std::move(plan).value()).Run();
+}

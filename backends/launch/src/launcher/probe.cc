@@ -1,0 +1,120 @@
+#include "probe.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "connect_supervision.h"
+#include "writ/backends/linux/credentials.h"
+#include "writ/base/file.h"
+
+namespace writ::backends::launch {
+namespace {
+
+constexpr std::chrono::seconds kBound{10};
+constexpr uid_t kNobody = 65534;
+
+std::vector<sock_filter> ConnectOnlyFilter() {
+  return {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_connect, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+}
+
+// As a job would: another uid where we are root, the filter, one connection. Exit code 0: it was
+// made.
+[[noreturn]] void TryAsJob(const sockaddr_in& target, int report) {
+  if (::geteuid() == 0 && DropIdentity(kNobody, kNobody).step != nullptr) ::_exit(10);
+  ::prctl(PR_SET_DUMPABLE, 1);  // as after an exec
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) ::_exit(11);
+  auto listener = InstallFilter(ConnectOnlyFilter(), Listener::kWanted);
+  if (!listener || !SendWithFds(report, "L", {listener->get()})) ::_exit(12);
+  listener->reset();
+  UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!socket) ::_exit(13);
+  ::_exit(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&target), sizeof target) == 0
+              ? 0
+              : 14);
+}
+
+std::string WhyNot(int code) {
+  switch (code) {
+    case 10:
+      return "the probe cannot drop root";
+    case 11:
+      return "no_new_privs is refused";
+    case 12:
+      return "the kernel refuses a filter with a notification listener";
+    case 13:
+      return "no TCP socket can be made";
+    default:
+      return "a connection cannot be made for another process (pidfd_getfd or ptrace rules)";
+  }
+}
+
+// Empty: it works.
+std::string TrySupervisedConnect() {
+  if (!KernelKnowsUserNotification())
+    return "the kernel has no seccomp user notification (5.6 or newer is needed)";
+  UniqueFd server(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in target{};
+  target.sin_family = AF_INET;
+  target.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof target;
+  if (!server || ::bind(server.get(), reinterpret_cast<sockaddr*>(&target), sizeof target) != 0 ||
+      ::listen(server.get(), 1) != 0 ||
+      ::getsockname(server.get(), reinterpret_cast<sockaddr*>(&target), &size) != 0)
+    return "no loopback listener can be made";
+  auto pair = MakeSeqpacketPair();
+  if (!pair) return "no socket pair can be made";
+  pid_t pid = ::fork();
+  if (pid < 0) return "cannot fork";
+  if (pid == 0) TryAsJob(target, pair->second.get());
+  pair->second.reset();
+  UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  auto report = ReceiveWithFds(pair->first.get(), 16);
+  if (report && report->fds.size() == 1) {
+    ConnectSupervision supervision(std::move(report->fds.front()),
+                                   ProxyTarget{target.sin_addr.s_addr, ntohs(target.sin_port)},
+                                   [](const RefusedMessage&) {});
+    const auto until = std::chrono::steady_clock::now() + kBound;
+    std::vector<pollfd> fds;
+    while (std::chrono::steady_clock::now() < until) {
+      fds.assign(1, {pidfd.get(), POLLIN, 0});
+      supervision.AddPollFds(fds);
+      if (::poll(fds.data(), static_cast<nfds_t>(fds.size()), 1000) < 0 && errno != EINTR) break;
+      supervision.OnPoll(fds.data() + 1, fds.size() - 1);
+      if (fds[0].revents != 0) break;
+    }
+  }
+  siginfo_t info{};
+  ::kill(pid, SIGKILL);  // our child, not yet reaped; no effect on one that has ended
+  if (::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED) != 0)
+    return "the probe's process is lost";
+  if (info.si_code == CLD_EXITED && info.si_status == 0) return "";
+  return WhyNot(info.si_code == CLD_EXITED ? info.si_status : -1);
+}
+
+}  // namespace
+
+int RunProbe() {
+  std::string why = TrySupervisedConnect();
+  std::string line = why.empty() ? "user_notification=yes\n" : "user_notification=no " + why + "\n";
+  return WriteAll(1, line) ? 0 : 1;
+}
+
+}  // namespace writ::backends::launch

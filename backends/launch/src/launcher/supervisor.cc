@@ -1,0 +1,291 @@
+#include "supervisor.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <csignal>
+#include <utility>
+
+#include "writ/backends/linux/cgroup.h"
+#include "writ/backends/linux/process_tree.h"
+#include "writ/base/file.h"
+
+namespace writ::backends::launch {
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr std::size_t kMaxRefusedMessages = 64;
+constexpr std::chrono::milliseconds kKillPass{3};  // between two passes over the tree
+
+std::uint64_t Microseconds(const timeval& time) {
+  return static_cast<std::uint64_t>(time.tv_sec) * 1000000 +
+         static_cast<std::uint64_t>(time.tv_usec);
+}
+
+int PollTimeout(steady_clock::time_point until) {
+  auto left = std::chrono::ceil<std::chrono::milliseconds>(until - steady_clock::now());
+  return static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 1 << 30));
+}
+
+}  // namespace
+
+int Supervisor::Run() {
+  if (auto prepared = Prepare(); !prepared) {
+    const Error& error = prepared.error();
+    return Finish(SetupFailedMessage{error.code + ": " + error.message, error.sys_errno});
+  }
+  auto job = ForkJob(plan_, ruleset_.get());
+  if (!job) return Finish(SetupFailedMessage{job.error().code, job.error().sys_errno});
+  job_ = job->pid;
+  started_ = steady_clock::now();
+  // The write ends are the job's alone from here: its pipes end when its last process does.
+  ::close(kStdoutFd);
+  ::close(kStderrFd);
+  ruleset_.reset();
+  const SetupResult result = AwaitExec(*job);
+  job->report.reset();
+  WipeSecrets();
+  if (result == SetupResult::kRunning) {
+    Send(StartedMessage{job_}, 0);
+    deadline_ = started_ + std::chrono::milliseconds(plan_.wall_timeout_ms);
+  } else {
+    StartKilling();
+  }
+  Loop();
+  if (setup_failure_) return Finish(*setup_failure_);
+  ended_.tree_dead = children_left_ ? 0 : 1;
+  rusage usage{};
+  ::getrusage(RUSAGE_CHILDREN, &usage);  // all that were reaped, orphans included
+  ended_.user_us = Microseconds(usage.ru_utime);
+  ended_.system_us = Microseconds(usage.ru_stime);
+  ended_.max_resident_bytes = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
+  if (connects_) {
+    ended_.refused_total = connects_->refused_total();
+    ended_.proxied_total = connects_->proxied_total();
+  }
+  return Finish(ended_);
+}
+
+Status Supervisor::Prepare() {
+  WRIT_TRY(BecomeSubreaper());
+  sigset_t all;
+  sigfillset(&all);
+  if (::sigprocmask(SIG_SETMASK, &all, nullptr) != 0)
+    return SysError(errno, "launch.signals", "cannot block signals");
+  sigset_t wanted;
+  sigemptyset(&wanted);
+  sigaddset(&wanted, SIGCHLD);
+  sigaddset(&wanted, SIGTERM);  // the service manager stops us together with the runner
+  signals_.reset(::signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!signals_) return SysError(errno, "launch.signals", "cannot make a signal descriptor");
+  if (plan_.landlock.abi > 0) {
+    WRIT_ASSIGN(ruleset_, MakeLandlockRuleset(plan_.landlock));
+  }
+  return {};
+}
+
+// Reports of the child until exec closes its end. Only control end-of-file and the bound end it
+// early.
+Supervisor::SetupResult Supervisor::AwaitExec(ForkedJob& job) {
+  const Time bound = started_ + kSetupBound;
+  for (;;) {
+    pollfd fds[2] = {{job.report.get(), POLLIN, 0}, {kControlFd, 0, 0}};
+    int ready = ::poll(fds, 2, PollTimeout(bound));
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready == 0) {
+      setup_failure_ = SetupFailedMessage{"the set-up took too long", ETIMEDOUT};
+      return SetupResult::kEnded;
+    }
+    if ((fds[1].revents & (POLLHUP | POLLERR)) != 0) {
+      backend_gone_ = true;
+      ended_.cause = EndedMessage::Cause::kOrphaned;
+      return SetupResult::kEnded;
+    }
+    if (fds[0].revents == 0) continue;
+    auto report = ReceiveWithFds(job.report.get(), 512);
+    if (!report) {
+      setup_failure_ = SetupFailedMessage{"report", report.error().sys_errno};
+      return SetupResult::kEnded;
+    }
+    if (report->bytes.empty()) break;
+    if (report->bytes.front() == kListenerReport && report->fds.size() == 1) {
+      connects_ = std::make_unique<ConnectSupervision>(
+          std::move(report->fds.front()), plan_.proxy,
+          [this](const RefusedMessage& refused) { OnRefused(refused); });
+      continue;
+    }
+    OnFailureReport(report->bytes);
+    return SetupResult::kEnded;
+  }
+  if (plan_.supervise_connect && connects_ == nullptr) {
+    setup_failure_ = SetupFailedMessage{"the job ended before its set-up did", 0};
+    return SetupResult::kEnded;
+  }
+  return SetupResult::kRunning;
+}
+
+void Supervisor::OnFailureReport(const std::string& text) {
+  int err = 0;
+  const char* end = text.data() + text.size();
+  auto [rest, parse] = std::from_chars(text.data() + 1, end, err);
+  std::string stage = parse == std::errc() && rest < end ? std::string(rest + 1, end) : "unknown";
+  const bool cannot_run = err == ENOENT || err == ENOTDIR || err == EACCES || err == ENOEXEC ||
+                          err == EISDIR || err == EPERM || err == ELOOP || err == ENAMETOOLONG ||
+                          err == E2BIG || err == ETXTBSY || err == EINVAL || err == ELIBBAD;
+  if (stage == "exec" && cannot_run) {
+    ended_.cause = EndedMessage::Cause::kExecFailed;
+    ended_.exec_errno = err;
+    return;
+  }
+  setup_failure_ = SetupFailedMessage{stage, err};
+}
+
+void Supervisor::Loop() {
+  Time kill_bound{};
+  std::vector<pollfd> fds;
+  while (children_left_) {
+    Time until = deadline_;
+    if (phase_ == Phase::kKilling) {
+      if (kill_bound == Time{}) kill_bound = steady_clock::now() + kKillBound;
+      if (steady_clock::now() >= kill_bound) return;
+      SignalDescendants(SIGKILL);
+      ReapAll();
+      if (!children_left_) return;
+      until = steady_clock::now() + kKillPass;
+    }
+    fds.clear();
+    fds.push_back({signals_.get(), POLLIN, 0});
+    fds.push_back({backend_gone_ ? -1 : kControlFd, POLLIN, 0});
+    if (connects_) connects_->AddPollFds(fds);
+    int ready = ::poll(fds.data(), static_cast<nfds_t>(fds.size()), PollTimeout(until));
+    if (ready < 0 && errno != EINTR) return;
+    if (ready <= 0) {
+      if (phase_ != Phase::kKilling && steady_clock::now() >= deadline_) OnDeadline();
+      continue;
+    }
+    if (connects_) connects_->OnPoll(fds.data() + 2, fds.size() - 2);
+    if (fds[1].revents != 0) OnControl();
+    if (fds[0].revents != 0) {
+      signalfd_siginfo info{};
+      while (::read(signals_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
+        if (info.ssi_signo == SIGTERM) End(EndedMessage::Cause::kCancel);
+      }
+      ReapAll();
+    }
+    if (phase_ != Phase::kKilling && steady_clock::now() >= deadline_) OnDeadline();
+  }
+}
+
+void Supervisor::ReapAll() {
+  for (;;) {
+    int status = 0;
+    pid_t pid = ::waitpid(-1, &status, WNOHANG | __WALL);
+    if (pid < 0 && errno == EINTR) continue;
+    if (pid < 0) {
+      children_left_ = false;  // ECHILD
+      return;
+    }
+    if (pid == 0) return;
+    if (pid != job_) continue;
+    job_ = -1;
+    auto took =
+        std::chrono::duration_cast<std::chrono::nanoseconds>(steady_clock::now() - started_);
+    ended_.duration_ns = static_cast<std::uint64_t>(std::max<std::int64_t>(1, took.count()));
+    if (ended_.cause != EndedMessage::Cause::kExecFailed && !setup_failure_) {
+      ended_.observed = 1;
+      ended_.signalled = WIFSIGNALED(status) ? 1 : 0;
+      ended_.code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+      ended_.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    }
+    StartKilling();  // what the job left behind ends with it
+  }
+}
+
+void Supervisor::OnControl() {
+  auto received = ReceiveWithFds(kControlFd, kMaxMessageBytes);
+  if (!received || received->bytes.empty()) {
+    backend_gone_ = true;
+    if (phase_ == Phase::kRunning) ended_.cause = EndedMessage::Cause::kOrphaned;
+    StartKilling();
+    return;
+  }
+  auto message = DecodeMessage(received->bytes);
+  if (!message) return;
+  if (std::holds_alternative<CancelMessage>(*message)) End(EndedMessage::Cause::kCancel);
+  if (std::holds_alternative<DeadlineMessage>(*message)) End(EndedMessage::Cause::kDeadline);
+  if (std::holds_alternative<OutputLimitMessage>(*message)) End(EndedMessage::Cause::kOutputLimit);
+}
+
+// The first verdict wins; a second wish to end shortens the grace.
+void Supervisor::End(EndedMessage::Cause cause) {
+  if (phase_ == Phase::kTerminating) StartKilling();
+  if (phase_ != Phase::kRunning) return;
+  ended_.cause = cause;
+  if (plan_.term_grace_ms == 0) return StartKilling();
+  phase_ = Phase::kTerminating;
+  deadline_ = steady_clock::now() + std::chrono::milliseconds(plan_.term_grace_ms);
+  SignalDescendants(SIGTERM);
+  SignalDescendants(SIGCONT);  // a stopped process hears SIGTERM only when it goes on
+}
+
+void Supervisor::OnDeadline() {
+  if (phase_ == Phase::kRunning) return End(EndedMessage::Cause::kTimeOut);
+  StartKilling();
+}
+
+void Supervisor::StartKilling() {
+  if (phase_ == Phase::kKilling) return;
+  phase_ = Phase::kKilling;
+  for (const std::string& dir : plan_.cgroup_dirs) {
+    UniqueFd kill(::open((dir + "/cgroup.kill").c_str(), O_WRONLY | O_CLOEXEC));  // v2 only
+    if (kill) (void)WriteAll(kill.get(), "1").has_value();
+  }
+}
+
+void Supervisor::OnRefused(const RefusedMessage& refused) {
+  if (refused_sent_ >= kMaxRefusedMessages || backend_gone_) return;
+  // Never waits for the backend: a lost record is still counted in the total.
+  if (Send(refused, MSG_DONTWAIT)) ++refused_sent_;
+}
+
+bool Supervisor::Send(const Message& message, int flags) {
+  std::string bytes = EncodeMessage(message);
+  return ::send(kControlFd, bytes.data(), bytes.size(), flags | MSG_NOSIGNAL) ==
+         static_cast<ssize_t>(bytes.size());
+}
+
+int Supervisor::Finish(const Message& last) {
+  WriteStatus(last);
+  if (!backend_gone_ && Send(last, 0)) return 0;
+  // Nobody is there to remove what the backend made outside of the session directory.
+  RemoveCgroups();
+  return ::fsync(kStatusFd) == 0 ? 0 : 1;
+}
+
+void Supervisor::WriteStatus(const Message& message) {
+  std::string bytes = EncodeMessage(message);
+  if (::ftruncate(kStatusFd, 0) == 0 && ::lseek(kStatusFd, 0, SEEK_SET) == 0)
+    (void)WriteAll(kStatusFd, bytes).has_value();
+}
+
+void Supervisor::RemoveCgroups() {
+  for (const std::string& dir : plan_.cgroup_dirs) KillAndRemoveCgroup(dir);
+}
+
+void Supervisor::WipeSecrets() {
+  for (std::string& entry : plan_.env) ::explicit_bzero(entry.data(), entry.size());
+  plan_.env.clear();
+}
+
+}  // namespace writ::backends::launch

@@ -1,0 +1,68 @@
+// Supervisor: stays beside one job from fork to the death of its last descendant.
+//
+// One thread, one poll loop over {children (signalfd), backend (control socket), the job's
+// supervised calls, a deadline}. Phases: running -> [terminating: SIGTERM was sent, grace runs] ->
+// killing (SIGKILL in passes until the kernel says that no child is left) -> ended.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <memory>
+#include <optional>
+
+#include "connect_supervision.h"
+#include "job_setup.h"
+#include "writ/backends/launch/launch_plan.h"
+#include "writ/backends/launch/messages.h"
+
+namespace writ::backends::launch {
+
+// From SIGKILL to "tree dead"; a process stuck in the kernel past it is reported as a leak.
+inline constexpr std::chrono::seconds kKillBound{10};
+// From fork to exec.
+inline constexpr std::chrono::seconds kSetupBound{15};
+
+class Supervisor {
+ public:
+  explicit Supervisor(LaunchPlan plan) : plan_(std::move(plan)) {}
+  // Exit code of the launcher: 0 when the end was told or written down.
+  int Run();
+
+ private:
+  using Time = std::chrono::steady_clock::time_point;
+  enum class Phase { kRunning, kTerminating, kKilling };
+  enum class SetupResult { kRunning, kEnded };
+
+  Status Prepare();
+  SetupResult AwaitExec(ForkedJob& job);
+  void OnFailureReport(const std::string& text);
+  void Loop();
+  void ReapAll();
+  void OnControl();
+  void End(EndedMessage::Cause cause);
+  void StartKilling();
+  void OnDeadline();
+  void OnRefused(const RefusedMessage& refused);
+  int Finish(const Message& last);
+  bool Send(const Message& message, int flags);
+  void WriteStatus(const Message& message);
+  void RemoveCgroups();
+  void WipeSecrets();
+
+  LaunchPlan plan_;
+  UniqueFd ruleset_;
+  UniqueFd signals_;
+  std::unique_ptr<ConnectSupervision> connects_;
+  Phase phase_ = Phase::kRunning;
+  Time started_{};
+  Time deadline_{};
+  pid_t job_ = -1;
+  bool children_left_ = true;
+  bool backend_gone_ = false;
+  std::size_t refused_sent_ = 0;
+  EndedMessage ended_;
+  std::optional<SetupFailedMessage> setup_failure_;
+};
+
+}  // namespace writ::backends::launch

@@ -1,0 +1,113 @@
+#include "writ/backends/launch/messages.h"
+
+#include <utility>
+
+#include "writ/backends/launch/wire.h"
+
+namespace writ::backends::launch {
+namespace {
+
+// The tag is the position in the variant.
+struct Body {
+  Writer& out;
+  void operator()(const CancelMessage&) const {}
+  void operator()(const DeadlineMessage&) const {}
+  void operator()(const OutputLimitMessage&) const {}
+  void operator()(const StartedMessage& m) const { out.Number(static_cast<std::uint64_t>(m.pid)); }
+  void operator()(const SetupFailedMessage& m) const {
+    out.Text(m.stage);
+    out.Number(static_cast<std::uint64_t>(m.err));
+  }
+  void operator()(const RefusedMessage& m) const {
+    out.Number(static_cast<std::uint64_t>(m.pid));
+    out.Text(m.program);
+    out.Text(m.address);
+    out.Text(m.reason);
+  }
+  void operator()(const EndedMessage& m) const {
+    out.Number(static_cast<std::uint64_t>(m.cause));
+    for (std::uint64_t n :
+         {static_cast<std::uint64_t>(m.observed), static_cast<std::uint64_t>(m.signalled),
+          static_cast<std::uint64_t>(m.code), static_cast<std::uint64_t>(m.signal),
+          static_cast<std::uint64_t>(m.exec_errno), static_cast<std::uint64_t>(m.tree_dead),
+          m.duration_ns, m.user_us, m.system_us, m.max_resident_bytes, m.refused_total,
+          m.proxied_total})
+      out.Number(n);
+  }
+};
+
+EndedMessage ReadEnded(Reader& in) {
+  constexpr std::uint64_t kMaxInt = 0x7fffffff;
+  EndedMessage m;
+  m.cause = static_cast<EndedMessage::Cause>(
+      in.NumberAtMost(static_cast<std::uint64_t>(EndedMessage::Cause::kExecFailed)));
+  m.observed = static_cast<std::uint8_t>(in.NumberAtMost(1));
+  m.signalled = static_cast<std::uint8_t>(in.NumberAtMost(1));
+  m.code = static_cast<std::int32_t>(in.NumberAtMost(kMaxInt));
+  m.signal = static_cast<std::int32_t>(in.NumberAtMost(kMaxInt));
+  m.exec_errno = static_cast<std::int32_t>(in.NumberAtMost(kMaxInt));
+  m.tree_dead = static_cast<std::uint8_t>(in.NumberAtMost(1));
+  m.duration_ns = in.Number();
+  m.user_us = in.Number();
+  m.system_us = in.Number();
+  m.max_resident_bytes = in.Number();
+  m.refused_total = in.Number();
+  m.proxied_total = in.Number();
+  return m;
+}
+
+}  // namespace
+
+std::string EncodeMessage(const Message& message) {
+  Writer out;
+  out.Number(message.index());
+  std::visit(Body{out}, message);
+  return out.Take();
+}
+
+Result<Message> DecodeMessage(std::string_view bytes) {
+  Reader in(bytes);
+  Message message;
+  switch (in.Number()) {
+    case 0:
+      message = CancelMessage{};
+      break;
+    case 1:
+      message = DeadlineMessage{};
+      break;
+    case 2:
+      message = OutputLimitMessage{};
+      break;
+    case 3: {
+      message = StartedMessage{static_cast<pid_t>(in.NumberAtMost(0x7fffffff))};
+      break;
+    }
+    case 4: {
+      SetupFailedMessage m;
+      m.stage = in.Text();
+      m.err = static_cast<int>(in.NumberAtMost(0x7fffffff));
+      message = std::move(m);
+      break;
+    }
+    case 5: {
+      RefusedMessage m;
+      m.pid = static_cast<pid_t>(in.NumberAtMost(0x7fffffff));
+      m.program = in.Text();
+      m.address = in.Text();
+      m.reason = in.Text();
+      message = std::move(m);
+      break;
+    }
+    case 6:
+      message = ReadEnded(in);
+      break;
+    default:
+      in.Fail();
+  }
+  if (!in.AtEnd())
+    return Error{ErrorKind::kInvalid, "launch.bad_message",
+                 "a message between launcher and backend cannot be read"};
+  return message;
+}
+
+}  // namespace writ::backends::launch

@@ -1,0 +1,65 @@
+#include "writ/backends/linux/credentials.h"
+
+#include <grp.h>
+#include <linux/capability.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace writ::backends {
+namespace {
+
+constexpr int kHighestCapability = 63;
+
+bool HoldsNoCapability() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+  if (::syscall(SYS_capget, &header, data) != 0) return false;
+  for (const auto& word : data) {
+    if (word.effective != 0 || word.permitted != 0) return false;
+  }
+  return true;
+}
+
+DropFailure Verify(uid_t uid, gid_t gid) {
+  uid_t ruid = 0;
+  uid_t euid = 0;
+  uid_t suid = 0;
+  gid_t rgid = 0;
+  gid_t egid = 0;
+  gid_t sgid = 0;
+  if (::getresuid(&ruid, &euid, &suid) != 0 || ruid != uid || euid != uid || suid != uid)
+    return {"uid", EPERM};
+  if (::getresgid(&rgid, &egid, &sgid) != 0 || rgid != gid || egid != gid || sgid != gid)
+    return {"gid", EPERM};
+  if (!HoldsNoCapability()) return {"capabilities", EPERM};
+  if (::setresuid(0, 0, 0) == 0) return {"regain", EPERM};
+  return {};
+}
+
+}  // namespace
+
+DropFailure DropIdentity(uid_t uid, gid_t gid) {
+  if (uid == 0 || gid == 0) return {"root identity", EINVAL};
+  for (int capability = 0; capability <= kHighestCapability; ++capability) {
+    // EINVAL: past the last one that this kernel has.
+    if (::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0) {
+      if (errno == EINVAL) break;
+      return {"bounding set", errno};
+    }
+  }
+  if (::setgroups(0, nullptr) != 0) return {"setgroups", errno};
+  if (::setresgid(gid, gid, gid) != 0) return {"setresgid", errno};
+  if (::setresuid(uid, uid, uid) != 0) return {"setresuid", errno};
+  if (::getgroups(0, nullptr) != 0) return {"supplementary groups", EPERM};
+  return Verify(uid, gid);
+}
+
+DropFailure CheckIdentity(uid_t uid, gid_t gid) {
+  if (uid == 0 || gid == 0) return {"root identity", EINVAL};
+  return Verify(uid, gid);
+}
+
+}  // namespace writ::backends
