@@ -109,14 +109,15 @@ using Status = Result<void>;
 #define WRIT_CONCAT(a, b) WRIT_CONCAT_INNER(a, b)
 
 // WRIT_TRY(expr): returns the error of a Status from this function.
-#define WRIT_TRY(expr)                                       \
-  do {                                                       \
-    if (auto writ_status = (expr); !writ_status.has_value()) \
-      return std::move(writ_status).error();                 \
+// (The names come from a counter: a lambda within `expr` may use these macros again.)
+#define WRIT_TRY(expr) WRIT_TRY_INNER(WRIT_CONCAT(writ_status_, __COUNTER__), expr)
+#define WRIT_TRY_INNER(status, expr)                                                 \
+  do {                                                                               \
+    if (auto status = (expr); !status.has_value()) return std::move(status).error(); \
   } while (false)
 
 // WRIT_ASSIGN(auto x, expr): x = the value of a Result, or returns its error from this function.
-#define WRIT_ASSIGN(lhs, expr) WRIT_ASSIGN_INNER(WRIT_CONCAT(writ_result_, __LINE__), lhs, expr)
+#define WRIT_ASSIGN(lhs, expr) WRIT_ASSIGN_INNER(WRIT_CONCAT(writ_result_, __COUNTER__), lhs, expr)
 #define WRIT_ASSIGN_INNER(tmp, lhs, expr)              \
   auto tmp = (expr);                                   \
   if (!tmp.has_value()) return std::move(tmp).error(); \

@@ -60,8 +60,8 @@ class Plane {
 
   // Requester. `body` is the JSON of POST /v1/runs: {request, dryRun?}.
   Result<Submission> Submit(const Caller& caller, std::string_view body);
-  Result<RunStatus> Approve(const Caller& caller, const std::string& run_id,
-                            std::optional<Actor> actor);
+  Result<RunState> Approve(const Caller& caller, const std::string& run_id,
+                           std::optional<Actor> actor);
   Result<CancelResult> Cancel(const Caller& caller, const std::string& run_id,
                               std::optional<Actor> actor);
   Result<std::vector<RunSummary>> Runs() const;  // oldest first
@@ -81,12 +81,12 @@ class Plane {
   Result<std::optional<writ::plane::Claim>> Claim(std::string_view runner_token,
                                                   std::string_view pool,
                                                   std::chrono::milliseconds wait);
-  Result<EventsAccepted> AppendEvents(const std::string& run_id, std::string_view claim_token,
-                                      std::string_view events_json);
-  // The countersigned receipt. `runner_token` may be empty; it is needed once the claim token has
-  // run out.
-  Result<std::string> Complete(const std::string& run_id, std::string_view claim_token,
-                               std::string_view receipt_json, std::string_view runner_token);
+  Result<EventsAnswer> AppendEvents(const std::string& run_id, std::string_view claim_token,
+                                    std::string_view events_json);
+  // `runner_token` may be empty; it is needed once the claim token has run out. A token that was
+  // used already is kConflict, unless the receipt is the one that is stored.
+  Result<Completion> Complete(const std::string& run_id, std::string_view claim_token,
+                              std::string_view receipt_json, std::string_view runner_token);
   Status AuthenticateClaim(std::string_view claim_token) const;  // for blobs: signature and expiry
   Result<std::vector<RunnerInfo>> Runners() const;
   Status RevokeRunner(const Caller& caller, const std::string& runner_id);
@@ -136,8 +136,9 @@ class Plane {
   // Wakes every waiting call for good; waits return at once afterwards.
   void Interrupt();
 
+  struct Impl;  // of the library's own sources
+
  private:
-  struct Impl;
   explicit Plane(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

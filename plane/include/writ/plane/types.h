@@ -10,6 +10,8 @@
 
 #include "writ/base/clock.h"
 #include "writ/base/secret.h"
+#include "writ/protocol/contract.h"
+#include "writ/protocol/words.h"
 
 namespace writ::plane {
 
@@ -26,26 +28,11 @@ struct Caller {
   static Caller Local(std::string name);
 };
 
-// protocol.md section 2: {kind: human|service, id}.
-struct Actor {
-  std::string kind = "human";
-  std::string id;
-};
-
-enum class RunStatus {
-  kCreated,
-  kClaimed,
-  kProvisioning,
-  kRunning,
-  kAwaitingApproval,
-  kCompleted,
-  kFailed,
-  kCancelled,
-};
-std::string_view RunStatusName(RunStatus status);
-std::optional<RunStatus> ParseRunStatus(std::string_view name);
-constexpr bool IsTerminal(RunStatus s) {
-  return s == RunStatus::kCompleted || s == RunStatus::kFailed || s == RunStatus::kCancelled;
+using protocol::Actor;
+using protocol::ActorKind;
+using protocol::RunState;  // Word(state) is its word on the wire
+constexpr bool IsTerminal(RunState s) {
+  return s == RunState::kCompleted || s == RunState::kFailed || s == RunState::kCancelled;
 }
 
 // The answer to a run request. A request that policy denies or that is malformed is an answer too,
@@ -54,7 +41,7 @@ struct Submission {
   enum class Kind { kAccepted, kDryRun, kDenied, kInvalid };
   Kind kind = Kind::kInvalid;
   std::string run_id;                             // kAccepted
-  RunStatus status = RunStatus::kCreated;         // kAccepted: created or awaiting_approval
+  RunState status = RunState::kCreated;           // kAccepted: created or awaiting_approval
   std::vector<std::string> consent_requirements;  // kAccepted
   std::string report;                             // kDryRun: the disclosure report, JSON
   std::vector<std::string> reasons;               // kDenied
@@ -64,7 +51,7 @@ struct Submission {
 
 struct RunSummary {
   std::string run_id;
-  RunStatus status = RunStatus::kCreated;
+  RunState status = RunState::kCreated;
   std::string agent_kind;
   std::string pool;
   std::string prompt;
@@ -141,12 +128,23 @@ struct SecretInfo {
 };
 
 struct CancelResult {
-  RunStatus status = RunStatus::kCancelled;
+  RunState status = RunState::kCancelled;
   bool cancel_requested = false;  // claimed already: the runner is told
 };
 
-struct EventsAccepted {
-  bool cancel_requested = false;
+// A chain that does not extend what is stored is an answer with the place from which to go on.
+struct EventsAnswer {
+  bool accepted = false;
+  bool cancel_requested = false;  // accepted: somebody asked for the run's cancellation
+  std::string rejection;          // not accepted: "event chain rejected at seq 11: sequence gap"
+  std::uint64_t next_seq = 0;     // where the stored chain stands now
+  std::string head;
+};
+
+// The first completion of a run, or a second one with the same receipt after a lost answer.
+struct Completion {
+  bool replayed = false;
+  std::string receipt;  // countersigned, JSON
 };
 
 // A piece of a run's live output.

@@ -1,0 +1,163 @@
+#include "writ/plane/plane.h"
+
+#include <fcntl.h>
+
+#include "plane_impl.h"
+#include "writ/base/file.h"
+#include "writ/base/paths.h"
+
+namespace writ::plane {
+
+Plane::Plane(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Plane::~Plane() = default;
+
+Result<std::unique_ptr<Plane>> Plane::Open(PlaneOptions options, const Clock& clock) {
+  auto root = OpenDirectory(options.dir);
+  if (!root) {
+    return Error{.kind = ErrorKind::kNotFound,
+                 .code = "plane.not_initialized",
+                 .message = "there is no plane directory at " + options.dir,
+                 .hint = "run writ init",
+                 .sys_errno = root.error().sys_errno};
+  }
+  WRIT_ASSIGN(KeyRing keys, KeyRing::Load(root->get()));
+  if (!options.config) {
+    WRIT_ASSIGN(UniqueFd file, OpenBeneath(root->get(), "config.json", O_RDONLY));
+    WRIT_ASSIGN(std::string text, ReadAll(file.get(), 1u << 20));
+    WRIT_ASSIGN(options.config, ParseConfig(text));
+  }
+  WRIT_ASSIGN(UniqueFd state, MakeDirectoriesBeneath(root->get(), "plane", 0700));
+  WRIT_ASSIGN(auto store, store::Store::Open(options.dir + "/plane/state.db"));
+  WRIT_ASSIGN(auto blobs, BlobStore::Open(state.get(), options.config->max_blob_bytes));
+  WRIT_ASSIGN(auto logs, LiveLogs::Open(state.get(), options.config->max_log_bytes));
+  auto impl = std::unique_ptr<Impl>(new Impl{.clock = clock,
+                                             .config = *options.config,
+                                             .keys = std::move(keys),
+                                             .policy_keeper = PolicyKeeper(std::move(*root)),
+                                             .store = std::move(store),
+                                             .blobs = std::move(blobs),
+                                             .logs = std::move(logs),
+                                             .changed = {}});
+  auto plane = std::unique_ptr<Plane>(new Plane(std::move(impl)));
+  WRIT_TRY(plane->Sweep());
+  return plane;
+}
+
+const std::string& Plane::public_key_pem() const {
+  return impl_->keys.plane_public_pem;
+}
+const std::string& Plane::key_id() const {
+  return impl_->keys.plane_key_id;
+}
+const std::string& Plane::org_public_key_pem() const {
+  return impl_->keys.org_public_pem;
+}
+const Config& Plane::config() const {
+  return impl_->config;
+}
+void Plane::Interrupt() {
+  impl_->changed.Interrupt();
+}
+
+Result<std::shared_ptr<const LoadedPolicy>> Plane::Impl::Policy() {
+  WRIT_ASSIGN(auto policy, policy_keeper.Current());
+  WRIT_ASSIGN(auto recorded, store->Read([](store::Database& db) {
+    return db.Value("SELECT value FROM meta WHERE name = 'policy_hash'");
+  }));
+  if (recorded != policy->hash) WRIT_TRY(RecordPolicy(*policy, "policy file"));
+  return policy;
+}
+
+Status Plane::Impl::RecordPolicy(const LoadedPolicy& policy, std::string_view actor) {
+  return store->Write([&](store::Database& db) -> Status {
+    WRIT_ASSIGN(auto previous, db.Value("SELECT value FROM meta WHERE name = 'policy_hash'"));
+    if (previous == policy.hash) return {};
+    WRIT_ASSIGN(int kept,
+                db.Run("INSERT INTO policies (policy_hash, body, seen_at) VALUES (?,?,?) "
+                       "ON CONFLICT (policy_hash) DO UPDATE SET seen_at = excluded.seen_at",
+                       policy.hash, policy.text, clock.Now().unix_ms));
+    WRIT_ASSIGN(int set, db.Run("INSERT INTO meta (name, value) VALUES ('policy_hash', ?) "
+                                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                                policy.hash));
+    (void)kept;
+    (void)set;
+    json::Object fields{{"policyHash", policy.hash}};
+    fields.SetOptional("previousPolicyHash", previous);
+    return AppendAdminEntry(db, keys.plane_key_id, clock.Now(), "admin.policy.changed", actor,
+                            std::move(fields));
+  });
+}
+
+Result<Plane::PolicyDocument> Plane::Policy() const {
+  WRIT_ASSIGN(auto policy, impl_->Policy());
+  return PolicyDocument{policy->text, policy->hash};
+}
+
+Status Plane::SetPolicy(const Caller& caller, std::string_view bytes) {
+  if (!caller.Has(Role::kAdmin)) return Forbidden("role admin is needed");
+  WRIT_ASSIGN(auto policy, impl_->policy_keeper.Replace(bytes));
+  return impl_->RecordPolicy(*policy, caller.name);
+}
+
+Status Plane::Ready() const {
+  WRIT_ASSIGN(auto policy, impl_->policy_keeper.Current());
+  (void)policy;
+  WRIT_TRY(impl_->store->Write([&](store::Database& db) -> Status {
+    WRIT_ASSIGN(int set, db.Run("INSERT INTO meta (name, value) VALUES ('ready_at', ?) "
+                                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                                FormatRfc3339(impl_->clock.Now())));
+    (void)set;
+    return {};
+  }));
+  const std::string probe = "writ.ready.v1";
+  if (!protocol::Verify(impl_->keys.plane_public, probe,
+                        protocol::Sign(impl_->keys.plane, probe))) {
+    return Error{.kind = ErrorKind::kUnavailable,
+                 .code = "plane.key_unusable",
+                 .message = "the signing key does not sign"};
+  }
+  return {};
+}
+
+Result<std::unique_ptr<Plane::BlobWriter>> Plane::NewBlob() {
+  return impl_->blobs.NewBlob();
+}
+
+Result<std::string> Plane::PutBlob(std::string_view bytes) {
+  WRIT_ASSIGN(auto blob, impl_->blobs.NewBlob());
+  WRIT_TRY(blob->Append(bytes));
+  return blob->Finish("");
+}
+
+Result<Plane::Blob> Plane::OpenBlob(const std::string& hash) const {
+  auto blob = impl_->blobs.OpenBlob(hash);
+  if (blob) impl_->blobs.Touch(hash);
+  return blob;
+}
+
+void Plane::QuarantineBlob(const std::string& hash) {
+  impl_->blobs.Quarantine(hash);
+}
+
+Error RunNotFound() {
+  return Error{.kind = ErrorKind::kNotFound, .code = "run.not_found", .message = "run not found"};
+}
+
+Error StateConflict(const std::string& run_id, const std::string& what) {
+  return Error{
+      .kind = ErrorKind::kConflict, .code = "run.state", .message = "run " + run_id + " " + what};
+}
+
+json::Value ActorJson(const Actor& actor) {
+  return actor.ToJson();
+}
+
+Result<Actor> ParseActor(std::string_view text) {
+  WRIT_ASSIGN(json::Value value, json::Parse(text));
+  json::Issues issues;
+  Actor actor = Actor::Read(json::ObjectReader(issues, value));
+  WRIT_TRY(issues.ToStatus("an actor"));
+  return actor;
+}
+
+}  // namespace writ::plane

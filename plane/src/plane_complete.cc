@@ -1,0 +1,313 @@
+// What a runner sends back: events, the receipt, live output.
+#include "plane_impl.h"
+#include "runner_identity.h"
+#include "writ/base/encoding.h"
+#include "writ/base/log.h"
+#include "writ/protocol/bundle.h"
+
+namespace writ::plane {
+namespace {
+
+namespace events = protocol::events;
+
+struct RunRow {
+  std::string status, contract, contract_hash, runner_id, disclosure, receipt;
+  bool cancel_requested = false;
+};
+
+Result<RunRow> FindRun(store::Database& db, const std::string& run_id) {
+  WRIT_ASSIGN(auto row, db.Ask("SELECT status, contract, contract_hash, runner_id, disclosure, "
+                               "cancel_actor IS NOT NULL, receipt FROM runs WHERE run_id = ?",
+                               run_id));
+  WRIT_ASSIGN(bool any, row.Next());
+  if (!any) return RunNotFound();
+  return RunRow{.status = row.Text(0),
+                .contract = row.Text(1),
+                .contract_hash = row.Text(2),
+                .runner_id = row.Text(3),
+                .disclosure = row.Text(4),
+                .receipt = row.Text(6),
+                .cancel_requested = row.Int(5) != 0};
+}
+
+bool WrittenByPlaneOnly(std::string_view type) {
+  return type == events::kRunCreated || type == events::kRunClaimed ||
+         type == events::kPolicyEvaluated || type == events::kConsentRequested ||
+         type == events::kConsentGranted || type == events::kSecretReleased;
+}
+
+std::string WordsFor(const Error& error) {
+  if (error.code == "chain.sequence_gap") return "sequence gap";
+  if (error.code == "chain.prev_mismatch") return "prev mismatch";
+  if (error.code == "chain.hash_mismatch") return "hash mismatch";
+  return error.message;
+}
+
+// Form, signature and run; expiry and use are left to the caller.
+Result<ClaimTokenFacts> CheckClaimToken(const Plane::Impl& plane, std::string_view token,
+                                        const std::string& run_id) {
+  WRIT_ASSIGN(auto facts, ParseClaimToken(token, plane.keys.plane_public));
+  if (!ConstantTimeEqual(facts.run_id, run_id)) return Unauthorized("claim token run mismatch");
+  return facts;
+}
+
+Status CheckExpiry(const Plane::Impl& plane, const ClaimTokenFacts& facts) {
+  if (facts.expires_at <= plane.clock.Now()) return Unauthorized("claim token has expired");
+  return {};
+}
+
+Status CheckRunnerNotRevoked(store::Database& db, const std::string& runner_id) {
+  WRIT_ASSIGN(
+      auto open,
+      db.Number("SELECT 1 FROM runners WHERE runner_id = ? AND revoked_at IS NULL", runner_id));
+  if (!open) return Unauthorized("the runner has been revoked");
+  return {};
+}
+
+Error Rejected(std::string message) {
+  return Error{.kind = ErrorKind::kInvalid,
+               .code = "receipt.rejected",
+               .message = "receipt rejected: " + std::move(message)};
+}
+
+}  // namespace
+
+Status Plane::AuthenticateClaim(std::string_view claim_token) const {
+  WRIT_ASSIGN(auto facts, ParseClaimToken(claim_token, impl_->keys.plane_public));
+  WRIT_TRY(CheckExpiry(*impl_, facts));
+  return impl_->store->Read(
+      [&](store::Database& db) { return CheckRunnerNotRevoked(db, facts.runner_id); });
+}
+
+Result<EventsAnswer> Plane::AppendEvents(const std::string& run_id, std::string_view claim_token,
+                                         std::string_view events_json) {
+  WRIT_ASSIGN(auto facts, CheckClaimToken(*impl_, claim_token, run_id));
+  WRIT_TRY(CheckExpiry(*impl_, facts));
+  auto parsed =
+      json::Parse(events_json, {.max_depth = 32, .max_bytes = impl_->config.max_json_bytes});
+  if (!parsed) return NotJson(parsed.error());
+  auto batch = protocol::Event::ParseAll(*parsed);
+  if (!batch) {
+    Error error = std::move(batch).error();
+    error.kind = ErrorKind::kInvalid;
+    error.message = "invalid events: " + error.message;
+    return error;
+  }
+  EventsAnswer answer;
+  WRIT_TRY(impl_->store->Write([&](store::Database& db) -> Status {
+    WRIT_TRY(CheckRunnerNotRevoked(db, facts.runner_id));
+    WRIT_ASSIGN(RunRow run, FindRun(db, run_id));
+    if (run.runner_id != facts.runner_id) return Unauthorized("claim token runner mismatch");
+    WRIT_ASSIGN(auto head, ChainHeadOf(db, run_id, run.contract_hash));
+    protocol::EventChain chain(head);
+    WRIT_ASSIGN(
+        auto ended,
+        db.Value("SELECT body FROM events WHERE run_id = ? ORDER BY seq DESC LIMIT 1", run_id));
+    bool terminal = false;
+    if (ended) {
+      WRIT_ASSIGN(auto last, json::Parse(*ended));
+      const json::Value* event = last.Find("event");
+      terminal = event != nullptr && events::IsTerminalType(event->FindString("type").value_or(""));
+    }
+    answer = {.accepted = true,
+              .cancel_requested = run.cancel_requested,
+              .rejection = {},
+              .next_seq = head.next_seq,
+              .head = head.head.ToHex()};
+    auto reject = [&](std::string why) -> Status {
+      answer.accepted = false;
+      answer.rejection = "event chain rejected at seq " + std::to_string(chain.head().next_seq) +
+                         ": " + std::move(why);
+      return {};
+    };
+    // All of the batch or nothing of it: looked at whole before the first is written.
+    bool materialized = false;
+    for (const auto& event : *batch) {
+      protocol::EventChain probe = chain;
+      if (auto next = probe.Accept(event); !next) return reject(WordsFor(next.error()));
+      if (terminal) return reject("the chain has ended");
+      if (WrittenByPlaneOnly(event.type())) {
+        return reject(std::string(event.type()) + " is written by the plane only");
+      }
+      if (event.ts < chain.head().last_ts) return reject("time runs backwards");
+      terminal = events::IsTerminalType(event.type());
+      materialized = materialized || event.type() == events::kWorkspaceMaterialized;
+      chain = probe;
+    }
+    const auto state = protocol::ParseRunState(run.status).value_or(RunState::kFailed);
+    if (!batch->empty()) {
+      if (IsTerminal(state)) return StateConflict(run_id, "is " + run.status);
+      for (const auto& event : *batch) WRIT_TRY(InsertEvent(db, run_id, event));
+      RunState next = materialized                  ? RunState::kRunning
+                      : state == RunState::kClaimed ? RunState::kProvisioning
+                                                    : state;
+      WRIT_ASSIGN(int moved,
+                  db.Run("UPDATE runs SET status = ?, updated_at = max(?, updated_at + 1) "
+                         "WHERE run_id = ? AND status = ?",
+                         protocol::Word(next), impl_->clock.Now().unix_ms, run_id, run.status));
+      if (moved != 1) return StateConflict(run_id, "has changed meanwhile");
+    }
+    answer.next_seq = chain.head().next_seq;
+    answer.head = chain.head().head.ToHex();
+    return {};
+  }));
+  if (answer.accepted && !batch->empty()) impl_->changed.Notify();
+  return answer;
+}
+
+Result<Completion> Plane::Complete(const std::string& run_id, std::string_view claim_token,
+                                   std::string_view receipt_json, std::string_view runner_token) {
+  WRIT_ASSIGN(auto facts, CheckClaimToken(*impl_, claim_token, run_id));
+  auto parsed =
+      json::Parse(receipt_json, {.max_depth = 32, .max_bytes = impl_->config.max_json_bytes});
+  if (!parsed) return NotJson(parsed.error());
+
+  struct Found {
+    RunRow run;
+    RunnerIdentity runner;
+    std::vector<std::string> event_texts;
+    bool used = false;
+  };
+  WRIT_ASSIGN(Found found, impl_->store->Read([&](store::Database& db) -> Result<Found> {
+    Found out;
+    WRIT_ASSIGN(out.run, FindRun(db, run_id));
+    if (out.run.runner_id != facts.runner_id) return Unauthorized("claim token runner mismatch");
+    WRIT_ASSIGN(auto used, db.Ask("SELECT used_at FROM claim_tokens WHERE nonce = ?", facts.nonce));
+    WRIT_ASSIGN(bool known, used.Next());
+    if (!known) return Unauthorized("invalid claim token");
+    out.used = !used.Null(0);
+    WRIT_ASSIGN(out.runner, FindRunnerById(db, facts.runner_id));
+    if (!out.used) {
+      if (facts.expires_at <= impl_->clock.Now()) {
+        // After its end the token proves nothing; the runner's own token and its signature do.
+        if (runner_token.empty()) return Unauthorized("claim token has expired");
+        WRIT_ASSIGN(auto who, FindRunner(db, runner_token));
+        if (who.runner_id != facts.runner_id) return Unauthorized("invalid runner token");
+      }
+      WRIT_TRY(CheckRunnerNotRevoked(db, facts.runner_id));
+      WRIT_ASSIGN(out.event_texts, EventTexts(db, run_id));
+    }
+    return out;
+  }));
+  auto replay = [&]() -> Result<Completion> {
+    auto stored = json::Parse(found.run.receipt);
+    if (stored && protocol::HashWithout(*stored, "signatures") ==
+                      protocol::HashWithout(*parsed, "signatures")) {
+      return Completion{.replayed = true, .receipt = found.run.receipt};
+    }
+    return Error{.kind = ErrorKind::kConflict,
+                 .code = "claim.used",
+                 .message = "claim token already used for completion"};
+  };
+  if (found.used) return replay();
+
+  auto receipt = protocol::Receipt::Parse(*parsed);
+  if (!receipt) {
+    return Error{.kind = ErrorKind::kInvalid,
+                 .code = "receipt.invalid",
+                 .message = "invalid receipt: " + receipt.error().message};
+  }
+  WRIT_ASSIGN(auto runner_key, protocol::PublicKey::FromPem(found.runner.public_key));
+  WRIT_ASSIGN(auto contract_value, json::Parse(found.run.contract));
+  WRIT_ASSIGN(auto contract, protocol::Contract::Parse(contract_value));
+  if (receipt->run_id.text() != run_id) return Rejected("it is for another run");
+  if (receipt->runner_id.text() != found.runner.runner_id)
+    return Rejected("it is of another runner");
+  if (receipt->pool.text() != found.runner.pool) return Rejected("it names another pool");
+  std::vector<protocol::Event> chain;
+  for (const auto& text : found.event_texts) {
+    WRIT_ASSIGN(auto value, json::Parse(text));
+    WRIT_ASSIGN(auto event, protocol::Event::Parse(value));
+    chain.push_back(std::move(event));
+  }
+  if (chain.empty() || !events::IsTerminalType(chain.back().type())) {
+    return Rejected("the stored chain has no terminal event");
+  }
+  // One runner signature and no other: the plane adds its own.
+  if (receipt->signatures.size() != 1)
+    return Rejected("it must have exactly the runner's signature");
+  if (auto signed_both = protocol::CountersignAsPlane(*receipt, runner_key, impl_->keys.plane);
+      !signed_both) {
+    return Rejected(signed_both.error().message);
+  }
+  // The plane countersigns what an offline verifier would accept, and nothing else.
+  auto report = protocol::VerifyBundleValue(protocol::BuildBundle(
+      contract, *receipt, chain, {impl_->keys.plane_public, runner_key, impl_->keys.org_public}));
+  if (!report.ok) {
+    std::string why;
+    for (const auto& problem : report.problems) {
+      why += (why.empty() ? "" : "; ") + problem.code + ": " + problem.message;
+      if (why.size() > 2000) break;
+    }
+    return Rejected(why);
+  }
+  Completion done{.replayed = false, .receipt = json::Write(receipt->raw)};
+  bool lost_race = false;
+  WRIT_TRY(impl_->store->Write([&](store::Database& db) -> Status {
+    const std::int64_t now = impl_->clock.Now().unix_ms;
+    WRIT_ASSIGN(int used,
+                db.Run("UPDATE claim_tokens SET used_at = ? WHERE nonce = ? AND used_at IS NULL",
+                       now, facts.nonce));
+    if (used != 1) {
+      lost_race = true;
+      WRIT_ASSIGN(found.run, FindRun(db, run_id));
+      return {};
+    }
+    WRIT_ASSIGN(auto count, db.Number("SELECT count(*) FROM events WHERE run_id = ?", run_id));
+    if (count != static_cast<std::int64_t>(chain.size())) {
+      return StateConflict(run_id, "has changed meanwhile");
+    }
+    WRIT_ASSIGN(
+        int moved,
+        db.Run("UPDATE runs SET status = ?, receipt = ?, "
+               "updated_at = max(?, updated_at + 1) WHERE run_id = ? AND status = ? "
+               "AND receipt IS NULL AND status IN ('claimed','provisioning','running')",
+               protocol::Word(receipt->status), done.receipt, now, run_id, found.run.status));
+    if (moved != 1) return StateConflict(run_id, "has changed meanwhile");
+    return {};
+  }));
+  if (lost_race) return replay();
+  impl_->changed.Notify();
+  log::Info("plane.run_completed", "a receipt was countersigned",
+            {{"run", run_id}, {"status", protocol::Word(receipt->status)}});
+  return done;
+}
+
+Result<LogChunk> Plane::AppendLog(const std::string& run_id, std::string_view claim_token,
+                                  std::uint64_t offset, std::string_view bytes) {
+  WRIT_ASSIGN(auto facts, CheckClaimToken(*impl_, claim_token, run_id));
+  WRIT_TRY(CheckExpiry(*impl_, facts));
+  WRIT_TRY(impl_->store->Read([&](store::Database& db) -> Status {
+    WRIT_TRY(CheckRunnerNotRevoked(db, facts.runner_id));
+    WRIT_ASSIGN(RunRow run, FindRun(db, run_id));
+    const auto state = protocol::ParseRunState(run.status).value_or(RunState::kFailed);
+    if (IsTerminal(state)) return StateConflict(run_id, "is " + run.status);
+    const auto disclosure = protocol::ParseDisclosure(run.disclosure);
+    if (disclosure == protocol::Disclosure::kNone ||
+        disclosure == protocol::Disclosure::kMetadataOnly) {
+      return Forbidden("the run's disclosure lets no output leave the runner");
+    }
+    return {};
+  }));
+  auto stored = impl_->logs.Append(run_id, offset, bytes);
+  if (stored) impl_->changed.Notify();
+  return stored;
+}
+
+Result<LogChunk> Plane::ReadLog(const std::string& run_id, std::uint64_t offset,
+                                std::chrono::milliseconds wait) const {
+  const auto deadline = std::chrono::steady_clock::now() + wait;
+  for (;;) {
+    const auto seen = impl_->changed.Generation();
+    // State before bytes: bytes that come with the end are not missed.
+    WRIT_ASSIGN(RunRow run,
+                impl_->store->Read([&](store::Database& db) { return FindRun(db, run_id); }));
+    const bool ended = IsTerminal(protocol::ParseRunState(run.status).value_or(RunState::kFailed));
+    WRIT_ASSIGN(LogChunk chunk, impl_->logs.Read(run_id, offset));
+    chunk.complete = ended && offset + chunk.bytes.size() >= chunk.size;
+    if (!chunk.bytes.empty() || ended) return chunk;
+    if (!impl_->changed.WaitSlice(seen, deadline)) return chunk;
+  }
+}
+
+}  // namespace writ::plane

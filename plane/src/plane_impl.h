@@ -1,0 +1,85 @@
+// The parts of a Plane, and the steps that several of its operations share.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "admin_chain.h"
+#include "blob_store.h"
+#include "change_signal.h"
+#include "key_ring.h"
+#include "live_logs.h"
+#include "policy_engine.h"
+#include "policy_keeper.h"
+#include "rates.h"
+#include "store/store.h"
+#include "tokens.h"
+#include "writ/plane/plane.h"
+#include "writ/protocol/event.h"
+#include "writ/protocol/events.h"
+
+namespace writ::plane {
+
+struct Plane::Impl {
+  const Clock& clock;
+  Config config;
+  KeyRing keys;
+  PolicyKeeper policy_keeper;
+  std::unique_ptr<store::Store> store;
+  BlobStore blobs;
+  LiveLogs logs;
+  ChangeSignal changed;
+
+  // The policy in force. A change of the file since the last time is recorded in the admin chain
+  // first.
+  Result<std::shared_ptr<const LoadedPolicy>> Policy();
+  Status RecordPolicy(const LoadedPolicy& policy, std::string_view actor);
+  Status Admin(store::Database& db, std::string_view type, const Caller& caller,
+               json::Object fields) {
+    return AppendAdminEntry(db, keys.plane_key_id, clock.Now(), type, caller.name,
+                            std::move(fields));
+  }
+
+  // Ends an unclaimed run by the plane itself: `expected` state, or kConflict.
+  Status EndUnclaimed(const std::string& run_id, RunState expected, protocol::FailureClass failure,
+                      const std::string& message);
+  Result<Secret> SecretValue(const protocol::SecretGrant& grant);
+  Status SweepExpired();
+  Status SweepRetention();
+};
+
+// Rows of the runs table.
+RunSummary ReadSummary(const store::Query& row, int first);
+inline constexpr const char* kSummaryColumns =
+    "run_id, status, agent_kind, pool, prompt, requested_by, created_at, updated_at, requirements, "
+    "receipt IS NOT NULL, cancel_actor IS NOT NULL, failure";
+inline constexpr int kSummaryColumnCount = 12;
+
+Error RunNotFound();
+Error StateConflict(const std::string& run_id, const std::string& what);
+
+// A run's chain, inside a transaction.
+Result<protocol::ChainHead> ChainHeadOf(store::Database& db, const std::string& run_id,
+                                        const std::string& contract_hash);
+Status InsertEvent(store::Database& db, const std::string& run_id, const protocol::Event& event);
+Result<std::vector<std::string>> EventTexts(store::Database& db, const std::string& run_id);
+
+json::Value ActorJson(const Actor& actor);
+Result<Actor> ParseActor(std::string_view text);
+
+// What a signed contract is made from.
+struct ContractInput {
+  std::string run_id;
+  WallTime now;
+  const RunRequest& request;
+  const PolicyDecision& decision;
+  std::string policy_hash;
+  std::vector<Actor> approved_by;
+};
+Result<protocol::Contract> IssueContract(const Plane::Impl& plane, const ContractInput& input);
+// Writes the contract into the run and begins its chain: run.created, policy.evaluated, and what
+// was asked and granted.
+Status BeginChain(store::Database& db, const protocol::Contract& contract,
+                  const PolicyDecision& decision, WallTime now);
+
+}  // namespace writ::plane

@@ -1,0 +1,142 @@
+// Reading back: runs, bundles, the export.
+#include "plane_impl.h"
+#include "runner_identity.h"
+#include "writ/protocol/bundle.h"
+
+namespace writ::plane {
+
+RunSummary ReadSummary(const store::Query& row, int first) {
+  RunSummary out;
+  out.run_id = row.Text(first);
+  out.status = protocol::ParseRunState(row.Text(first + 1)).value_or(RunState::kFailed);
+  out.agent_kind = row.Text(first + 2);
+  out.pool = row.Text(first + 3);
+  out.prompt = row.Text(first + 4);
+  if (auto actor = ParseActor(row.Text(first + 5))) out.requested_by = *actor;
+  out.created_at = WallTime{row.Int(first + 6)};
+  out.updated_at = WallTime{row.Int(first + 7)};
+  if (auto words = json::Parse(row.Text(first + 8)); words && words->is_array()) {
+    for (const auto& word : words->array()) out.consent_requirements.push_back(word.string());
+  }
+  out.has_receipt = row.Int(first + 9) != 0;
+  out.cancel_requested = row.Int(first + 10) != 0;
+  out.failure = row.Text(first + 11);
+  return out;
+}
+
+Result<std::vector<RunSummary>> Plane::Runs() const {
+  return impl_->store->Read([](store::Database& db) -> Result<std::vector<RunSummary>> {
+    static const std::string kSql =
+        std::string("SELECT ") + kSummaryColumns + " FROM runs ORDER BY ord";
+    WRIT_ASSIGN(auto rows, db.Ask(kSql.c_str()));
+    std::vector<RunSummary> out;
+    for (;;) {
+      WRIT_ASSIGN(bool row, rows.Next());
+      if (!row) return out;
+      out.push_back(ReadSummary(rows, 0));
+    }
+  });
+}
+
+Result<RunDetail> Plane::Run(const std::string& run_id) const {
+  return impl_->store->Read([&](store::Database& db) -> Result<RunDetail> {
+    static const std::string kSql =
+        std::string("SELECT ") + kSummaryColumns + ", contract, receipt FROM runs WHERE run_id = ?";
+    WRIT_ASSIGN(auto row, db.Ask(kSql.c_str(), run_id));
+    WRIT_ASSIGN(bool any, row.Next());
+    if (!any) return RunNotFound();
+    RunDetail out;
+    out.summary = ReadSummary(row, 0);
+    out.contract = row.Text(kSummaryColumnCount);
+    out.receipt = row.Text(kSummaryColumnCount + 1);
+    WRIT_ASSIGN(out.events, EventTexts(db, run_id));
+    return out;
+  });
+}
+
+Result<RunDetail> Plane::WaitRun(const std::string& run_id, WallTime after,
+                                 std::chrono::milliseconds wait) const {
+  const auto deadline = std::chrono::steady_clock::now() + wait;
+  for (;;) {
+    const auto seen = impl_->changed.Generation();
+    WRIT_ASSIGN(auto updated, impl_->store->Read([&](store::Database& db) {
+      return db.Number("SELECT updated_at FROM runs WHERE run_id = ?", run_id);
+    }));
+    if (!updated) return RunNotFound();
+    if (*updated > after.unix_ms || !impl_->changed.WaitSlice(seen, deadline)) return Run(run_id);
+  }
+}
+
+Result<std::string> Plane::Bundle(const std::string& run_id) const {
+  struct Row {
+    std::string contract, receipt, runner_key;
+    std::vector<std::string> events;
+  };
+  WRIT_ASSIGN(Row row, impl_->store->Read([&](store::Database& db) -> Result<Row> {
+    Row out;
+    WRIT_ASSIGN(auto found,
+                db.Ask("SELECT contract, receipt, runner_id FROM runs WHERE run_id = ?", run_id));
+    WRIT_ASSIGN(bool any, found.Next());
+    if (!any) return RunNotFound();
+    if (found.Null(1)) {
+      return Error{.kind = ErrorKind::kNotFound,
+                   .code = "run.no_receipt",
+                   .message = "run " + run_id + " has no receipt yet"};
+    }
+    out.contract = found.Text(0);
+    out.receipt = found.Text(1);
+    WRIT_ASSIGN(auto runner, FindRunnerById(db, found.Text(2)));
+    out.runner_key = runner.public_key;
+    WRIT_ASSIGN(out.events, EventTexts(db, run_id));
+    return out;
+  }));
+  // Spliced from the stored texts: nothing is parsed and written anew on the way out.
+  json::Object keys{{"planePublicKeyPem", impl_->keys.plane_public_pem},
+                    {"runnerPublicKeyPem", row.runner_key},
+                    {"orgPublicKeyPem", impl_->keys.org_public_pem}};
+  std::string out = "{\"version\":\"" + std::string(protocol::kBundleVersion) + "\",\"contract\":";
+  out += row.contract;
+  out += ",\"receipt\":";
+  out += row.receipt;
+  out += ",\"events\":[";
+  for (std::size_t i = 0; i < row.events.size(); ++i) {
+    if (i != 0) out += ',';
+    out += row.events[i];
+  }
+  out += "],\"keys\":" + json::Write(keys) + "}";
+  return out;
+}
+
+Status Plane::Export(WallTime since, const std::function<Status(std::string_view)>& write) const {
+  return impl_->store->Read([&](store::Database& db) -> Status {
+    WRIT_ASSIGN(auto rows,
+                db.Ask("SELECT e.run_id, e.body FROM events e JOIN runs r USING (run_id) "
+                       "WHERE e.ts >= ? ORDER BY r.ord, e.seq",
+                       since.unix_ms));
+    for (;;) {
+      WRIT_ASSIGN(bool row, rows.Next());
+      if (!row) break;
+      WRIT_TRY(write("{\"runId\":" + json::Write(json::Value(rows.Text(0))) + "," +
+                     rows.Text(1).substr(1)));
+    }
+    WRIT_ASSIGN(auto entries,
+                db.Ask("SELECT body FROM admin_chain WHERE ts >= ? ORDER BY seq", since.unix_ms));
+    for (;;) {
+      WRIT_ASSIGN(bool row, entries.Next());
+      if (!row) break;
+      WRIT_TRY(write("{\"chain\":\"admin\"," + entries.Text(0).substr(1)));
+    }
+    WRIT_ASSIGN(auto head, AdminHead(db, impl_->keys.plane_key_id));
+    if (head.next_seq == 0) return {};
+    json::Object line{{"chain", "admin"},
+                      {"head", head.head},
+                      {"count", head.next_seq},
+                      {"planeKeyId", impl_->keys.plane_key_id}};
+    auto signature = protocol::SignDigest(impl_->keys.plane, protocol::Signer::kPlane,
+                                          protocol::HashValue(json::Value(line)));
+    line.Set("signatures", protocol::SignaturesToJson({signature}));
+    return write(json::Write(json::Value(line)));
+  });
+}
+
+}  // namespace writ::plane

@@ -1,0 +1,184 @@
+// Run requests: validation, policy, dry run, and the contract of what is allowed.
+#include <array>
+
+#include "plane_impl.h"
+#include "writ/base/encoding.h"
+#include "writ/base/log.h"
+
+namespace writ::plane {
+namespace {
+
+using json::Array;
+using json::Object;
+using json::Value;
+
+// What would leave, for whom, under which terms: the dry run's answer (as recorded).
+std::string DisclosureReport(const RunRequest& request, const PolicyDecision& decision) {
+  Object workspace{{"baseRef", request.workspace.base_ref},
+                   {"bundleHash", request.workspace.bundle_hash}};
+  workspace.SetOptional("dirtyDiffHash", request.workspace.dirty_diff_hash);
+  Array untracked;
+  for (const auto& file : request.workspace.untracked_files) untracked.emplace_back(file.path);
+  workspace.Set("untrackedPaths", untracked);
+  workspace.Set("deniedPaths", Value::Texts(request.workspace.denied_paths));
+  Array secrets;
+  for (const auto& grant : decision.secrets) {
+    secrets.emplace_back(Object{{"name", grant.name}, {"scope", grant.scope}});
+  }
+  protocol::Contract shape;
+  shape.agent = request.agent;
+  shape.prompt = request.prompt;
+  shape.execution = request.execution;
+  std::vector<std::string> words;
+  for (const auto& requirement : decision.requirements) words.push_back(requirement.word);
+  Object verdict{{"decision", VerdictWord(decision.verdict)},
+                 {"reason", decision.reason},
+                 {"consentRequirements", Value::Texts(words)}};
+  if (!decision.reasons.empty()) verdict.Set("reasons", Value::Texts(decision.reasons));
+  Object report{{"dryRun", true},
+                {"agent", request.agent.ToJson()},
+                {"pool", request.pool},
+                {"workspace", workspace},
+                {"secrets", secrets},
+                {"network", request.network.ToJson()},
+                {"budget", decision.budget.ToJson()},
+                {"disclosure", protocol::Word(request.disclosure)},
+                {"execution", shape.EffectiveExecution().ToJson()}};
+  if (request.isolation) report.Set("isolation", *request.isolation);
+  report.Set("policyDecision", verdict);
+  return json::Write(report);
+}
+
+// Every blob that the runner will ask for is here. Touched, so that no sweep takes it meanwhile.
+std::vector<RequestIssue> MissingBlobs(const BlobStore& blobs,
+                                       const protocol::Manifest& workspace) {
+  std::vector<RequestIssue> out;
+  auto need = [&](const protocol::Digest& hash, const std::string& place) {
+    const std::string hex = hash.ToHex();
+    blobs.Touch(hex);
+    if (!blobs.Contains(hex)) {
+      std::string pointer = "/request/workspace/" + place;
+      std::string dotted = "request.workspace." + place;
+      for (char& c : dotted) {
+        if (c == '/') c = '.';
+      }
+      out.push_back({pointer, dotted + ": this blob has not been uploaded"});
+    }
+  };
+  need(workspace.bundle_hash, "bundleHash");
+  if (workspace.dirty_diff_hash) need(*workspace.dirty_diff_hash, "dirtyDiffHash");
+  for (std::size_t i = 0; i < workspace.untracked_files.size() && out.size() < 20; ++i) {
+    need(workspace.untracked_files[i].hash, "untrackedFiles/" + std::to_string(i) + "/hash");
+  }
+  return out;
+}
+
+Submission Invalid(const std::vector<RequestIssue>& issues) {
+  Submission out;
+  out.kind = Submission::Kind::kInvalid;
+  out.pointer = issues.front().pointer;
+  for (const auto& issue : issues) out.issues.push_back(issue.text);
+  return out;
+}
+
+Status InsertRun(store::Database& db, const ContractInput& input, const Value& raw,
+                 const Caller& caller, WallTime expires_at) {
+  const auto& request = input.request;
+  std::vector<std::string> words;
+  for (const auto& requirement : input.decision.requirements) words.push_back(requirement.word);
+  const bool ask = input.decision.verdict == PolicyDecision::Verdict::kAsk;
+  WRIT_ASSIGN(
+      int added,
+      db.Run("INSERT INTO runs (run_id, status, pool, agent_kind, prompt, requested_by, "
+             "submitted_by, request, decision, reason, requirements, policy_hash, expires_at, "
+             "timeout_ms, disclosure, created_at, updated_at) "
+             "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+             input.run_id, ask ? "awaiting_approval" : "created", request.pool.text(),
+             request.agent.kind.text(), request.prompt,
+             json::Write(ActorJson(request.requested_by)), caller.name, json::Write(raw),
+             VerdictWord(input.decision.verdict), input.decision.reason,
+             json::Write(Value::Texts(words)), input.policy_hash, expires_at.unix_ms,
+             static_cast<std::int64_t>(request.Timeout().count()),
+             protocol::Word(request.disclosure), input.now.unix_ms, input.now.unix_ms));
+  (void)added;
+  for (const auto& requirement : input.decision.requirements) {
+    WRIT_ASSIGN(
+        int asked,
+        db.Run("INSERT INTO consents (run_id, requirement, approvers) VALUES (?,?,?)", input.run_id,
+               requirement.word, json::Write(Value::Texts(requirement.approvers))));
+    (void)asked;
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Submission> Plane::Submit(const Caller& caller, std::string_view body) {
+  if (!caller.Has(Role::kRequester)) return Forbidden("role requester is needed");
+  WRIT_ASSIGN(auto parsed, ParseRunRequest(body, impl_->config.max_json_bytes));
+  if (!parsed.issues.empty()) return Invalid(parsed.issues);
+  const RunRequest& request = parsed.request;
+  WRIT_ASSIGN(auto policy, impl_->Policy());
+  PolicyDecision decision = Evaluate(policy->policy, request, impl_->config.open_network);
+  Submission out;
+  if (parsed.mode == RunMode::kDryRun) {
+    out.kind = Submission::Kind::kDryRun;
+    out.report = DisclosureReport(request, decision);
+    out.reasons = decision.reasons;
+    return out;
+  }
+  if (decision.verdict == PolicyDecision::Verdict::kDeny) {
+    log::Info("plane.run_denied", decision.reason, {{"principal", caller.name}});
+    out.kind = Submission::Kind::kDenied;
+    out.reasons = decision.reasons;
+    return out;
+  }
+  auto missing = MissingBlobs(impl_->blobs, request.workspace);
+  for (std::size_t i = 0; i < decision.secrets.size(); ++i) {
+    const auto& grant = decision.secrets[i];
+    WRIT_ASSIGN(auto held, impl_->store->Read([&](store::Database& db) {
+      return db.Number("SELECT 1 FROM secrets WHERE name = ? AND scope = ?", grant.name.text(),
+                       grant.scope);
+    }));
+    if (!held) {
+      missing.push_back({"/request/secretNames/" + std::to_string(i),
+                         "request.secretNames." + std::to_string(i) +
+                             ": this plane holds no value for it in scope " + grant.scope});
+    }
+  }
+  if (!missing.empty()) return Invalid(missing);
+
+  const bool ask = decision.verdict == PolicyDecision::Verdict::kAsk;
+  const WallTime now = impl_->clock.Now();
+  const ContractInput input{.run_id = "run_" + RandomUuid(),
+                            .now = now,
+                            .request = request,
+                            .decision = decision,
+                            .policy_hash = policy->hash,
+                            .approved_by = {}};
+  std::optional<protocol::Contract> contract;
+  if (!ask) {
+    WRIT_ASSIGN(contract, IssueContract(*impl_, input));
+  }
+  WRIT_TRY(impl_->store->Write([&](store::Database& db) -> Status {
+    const Config& config = impl_->config;
+    WRIT_TRY(TakeFromBucket(db, config.per_principal, "principal " + caller.name, now));
+    WRIT_TRY(TakeFromBucket(db, config.per_agent, "agent " + request.agent.kind.text(), now));
+    WRIT_TRY(TakeFromBucket(db, config.per_pool, "pool " + request.pool.text(), now));
+    WRIT_TRY(InsertRun(db, input, parsed.raw, caller, now + config.approval_timeout));
+    return contract ? BeginChain(db, *contract, decision, now) : Status{};
+  }));
+  impl_->changed.Notify();
+  out.kind = Submission::Kind::kAccepted;
+  out.run_id = input.run_id;
+  out.status = ask ? RunState::kAwaitingApproval : RunState::kCreated;
+  for (const auto& requirement : decision.requirements) {
+    out.consent_requirements.push_back(requirement.word);
+  }
+  log::Info(
+      "plane.run_accepted", "a run was requested",
+      {{"run", out.run_id}, {"principal", caller.name}, {"status", protocol::Word(out.status)}});
+  return out;
+}
+
+}  // namespace writ::plane
