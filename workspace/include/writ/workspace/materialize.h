@@ -32,7 +32,7 @@ struct JobOwner {
 struct MaterializeLimits {
   std::uint64_t max_files = 2'000'000;
   std::uint64_t max_tree_bytes = std::uint64_t{64} << 30;
-  std::uint64_t max_file_bytes = std::uint64_t{8} << 30;  // of one file
+  std::uint64_t max_file_bytes = std::uint64_t{2} << 30;  // of one file
   std::uint64_t max_diff_bytes = std::uint64_t{1} << 30;  // the dirty diff
 };
 

@@ -1,0 +1,302 @@
+#include "writ/workspace/object_cache.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <git2.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <ctime>
+#include <map>
+#include <mutex>
+#include <set>
+#include <vector>
+
+#include "git_library.h"
+#include "history.h"
+#include "pack_store.h"
+#include "writ/base/encoding.h"
+#include "writ/base/file.h"
+#include "writ/base/log.h"
+#include "writ/base/paths.h"
+
+namespace writ::workspace {
+namespace {
+
+constexpr std::string_view kFillPrefix = ".fill-";
+constexpr std::string_view kDamagedPrefix = ".damaged-";
+
+using Indexer = GitPtr<git_indexer, git_indexer_free>;
+
+// Takes a bundle piece by piece: hashes all of it, keeps the header, and hands the pack to
+// libgit2's indexer. An error of the content is kept until the hash is known, because bytes that
+// are not those of the hash are a failure of the transfer, whatever they say.
+class BundleIntake {
+ public:
+  explicit BundleIntake(std::string pack_directory) : pack_directory_(std::move(pack_directory)) {}
+
+  void Take(std::string_view bytes) {
+    hasher_.Update(bytes);
+    if (!content_.has_value()) return;
+    if (indexer_.get() == nullptr) {
+      head_.append(bytes);
+      content_ = TakeHeader();
+      return;
+    }
+    content_ = Append(bytes);
+  }
+
+  Result<BundleHeader> Finish(const protocol::Digest& expected) {
+    if (hasher_.Finish() != expected)
+      return Error{.kind = ErrorKind::kIntegrity,
+                   .code = "transfer.bundle_hash",
+                   .message = "the bundle that arrived is not the one of its hash"};
+    WRIT_TRY(std::move(content_));
+    if (indexer_.get() == nullptr) {
+      auto header = ParseBundleHeader(head_);
+      if (!header) return std::move(header).error();
+      return Error{.kind = ErrorKind::kInvalid, .code = "bundle.no_pack", .message = "no pack"};
+    }
+    if (::git_indexer_commit(indexer_.get(), &progress_) != 0)
+      return GitError(ErrorKind::kInvalid, "workspace.bundle_pack",
+                      "the bundle's pack is damaged or incomplete");
+    return std::move(header_);
+  }
+  std::string_view header_text() const {
+    return std::string_view(head_).substr(0, header_.pack_offset);
+  }
+
+ private:
+  Status TakeHeader() {
+    // The header ends at the first empty line; only then is it read.
+    if (head_.find("\n\n") == std::string::npos && head_.size() < kMaxBundleHeaderBytes &&
+        std::string_view("# v").starts_with(std::string_view(head_).substr(0, 3)))
+      return {};
+    std::size_t end = head_.find("\n\n");
+    if (end != std::string::npos && head_.size() < end + 6) return {};
+    WRIT_ASSIGN(header_, ParseBundleHeader(head_));
+    if (!header_.prerequisites.empty())
+      return Error{.kind = ErrorKind::kInvalid,
+                   .code = "workspace.bundle_prerequisites",
+                   .message = "the bundle needs commits that it does not hold",
+                   .hint = "capture from a complete repository"};
+    git_indexer_options options = GIT_INDEXER_OPTIONS_INIT;
+    if (::git_indexer_new(indexer_.out(), pack_directory_.c_str(), 0444, nullptr, &options) != 0)
+      return GitError(ErrorKind::kInternal, "cache.index_failed", "cannot index a pack");
+    return Append(std::string_view(head_).substr(header_.pack_offset));
+  }
+
+  Status Append(std::string_view bytes) {
+    if (bytes.empty()) return {};
+    if (::git_indexer_append(indexer_.get(), bytes.data(), bytes.size(), &progress_) != 0) {
+      if (errno == ENOSPC)
+        return Error{.kind = ErrorKind::kUnavailable,
+                     .code = "cache.disk_full",
+                     .message = "the object cache's file system is full",
+                     .sys_errno = ENOSPC};
+      return GitError(ErrorKind::kInvalid, "workspace.bundle_pack",
+                      "the bundle's pack is damaged or incomplete");
+    }
+    return {};
+  }
+
+  std::string pack_directory_;
+  protocol::Sha256Hasher hasher_;
+  std::string head_;
+  BundleHeader header_;
+  Indexer indexer_;
+  git_indexer_progress progress_{};
+  Status content_;
+};
+
+// Every ref of the bundle and its ancestors are there: checked once, when the entry is made.
+Status CheckRefs(const BundleHeader& header, const std::string& objects) {
+  WRIT_ASSIGN(auto store, PackStore::Open(objects));
+  for (const BundleRef& ref : header.refs) {
+    ObjectId id = ref.id;
+    auto object = ReadPeeled(*store, id);
+    if (!object)
+      return Error{.kind = ErrorKind::kInvalid,
+                   .code = "workspace.bundle_incomplete",
+                   .message = "the bundle does not hold what its ref names"};
+    if (object->type == ObjectType::kCommit) WRIT_TRY(CheckHistory(*store, id));
+  }
+  return {};
+}
+
+}  // namespace
+
+CacheEntry::CacheEntry(std::string objects_directory, BundleHeader header,
+                       std::shared_ptr<PackStore> store)
+    : objects_directory_(std::move(objects_directory)),
+      header_(std::move(header)),
+      store_(std::move(store)) {}
+CacheEntry::~CacheEntry() = default;
+
+struct ObjectCache::State {
+  GitLibrary library;
+  std::string path;
+  UniqueFd dir;
+  std::mutex mutex;  // guards the two below
+  std::map<protocol::Digest, std::weak_ptr<const CacheEntry>> open;
+  std::map<protocol::Digest, std::shared_ptr<std::mutex>> filling;
+
+  Result<std::shared_ptr<const CacheEntry>> OpenEntry(const std::string& name) const;
+  Status Fill(const protocol::Digest& bundle, const std::string& name, const BlobSource& blobs);
+  Status FillInto(const std::string& temp, const protocol::Digest& bundle, const BlobSource& blobs);
+  void SetAside(const std::string& name) const;
+  void Sweep() const;
+};
+
+ObjectCache::ObjectCache(std::unique_ptr<State> state) : state_(std::move(state)) {}
+ObjectCache::~ObjectCache() = default;
+
+Result<std::unique_ptr<ObjectCache>> ObjectCache::Open(const std::string& directory) {
+  auto state = std::make_unique<State>();
+  state->path = directory;
+  WRIT_ASSIGN(state->dir, MakeDirectories(directory, 0711));
+  if (::fchmod(state->dir.get(), 0711) != 0)
+    return SysError(errno, "cache.open_failed", "cannot set the mode of the object cache");
+  state->Sweep();
+  return std::unique_ptr<ObjectCache>(new ObjectCache(std::move(state)));
+}
+
+// Removes what dead fills and set-aside entries left. A fill that is alive holds its lock.
+void ObjectCache::State::Sweep() const {
+  auto listing = OpenDirectory(path);
+  if (!listing) return;
+  DIR* stream = ::fdopendir(listing->get());
+  if (stream == nullptr) return;
+  (void)listing->release();
+  std::vector<std::string> names;
+  while (dirent* entry = ::readdir(stream)) {
+    std::string_view name = entry->d_name;
+    if (name.starts_with(kFillPrefix) || name.starts_with(kDamagedPrefix)) names.emplace_back(name);
+  }
+  ::closedir(stream);
+  for (const std::string& name : names) {
+    if (name.starts_with(kFillPrefix)) {
+      auto fill = OpenBeneath(dir.get(), name, O_RDONLY | O_DIRECTORY);
+      struct stat st {};
+      // A young one may be between its birth and its lock.
+      if (!fill || ::fstat(fill->get(), &st) != 0 || st.st_mtime + 60 > ::time(nullptr) ||
+          !LockFile(fill->get(), "lock"))
+        continue;
+    }
+    (void)RemoveTreeBeneath(dir.get(), name);
+  }
+}
+
+Result<std::shared_ptr<const CacheEntry>> ObjectCache::State::OpenEntry(
+    const std::string& name) const {
+  std::string entry_path = path + "/" + name;
+  auto text = ReadFile(entry_path + "/header", kMaxBundleHeaderBytes + 4);
+  if (!text) return std::move(text).error();
+  auto header = ParseBundleHeader(*text);
+  if (!header)
+    return Error{.kind = ErrorKind::kIntegrity,
+                 .code = "cache.damaged",
+                 .message = "the header of a cache entry cannot be read"};
+  WRIT_ASSIGN(auto store, PackStore::Open(entry_path + "/objects"));
+  return std::shared_ptr<const CacheEntry>(
+      std::make_shared<CacheEntry>(entry_path + "/objects", std::move(*header), std::move(store)));
+}
+
+void ObjectCache::State::SetAside(const std::string& name) const {
+  std::string aside = std::string(kDamagedPrefix) + HexEncode(RandomBytes(8));
+  if (::renameat(dir.get(), name.c_str(), dir.get(), aside.c_str()) == 0)
+    (void)RemoveTreeBeneath(dir.get(), aside);
+}
+
+Status ObjectCache::State::FillInto(const std::string& temp, const protocol::Digest& bundle,
+                                    const BlobSource& blobs) {
+  WRIT_ASSIGN(UniqueFd entry, OpenBeneath(dir.get(), temp, O_RDONLY | O_DIRECTORY));
+  WRIT_ASSIGN(UniqueFd lock, LockFile(entry.get(), "lock"));
+  WRIT_ASSIGN(UniqueFd pack, MakeDirectoriesBeneath(entry.get(), "objects/pack", 0755));
+  auto source = blobs(bundle);
+  if (!source) {
+    Error error = std::move(source).error();
+    if (!error.code.starts_with("transfer.")) error.code = "transfer." + error.code;
+    return std::move(error).With("fetching the bundle");
+  }
+  BundleIntake intake(path + "/" + temp + "/objects/pack");
+  std::vector<char> buffer(1 << 20);
+  for (;;) {
+    ssize_t n = ::read(source->get(), buffer.data(), buffer.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return SysError(errno, "transfer.read_failed", "cannot read the bundle");
+    if (n == 0) break;
+    intake.Take({buffer.data(), static_cast<std::size_t>(n)});
+  }
+  auto header = intake.Finish(bundle);
+  if (!header) return std::move(header).error();
+  UniqueFd out(::openat(entry.get(), "header", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!out) return SysError(errno, "cache.write_failed", "cannot write a cache entry");
+  WRIT_TRY(WriteAll(out.get(), std::string(intake.header_text()) + "PACK"));
+  // The umask must not hide the objects from a job that borrows them.
+  for (const char* below : {".", "objects", "objects/pack"})
+    if (::fchmodat(entry.get(), below, 0755, 0) != 0)
+      return SysError(errno, "cache.write_failed", "cannot set the mode of a cache entry");
+  WRIT_TRY(CheckRefs(*header, path + "/" + temp + "/objects"));
+  (void)::unlinkat(entry.get(), "lock", 0);
+  return {};
+}
+
+Status ObjectCache::State::Fill(const protocol::Digest& bundle, const std::string& name,
+                                const BlobSource& blobs) {
+  std::string temp = std::string(kFillPrefix) + HexEncode(RandomBytes(8));
+  if (::mkdirat(dir.get(), temp.c_str(), 0700) != 0)
+    return SysError(errno, "cache.write_failed", "cannot make a cache entry");
+  Status filled = FillInto(temp, bundle, blobs);
+  if (filled && ::renameat(dir.get(), temp.c_str(), dir.get(), name.c_str()) != 0 &&
+      errno != EEXIST && errno != ENOTEMPTY)  // another process was first: as good as ours
+    filled = SysError(errno, "cache.write_failed", "cannot put a cache entry in place");
+  // Nothing is left of it where the rename took it.
+  (void)RemoveTreeBeneath(dir.get(), temp);
+  return filled;
+}
+
+Result<ObjectCache::Found> ObjectCache::Get(const protocol::Digest& bundle,
+                                            const BlobSource& blobs) {
+  std::string name = bundle.ToHex();
+  std::shared_ptr<std::mutex> turn;
+  {
+    std::lock_guard lock(state_->mutex);
+    if (auto entry = state_->open[bundle].lock()) return Found{std::move(entry), true};
+    auto& slot = state_->filling[bundle];
+    if (!slot) slot = std::make_shared<std::mutex>();
+    turn = slot;
+  }
+  std::lock_guard one_at_a_time(*turn);
+  {
+    std::lock_guard lock(state_->mutex);
+    if (auto entry = state_->open[bundle].lock()) return Found{std::move(entry), true};
+  }
+  auto remember = [&](std::shared_ptr<const CacheEntry> entry, bool was_cached) {
+    std::lock_guard lock(state_->mutex);
+    state_->open[bundle] = entry;
+    state_->filling.erase(bundle);
+    return Found{std::move(entry), was_cached};
+  };
+  struct stat st {};
+  if (::fstatat(state_->dir.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0) {
+    auto entry = state_->OpenEntry(name);
+    if (entry) return remember(std::move(*entry), true);
+    log::Warn("workspace.cache_entry_damaged", "a damaged cache entry is made again",
+              {{"bundle", name}, {"code", entry.error().code}});
+    state_->SetAside(name);
+  }
+  WRIT_TRY(state_->Fill(bundle, name, blobs));
+  auto entry = state_->OpenEntry(name);
+  if (!entry) return std::move(entry).error().With("opening a fresh cache entry");
+  return remember(std::move(*entry), false);
+}
+
+void ObjectCache::Discard(const protocol::Digest& bundle) {
+  std::lock_guard lock(state_->mutex);
+  state_->open.erase(bundle);
+  state_->SetAside(bundle.ToHex());
+}
+
+}  // namespace writ::workspace
