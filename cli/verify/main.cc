@@ -1,0 +1,163 @@
+// writ-verify: verifies a bundle offline. A static program with base/ and protocol/ in it and
+// nothing else.
+//
+// Exit: 0 verified, 1 not verified, 2 usage or unreadable input. It opens the named files for
+// reading, writes to standard output and standard error, and uses no network, no configuration and
+// no environment variable.
+#include <cstdio>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "writ/base/file.h"
+#include "writ/protocol/bundle.h"
+
+namespace {
+
+using writ::Error;
+using writ::ErrorKind;
+using writ::Result;
+
+constexpr int kVerified = 0, kNotVerified = 1, kUsage = 2;
+constexpr std::uint64_t kLargestBundle = 1ull << 30;
+constexpr std::uint64_t kLargestKey = 1 << 16;
+
+constexpr std::string_view kHelp =
+    R"(Usage: writ-verify BUNDLE [options]
+
+Verifies a signed run bundle offline: the contract, the receipt, both signatures, and
+the whole chain of events. BUNDLE is a file, or - for standard input.
+
+  --plane-key FILE    the plane's public key, known from elsewhere (PEM)
+  --runner-key FILE   the runner's public key
+  --org-key FILE      the organisation's public key; the contract must be signed by it
+  --require-pinned    not verified unless plane and runner key are given
+  --json              print the result as JSON
+  --version           print the version
+  --help              print this
+
+Without keys the bundle's own are used: that proves that it is whole, not who made it.
+
+Exit status: 0 verified, 1 not verified, 2 usage or unreadable input.
+
+Examples:
+  writ-verify run.bundle.json
+  writ-verify run.bundle.json --plane-key plane.pem --runner-key runner.pem --require-pinned
+)";
+
+struct Arguments {
+  std::string bundle;
+  std::optional<std::string> plane_key, runner_key, org_key;
+  bool require_pinned = false, json = false, help = false, version = false;
+};
+
+Error Usage(std::string message) {
+  return Error{.kind = ErrorKind::kInvalid,
+               .code = "usage",
+               .message = std::move(message),
+               .hint = "writ-verify --help shows the options"};
+}
+
+Result<Arguments> ParseArguments(const std::vector<std::string_view>& words) {
+  Arguments out;
+  bool have_bundle = false, only_names = false;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    std::string_view word = words[i];
+    if (!only_names && word == "--") {
+      only_names = true;
+      continue;
+    }
+    if (only_names || word == "-" || !word.starts_with('-')) {
+      if (have_bundle) return Usage("only one bundle is verified at a time");
+      have_bundle = true;
+      out.bundle = word;
+      continue;
+    }
+    std::optional<std::string> attached;  // --option=value
+    if (const std::size_t equals = word.find('='); equals != std::string_view::npos) {
+      attached = word.substr(equals + 1);
+      word = word.substr(0, equals);
+    }
+    std::optional<std::string>* file = word == "--plane-key"    ? &out.plane_key
+                                       : word == "--runner-key" ? &out.runner_key
+                                       : word == "--org-key"    ? &out.org_key
+                                                                : nullptr;
+    bool* flag = word == "--require-pinned"         ? &out.require_pinned
+                 : word == "--json"                 ? &out.json
+                 : word == "--help" || word == "-h" ? &out.help
+                 : word == "--version"              ? &out.version
+                                                    : nullptr;
+    if (file != nullptr) {
+      if (file->has_value()) return Usage(std::string(word) + " is given twice");
+      if (!attached) {
+        if (++i == words.size()) return Usage(std::string(word) + " needs a file");
+        attached = words[i];
+      }
+      *file = *attached;
+    } else if (flag != nullptr && !attached) {
+      *flag = true;
+    } else {
+      return Usage("no such option: " + std::string(word));
+    }
+  }
+  if (!have_bundle && !out.help && !out.version) return Usage("no bundle is named");
+  return out;
+}
+
+Result<std::optional<writ::protocol::PublicKey>> ReadKey(const std::optional<std::string>& path) {
+  if (!path) return std::optional<writ::protocol::PublicKey>();
+  WRIT_ASSIGN(const std::string pem, writ::ReadFile(*path, kLargestKey));
+  Result<writ::protocol::PublicKey> key = writ::protocol::PublicKey::FromPem(pem);
+  if (!key) return std::move(key).error().With("reading " + *path);
+  return std::optional(*key);
+}
+
+bool Print(std::FILE* to, std::string_view text) {
+  return std::fwrite(text.data(), 1, text.size(), to) == text.size() && std::fflush(to) == 0;
+}
+
+int Fail(const Error& error, const Arguments* arguments) {
+  if (arguments != nullptr && arguments->json) {
+    const writ::json::Value out = writ::json::Object{
+        {"ok", false},
+        {"pinned", false},
+        {"error", writ::json::Object{{"code", error.code}, {"message", error.ToString()}}}};
+    Print(stdout, writ::json::WritePretty(out) + "\n");
+  }
+  Print(stderr, "writ-verify: " + error.ToString() + "\n");
+  return kUsage;
+}
+
+Result<bool> Run(const Arguments& arguments) {
+  writ::protocol::VerifyOptions options;
+  WRIT_ASSIGN(options.plane_key, ReadKey(arguments.plane_key));
+  WRIT_ASSIGN(options.runner_key, ReadKey(arguments.runner_key));
+  WRIT_ASSIGN(options.org_key, ReadKey(arguments.org_key));
+  options.require_pinned = arguments.require_pinned;
+  options.max_bytes = kLargestBundle;
+  WRIT_ASSIGN(const std::string text, arguments.bundle == "-"
+                                          ? writ::ReadAll(0, kLargestBundle)
+                                          : writ::ReadFile(arguments.bundle, kLargestBundle));
+  const writ::protocol::VerifyReport report = writ::protocol::VerifyBundle(text, options);
+  const std::string out =
+      arguments.json ? writ::json::WritePretty(writ::protocol::RenderJson(report)) + "\n"
+                     : writ::protocol::RenderText(
+                           report, arguments.bundle == "-" ? "standard input" : arguments.bundle);
+  if (!Print(stdout, out))
+    return writ::SysError(errno, "verify.output", "the result could not be written");
+  return report.ok;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Result<Arguments> arguments = ParseArguments({argv + 1, argv + argc});
+  if (!arguments) return Fail(arguments.error(), nullptr);
+  if (arguments->help) return Print(stdout, kHelp) ? kVerified : kUsage;
+  if (arguments->version)
+    return Print(stdout, "writ-verify " WRIT_VERSION "\n") ? kVerified : kUsage;
+  const Result<bool> verified = Run(*arguments);
+  if (!verified) return Fail(verified.error(), &*arguments);
+  return *verified ? kVerified : kNotVerified;
+}
