@@ -45,7 +45,8 @@ Result<std::unique_ptr<runner::Engine>> TakeSeat(const EmbeddedOptions& options,
       WRIT_ASSIGN(runner::Identity enrolled, runner::Enroll(config, Secret(token.token), clock));
       known = std::move(enrolled);
     }
-    auto engine = runner::Engine::Create(config, std::move(*known), registry, clock, nullptr);
+    auto engine =
+        runner::Engine::Create(config, std::move(*known), registry, clock, options.observer);
     if (!engine && engine.error().code == "runner.locked") continue;
     return engine;
   }

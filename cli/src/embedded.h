@@ -9,13 +9,15 @@
 #include "writ/base/clock.h"
 #include "writ/base/result.h"
 #include "writ/plane/plane.h"
+#include "writ/runner/observer.h"
 
 namespace writ::cli {
 
 struct EmbeddedOptions {
   std::string dir;
   std::string pool;
-  std::string only_run;  // the one run that it may claim
+  std::string only_run;  // the run to wait for; older ones of the pool are done on the way
+  runner::RunObserver* observer = nullptr;  // borrowed; may be null
 };
 
 class Embedded {

@@ -1,0 +1,287 @@
+// What a governed run costs over the bare git work: claim to completed receipt of `true` in the
+// process tier, on repositories of 1, 2,000 and 20,000 files, cold and with the object cache warm;
+// beside it, in the same run, `git clone + checkout + add -A + diff --cached` of the same bundle.
+// Also capture and upload, first and again on the same base, and Enter in `writ run` to first
+// output.
+//
+//   bench_run_overhead [--files N]... [--repeat K]
+//
+// Medians in milliseconds, and the ratio to the bare git sequence. It needs real git on the PATH.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "embedded.h"
+#include "home.h"
+#include "requester.h"
+#include "writ/base/child.h"
+#include "writ/base/file.h"
+#include "writ/base/paths.h"
+#include "writ/plane/init.h"
+#include "writ/workspace/capture.h"
+
+namespace {
+
+using namespace writ;
+namespace fs = std::filesystem;
+using SteadyTime = std::chrono::steady_clock::time_point;
+
+double Ms(SteadyTime from, SteadyTime to) {
+  return std::chrono::duration<double, std::milli>(to - from).count();
+}
+
+template <typename T>
+T Must(Result<T> result, const char* what) {
+  if (!result) {
+    std::fprintf(stderr, "%s: %s\n", what, result.error().ToString().c_str());
+    std::exit(1);
+  }
+  if constexpr (!std::is_void_v<T>) return std::move(result).value();
+}
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+void Git(const std::string& cwd, std::vector<std::string> args,
+         const std::string& out = "/dev/null") {
+  UniqueFd fd(::open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  SpawnOptions options;
+  options.path = "/usr/bin/git";
+  options.argv = {"git", "-c",       "user.name=bench", "-c", "user.email=bench@example.com",
+                  "-c",  "gc.auto=0"};
+  options.argv.insert(options.argv.end(), args.begin(), args.end());
+  options.env = {"PATH=/usr/bin:/bin", "HOME=/nonexistent", "GIT_CONFIG_NOSYSTEM=1"};
+  options.cwd = cwd;
+  options.fds = {{fd.get(), 1}};
+  Child child = Must(Child::Spawn(options), "git");
+  auto status = Must(child.Wait(std::nullopt), "git");
+  if (!status || status->ShellCode() != 0) {
+    std::fprintf(stderr, "git %s failed\n", args.front().c_str());
+    std::exit(1);
+  }
+}
+
+// `files` files of about 600 bytes in folders of 100.
+void MakeRepository(const fs::path& root, int files) {
+  fs::create_directories(root);
+  for (int i = 0; i < files; ++i) {
+    fs::path dir = root / ("d" + std::to_string(i / 100));
+    if (i % 100 == 0) fs::create_directories(dir);
+    std::ofstream out(dir / ("f" + std::to_string(i) + ".txt"));
+    for (int line = 0; line < 20; ++line)
+      out << "line " << line << " of file " << i << " " << (i * 7919 + line * 104729) % 1000003
+          << "\n";
+  }
+  Git(root, {"init", "-q", "-b", "main"});
+  Git(root, {"add", "-A"});
+  Git(root, {"commit", "-q", "-m", "bench"});
+}
+
+class StepTimes final : public runner::RunObserver {
+ public:
+  void OnStep(const std::string&, runner::Step step) override {
+    std::lock_guard lock(mutex_);
+    SteadyTime now = std::chrono::steady_clock::now();
+    if (step == runner::Step::kClaimed) claimed_ = now;
+    if (step == runner::Step::kCompleted) completed_ = now;
+  }
+  void OnOutput(const std::string&, std::string_view) override {}
+  void OnEnd(const std::string&, const runner::RunEnd&) override {}
+  double Take() {
+    std::lock_guard lock(mutex_);
+    return Ms(claimed_, completed_);
+  }
+
+ private:
+  std::mutex mutex_;  // guards both
+  SteadyTime claimed_;
+  SteadyTime completed_;
+};
+
+// One repository and one state directory.
+class Bench {
+ public:
+  Bench(const fs::path& work, int files)
+      : work_(work), repository_(work / "repo"), state_((work / "state").string()) {
+    MakeRepository(repository_, files);
+    Must(plane::Init(state_), "init");
+    plane_ = Must(cli::OpenPlane(state_, clock_), "plane");
+    requester_ = cli::MakeLocalRequester(*plane_, "bench");
+  }
+
+  workspace::Captured Capture() {
+    workspace::CaptureOptions options;
+    options.repository = repository_.string();
+    options.cache_directory = state_ + "/capture";
+    Must(MakeDirectories(options.cache_directory, 0700), "capture cache");
+    return Must(workspace::Capture(options), "capture");
+  }
+
+  void Upload(const workspace::Captured& captured) {
+    for (const workspace::CapturedBlob& blob : captured.blobs) {
+      std::string hash = blob.digest.ToHex();
+      if (Must(requester_->HasBlob(hash), "blob")) continue;
+      Must(requester_->PutBlob(
+               blob.file.empty() ? blob.content : Must(ReadFile(blob.file, 1u << 30), "bundle"),
+               hash),
+           "upload");
+    }
+  }
+
+  double RunTrue(const workspace::Captured& captured) {
+    json::Object request{
+        {"requestedBy", json::Object{{"kind", "service"}, {"id", "bench"}}},
+        {"agentKind", "command"},
+        {"secretNames", json::Array{}},
+        {"network", json::Object{{"defaultDeny", true}, {"allowHosts", json::Array{}}}},
+        {"budget", json::Object{}},
+        {"disclosure", "minimal-context"},
+        {"workspace", captured.manifest.ToJson()},
+        {"pool", "default"},
+        {"prompt", "true"}};
+    auto answer = Must(
+        requester_->Submit(json::Write(json::Object{{"request", std::move(request)}})), "submit");
+    if (answer.kind != plane::Submission::Kind::kAccepted) {
+      std::fprintf(stderr, "the run was not accepted\n");
+      std::exit(1);
+    }
+    StepTimes times;
+    {
+      cli::EmbeddedOptions options;
+      options.dir = state_;
+      options.pool = "default";
+      options.only_run = answer.run_id;
+      options.observer = &times;
+      auto embedded = Must(cli::Embedded::Start(options, *plane_, clock_), "runner");
+      for (;;) {
+        auto detail = Must(requester_->Run(answer.run_id), "run");
+        if (plane::IsTerminal(detail.summary.status)) {
+          if (detail.summary.status != protocol::RunState::kCompleted) {
+            std::fprintf(stderr, "the run did not complete\n");
+            std::exit(1);
+          }
+          break;
+        }
+        (void)requester_->WaitRun(answer.run_id, detail.summary.updated_at, std::chrono::seconds(1))
+            .has_value();
+      }
+    }
+    return times.Take();
+  }
+
+  double BareGit(const std::string& bundle) {
+    fs::path clone = work_ / "clone";
+    fs::remove_all(clone);
+    SteadyTime start = std::chrono::steady_clock::now();
+    Git(work_, {"clone", "-q", "--no-checkout", bundle, clone.string()});
+    Git(clone, {"checkout", "-q", "HEAD"});
+    Git(clone, {"add", "-A"});
+    Git(clone, {"diff", "--cached", "--binary", "HEAD"}, (work_ / "diff").string());
+    double ms = Ms(start, std::chrono::steady_clock::now());
+    fs::remove_all(clone);
+    return ms;
+  }
+
+  // Enter in a terminal to the first byte of the job's output.
+  double FirstOutput() {
+    Pipe pipe = Must(MakePipe(), "pipe");
+    SpawnOptions options;
+    options.path = WRIT_BIN_DIR "/writ";
+    options.argv = {"writ", "--dir", state_, "run", "--repo", repository_.string(), "echo first"};
+    options.env = {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + state_};
+    options.fds = {{pipe.write_end.get(), 1}};
+    SteadyTime start = std::chrono::steady_clock::now();
+    Child child = Must(Child::Spawn(options), "writ run");
+    pipe.write_end.reset();
+    char byte;
+    if (::read(pipe.read_end.get(), &byte, 1) != 1) {
+      std::fprintf(stderr, "writ run printed nothing\n");
+      std::exit(1);
+    }
+    double ms = Ms(start, std::chrono::steady_clock::now());
+    Must(ReadAll(pipe.read_end.get(), 1 << 20), "output");
+    Must(child.Wait(std::nullopt), "writ run");
+    return ms;
+  }
+
+  void DropObjectCache() { fs::remove_all(state_ + "/runner"); }
+
+ private:
+  SystemClock clock_;
+  fs::path work_;
+  fs::path repository_;
+  std::string state_;
+  std::unique_ptr<plane::Plane> plane_;
+  std::unique_ptr<cli::Requester> requester_;
+};
+
+void Measure(int files, int repeat) {
+  std::string pattern = (fs::temp_directory_path() / "writ-bench-XXXXXX").string();
+  fs::path work = ::mkdtemp(pattern.data());
+  fs::permissions(work, fs::perms(0711));
+  {
+    Bench bench(work, files);
+    SteadyTime start = std::chrono::steady_clock::now();
+    workspace::Captured captured = bench.Capture();
+    double capture_first = Ms(start, std::chrono::steady_clock::now());
+    start = std::chrono::steady_clock::now();
+    bench.Upload(captured);
+    double upload_first = Ms(start, std::chrono::steady_clock::now());
+    std::ofstream(work / "repo" / "d0" / "f0.txt", std::ios::app) << "one more line\n";
+    start = std::chrono::steady_clock::now();
+    workspace::Captured again = bench.Capture();
+    double capture_again = Ms(start, std::chrono::steady_clock::now());
+    start = std::chrono::steady_clock::now();
+    bench.Upload(again);
+    double upload_again = Ms(start, std::chrono::steady_clock::now());
+
+    std::vector<double> git;
+    std::vector<double> cold;
+    std::vector<double> warm;
+    std::vector<double> first_output;
+    for (int i = 0; i < repeat; ++i) {
+      git.push_back(bench.BareGit(captured.blobs.front().file));
+      bench.DropObjectCache();
+      cold.push_back(bench.RunTrue(captured));
+      warm.push_back(bench.RunTrue(captured));
+      first_output.push_back(bench.FirstOutput());
+    }
+    double base = Median(git);
+    std::printf(
+        "%6d files | bare git %8.1f | cold run %8.1f (%.2fx) | warm run %8.1f (%.2fx) | capture "
+        "%7.1f, again %6.1f | upload %6.1f, again %5.1f | first output %6.1f\n",
+        files, base, Median(cold), Median(cold) / base, Median(warm), Median(warm) / base,
+        capture_first, capture_again, upload_first, upload_again, Median(first_output));
+    std::fflush(stdout);
+  }
+  fs::remove_all(work);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::vector<int> sizes;
+  int repeat = 5;
+  for (int i = 1; i + 1 < argc; i += 2) {
+    if (std::string(argv[i]) == "--files") sizes.push_back(std::atoi(argv[i + 1]));
+    if (std::string(argv[i]) == "--repeat") repeat = std::max(1, std::atoi(argv[i + 1]));
+  }
+  if (sizes.empty()) sizes = {1, 2000, 20000};
+  std::printf(
+      "milliseconds, medians of %d; ratios to `git clone + checkout + add -A + diff --cached` in "
+      "the same run\n",
+      repeat);
+  for (int files : sizes) Measure(files, repeat);
+  return 0;
+}
