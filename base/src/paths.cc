@@ -166,8 +166,8 @@ class TreeRemover {
     }
     UniqueFd fd(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!fd && errno == EACCES) {
-      (void)::fchmodat(parent, name.c_str(), 0700, 0);
-      fd.reset(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+      if (::fchmodat(parent, name.c_str(), 0700, 0) == 0)
+        fd.reset(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     }
     if (!fd) {
       Note(errno, name);
