@@ -163,19 +163,17 @@ Result<CgroupSet> CgroupSet::Create(const CgroupSupport& support, const std::str
     WRIT_ASSIGN(std::string dir, make(support.pids_base));
     WRIT_TRY(WriteControl(dir + "/pids.max", std::to_string(limits.processes)));
   }
-  if (!support.memory_base.empty()) {
+  if (!support.memory_base.empty() && limits.memory_bytes != 0) {
     WRIT_ASSIGN(std::string dir, make(support.memory_base));
     set.memory_dir_ = dir;
     set.memory_is_v2_ = support.memory_is_v2;
-    if (limits.memory_bytes != 0) {
-      std::string value = std::to_string(limits.memory_bytes);
-      WRIT_TRY(WriteControl(dir + (support.memory_is_v2 ? "/memory.max" : "/memory.limit_in_bytes"),
-                            value));
-      // Swap would let the job grow past the limit; absent where swap accounting is off.
-      std::string swap =
-          dir + (support.memory_is_v2 ? "/memory.swap.max" : "/memory.memsw.limit_in_bytes");
-      if (Exists(swap)) WRIT_TRY(WriteControl(swap, support.memory_is_v2 ? "0" : value));
-    }
+    std::string value = std::to_string(limits.memory_bytes);
+    WRIT_TRY(WriteControl(dir + (support.memory_is_v2 ? "/memory.max" : "/memory.limit_in_bytes"),
+                          value));
+    // Swap would let the job grow past the limit; absent where swap accounting is off.
+    std::string swap =
+        dir + (support.memory_is_v2 ? "/memory.swap.max" : "/memory.memsw.limit_in_bytes");
+    if (Exists(swap)) WRIT_TRY(WriteControl(swap, support.memory_is_v2 ? "0" : value));
   }
   return set;
 }

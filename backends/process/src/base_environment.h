@@ -1,0 +1,23 @@
+// The job's environment, built from nothing (L20): the base of the tier, then the plan's, then what
+// came late; later entries replace earlier ones of the same name.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "writ/backends/plan.h"
+
+namespace writ::backends {
+
+struct BaseEnvironment {
+  std::string home;
+  std::string tmp;
+  std::string user;
+};
+
+// "NAME=value" entries, sorted by name. Holds secret values: wipe with WipeEnvironment.
+std::vector<std::string> BuildEnvironment(const BaseEnvironment& base, const Environment& plan,
+                                          const Environment& late);
+void WipeEnvironment(std::vector<std::string>& entries);
+
+}  // namespace writ::backends

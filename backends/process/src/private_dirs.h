@@ -1,0 +1,30 @@
+// The run's private directories: session_dir/home and session_dir/tmp, the job's own, 0700.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "writ/backends/plan.h"
+#include "writ/base/result.h"
+#include "writ/base/unique_fd.h"
+
+namespace writ::backends {
+
+inline constexpr char kHomeName[] = "home";
+inline constexpr char kTmpName[] = "tmp";
+inline constexpr char kStatusName[] = "launch.status";
+
+// Whether `identity` may search every directory down to `path` (the job's uid must reach its
+// trees). The error names the directory in the way.
+Status CheckReachable(const std::string& path, const Identity& identity);
+// The same, and that it is a directory which the identity may write.
+Status CheckWritableDirectory(const std::string& path, const Identity& identity);
+
+// Makes both with the plan's home files; as root everything is given to the job's ids. kConflict
+// where one is there already.
+Status MakePrivateDirs(int session_dir, const Plan& plan);
+
+// Removes both; the errors of what could not be removed, by name.
+std::vector<std::string> RemovePrivateDirs(int session_dir);
+
+}  // namespace writ::backends

@@ -1,0 +1,143 @@
+#include "writ/backends/process_backend.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "host_features.h"
+#include "launch_planning.h"
+#include "private_dirs.h"
+#include "process_job.h"
+#include "writ/backends/launch/messages.h"
+#include "writ/backends/linux/pidfd.h"
+#include "writ/backends/linux/process_tree.h"
+#include "writ/base/file.h"
+#include "writ/base/paths.h"
+
+namespace writ::backends {
+namespace {
+
+constexpr char kName[] = "process";
+constexpr std::chrono::milliseconds kLockPoll{10};
+
+// Waits for the lock that a supervisor holds until it has left.
+Status AwaitLock(int fd, std::chrono::milliseconds timeout) {
+  const auto start = std::chrono::steady_clock::now();
+  while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK && errno != EINTR)
+      return SysError(errno, "process.lock", "cannot lock the status file");
+    if (std::chrono::steady_clock::now() - start >= timeout)
+      return Error{
+          ErrorKind::kUnavailable, "process.supervisor_still_there",
+          "the run's supervisor is still there after " + std::to_string(timeout.count()) + " ms"};
+    std::this_thread::sleep_for(kLockPoll);
+  }
+  return {};
+}
+
+std::optional<Outcome> ReadStatus(int fd) {
+  auto bytes = ReadAll(fd, launch::kMaxMessageBytes);
+  if (!bytes || bytes->empty()) return std::nullopt;
+  auto message = launch::DecodeMessage(*bytes);
+  if (!message) return std::nullopt;
+  if (const auto* ended = std::get_if<launch::EndedMessage>(&*message)) return OutcomeOf(*ended);
+  if (const auto* failed = std::get_if<launch::SetupFailedMessage>(&*message))
+    return OutcomeOf(*failed);
+  return std::nullopt;
+}
+
+class ProcessBackend final : public Backend {
+ public:
+  explicit ProcessBackend(ProcessBackendOptions options) : options_(std::move(options)) {}
+
+  std::string_view Name() const override { return kName; }
+  Tier GetTier() const override { return Tier::kProcess; }
+
+  const Capabilities& Probe() override {
+    std::call_once(probed_, [this] {
+      features_ = ProbeHost(options_);
+      capabilities_ = DescribeHost(features_, kName);
+    });
+    return capabilities_;
+  }
+
+  Status Check(const Plan& plan) override {
+    Probe();
+    return CheckPlan(plan, capabilities_, features_);
+  }
+
+  Result<std::unique_ptr<Job>> Prepare(Plan plan) override {
+    WRIT_TRY(Check(plan));
+    auto job = ProcessJob::Make(std::move(plan), features_, options_.launcher);
+    if (!job) return std::move(job).error().With("preparing a job in the process tier");
+    return std::unique_ptr<Job>(std::move(job).value());
+  }
+
+  Result<Recovered> Recover(const std::string& run_id, const std::string& session_dir,
+                            Identity identity, std::chrono::milliseconds timeout) override {
+    Probe();
+    WRIT_ASSIGN(UniqueFd dir, OpenDirectory(session_dir));
+    Recovered recovered;
+    UniqueFd status(::openat(dir.get(), kStatusName, O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+    if (!status && errno != ENOENT)
+      return SysError(errno, "process.status_file", "cannot open the run's status file");
+    if (status) {
+      WRIT_TRY(AwaitLock(status.get(), timeout));
+      recovered.outcome = ReadStatus(status.get());
+    }
+    recovered.dismantled.tree_dead_verified = true;
+    for (const std::string* base : {&features_.cgroups.kill_base, &features_.cgroups.pids_base,
+                                    &features_.cgroups.memory_base}) {
+      if (base->empty()) continue;
+      std::string group = *base + "/writ-" + run_id;
+      if (!KillAndRemoveCgroup(group)) {
+        recovered.dismantled.leaks.push_back({"cgroup", group});
+        recovered.dismantled.tree_dead_verified = false;
+      }
+    }
+    EndProcessesOf(identity, recovered.dismantled);
+    for (std::string& error : RemovePrivateDirs(dir.get())) {
+      recovered.dismantled.leaks.push_back({"directory", error.substr(0, error.find(':'))});
+      recovered.dismantled.errors.push_back(std::move(error));
+    }
+    return recovered;
+  }
+
+ private:
+  // A uid of the job's own names what is left of it, should even the supervisor have been killed.
+  void EndProcessesOf(const Identity& identity, Dismantled& result) const {
+    if (!features_.root || identity.uid == 0) return;
+    constexpr int kPasses = 50;
+    for (int pass = 0; pass < kPasses; ++pass) {
+      std::vector<pid_t> left = ProcessesOfUid(identity.uid);
+      if (left.empty()) return;
+      for (pid_t pid : left) {
+        auto pidfd = OpenPidfd(pid);
+        if (pidfd) SignalPidfd(pidfd->get(), SIGKILL);
+      }
+      std::this_thread::sleep_for(kLockPoll);
+    }
+    result.tree_dead_verified = false;
+    result.leaks.push_back({"process", "processes of uid " + std::to_string(identity.uid)});
+  }
+
+  ProcessBackendOptions options_;
+  std::once_flag probed_;  // guards the two below; read-only afterwards
+  HostFeatures features_;
+  Capabilities capabilities_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> MakeProcessBackend(ProcessBackendOptions options) {
+  return std::make_unique<ProcessBackend>(std::move(options));
+}
+
+}  // namespace writ::backends

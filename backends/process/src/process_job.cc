@@ -1,0 +1,298 @@
+#include "process_job.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <utility>
+
+#include "base_environment.h"
+#include "launch_planning.h"
+#include "private_dirs.h"
+#include "writ/backends/launch/launch_plan.h"
+#include "writ/backends/linux/pidfd.h"
+#include "writ/backends/linux/process_tree.h"
+#include "writ/base/paths.h"
+
+namespace writ::backends {
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr int kListenBacklog = 512;
+constexpr int kPipeBytes =
+    256 * 1024;  // fewer wake-ups for a job that writes much; a wish, not a need
+// The launcher bounds its own set-up by 15 s and its killing by 10 s; past these it is not
+// answering.
+constexpr std::chrono::seconds kStartBound{20};
+constexpr std::chrono::seconds kEndBound{15};
+
+std::string WorkspaceOf(const Plan& plan) {
+  return std::get<PlainWorkspace>(plan.workspace).dir;
+}
+
+Error SetupError(const launch::SetupFailedMessage& failed) {
+  Error error = failed.err != 0 ? SysError(failed.err, "process.setup_failed",
+                                           "the job's set-up failed at " + failed.stage)
+                                : Error{ErrorKind::kInternal, "process.setup_failed",
+                                        "the job's set-up failed at " + failed.stage};
+  return error;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ProcessJob>> ProcessJob::Make(Plan plan, const HostFeatures& features,
+                                                     std::string launcher) {
+  std::unique_ptr<ProcessJob> job(new ProcessJob(std::move(plan), features, std::move(launcher)));
+  if (auto acquired = job->Acquire(); !acquired)
+    return std::move(acquired).error();  // ~ProcessJob undoes what was done
+  return job;
+}
+
+ProcessJob::~ProcessJob() {
+  Dismantle();
+}
+
+Status ProcessJob::Acquire() {
+  WRIT_ASSIGN(session_dir_, OpenDirectory(plan_.session_dir));
+  WRIT_TRY(CheckReachable(plan_.session_dir, plan_.identity));
+  WRIT_TRY(CheckWritableDirectory(WorkspaceOf(plan_), plan_.identity));
+  if (!plan_.cwd.empty()) {
+    WRIT_ASSIGN(UniqueFd workspace, OpenDirectory(WorkspaceOf(plan_)));
+    auto cwd = OpenBeneath(workspace.get(), plan_.cwd, O_RDONLY | O_DIRECTORY);
+    if (!cwd)
+      return Error{ErrorKind::kInvalid, "plan.cwd_missing",
+                   "the working directory is not a directory of the workspace", "",
+                   cwd.error().sys_errno};
+  }
+  for (const std::string& tree : plan_.read_only_trees)
+    WRIT_TRY(CheckReachable(tree, plan_.identity));
+  WRIT_TRY(OpenStatusFile());
+  made_dirs_ =
+      true;  // also half-made ones are removed; nothing else makes these names in a run's directory
+  WRIT_TRY(MakePrivateDirs(session_dir_.get(), plan_));
+  WRIT_ASSIGN(cgroups_, CgroupSet::Create(features_.cgroups, plan_.run_id,
+                                          {plan_.limits.processes, plan_.limits.memory_bytes}));
+  if (std::holds_alternative<ProxiedNetwork>(plan_.network)) WRIT_TRY(MakeProxyListener());
+  return {};
+}
+
+Status ProcessJob::OpenStatusFile() {
+  status_file_.reset(
+      ::openat(session_dir_.get(), kStatusName, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!status_file_)
+    return SysError(errno, "process.status_file", "cannot make the run's status file");
+  if (::flock(status_file_.get(), LOCK_EX | LOCK_NB) != 0) {
+    status_file_.reset();
+    return Error{ErrorKind::kConflict, "process.session_in_use",
+                 "another job runs in this session directory"};
+  }
+  if (::ftruncate(status_file_.get(), 0) != 0)
+    return SysError(errno, "process.status_file", "cannot empty the run's status file");
+  return {};
+}
+
+Status ProcessJob::MakeProxyListener() {
+  listener_.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  auto* generic = reinterpret_cast<sockaddr*>(&address);
+  if (!listener_ || ::bind(listener_.get(), generic, size) != 0 ||
+      ::listen(listener_.get(), kListenBacklog) != 0 ||
+      ::getsockname(listener_.get(), generic, &size) != 0)
+    return SysError(errno, "process.listener", "cannot make the proxy's listener");
+  proxy_ = address;
+  return {};
+}
+
+Result<UniqueFd> ProcessJob::TakeProxyListener() {
+  if (!proxy_) return Error{ErrorKind::kUnsupported, "process.no_proxy", "the plan has no proxy"};
+  if (!listener_)
+    return Error{ErrorKind::kConflict, "process.listener_taken",
+                 "the proxy's listener was taken already"};
+  return std::move(listener_);
+}
+
+std::string ProcessJob::ProxyAddress() const {
+  if (!proxy_) return {};
+  char text[INET_ADDRSTRLEN] = {};
+  ::inet_ntop(AF_INET, &proxy_->sin_addr, text, sizeof text);
+  return std::string(text) + ":" + std::to_string(ntohs(proxy_->sin_port));
+}
+
+std::string ProcessJob::HomePath() const {
+  return plan_.session_dir + "/" + kHomeName;
+}
+std::string ProcessJob::WorkspacePath() const {
+  return WorkspaceOf(plan_);
+}
+
+Status ProcessJob::Start(Environment late) {
+  if (spawned_ || dismantled_)
+    return Error{ErrorKind::kInternal, "process.started_twice", "the job was started before"};
+  Status spawned = SpawnLauncher(std::move(late));
+  if (!spawned) {
+    setup_failed_ = launch::SetupFailedMessage{spawned.error().code, spawned.error().sys_errno};
+    return spawned;
+  }
+  return AwaitStart();
+}
+
+Status ProcessJob::SpawnLauncher(Environment late) {
+  LaunchFacts facts;
+  facts.cgroup_dirs = cgroups_.directories();
+  facts.memory_in_cgroup = !features_.cgroups.memory_base.empty();
+  facts.processes_in_cgroup = !features_.cgroups.pids_base.empty();
+  if (!features_.root && !facts.processes_in_cgroup)
+    facts.tasks_of_user = TasksOfUid(plan_.identity.uid);
+  if (proxy_) facts.proxy = launch::ProxyTarget{proxy_->sin_addr.s_addr, ntohs(proxy_->sin_port)};
+  facts.workspace = WorkspacePath();
+  facts.home = HomePath();
+  facts.tmp = plan_.session_dir + "/" + kTmpName;
+
+  launch::LaunchPlan launch_plan = PlanLaunch(
+      plan_, features_, facts,
+      BuildEnvironment({facts.home, facts.tmp, plan_.identity.user_name}, plan_.env, late));
+  std::string bytes = launch::EncodeLaunchPlan(launch_plan);
+  WipeEnvironment(launch_plan.env);
+  auto memfd = MakeSealedMemfd("writ-plan", bytes);
+  ::explicit_bzero(bytes.data(), bytes.size());
+  if (!memfd) return std::move(memfd).error();
+
+  WRIT_ASSIGN(SocketPair control, MakeSeqpacketPair());
+  WRIT_ASSIGN(Pipe out, MakePipe());
+  Pipe err;
+  if (plan_.stderr_to == StderrTo::kOwnStream) {
+    WRIT_ASSIGN(err, MakePipe());
+  }
+  SpawnOptions spawn;
+  spawn.path = launcher_;
+  spawn.argv = {"writ-launch"};
+  spawn.fds = {{memfd->get(), launch::kPlanFd},
+               {control.second.get(), launch::kControlFd},
+               {out.write_end.get(), launch::kStdoutFd},
+               {err.write_end ? err.write_end.get() : out.write_end.get(), launch::kStderrFd},
+               {status_file_.get(), launch::kStatusFd}};
+  start_time_ = steady_clock::now();
+  WRIT_ASSIGN(supervisor_, Child::Spawn(spawn));
+  spawned_ = true;
+  control_ = std::move(control.first);
+  out_ = std::move(out.read_end);
+  err_ = std::move(err.read_end);
+  for (const UniqueFd* fd : {&out_, &err_}) {
+    if (!*fd) continue;
+    ::fcntl(fd->get(), F_SETPIPE_SZ, kPipeBytes);
+    ::fcntl(fd->get(), F_SETFL, O_NONBLOCK);
+  }
+  return {};
+}
+
+Status ProcessJob::AwaitStart() {
+  const auto bound = steady_clock::now() + kStartBound;
+  for (;;) {
+    pollfd fd{control_.get(), POLLIN, 0};
+    auto left = std::chrono::ceil<std::chrono::milliseconds>(bound - steady_clock::now()).count();
+    int ready = ::poll(&fd, 1, static_cast<int>(std::max<std::int64_t>(0, left)));
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready <= 0) {
+      setup_failed_ = launch::SetupFailedMessage{"the launcher did not answer", ETIMEDOUT};
+      return SetupError(*setup_failed_);
+    }
+    auto received = ReceiveWithFds(control_.get(), launch::kMaxMessageBytes);
+    auto message = received && !received->bytes.empty() ? launch::DecodeMessage(received->bytes)
+                                                        : Result<launch::Message>(Error{});
+    if (!message) {
+      setup_failed_ = launch::SetupFailedMessage{"the launcher went away", 0};
+      return SetupError(*setup_failed_);
+    }
+    if (auto* failed = std::get_if<launch::SetupFailedMessage>(&*message)) {
+      setup_failed_ = *failed;
+      return SetupError(*failed);
+    }
+    if (auto* ended = std::get_if<launch::EndedMessage>(&*message)) ended_ = *ended;
+    return {};
+  }
+}
+
+void ProcessJob::Tell(const launch::Message& message) {
+  if (!control_) return;
+  std::string bytes = launch::EncodeMessage(message);
+  // A launcher that has left already is no error.
+  (void)::send(control_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+void ProcessJob::EndSupervisor(Dismantled& result) {
+  if (!spawned_) {
+    result.tree_dead_verified = true;  // nothing ever ran
+    return;
+  }
+  const auto bound = steady_clock::now() + kEndBound;
+  if (!ended_ && !setup_failed_) {
+    Tell(launch::CancelMessage{});
+    Tell(launch::CancelMessage{});  // the second one ends the grace
+    std::vector<RefusedConnect> ignored;
+    for (;;) {
+      pollfd fd{control_.get(), POLLIN, 0};
+      auto left = std::chrono::ceil<std::chrono::milliseconds>(bound - steady_clock::now()).count();
+      int ready = left > 0 ? ::poll(&fd, 1, static_cast<int>(left)) : 0;
+      if (ready < 0 && errno == EINTR) continue;
+      if (ready <= 0 || !OnControl(ignored, {}) || ended_) break;
+    }
+  }
+  control_.reset();  // the launcher leaves now in any case
+  auto left = std::chrono::ceil<std::chrono::milliseconds>(bound - steady_clock::now());
+  auto status = supervisor_.Wait(std::max(left, std::chrono::milliseconds(1000)));
+  if (!status || !*status) {
+    result.errors.push_back("the supervisor did not leave in time and was killed");
+    supervisor_ = Child();
+  }
+  result.tree_dead_verified =
+      (ended_ && ended_->tree_dead != 0) || (setup_failed_ && status && *status);
+}
+
+// Only where the uid is the job's alone can it tell who is left.
+void ProcessJob::CheckNobodyLeft(Dismantled& result) {
+  if (!features_.root || result.tree_dead_verified) return;
+  for (pid_t pid : ProcessesOfUid(plan_.identity.uid)) {
+    auto pidfd = OpenPidfd(pid);
+    if (pidfd) SignalPidfd(pidfd->get(), SIGKILL);
+    result.leaks.push_back(
+        {"process", "pid " + std::to_string(pid) + " (" + ProgramName(pid) + ")"});
+  }
+}
+
+Dismantled ProcessJob::Dismantle() {
+  if (dismantled_) return *dismantled_;
+  Dismantled result;
+  EndSupervisor(result);
+  out_.reset();
+  err_.reset();
+  listener_.reset();
+  // Nobody leaves a cgroup that root made: once it could be removed, the tree is dead even where the
+  // supervisor did not live to say so.
+  const bool had_cgroup = features_.root && !cgroups_.directories().empty();
+  for (std::string& dir : cgroups_.Remove()) result.leaks.push_back({"cgroup", std::move(dir)});
+  if (had_cgroup && result.leaks.empty()) result.tree_dead_verified = true;
+  CheckNobodyLeft(result);
+  if (made_dirs_) {
+    for (std::string& error : RemovePrivateDirs(session_dir_.get())) {
+      result.leaks.push_back({"directory", error.substr(0, error.find(':'))});
+      result.errors.push_back(std::move(error));
+    }
+  }
+  status_file_.reset();
+  session_dir_.reset();
+  dismantled_ = result;
+  return result;
+}
+
+}  // namespace writ::backends

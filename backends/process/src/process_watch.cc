@@ -1,0 +1,163 @@
+// Watching: one poll loop over the launcher's messages, the job's output and the wish to cancel.
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <stop_token>
+#include <utility>
+
+#include "process_job.h"
+#include "writ/backends/launch/launch_plan.h"
+
+namespace writ::backends {
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr std::size_t kReadBytes = 128 * 1024;
+
+std::chrono::nanoseconds Now() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+      steady_clock::now().time_since_epoch());
+}
+
+// One of the job's streams on its way to the sink.
+class OutputPipe {
+ public:
+  OutputPipe(UniqueFd& fd, Stream stream, const OutputLimits& limits, OutputSink& sink)
+      : fd_(fd),
+        limit_(limits.end_job_over_bytes),
+        keep_(stream, limits.head_bytes, limits.tail_bytes, sink) {}
+
+  int fd() const { return fd_.get(); }  // -1 once it is at its end: poll ignores it
+  // Reads once; false when there was nothing to read.
+  bool ReadSome(std::string& buffer) {
+    if (!fd_) return false;
+    ssize_t n = ::read(fd_.get(), buffer.data(), buffer.size());
+    if (n < 0 && errno == EINTR) return true;
+    if (n < 0 && errno == EAGAIN) return false;
+    if (n <= 0) {
+      fd_.reset();
+      return false;
+    }
+    keep_.Add(std::string_view(buffer.data(), static_cast<std::size_t>(n)), Now());
+    return true;
+  }
+  bool OverLimit() const { return limit_ != 0 && keep_.counters().seen > limit_; }
+  void Finish() { keep_.Finish(Now()); }
+  const OutputCounters& counters() const { return keep_.counters(); }
+
+ private:
+  UniqueFd& fd_;
+  std::uint64_t limit_;
+  HeadTail keep_;
+};
+
+}  // namespace
+
+bool ProcessJob::OnControl(std::vector<RefusedConnect>& refused, const WatchOptions& options) {
+  auto received = ReceiveWithFds(control_.get(), launch::kMaxMessageBytes);
+  if (!received || received->bytes.empty()) return false;
+  auto message = launch::DecodeMessage(received->bytes);
+  if (!message) return true;
+  if (auto* ended = std::get_if<launch::EndedMessage>(&*message)) ended_ = *ended;
+  if (auto* failed = std::get_if<launch::SetupFailedMessage>(&*message)) setup_failed_ = *failed;
+  if (auto* r = std::get_if<launch::RefusedMessage>(&*message)) {
+    const bool known = std::any_of(refused.begin(), refused.end(), [r](const RefusedConnect& k) {
+      return k.program == r->program && k.address == r->address && k.reason == r->reason;
+    });
+    if (!known && refused.size() < kMaxRefusedRecords) {
+      refused.push_back({r->pid, r->program, r->address, r->reason});
+      if (options.on_refused_connect) options.on_refused_connect(refused.back());
+    }
+  }
+  return true;
+}
+
+Outcome ProcessJob::Watch(OutputSink& sink, const WatchOptions& options) {
+  if (setup_failed_) return OutcomeOf(*setup_failed_);
+  if (!spawned_) return OutcomeOf(launch::SetupFailedMessage{"the job was never started", 0});
+  UniqueFd stop_event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  std::stop_callback on_stop(options.stop, [fd = stop_event.get()] { ::eventfd_write(fd, 1); });
+  OutputPipe out(out_, Stream::kStdout, plan_.limits.output, sink);
+  OutputPipe err(err_, Stream::kStderr, plan_.limits.output, sink);
+  std::vector<RefusedConnect> refused;
+  std::string buffer(kReadBytes, '\0');
+  bool asked_to_end = false;
+  bool cancel_seen = false;
+  while (!ended_ && !setup_failed_) {
+    pollfd fds[5] = {{control_.get(), POLLIN, 0},
+                     {out.fd(), POLLIN, 0},
+                     {err.fd(), POLLIN, 0},
+                     {cancel_seen ? -1 : stop_event.get(), POLLIN, 0},
+                     {cancel_seen ? -1 : options.cancel_fd, POLLIN, 0}};
+    int timeout = -1;
+    if (options.deadline && !asked_to_end) {
+      auto left =
+          std::chrono::ceil<std::chrono::milliseconds>(*options.deadline - steady_clock::now())
+              .count();
+      timeout = static_cast<int>(std::clamp<std::int64_t>(left, 0, 1 << 30));
+    }
+    int ready = ::poll(fds, 5, timeout);
+    if (ready < 0 && errno != EINTR) break;
+    if (options.deadline && !asked_to_end && steady_clock::now() >= *options.deadline) {
+      Tell(launch::DeadlineMessage{});
+      asked_to_end = true;
+    }
+    if (ready <= 0) continue;
+    if (fds[1].revents != 0) out.ReadSome(buffer);
+    if (fds[2].revents != 0) err.ReadSome(buffer);
+    if ((out.OverLimit() || err.OverLimit()) && !asked_to_end) {
+      Tell(launch::OutputLimitMessage{});
+      asked_to_end = true;
+    }
+    if (!cancel_seen && (fds[3].revents != 0 || fds[4].revents != 0)) {
+      Tell(launch::CancelMessage{});
+      cancel_seen = asked_to_end = true;
+    }
+    if (fds[0].revents != 0 && !OnControl(refused, options)) break;
+  }
+  // The tree is dead: what is in the pipes now is all there will ever be (L18).
+  while (out.ReadSome(buffer)) {
+  }
+  while (err.ReadSome(buffer)) {
+  }
+  out.Finish();
+  err.Finish();
+  if (setup_failed_) return OutcomeOf(*setup_failed_);
+  peak_memory_ = cgroups_.PeakMemoryBytes();
+  out_of_memory_kills_ = cgroups_.OutOfMemoryKills();
+  Outcome outcome = MakeOutcome();
+  outcome.out = out.counters();
+  outcome.err = err.counters();
+  outcome.refused = std::move(refused);
+  return outcome;
+}
+
+Outcome ProcessJob::MakeOutcome() const {
+  if (!ended_) {
+    Outcome lost;
+    lost.reason = "the supervisor went away without a word";
+    lost.duration = std::max(
+        std::chrono::nanoseconds(1),
+        std::chrono::duration_cast<std::chrono::nanoseconds>(steady_clock::now() - start_time_));
+    return lost;
+  }
+  Outcome outcome = OutcomeOf(*ended_);
+  outcome.usage.peak_memory_bytes = peak_memory_;
+  const bool killed = outcome.kind == Outcome::Kind::kSignalled && ended_->signal == SIGKILL;
+  if (killed && out_of_memory_kills_ > 0) {
+    outcome.kind = Outcome::Kind::kViolated;
+    outcome.reason = "ended by the kernel: the job used more memory than it may";
+  } else if (outcome.kind == Outcome::Kind::kExited && out_of_memory_kills_ > 0) {
+    outcome.reason = std::to_string(out_of_memory_kills_) +
+                     " process(es) of the job were ended for using too much memory";
+  }
+  return outcome;
+}
+
+}  // namespace writ::backends
