@@ -16,7 +16,6 @@
 #include <string_view>
 #include <vector>
 
-#include "writ/base/change_source.h"
 #include "writ/base/result.h"
 #include "writ/protocol/digest.h"
 #include "writ/workspace/finding.h"
@@ -44,9 +43,6 @@ struct CollectOptions {
   // Where set, files of another owner are not read but reported (workspace.foreign_owner): a hard
   // link must not make us read what the job could not.
   std::optional<uid_t> owner;
-  // Where the changes come from when it is not a plain tree (overlay, guest). Borrowed; may be
-  // null.
-  ChangeSource* changes = nullptr;
 };
 
 struct ChangedFile {
