@@ -1,0 +1,69 @@
+// Journal: durable notes of every open run, so that kill -9 at any instant still ends in one signed
+// receipt (L38).
+//
+// One folder per run below <state_dir>/journal (0700): what was claimed, where its session lies,
+// the chain's events and, once signed, the receipt. A note is synced before the deed it announces:
+// events before they are sent, the receipt before `complete`. Secret values are never in it; the
+// claim token is, in a file of its own (0600), because the receipt is delivered with it. This form
+// is files; the interface is what sessions and the engine know. A RunJournal belongs to one
+// session, whose threads share it: its methods lock.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "writ/base/result.h"
+#include "writ/base/secret.h"
+#include "writ/protocol/event.h"
+#include "writ/protocol/json.h"
+#include "writ/protocol/names.h"
+
+namespace writ::runner {
+
+struct JournalClaim {
+  protocol::RunId run_id;
+  json::Value contract;  // as it came
+  bool extended = false;
+  unsigned slot = 0;
+};
+
+// What is known of a run that an earlier process left open.
+struct OpenRun {
+  JournalClaim claim;
+  Secret claim_token;
+  std::vector<protocol::Event> events;
+  std::optional<json::Value> receipt;  // signed, maybe delivered
+  std::string backend;                 // empty: no job had been prepared
+  std::string session_name;            // folder below <work_dir>/sessions
+  std::string step;                    // last step noted
+};
+
+class RunJournal {
+ public:
+  virtual ~RunJournal() = default;
+  virtual Status NoteStep(std::string_view step) = 0;
+  virtual Status NoteSession(const std::string& session_name, const std::string& backend) = 0;
+  virtual Status NoteEvents(std::span<const protocol::Event> events) = 0;  // appended
+  virtual Status NoteReceipt(const json::Value& signed_receipt) = 0;
+  virtual Status NoteToken(const Secret& claim_token) = 0;
+  virtual Status
+  Close() = 0;  // the plane has the receipt, or it is parked: nothing to do at the next start
+};
+
+class Journal {
+ public:
+  virtual ~Journal() = default;
+  virtual Result<std::unique_ptr<RunJournal>> Begin(const JournalClaim& claim,
+                                                    const Secret& claim_token) = 0;
+  // Takes up an open run again, to finish it.
+  virtual Result<std::unique_ptr<RunJournal>> Resume(const protocol::RunId& run) = 0;
+  // Damaged folders are set aside (<name>.damaged) and logged, not fatal for the others (L39).
+  virtual Result<std::vector<OpenRun>> FindOpen() = 0;
+};
+
+Result<std::unique_ptr<Journal>> OpenFileJournal(const std::string& state_dir);
+
+}  // namespace writ::runner

@@ -1,0 +1,78 @@
+// SessionPlan: everything that a session will do, decided before anything is touched. Pure.
+//
+// PlanSession(contract, facts, config) is a function of its arguments: same input, same plan or
+// same refusal. What the backend, the operator or the installed agent cannot meet is refused, never
+// weakened (L4). The plan's hash goes into the receipt's environment, its JSON to `--print-plan`.
+#pragma once
+
+#include <map>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "writ/backends/plan.h"
+#include "writ/egress/rules.h"
+#include "writ/protocol/contract.h"
+#include "writ/protocol/execution.h"
+#include "writ/runner/config.h"
+#include "writ/runner/failure.h"
+#include "writ/runner/profiles.h"
+
+namespace writ::runner {
+
+// The contract's isolation word as one of our tiers: our own words, the operator's map, the
+// operator's default.
+std::variant<protocol::Tier, RunFailure> ResolveTier(const protocol::Contract& contract,
+                                                     const RunnerConfig& config);
+backends::Tier BackendTier(protocol::Tier tier);
+
+// What the planner may know of this host, gathered before.
+struct PlanFacts {
+  protocol::Tier tier = protocol::Tier::kProcess;
+  const backends::Capabilities* capabilities = nullptr;  // never null
+  InstalledAgent agent;                                  // of EffectiveAgentKind(contract)
+  std::map<std::string, std::string>
+      host_env;  // values of the operator's envAllow that are set here
+  backends::Identity identity;
+  std::string session_dir;
+  std::string workspace_dir;
+  std::vector<egress::ProtectedEndpoint> plane_addresses;  // never dialled for a job (L22)
+};
+
+// The agent kind whose program is needed; empty where an argv or shell execution names none.
+std::string EffectiveAgentKind(const protocol::Contract& contract);
+
+struct SecretTarget {
+  std::string secret;
+  std::string env;
+};
+struct PlanFinding {
+  std::string code;
+  std::string message;
+};
+enum class SecretInDiff { kFailRun, kRedact };
+
+struct SessionPlan {
+  protocol::PreparedExecution prepared;
+  protocol::Digest execution_hash;  // command.executed
+  protocol::Digest argv_hash;       // of the argv that really runs: environment record
+  protocol::Tier tier = protocol::Tier::kProcess;
+  backends::Plan job;
+  bool proxied = true;    // false: no network at all
+  egress::RuleSet rules;  // of the proxy
+  std::vector<SecretTarget> secret_env;
+  bool timeout_is_budget = false;
+  std::uint64_t log_bytes = 0;
+  protocol::Disclosure disclosure = protocol::Disclosure::kMinimalContext;
+  SecretInDiff secret_in_diff = SecretInDiff::kFailRun;
+  std::vector<PlanFinding> findings;
+
+  json::Value ToJson() const;  // no secret values are in a plan
+  protocol::Digest Hash() const;
+};
+
+std::variant<SessionPlan, RunFailure> PlanSession(const protocol::Contract& contract,
+                                                  const PlanFacts& facts,
+                                                  const RunnerConfig& config);
+
+}  // namespace writ::runner

@@ -1,0 +1,125 @@
+// PlaneClient: the calls of protocol.md section 4 that a runner makes, with retries inside one
+// deadline.
+//
+// A plane's answer is checked member by member; anything else - HTML, wrong types, huge or endless
+// bodies - is one error, plane.nonsense or plane.too_large. A refusal is plane.refused with status
+// and the plane's code, never its text (L10). Retried: no answer, 429, 502, 503, 504 and, where the
+// call may be repeated, 500; with back-off and jitter, all inside the caller's deadline (L19). An
+// optional call that the plane does not know (404) is kUnsupported "plane.no_such_call". One thread
+// at a time; make one client per thread.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "writ/base/clock.h"
+#include "writ/base/result.h"
+#include "writ/base/secret.h"
+#include "writ/protocol/contract.h"
+#include "writ/protocol/event.h"
+#include "writ/runner/deadline.h"
+#include "writ/runner/http_client.h"
+#include "writ/runner/redactor.h"
+
+namespace writ::runner {
+
+struct PlaneInfo {
+  bool extended = false;  // lists "writ.1": our event types and members are welcome
+};
+
+struct Enrolled {
+  protocol::RunnerId runner_id;
+  Secret runner_token;
+};
+
+// A claim as it came. The contract is not looked at here: whatever it is, a receipt is owed from
+// now on.
+struct ClaimAnswer {
+  protocol::RunId run_id;
+  json::Value contract;
+  Secret claim_token;
+  json::Value events;
+  std::vector<NamedSecret> secrets;
+};
+
+// What a plane with our extension says beside "ok".
+struct RunSignals {
+  bool cancel_requested = false;
+  std::optional<protocol::Actor> cancelled_by;
+  std::optional<Secret> claim_token;  // a fresh one, where the plane renews it
+};
+
+class PlaneClient {
+ public:
+  static Result<PlaneClient> Open(const HttpEndpoint& endpoint, const Clock& clock);
+
+  Result<PlaneInfo> Health(const Deadline& deadline, std::stop_token stop);
+  Result<Enrolled> Enroll(const Secret& enroll_token, const std::string& public_key_pem,
+                          const std::string& pool, const Deadline& deadline, std::stop_token stop);
+  // nullopt: nothing to do. `wait`: long poll, sent to planes with the extension only; the deadline
+  // covers it.
+  Result<std::optional<ClaimAnswer>> Claim(const Secret& runner_token, const std::string& pool,
+                                           std::optional<std::chrono::milliseconds> wait,
+                                           const Deadline& deadline, std::stop_token stop);
+  // A refusal (4xx) after an attempt without answer counts as done: the plane has these events
+  // already.
+  Result<RunSignals> AppendEvents(const protocol::RunId& run, const Secret& claim_token,
+                                  std::span<const protocol::Event> events, const Deadline& deadline,
+                                  std::stop_token stop);
+  // The receipt with the plane's signature added. nullopt: stored by an attempt whose answer was
+  // lost. `runner_token` goes along only towards planes with the extension (nullptr otherwise).
+  Result<std::optional<json::Value>> Complete(const protocol::RunId& run, const Secret& claim_token,
+                                              const Secret* runner_token,
+                                              const json::Value& receipt, const Deadline& deadline,
+                                              std::stop_token stop);
+  // Into `fd` (truncated at each attempt), verified against the digest (L15: kIntegrity
+  // "transfer.blob_hash").
+  Result<std::uint64_t> GetBlob(const protocol::Digest& digest, const Secret& claim_token, int fd,
+                                std::uint64_t max_bytes, const Deadline& deadline,
+                                std::stop_token stop);
+  // The plane's answer must name the digest of the bytes.
+  Status PutBlob(std::string_view bytes, const Secret& claim_token, const Deadline& deadline,
+                 std::stop_token stop);
+
+  // Optional calls.
+  Result<RunSignals> Renew(const protocol::RunId& run, const Secret& claim_token,
+                           const Deadline& deadline, std::stop_token stop);
+  Status AppendLog(const protocol::RunId& run, const Secret& claim_token, std::uint64_t offset,
+                   std::string_view bytes, const Deadline& deadline, std::stop_token stop);
+
+  // Plane's clock minus ours, from the last Date header; whole seconds, hence good to about a
+  // second.
+  std::optional<std::chrono::milliseconds> clock_offset() const { return clock_offset_; }
+  const OriginUrl& origin() const { return http_.origin(); }
+
+ private:
+  enum class Repeat { kAlways, kUnlessAnswered };
+  struct Answered {
+    HttpResponse response;
+    bool after_silence = false;  // an earlier attempt got no answer
+  };
+  PlaneClient(HttpClient http, const Clock& clock) : http_(std::move(http)), clock_(&clock) {}
+  Result<Answered> Call(const HttpRequest& request, Repeat repeat, const Deadline& deadline,
+                        std::stop_token stop);
+  Error Refused(const std::string& method, const HttpResponse& response) const;
+  Result<json::Value> ReadJson(const std::string& method, const HttpResponse& response) const;
+  Error Nonsense(const std::string& method, const HttpResponse& response,
+                 const std::string& why) const;
+  Result<RunSignals> ReadSignals(const std::string& method, const HttpResponse& response) const;
+
+  HttpClient http_;
+  const Clock* clock_;
+  std::optional<std::chrono::milliseconds> clock_offset_;
+};
+
+// IMF-fixdate of RFC 9110 section 5.6.7; nullopt for anything else.
+std::optional<WallTime> ParseHttpDate(std::string_view text);
+
+}  // namespace writ::runner

@@ -1,0 +1,69 @@
+// Agent profiles: how each kind of agent is really started (design.md section 3).
+//
+// protocol's Prepare says what the execution *hash* covers; a profile says what *runs*: the argv
+// per tier, the program and the trees it needs, folders and placeholders in the private HOME,
+// variables that stop updates and telemetry. The profile table is data; Locate looks at this host's
+// files and changes nothing; AgentArgv is pure.
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "writ/base/result.h"
+#include "writ/protocol/words.h"
+
+namespace writ::runner {
+
+struct AgentProfile {
+  std::string_view kind;
+  std::string_view program;      // looked for by this name; empty: no program of its own (command)
+  std::string_view npm_package;  // whose package.json tells the version; empty: none
+  std::vector<std::string_view>
+      home_directories;  // writable configuration, made in the private HOME
+  std::vector<std::pair<std::string_view, std::string_view>>
+      vars;  // no updates (L45), no telemetry
+  // Key variables that must exist for the agent to start: set to a placeholder unless the run has
+  // the secret.
+  std::vector<std::string_view> key_vars;
+  std::vector<std::string_view>
+      hosts;              // what it talks to, for `writ doctor` and hints; grants nothing
+  bool spawnable = true;  // false: prepared and hashed, never started (pi)
+};
+
+inline constexpr std::string_view kPlaceholderKey = "writ-placeholder-key";
+
+const AgentProfile* FindProfile(std::string_view kind);  // nullptr: unknown
+const std::vector<AgentProfile>& AllProfiles();
+
+struct LocateOptions {
+  std::string configured_path;  // operator's path for this kind; empty: search
+  std::vector<std::string> search_path;
+  uid_t job_uid =
+      0;  // who must be able to read it; 0: not checked (the runner's own uid runs the jobs)
+};
+
+// What is installed. `lack` says what is missing; the rest is then not to be used.
+struct InstalledAgent {
+  std::vector<std::string> command;  // program (and interpreter before it), absolute real paths
+  std::vector<std::string> read_only_trees;  // beside the system's own
+  std::optional<std::string> version;  // "2.0.14"; nullopt: it does not tell without being run
+  std::string lack;                    // one sentence; empty: complete
+  std::string hint;
+};
+InstalledAgent Locate(const AgentProfile& profile, const LocateOptions& options);
+
+// The argv that runs for `prompt` in `tier`. Only for spawnable kinds with a program.
+std::vector<std::string> AgentArgv(const AgentProfile& profile, const InstalledAgent& agent,
+                                   protocol::Tier tier, const std::string& prompt);
+
+// Does `version` lie in `range`? Ranges: comparators (>=, >, <=, <, =, ^, ~ or none) joined by
+// spaces or commas, all of which must hold; a bare "2" or "2.1" means that prefix. kInvalid
+// "agent.version_range" for any other text.
+Result<bool> VersionMeets(std::string_view range, std::string_view version);
+
+}  // namespace writ::runner

@@ -1,0 +1,261 @@
+#include "writ/runner/config.h"
+
+#include <unistd.h>
+
+#include "writ/egress/address.h"
+#include "writ/egress/host_name.h"
+#include "writ/protocol/keys.h"
+#include "writ/protocol/names.h"
+#include "writ/protocol/reader.h"
+#include "writ/protocol/words.h"
+
+namespace writ::runner {
+namespace {
+
+using std::chrono::milliseconds;
+
+Error Wrong(std::string code, std::string message, std::string hint = "") {
+  return Error{.kind = ErrorKind::kInvalid,
+               .code = "runner.config." + std::move(code),
+               .message = std::move(message),
+               .hint = std::move(hint)};
+}
+
+void ReadMillis(json::ObjectReader& reader, std::string_view name, milliseconds& to,
+                std::int64_t min, std::int64_t max) {
+  if (auto value = reader.OptionalInteger(name, min, max)) to = milliseconds(*value);
+}
+void ReadCount(json::ObjectReader& reader, std::string_view name, std::uint64_t& to,
+               std::int64_t min) {
+  if (auto value = reader.OptionalInteger(name, min)) to = static_cast<std::uint64_t>(*value);
+}
+void ReadText(json::ObjectReader& reader, std::string_view name, std::string& to) {
+  if (auto value = reader.OptionalString(name, {.max_bytes = 64 * 1024})) to = std::move(*value);
+}
+void ReadFlag(json::ObjectReader& reader, std::string_view name, bool& to) {
+  if (auto value = reader.OptionalBool(name)) to = *value;
+}
+void ReadWords(json::ObjectReader& reader, std::string_view name,
+               std::map<std::string, std::string>& to) {
+  if (!reader.Has(name)) return;
+  reader.ForEachMember(
+      name, [&](const std::string& key, const json::Value& value, const std::string& pointer) {
+        if (const std::string* text = value.if_string()) {
+          to[key] = *text;
+        } else {
+          reader.issues().Add("object.type", pointer, "must be a string");
+        }
+      });
+}
+
+void ReadPlane(json::ObjectReader reader, RunnerConfig& config) {
+  config.plane.url = reader.String("url", {.min_bytes = 1, .max_bytes = 2048});
+  config.plane_key_pem = reader.String("keyPem", {.min_bytes = 1, .max_bytes = 4096});
+  ReadText(reader, "caFile", config.plane.ca_file);
+  ReadText(reader, "pinnedTlsKey", config.plane.pinned_key);
+  ReadText(reader, "proxy", config.plane.proxy);
+  ReadText(reader, "clientCertFile", config.plane.client_cert_file);
+  ReadText(reader, "clientKeyFile", config.plane.client_key_file);
+  reader.RefuseUnknown();
+}
+
+void ReadLimits(json::ObjectReader reader, OperatorLimits& limits) {
+  ReadMillis(reader, "maxTimeoutMs", limits.max_timeout, 1, std::int64_t{366} * 86'400'000);
+  ReadCount(reader, "defaultLogBytes", limits.default_log_bytes, 1024);
+  ReadCount(reader, "maxLogBytes", limits.max_log_bytes, 1024);
+  ReadCount(reader, "maxOutputBytes", limits.max_output_bytes, 1024);
+  ReadCount(reader, "processes", limits.processes, 1);
+  ReadCount(reader, "openFiles", limits.open_files, 16);
+  ReadCount(reader, "memoryBytes", limits.memory_bytes, 0);
+  ReadCount(reader, "fileBytes", limits.file_bytes, 0);
+  ReadCount(reader, "maxChangedFiles", limits.max_changed_files, 1);
+  ReadCount(reader, "maxDiffBytes", limits.max_diff_bytes, 1024);
+  ReadCount(reader, "maxBlobBytes", limits.max_blob_bytes, 1024);
+  ReadCount(reader, "minFreeDiskBytes", limits.min_free_disk_bytes, 0);
+  reader.RefuseUnknown();
+}
+
+void ReadGrants(json::ObjectReader reader, OperatorGrants& grants) {
+  ReadFlag(reader, "openNetwork", grants.open_network);
+  ReadFlag(reader, "redactDiffs", grants.redact_diffs);
+  ReadFlag(reader, "advisoryNetwork", grants.advisory_network);
+  ReadFlag(reader, "unmeteredSpend", grants.unmetered_spend);
+  reader.RefuseUnknown();
+}
+
+bool IsAbsolute(const std::string& path) {
+  return path.size() > 1 && path[0] == '/' && path.find('\0') == std::string::npos;
+}
+
+}  // namespace
+
+Result<RunnerConfig> ParseRunnerConfig(std::string_view text) {
+  WRIT_ASSIGN(json::Value value, json::Parse(text, {.max_depth = 16, .max_bytes = 1 << 20}));
+  json::Issues issues;
+  json::ObjectReader reader(issues, value);
+  RunnerConfig config;
+  config.state_dir = reader.String("stateDir", {.min_bytes = 1, .max_bytes = 4096});
+  config.work_dir = config.state_dir + "/work";
+  ReadText(reader, "workDir", config.work_dir);
+  ReadPlane(reader.Child("plane"), config);
+  ReadText(reader, "pool", config.pool);
+  if (auto slots = reader.OptionalInteger("slots", 1, 1024))
+    config.slots = static_cast<unsigned>(*slots);
+  if (auto range = reader.OptionalChild("uidRange")) {
+    config.uid_range = UidRange{static_cast<uid_t>(range->Integer("first", 1, 4294967294)),
+                                static_cast<std::uint32_t>(range->Integer("count", 1, 65536))};
+    range->RefuseUnknown();
+  }
+  config.egress_proxy = reader.String("egressProxy", {.min_bytes = 1, .max_bytes = 4096});
+  ReadText(reader, "mockAgent", config.mock_agent);
+  ReadText(reader, "defaultIsolation", config.default_isolation);
+  ReadWords(reader, "isolationWords", config.isolation_words);
+  ReadWords(reader, "agentPaths", config.agent_paths);
+  if (reader.Has("envAllow")) {
+    for (const protocol::EnvName& name : reader.AllAs<protocol::EnvName>("envAllow"))
+      config.env_allow.push_back(name.text());
+  }
+  if (auto list = reader.OptionalStrings("searchPath")) config.search_path = std::move(*list);
+  if (reader.Has("hostOverrides")) {
+    reader.ForEachObject(
+        "hostOverrides",
+        [&](json::ObjectReader& item) {
+          config.host_overrides.push_back(
+              {item.String("name", {.min_bytes = 1, .max_bytes = 253}), item.Strings("addresses")});
+          item.RefuseUnknown();
+        },
+        1000);
+  }
+  if (auto list = reader.OptionalStrings("addressGrants")) config.address_grants = std::move(*list);
+  if (auto list = reader.OptionalStrings("allowHosts")) config.allow_hosts = std::move(*list);
+  if (auto limits = reader.OptionalChild("limits")) ReadLimits(*limits, config.limits);
+  if (auto grants = reader.OptionalChild("grants")) ReadGrants(*grants, config.grants);
+  ReadMillis(reader, "pollIntervalMs", config.poll_interval, 10, 3'600'000);
+  ReadMillis(reader, "longPollMs", config.long_poll, 0, 300'000);
+  ReadMillis(reader, "callTimeoutMs", config.call_timeout, 100, 3'600'000);
+  ReadMillis(reader, "transferTimeoutMs", config.transfer_timeout, 100, 86'400'000);
+  ReadMillis(reader, "heartbeatMs", config.heartbeat, 100, 600'000);
+  reader.RefuseUnknown();
+  WRIT_TRY(issues.ToStatus("runner configuration"));
+  WRIT_TRY(CheckRunnerConfig(config));
+  return config;
+}
+
+std::string RunnerConfigJson(const RunnerConfig& c) {
+  json::Object plane{{"url", c.plane.url}, {"keyPem", c.plane_key_pem}};
+  auto text = [](json::Object& to, std::string_view name, const std::string& value) {
+    if (!value.empty()) to.Set(name, value);
+  };
+  text(plane, "caFile", c.plane.ca_file);
+  text(plane, "pinnedTlsKey", c.plane.pinned_key);
+  text(plane, "proxy", c.plane.proxy);
+  text(plane, "clientCertFile", c.plane.client_cert_file);
+  text(plane, "clientKeyFile", c.plane.client_key_file);
+  auto words = [](const std::map<std::string, std::string>& map) {
+    json::Object out;
+    for (const auto& [key, value] : map) out.Set(key, value);
+    return out;
+  };
+  json::Object out{{"stateDir", c.state_dir},
+                   {"workDir", c.work_dir},
+                   {"plane", std::move(plane)},
+                   {"pool", c.pool},
+                   {"slots", c.slots}};
+  if (c.uid_range)
+    out.Set("uidRange", json::Object{{"first", c.uid_range->first}, {"count", c.uid_range->count}});
+  out.Set("egressProxy", c.egress_proxy);
+  text(out, "mockAgent", c.mock_agent);
+  out.Set("defaultIsolation", c.default_isolation);
+  out.Set("isolationWords", words(c.isolation_words));
+  out.Set("agentPaths", words(c.agent_paths));
+  out.Set("envAllow", json::Value::Texts(c.env_allow));
+  out.Set("searchPath", json::Value::Texts(c.search_path));
+  json::Array overrides;
+  for (const HostOverride& o : c.host_overrides)
+    overrides.push_back(
+        json::Object{{"name", o.name}, {"addresses", json::Value::Texts(o.addresses)}});
+  out.Set("hostOverrides", std::move(overrides));
+  out.Set("addressGrants", json::Value::Texts(c.address_grants));
+  if (c.allow_hosts) out.Set("allowHosts", json::Value::Texts(*c.allow_hosts));
+  const OperatorLimits& l = c.limits;
+  out.Set("limits", json::Object{{"maxTimeoutMs", l.max_timeout.count()},
+                                 {"defaultLogBytes", l.default_log_bytes},
+                                 {"maxLogBytes", l.max_log_bytes},
+                                 {"maxOutputBytes", l.max_output_bytes},
+                                 {"processes", l.processes},
+                                 {"openFiles", l.open_files},
+                                 {"memoryBytes", l.memory_bytes},
+                                 {"fileBytes", l.file_bytes},
+                                 {"maxChangedFiles", l.max_changed_files},
+                                 {"maxDiffBytes", l.max_diff_bytes},
+                                 {"maxBlobBytes", l.max_blob_bytes},
+                                 {"minFreeDiskBytes", l.min_free_disk_bytes}});
+  out.Set("grants", json::Object{{"openNetwork", c.grants.open_network},
+                                 {"redactDiffs", c.grants.redact_diffs},
+                                 {"advisoryNetwork", c.grants.advisory_network},
+                                 {"unmeteredSpend", c.grants.unmetered_spend}});
+  out.Set("pollIntervalMs", c.poll_interval.count());
+  out.Set("longPollMs", c.long_poll.count());
+  out.Set("callTimeoutMs", c.call_timeout.count());
+  out.Set("transferTimeoutMs", c.transfer_timeout.count());
+  out.Set("heartbeatMs", c.heartbeat.count());
+  return json::WritePretty(std::move(out)) + "\n";
+}
+
+Status CheckRunnerConfig(const RunnerConfig& c) {
+  for (const auto& [name, path] :
+       {std::pair<const char*, const std::string&>{"stateDir", c.state_dir},
+        {"workDir", c.work_dir},
+        {"egressProxy", c.egress_proxy}})
+    if (!IsAbsolute(path)) return Wrong("path", std::string(name) + " must be an absolute path");
+  if (!c.mock_agent.empty() && !IsAbsolute(c.mock_agent))
+    return Wrong("path", "mockAgent must be an absolute path");
+  for (const auto& [kind, path] : c.agent_paths)
+    if (!IsAbsolute(path)) return Wrong("path", "the path of agent " + kind + " must be absolute");
+  for (const std::string& path : c.search_path)
+    if (!IsAbsolute(path)) return Wrong("path", "searchPath must hold absolute paths");
+  if (auto origin = ParseOriginUrl(c.plane.url); !origin) return std::move(origin).error();
+  if (auto key = protocol::PublicKey::FromPem(c.plane_key_pem); !key)
+    return std::move(key).error().With("while reading the pinned plane key");
+  if (!protocol::PoolName::Parse(c.pool))
+    return Wrong("pool", "the pool's name must match [A-Za-z0-9_.:-]{1,128}");
+  if (c.slots < 1 || c.slots > 1024) return Wrong("slots", "slots must be from 1 to 1024");
+  if (c.uid_range) {
+    // 65534 is nobody, 65535 the 16-bit "no uid": both belong to others.
+    std::uint64_t last = std::uint64_t{c.uid_range->first} + c.uid_range->count - 1;
+    if (c.uid_range->first == 0 || c.uid_range->count == 0 || last >= 4294967295)
+      return Wrong("uid_range", "uidRange must lie between 1 and 4294967294");
+    if (c.uid_range->first <= 65535 && last >= 65534)
+      return Wrong("uid_range", "uidRange must not contain 65534 and 65535");
+    if (c.uid_range->count < c.slots + 1)
+      return Wrong("uid_range",
+                   "uidRange has " + std::to_string(c.uid_range->count) + " uids, and " +
+                       std::to_string(c.slots) + " slots need one each and one for the proxies",
+                   "raise uidRange.count or lower slots");
+  } else if (geteuid() == 0) {
+    return Wrong("uid_range", "a runner started by root needs a uidRange: no job runs as uid 0",
+                 "for example {\"first\": 200000, \"count\": 64}");
+  }
+  if (!protocol::ParseTier(c.default_isolation))
+    return Wrong("isolation", "defaultIsolation must be process, sandbox, container or microvm");
+  for (const auto& [word, tier] : c.isolation_words) {
+    if (!protocol::ParseTier(tier))
+      return Wrong("isolation",
+                   "isolationWords must lead to process, sandbox, container or microvm");
+    if (protocol::ParseTier(word) && word != tier)
+      return Wrong("isolation",
+                   "isolationWords must not give one of our own words another meaning");
+  }
+  for (const std::string& cidr : c.address_grants)
+    if (!egress::Cidr::Parse(cidr))
+      return Wrong("address", "addressGrants must hold ranges such as 10.0.0.0/8");
+  for (const HostOverride& item : c.host_overrides)
+    for (const std::string& address : item.addresses)
+      if (!egress::IpAddress::Parse(address))
+        return Wrong("address", "hostOverrides must lead to plain addresses");
+  if (c.limits.default_log_bytes > c.limits.max_log_bytes)
+    return Wrong("limits", "defaultLogBytes is above maxLogBytes");
+  return {};
+}
+
+}  // namespace writ::runner

@@ -1,0 +1,90 @@
+#include "engine/readiness.h"
+
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "writ/runner/plan.h"
+#include "writ/runner/profiles.h"
+
+namespace writ::runner {
+namespace {
+
+void LookAtDisk(const RunnerConfig& config, int sessions_dir,
+                std::vector<ReadinessProblem>& problems) {
+  struct statvfs disk {};
+  if (fstatvfs(sessions_dir, &disk) != 0 || faccessat(sessions_dir, ".", W_OK | X_OK, 0) != 0) {
+    problems.push_back({"ready.work_dir", "the work directory cannot be written",
+                        "check its owner, mode and mount", true});
+    return;
+  }
+  std::uint64_t free_bytes = std::uint64_t{disk.f_bavail} * disk.f_frsize;
+  if (free_bytes < config.limits.min_free_disk_bytes)
+    problems.push_back(
+        {"ready.disk",
+         "the work directory has " + std::to_string(free_bytes >> 20) + " MiB left, below the " +
+             std::to_string(config.limits.min_free_disk_bytes >> 20) + " MiB that are kept free",
+         "make room, or lower limits.minFreeDiskBytes", true});
+  if (disk.f_files != 0 && disk.f_favail < 1000)
+    problems.push_back(
+        {"ready.inodes", "the work directory has no inodes left", "make room", true});
+}
+
+// A job of another uid enters its session by name through every folder above it.
+void LookAtPath(const RunnerConfig& config, std::vector<ReadinessProblem>& problems) {
+  if (!config.uid_range) return;
+  std::string at = config.work_dir + "/sessions";
+  while (!at.empty()) {
+    struct stat info {};
+    if (stat(at.c_str(), &info) == 0 && (info.st_mode & 0001) == 0) {
+      problems.push_back({"ready.path",
+                          "jobs cannot enter " + at + ", which is on the way to their sessions",
+                          "chmod o+x it, or set workDir elsewhere", true});
+      return;
+    }
+    at.resize(at.rfind('/'));
+  }
+}
+
+}  // namespace
+
+std::vector<ReadinessProblem> LookAtReadiness(const RunnerConfig& config,
+                                              backends::BackendRegistry& registry, int sessions_dir,
+                                              Depth depth) {
+  std::vector<ReadinessProblem> problems;
+  LookAtDisk(config, sessions_dir, problems);
+  LookAtPath(config, problems);
+  if (access(config.egress_proxy.c_str(), X_OK) != 0)
+    problems.push_back({"ready.egress_proxy", "the egress proxy's program cannot be executed",
+                        "check egressProxy in the runner's configuration", true});
+  bool any = false;
+  for (backends::Backend* backend : registry.All()) {
+    const backends::Capabilities& can = backend->Probe();
+    any = any || can.usable;
+    if (!can.usable && depth == Depth::kWhole)
+      problems.push_back({"ready.backend",
+                          "backend " + can.backend + " cannot be used: " + can.unusable_reason,
+                          can.unusable_mend, false});
+  }
+  if (!any)
+    problems.push_back(
+        {"ready.no_backend", "no backend can be used on this host", "see writ doctor", true});
+  if (depth == Depth::kBeforeClaim) return problems;
+  for (const AgentProfile& profile : AllProfiles()) {
+    if (!profile.spawnable || profile.program.empty()) continue;
+    LocateOptions locate{.configured_path = {},
+                         .search_path = config.search_path,
+                         .job_uid = config.uid_range ? config.uid_range->first : 0};
+    if (profile.kind == "mock") locate.configured_path = config.mock_agent;
+    if (auto path = config.agent_paths.find(std::string(profile.kind));
+        path != config.agent_paths.end())
+      locate.configured_path = path->second;
+    InstalledAgent agent = Locate(profile, locate);
+    if (!agent.lack.empty())
+      problems.push_back(
+          {"ready.agent." + std::string(profile.kind), agent.lack, agent.hint, false});
+  }
+  return problems;
+}
+
+}  // namespace writ::runner

@@ -1,0 +1,38 @@
+#include "writ/runner/enroll.h"
+
+#include "writ/runner/plane_client.h"
+
+namespace writ::runner {
+
+Result<Identity> Enroll(const RunnerConfig& config, const Secret& enroll_token, const Clock& clock,
+                        std::stop_token stop) {
+  WRIT_ASSIGN(IdentityStore store, IdentityStore::Open(config.state_dir));
+  WRIT_ASSIGN(std::optional<Identity> known, store.Load());
+  if (known) {
+    if (known->pool == config.pool) return std::move(*known);
+    return Error{
+        .kind = ErrorKind::kConflict,
+        .code = "runner.pool_changed",
+        .message = "this runner is enrolled in pool " + known->pool + ", not in " + config.pool,
+        .hint = "use a state directory of its own for each pool"};
+  }
+  WRIT_ASSIGN(protocol::PrivateKey key, store.LoadOrCreateKey());
+  WRIT_ASSIGN(PlaneClient plane, PlaneClient::Open(config.plane, clock));
+  Result<Enrolled> enrolled = plane.Enroll(enroll_token, key.Public().ToPem(), config.pool,
+                                           Deadline::After(clock, config.call_timeout), stop);
+  if (!enrolled) {
+    Error error = std::move(enrolled).error();
+    if (error.code == "plane.refused") {
+      error.code = "runner.enroll_refused";
+      error.hint =
+          "the enrol token may be wrong, expired or used by another key: ask for a new one (writ "
+          "enroll-token)";
+    }
+    return std::move(error).With("while enrolling this runner");
+  }
+  WRIT_TRY(store.SaveEnrolment(enrolled->runner_id, config.pool, enrolled->runner_token));
+  return Identity{std::move(key), enrolled->runner_id, config.pool,
+                  std::move(enrolled->runner_token)};
+}
+
+}  // namespace writ::runner

@@ -1,0 +1,82 @@
+#include "plan/environment.h"
+
+#include <algorithm>
+
+namespace writ::runner {
+namespace {
+
+using protocol::FailureClass;
+
+struct Entry {
+  std::optional<std::string> secret;  // name of a released secret; else `value` counts
+  std::string value;
+};
+
+RunFailure Reserved(const std::string& name, const char* how) {
+  return RunFailure{FailureClass::kCapabilityMismatch, "env.reserved",
+                    std::string("the contract's ") + how + " would replace the variable " + name +
+                        ", which belongs to the launcher or the proxy",
+                    "leave proxy and CA variables, LD_* and PATH out of the execution's env"};
+}
+
+}  // namespace
+
+std::variant<EnvironmentPlan, RunFailure> PlanEnvironment(
+    const protocol::Contract& contract, const protocol::ExecutionEnv& env,
+    const AgentProfile* profile, const std::map<std::string, std::string>& host_env) {
+  std::map<std::string, Entry> names;
+  EnvironmentPlan plan;
+  auto granted = [&](const std::string& name) {
+    return std::any_of(contract.secrets.begin(), contract.secrets.end(),
+                       [&](const protocol::SecretGrant& g) { return g.name.text() == name; });
+  };
+  if (profile != nullptr) {
+    for (const auto& [name, value] : profile->vars)
+      names[std::string(name)] = {std::nullopt, std::string(value)};
+    for (std::string_view name : profile->key_vars)
+      names[std::string(name)] = {std::nullopt, std::string(kPlaceholderKey)};
+  }
+  for (const protocol::SecretGrant& grant : contract.secrets) {
+    if (protocol::IsReservedEnvName(grant.name.text()))
+      return RunFailure{FailureClass::kSecretReleaseDenied, "env.reserved",
+                        "the secret " + grant.name.text() +
+                            " has the name of a variable that belongs to the launcher or the proxy",
+                        "store it under another name"};
+    names[grant.name.text()] = {grant.name.text(), {}};
+  }
+  for (const protocol::EnvName& name : env.inherit) {
+    auto value = host_env.find(name.text());
+    if (protocol::IsReservedEnvName(name.text()) || value == host_env.end()) {
+      plan.findings.push_back(
+          {"env.inherit_not_allowed",
+           "the variable " + name.text() +
+               " was not inherited: the operator does not allow it, or it is not set here"});
+      continue;
+    }
+    names[name.text()] = {std::nullopt, value->second};
+  }
+  for (const auto& [name, value] : env.vars) {
+    if (protocol::IsReservedEnvName(name)) return Reserved(name, "env.vars");
+    if (value.find('\0') != std::string::npos)
+      return RunFailure{
+          FailureClass::kCapabilityMismatch, "env.nul",
+          "the contract's variable " + name + " holds a NUL byte, which no environment can carry",
+          ""};
+    names[name] = {std::nullopt, value};
+  }
+  for (const auto& mapping : env.secrets) {
+    if (protocol::IsReservedEnvName(mapping.env.text()))
+      return Reserved(mapping.env.text(), "env.secrets");
+    if (granted(mapping.secret.text())) names[mapping.env.text()] = {mapping.secret.text(), {}};
+  }
+  for (auto& [name, entry] : names) {
+    if (entry.secret) {
+      plan.secrets.push_back({*entry.secret, name});
+    } else {
+      plan.vars.push_back({name, std::move(entry.value)});
+    }
+  }
+  return plan;
+}
+
+}  // namespace writ::runner

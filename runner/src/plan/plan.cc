@@ -1,0 +1,240 @@
+#include "writ/runner/plan.h"
+
+#include <algorithm>
+
+#include "plan/environment.h"
+#include "plan/network.h"
+#include "writ/protocol/json.h"
+
+namespace writ::runner {
+namespace {
+
+using protocol::Contract;
+using protocol::FailureClass;
+
+RunFailure Mismatch(std::string code, std::string message, std::string hint = "") {
+  return RunFailure{FailureClass::kCapabilityMismatch, "plan." + std::move(code),
+                    std::move(message), std::move(hint)};
+}
+
+// A run id as a backend's: the same where it fits, else a name made from its hash.
+std::string JobName(const std::string& run_id) {
+  bool fits = run_id.size() <= 80 && std::all_of(run_id.begin(), run_id.end(), [](char c) {
+                return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '_' || c == '-';
+              });
+  return fits ? run_id : "run-" + protocol::Sha256(run_id).ToHex().substr(0, 32);
+}
+
+// What the protocol has and this runner does not do (protocol.md: never ignored).
+std::optional<RunFailure> RefuseUnsupported(const Contract& contract, const RunnerConfig& config) {
+  if (contract.continuation)
+    return Mismatch(
+        "continuation",
+        "the contract continues another run's checkpoint, which this runner cannot resume",
+        "start the task as a new run");
+  if (const json::Value* runner = contract.raw.Find("runner")) {
+    const json::Value* tier = runner->Find("attestationTier");
+    if (tier != nullptr &&
+        (tier->if_string() == nullptr || *tier->if_string() != protocol::kAttestationTierMock))
+      return Mismatch("attestation",
+                      "the contract asks for an attestation that a software key cannot give",
+                      "use a pool whose runners have it");
+  }
+  if (contract.budget.max_spend_usd && !contract.network.allow_hosts.empty() &&
+      !config.grants.unmetered_spend)
+    return Mismatch("spend_unobserved",
+                    "the contract limits the spend, and this runner does not observe what a job "
+                    "spends at the hosts it may reach",
+                    "leave maxSpendUsd out, allow no hosts, or set grants.unmeteredSpend");
+  return std::nullopt;
+}
+
+std::optional<RunFailure> CheckAgent(const Contract& contract, const AgentProfile* profile,
+                                     const std::string& kind, const InstalledAgent& agent,
+                                     bool is_agent) {
+  if (is_agent && profile == nullptr)
+    return Mismatch("agent_unknown", "this runner has no profile for the contract's agent kind",
+                    "choose claude-code, codex, command or mock");
+  if (is_agent && !agent.lack.empty()) return Mismatch("agent_missing", agent.lack, agent.hint);
+  std::vector<std::string> ranges;
+  if (contract.agent.version) ranges.push_back(*contract.agent.version);
+  if (contract.execution && contract.execution->kind == protocol::Execution::Kind::kAgent &&
+      contract.execution->agent.version)
+    ranges.push_back(*contract.execution->agent.version);
+  for (const std::string& range : ranges) {
+    if (!agent.lack.empty()) return Mismatch("agent_missing", agent.lack, agent.hint);
+    if (!agent.version)
+      return Mismatch("agent_version_unknown",
+                      "the contract asks for a version of agent " + kind +
+                          ", and what is installed here tells none",
+                      "leave agent.version out");
+    Result<bool> meets = VersionMeets(range, *agent.version);
+    if (!meets) return FailureFrom(meets.error(), FailureClass::kCapabilityMismatch);
+    if (!*meets)
+      return Mismatch("agent_version",
+                      "agent " + kind + " is installed in version " + *agent.version +
+                          ", which the contract's range does not cover",
+                      "install a version of that range, or change agent.version");
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+RunFailure FailureFrom(const Error& error, FailureClass failure) {
+  std::string message = error.message;
+  for (const std::string& context : error.context) message = context + ": " + message;
+  return RunFailure{failure, error.code, std::move(message), error.hint};
+}
+
+std::string EffectiveAgentKind(const Contract& contract) {
+  protocol::Execution execution = contract.EffectiveExecution();
+  if (execution.kind == protocol::Execution::Kind::kAgent) return execution.agent.kind.text();
+  return contract.agent.version ? contract.agent.kind.text() : std::string();
+}
+
+std::variant<SessionPlan, RunFailure> PlanSession(const Contract& contract, const PlanFacts& facts,
+                                                  const RunnerConfig& config) {
+  if (auto refused = RefuseUnsupported(contract, config)) return *refused;
+  const backends::Capabilities& can = *facts.capabilities;
+  if (!can.usable)
+    return Mismatch("backend_unusable",
+                    "the " + std::string(protocol::Word(facts.tier)) +
+                        " tier cannot be used on this host: " + can.unusable_reason,
+                    can.unusable_mend);
+
+  SessionPlan plan;
+  plan.tier = facts.tier;
+  plan.disclosure = contract.disclosure;
+  plan.secret_in_diff = config.grants.redact_diffs ? SecretInDiff::kRedact : SecretInDiff::kFailRun;
+  protocol::Execution execution = contract.EffectiveExecution();
+  Result<protocol::PreparedExecution> prepared =
+      protocol::Prepare(execution, contract.budget.max_duration_min);
+  if (!prepared) return FailureFrom(prepared.error(), FailureClass::kCapabilityMismatch);
+  plan.prepared = std::move(*prepared);
+  plan.execution_hash = plan.prepared.ExecutionHash();
+
+  const bool is_agent = execution.kind == protocol::Execution::Kind::kAgent;
+  const std::string kind = EffectiveAgentKind(contract);
+  const AgentProfile* profile = kind.empty() ? nullptr : FindProfile(kind);
+  if (auto refused = CheckAgent(contract, profile, kind, facts.agent, is_agent)) return *refused;
+
+  backends::Plan& job = plan.job;
+  job.run_id = JobName(contract.run_id.text());
+  job.tier = BackendTier(facts.tier);
+  if (is_agent && !profile->program.empty()) {
+    job.argv = AgentArgv(*profile, facts.agent, facts.tier, execution.prompt);
+    job.read_only_trees = facts.agent.read_only_trees;
+    for (std::string_view dir : profile->home_directories) job.home_directories.emplace_back(dir);
+  } else if (plan.prepared.is_shell) {
+    job.argv = {plan.prepared.shell, "-c", plan.prepared.script};
+  } else {
+    job.argv = {plan.prepared.cmd};
+    job.argv.insert(job.argv.end(), plan.prepared.args.begin(), plan.prepared.args.end());
+  }
+  plan.argv_hash = protocol::HashValue(json::Value::Texts(job.argv));
+  job.cwd = plan.prepared.cwd == "." ? "" : plan.prepared.cwd;
+
+  auto environment =
+      PlanEnvironment(contract, plan.prepared.env, is_agent ? profile : nullptr, facts.host_env);
+  if (auto* refused = std::get_if<RunFailure>(&environment)) return *refused;
+  auto& env = std::get<EnvironmentPlan>(environment);
+  job.env.vars = std::move(env.vars);
+  plan.secret_env = std::move(env.secrets);
+  plan.findings = std::move(env.findings);
+
+  auto network = PlanNetwork(contract, plan.prepared.env, facts.plane_addresses, config);
+  if (auto* refused = std::get_if<RunFailure>(&network)) return *refused;
+  plan.proxied = std::get<NetworkPlan>(network).proxied;
+  plan.rules = std::move(std::get<NetworkPlan>(network).rules);
+  if (plan.proxied) {
+    job.network = backends::ProxiedNetwork{};
+  } else {
+    job.network = backends::NoNetwork{};
+  }
+  if (config.grants.advisory_network)
+    job.require.advisory_network = backends::AdvisoryNetworkGrant{"grants.advisoryNetwork"};
+
+  if (plan.prepared.timeout > config.limits.max_timeout)
+    return Mismatch("timeout",
+                    "the contract allows the job more time than this runner gives (" +
+                        std::to_string(config.limits.max_timeout.count() / 1000) + " s)",
+                    "lower timeoutMs or maxDurationMin");
+  job.limits.wall_timeout = plan.prepared.timeout;
+  plan.timeout_is_budget =
+      contract.budget.max_duration_min &&
+      (!execution.timeout_ms ||
+       *contract.budget.max_duration_min * 60'000 <= static_cast<double>(*execution.timeout_ms));
+  plan.log_bytes = plan.prepared.log_max_bytes
+                       ? static_cast<std::uint64_t>(*plan.prepared.log_max_bytes)
+                       : config.limits.default_log_bytes;
+  if (plan.log_bytes > config.limits.max_log_bytes)
+    return Mismatch("log_limit",
+                    "the contract asks for a longer log than this runner keeps (" +
+                        std::to_string(config.limits.max_log_bytes) + " bytes)",
+                    "lower log.maxBytes");
+  // The backend passes everything on and the cut is made behind the redaction, where it cannot
+  // split a secret.
+  job.limits.output = {.head_bytes = config.limits.max_output_bytes,
+                       .tail_bytes = 0,
+                       .end_job_over_bytes = config.limits.max_output_bytes};
+  job.limits.processes = config.limits.processes;
+  job.limits.open_files = config.limits.open_files;
+  job.limits.memory_bytes = config.limits.memory_bytes;
+  job.limits.file_bytes = config.limits.file_bytes;
+  job.stderr_to = plan.prepared.stderr_mode == protocol::StderrMode::kMerge
+                      ? backends::StderrTo::kStdout
+                      : backends::StderrTo::kOwnStream;
+
+  job.workspace = backends::PlainWorkspace{facts.workspace_dir};
+  job.session_dir = facts.session_dir;
+  job.identity = facts.identity;
+  job.home_files.push_back(
+      {.path = ".gitconfig",
+       .bytes =
+           "[user]\n\tname = Writ Job\n\temail = job@writ.invalid\n[core]\n\tcheckStat = minimal\n",
+       .mode = 0600});
+  return plan;
+}
+
+json::Value SessionPlan::ToJson() const {
+  json::Object out;
+  Result<json::Value> job_json = json::Parse(backends::PlanJson(job));
+  if (job_json) out.Set("job", std::move(*job_json));
+  out.Set("tier", protocol::Word(tier));
+  out.Set("executionHash", execution_hash);
+  out.Set("argvHash", argv_hash);
+  out.Set("disclosure", protocol::Word(disclosure));
+  out.Set("secretInDiff", secret_in_diff == SecretInDiff::kRedact ? "redact" : "fail-run");
+  out.Set("logBytes", log_bytes);
+  json::Array secrets;
+  for (const SecretTarget& target : secret_env)
+    secrets.push_back(json::Object{{"secret", target.secret}, {"env", target.env}});
+  out.Set("secretEnv", std::move(secrets));
+  json::Object network{{"proxied", proxied}};
+  if (proxied) {
+    json::Array list;
+    for (const egress::Rule& rule : rules.rules) {
+      json::Object item{{"id", rule.id},
+                        {"effect", rule.effect == egress::Rule::Effect::kAllow ? "allow" : "deny"},
+                        {"host", rule.host.ToString()}};
+      if (rule.port) item.Set("port", *rule.port);
+      list.push_back(std::move(item));
+    }
+    network.Set("rules", std::move(list));
+    json::Array granted;
+    for (const egress::AddressGrant& grant : rules.address_grants)
+      granted.push_back(grant.range.ToString());
+    network.Set("addressGrants", std::move(granted));
+    network.Set("unmatched", rules.unmatched == egress::Unmatched::kDeny ? "deny" : "allow-public");
+  }
+  out.Set("network", std::move(network));
+  return out;
+}
+
+protocol::Digest SessionPlan::Hash() const {
+  return protocol::HashValue(ToJson());
+}
+
+}  // namespace writ::runner

@@ -1,0 +1,142 @@
+// Finds an agent's program and what it needs, by reading names and modes. Nothing is executed.
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "writ/base/file.h"
+#include "writ/protocol/json.h"
+#include "writ/runner/profiles.h"
+
+namespace writ::runner {
+namespace {
+
+std::string RealPath(const std::string& path) {
+  char* resolved = realpath(path.c_str(), nullptr);
+  if (resolved == nullptr) return {};
+  std::string out(resolved);
+  free(resolved);
+  return out;
+}
+
+bool IsProgram(const std::string& path) {
+  struct stat info {};
+  return stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && (info.st_mode & 0111) != 0;
+}
+
+std::string Search(std::string_view name, const std::vector<std::string>& dirs) {
+  for (const std::string& dir : dirs) {
+    std::string path = dir + "/" + std::string(name);
+    if (IsProgram(path)) return path;
+  }
+  return {};
+}
+
+std::string Parent(const std::string& path) {
+  std::size_t slash = path.rfind('/');
+  return slash == 0 || slash == std::string::npos ? "/" : path.substr(0, slash);
+}
+
+// Trees that every job sees anyway.
+bool IsSystem(const std::string& path) {
+  for (std::string_view root : {"/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/"})
+    if (path.starts_with(root)) return true;
+  return false;
+}
+
+// Others may enter every parent and read the file: what a job uid that owns nothing needs.
+bool OthersReach(const std::string& path) {
+  struct stat info {};
+  if (stat(path.c_str(), &info) != 0 || (info.st_mode & 0005) != 0005) return false;
+  for (std::string at = Parent(path);; at = Parent(at)) {
+    if (stat(at.c_str(), &info) != 0 || (info.st_mode & 0001) == 0) return false;
+    if (at == "/") return true;
+  }
+}
+
+std::string FirstLine(const std::string& path) {
+  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  char buffer[256];
+  ssize_t n = fd.valid() ? read(fd.get(), buffer, sizeof buffer) : 0;
+  if (n <= 2 || buffer[0] != '#' || buffer[1] != '!') return {};
+  std::string_view text(buffer, static_cast<std::size_t>(n));
+  return std::string(text.substr(0, text.find('\n')));
+}
+
+// Up from the program to the package.json of this package: a version without running anything.
+std::optional<std::string> PackageVersion(const std::string& program, std::string_view package) {
+  std::string at = Parent(program);
+  for (int i = 0; i < 8 && at != "/"; ++i, at = Parent(at)) {
+    Result<std::string> text = ReadFile(at + "/package.json", 1 << 20);
+    if (!text) continue;
+    Result<json::Value> value = json::Parse(*text);
+    if (!value || value->FindString("name") != package) continue;
+    if (auto version = value->FindString("version")) return std::string(*version);
+  }
+  return std::nullopt;
+}
+
+// The tree that holds a program: npm's global node_modules, else the parent of its bin folder, else
+// its own folder.
+std::string TreeOf(const std::string& program) {
+  std::size_t modules = program.find("/node_modules/");
+  if (modules != std::string::npos) return program.substr(0, modules) + "/node_modules";
+  std::string dir = Parent(program);
+  return dir.ends_with("/bin") && Parent(dir) != "/" ? Parent(dir) : dir;
+}
+
+}  // namespace
+
+InstalledAgent Locate(const AgentProfile& profile, const LocateOptions& options) {
+  InstalledAgent agent;
+  const std::string kind(profile.kind);
+  if (!profile.spawnable) {
+    agent.lack = "agent " + kind + " is never started by a runner";
+    agent.hint = "choose another agent kind";
+    return agent;
+  }
+  if (profile.program.empty()) return agent;
+  std::string found = options.configured_path.empty() ? Search(profile.program, options.search_path)
+                                                      : options.configured_path;
+  std::string program = found.empty() ? std::string() : RealPath(found);
+  if (program.empty() || !IsProgram(program)) {
+    agent.lack =
+        "agent " + kind + " is not installed here: no program " + std::string(profile.program);
+    agent.hint = profile.npm_package.empty()
+                     ? "set agentPaths in the runner's configuration"
+                     : "npm install -g " + std::string(profile.npm_package) +
+                           ", or set agentPaths in the runner's configuration";
+    return agent;
+  }
+  auto need = [&](const std::string& path) {
+    if (options.job_uid != 0 && !OthersReach(path)) {
+      agent.lack = "agent " + kind + " stands at " + path + ", which the job's user cannot reach";
+      agent.hint = "install it below /usr/local, or open the folders on the way (chmod o+x)";
+    }
+    if (!IsSystem(path)) agent.read_only_trees.push_back(TreeOf(path));
+  };
+  std::string first = FirstLine(program);
+  if (first.find("node") != std::string::npos) {
+    std::string node = RealPath(Search("node", options.search_path));
+    if (node.empty()) {
+      agent.lack = "agent " + kind + " needs node, which is not in the runner's search path";
+      agent.hint = "install node, or add its folder to searchPath";
+      return agent;
+    }
+    agent.command.push_back(node);
+    need(node);
+  }
+  agent.command.push_back(program);
+  need(program);
+  std::sort(agent.read_only_trees.begin(), agent.read_only_trees.end());
+  agent.read_only_trees.erase(
+      std::unique(agent.read_only_trees.begin(), agent.read_only_trees.end()),
+      agent.read_only_trees.end());
+  if (!profile.npm_package.empty()) agent.version = PackageVersion(program, profile.npm_package);
+  return agent;
+}
+
+}  // namespace writ::runner

@@ -1,0 +1,80 @@
+#include "session/chain_writer.h"
+
+#include <algorithm>
+
+namespace writ::runner {
+namespace {
+constexpr std::size_t kBatch = 1000;
+}  // namespace
+
+ChainWriter::ChainWriter(const Clock& clock, protocol::EventChain chain,
+                         std::vector<protocol::Event> before, Vocabulary vocabulary,
+                         RunJournal* journal)
+    : clock_(&clock),
+      vocabulary_(vocabulary),
+      journal_(journal),
+      chain_(std::move(chain)),
+      events_(std::move(before)),
+      sent_(events_.size()),
+      journaled_(events_.size()) {}
+
+void ChainWriter::Emit(json::Value event) {
+  std::lock_guard lock(mutex_);
+  events_.push_back(chain_.Append(clock_->Now(), std::move(event)));
+}
+
+void ChainWriter::EmitOurs(json::Value event) {
+  if (vocabulary_ == Vocabulary::kExtended) {
+    Emit(std::move(event));
+    return;
+  }
+  std::lock_guard lock(mutex_);
+  trace_.push_back(
+      json::Object{{"ts", FormatRfc3339(clock_->Now())},
+                   {"afterSeq", events_.empty() ? std::int64_t{-1}
+                                                : static_cast<std::int64_t>(events_.back().seq)},
+                   {"event", std::move(event)}});
+}
+
+Result<RunSignals> ChainWriter::Flush(PlaneClient& plane, const protocol::RunId& run,
+                                      const Secret& claim_token, std::chrono::milliseconds limit,
+                                      std::stop_token stop) {
+  std::lock_guard sending(sending_);
+  Deadline deadline = Deadline::After(*clock_, limit);
+  RunSignals signals;
+  for (;;) {
+    std::vector<protocol::Event> unjournaled, batch;
+    {
+      std::lock_guard lock(mutex_);
+      unjournaled.assign(events_.begin() + static_cast<std::ptrdiff_t>(journaled_), events_.end());
+      journaled_ = events_.size();
+      std::size_t end = std::min(events_.size(), sent_ + kBatch);
+      batch.assign(events_.begin() + static_cast<std::ptrdiff_t>(sent_),
+                   events_.begin() + static_cast<std::ptrdiff_t>(end));
+    }
+    if (journal_ != nullptr) WRIT_TRY(journal_->NoteEvents(unjournaled));
+    if (batch.empty()) return signals;
+    WRIT_ASSIGN(signals, plane.AppendEvents(run, claim_token, batch, deadline, stop));
+    std::lock_guard lock(mutex_);
+    sent_ += batch.size();
+  }
+}
+
+bool ChainWriter::HasUnsent() const {
+  std::lock_guard lock(mutex_);
+  return sent_ < events_.size();
+}
+std::vector<protocol::Event> ChainWriter::Events() const {
+  std::lock_guard lock(mutex_);
+  return events_;
+}
+json::Array ChainWriter::Trace() const {
+  std::lock_guard lock(mutex_);
+  return trace_;
+}
+WallTime ChainWriter::FirstTime() const {
+  std::lock_guard lock(mutex_);
+  return events_.empty() ? clock_->Now() : events_.front().ts;
+}
+
+}  // namespace writ::runner

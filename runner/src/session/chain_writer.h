@@ -1,0 +1,55 @@
+// ChainWriter: continues the plane's chain, keeps what is not sent yet, and keeps our own
+// vocabulary apart.
+//
+// Towards a plane without the extension only base events go into the chain; the others are
+// collected in the trace, which is uploaded as one artifact (protocol.md section 5). Thread-safe:
+// the proxy's events come from a thread of their own.
+#pragma once
+
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <vector>
+
+#include "writ/base/clock.h"
+#include "writ/protocol/event.h"
+#include "writ/runner/journal.h"
+#include "writ/runner/plane_client.h"
+
+namespace writ::runner {
+
+enum class Vocabulary { kBase, kExtended };
+
+class ChainWriter {
+ public:
+  // `before`: the plane's events; they count as sent.
+  ChainWriter(const Clock& clock, protocol::EventChain chain, std::vector<protocol::Event> before,
+              Vocabulary vocabulary, RunJournal* journal);
+
+  Vocabulary vocabulary() const { return vocabulary_; }
+  void Emit(json::Value event);      // base vocabulary
+  void EmitOurs(json::Value event);  // in the chain or in the trace
+  // Journals, then sends what is unsent, in batches. Two threads may call; one sends at a time.
+  Result<RunSignals> Flush(PlaneClient& plane, const protocol::RunId& run,
+                           const Secret& claim_token, std::chrono::milliseconds limit,
+                           std::stop_token stop);
+  // Empty where everything is sent.
+  bool HasUnsent() const;
+  std::vector<protocol::Event> Events() const;
+  json::Array Trace() const;
+  WallTime FirstTime() const;
+
+ private:
+  const Clock* clock_;
+  Vocabulary vocabulary_;
+  RunJournal* journal_;
+  mutable std::mutex mutex_;  // guards what follows
+  protocol::EventChain chain_;
+  std::vector<protocol::Event> events_;
+  std::size_t sent_ = 0;
+  std::size_t journaled_ = 0;
+  json::Array trace_;
+  std::mutex sending_;  // held during a flush; taken before mutex_
+};
+
+}  // namespace writ::runner

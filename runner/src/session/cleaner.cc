@@ -1,0 +1,65 @@
+#include "session/cleaner.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+
+#include <memory>
+
+#include "writ/base/encoding.h"
+#include "writ/base/log.h"
+#include "writ/base/paths.h"
+
+namespace writ::runner {
+
+Cleaner::Cleaner(UniqueFd sessions, UniqueFd trash)
+    : sessions_(std::move(sessions)), trash_(std::move(trash)) {
+  int copy = openat(trash_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  std::unique_ptr<DIR, int (*)(DIR*)> listing(copy < 0 ? nullptr : fdopendir(copy), closedir);
+  while (dirent* entry = listing ? readdir(listing.get()) : nullptr) {
+    std::string name = entry->d_name;
+    if (name != "." && name != "..") queue_.push_back(std::move(name));
+  }
+  thread_ = std::jthread([this](std::stop_token stop) { Run(stop); });
+}
+
+Cleaner::~Cleaner() {
+  WaitIdle();
+  thread_.request_stop();
+}
+
+void Cleaner::Discard(const std::string& session_name) {
+  std::string name = session_name + "." + HexEncode(RandomBytes(8));
+  if (renameat(sessions_.get(), session_name.c_str(), trash_.get(), name.c_str()) != 0) {
+    if (errno != ENOENT)
+      log::Warn("runner.cleanup", "a session's files could not be moved to the trash",
+                {{"session", session_name}, {"errno", errno}});
+    return;
+  }
+  std::lock_guard lock(mutex_);
+  queue_.push_back(std::move(name));
+  changed_.notify_all();
+}
+
+void Cleaner::WaitIdle() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return queue_.empty() && !busy_; });
+}
+
+void Cleaner::Run(std::stop_token stop) {
+  std::unique_lock lock(mutex_);
+  while (changed_.wait(lock, stop, [&] { return !queue_.empty(); })) {
+    std::string name = std::move(queue_.front());
+    queue_.pop_front();
+    busy_ = true;
+    lock.unlock();
+    if (Status removed = RemoveTreeBeneath(trash_.get(), name); !removed)
+      log::Warn("runner.cleanup", "a session's files could not all be deleted",
+                {{"entry", name}, {"error", removed.error().ToString()}});
+    lock.lock();
+    busy_ = false;
+    changed_.notify_all();
+  }
+}
+
+}  // namespace writ::runner

@@ -1,0 +1,75 @@
+#include "session/proxy_session.h"
+
+#include "writ/protocol/events.h"
+
+namespace writ::runner {
+
+using protocol::NetworkDecision;
+
+Result<std::unique_ptr<ProxySession>> ProxySession::Start(
+    egress::ProxyConfig config, const egress::ProxyStart& start, ChainWriter& chain,
+    std::function<void(const std::string&)> on_lost) {
+  std::unique_ptr<ProxySession> session(new ProxySession(chain));
+  session->token_ = config.token.Clone();
+  session->on_lost_ = std::move(on_lost);
+  ProxySession* self = session.get();
+  WRIT_ASSIGN(session->process_,
+              egress::ProxyProcess::Start(config, start, [self](const egress::ProxyEvent& event) {
+                self->OnEvent(event);
+              }));
+  return session;
+}
+
+void ProxySession::OnEvent(const egress::ProxyEvent& event) {
+  if (const auto* decision = std::get_if<egress::DecisionEvent>(&event)) {
+    std::lock_guard lock(mutex_);
+    if (seen_.emplace(decision->host, decision->allowed).second)
+      chain_.Emit(protocol::events::NetworkConnected(
+          decision->host,
+          decision->allowed ? NetworkDecision::kAllowed : NetworkDecision::kBlocked));
+  } else if (const auto* flow = std::get_if<egress::FlowEvent>(&event)) {
+    Flows& sum = flows_[{flow->host, flow->port, flow->rule_id}];
+    ++sum.count;
+    sum.up += flow->bytes_up;
+    sum.down += flow->bytes_down;
+    sum.close_reason = flow->close_reason;
+  } else if (const auto* lost = std::get_if<egress::ProxyLost>(&event)) {
+    if (on_lost_) on_lost_(lost->why);
+  }
+}
+
+void ProxySession::RecordRefused(const std::string& host) {
+  std::lock_guard lock(mutex_);
+  if (seen_.emplace(host, false).second)
+    chain_.Emit(protocol::events::NetworkConnected(host, NetworkDecision::kBlocked));
+}
+
+const egress::ClosingReport& ProxySession::Stop() {
+  if (report_) return *report_;
+  report_ = process_->Stop(std::chrono::seconds(5));
+  for (const auto& [key, sum] : flows_) {
+    const auto& [host, port, rule] = key;
+    chain_.EmitOurs(protocol::events::NetworkFlow({.host = host,
+                                                   .port = port,
+                                                   .rule = rule,
+                                                   .decision = NetworkDecision::kAllowed,
+                                                   .flows = sum.count,
+                                                   .bytes_out = sum.up,
+                                                   .bytes_in = sum.down,
+                                                   .close_reason = sum.close_reason}));
+  }
+  const egress::Counters& c = report_->counters;
+  protocol::events::NetworkCounters counters;
+  counters.flows = c.flows_closed;
+  counters.bytes_out = c.bytes_up;
+  counters.bytes_in = c.bytes_down;
+  counters.blocked = c.denied;
+  chain_.EmitOurs(protocol::events::NetworkClosed(counters));
+  if (report_->status != egress::ClosingReport::Status::kReconciled) {
+    for (const std::string& difference : report_->differences)
+      chain_.EmitOurs(protocol::events::Finding("network.unreconciled", difference));
+  }
+  return *report_;
+}
+
+}  // namespace writ::runner

@@ -1,0 +1,55 @@
+// ProxySession: a session's egress proxy and what it tells: decisions into the chain as they
+// happen, flows as sums at the end.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "session/chain_writer.h"
+#include "writ/base/result.h"
+#include "writ/base/secret.h"
+#include "writ/egress/proxy_process.h"
+
+namespace writ::runner {
+
+class ProxySession {
+ public:
+  // `on_lost` is called from the proxy's thread when the proxy dies by itself.
+  static Result<std::unique_ptr<ProxySession>> Start(
+      egress::ProxyConfig config, const egress::ProxyStart& start, ChainWriter& chain,
+      std::function<void(const std::string& why)> on_lost);
+
+  Status AddListener(UniqueFd listener, egress::ListenerReach reach) {
+    return process_->AddListener(std::move(listener), reach);
+  }
+  // A connection that the kernel refused: recorded like the proxy's own refusals (L25). Called by
+  // the watching thread.
+  void RecordRefused(const std::string& host);
+  // Ends the proxy, writes network.flow and network.closed. Once.
+  const egress::ClosingReport& Stop();
+  const std::optional<egress::ClosingReport>& report() const { return report_; }
+  const Secret& token() const { return token_; }
+
+ private:
+  explicit ProxySession(ChainWriter& chain) : chain_(chain) {}
+  void OnEvent(const egress::ProxyEvent& event);
+  struct Flows {
+    std::uint64_t count = 0, up = 0, down = 0;
+    std::string close_reason;
+  };
+  ChainWriter& chain_;
+  Secret token_;
+  std::function<void(const std::string&)> on_lost_;
+  std::mutex mutex_;  // guards seen_: proxy thread and watching thread
+  std::set<std::pair<std::string, bool>> seen_;
+  std::map<std::tuple<std::string, std::uint16_t, std::string>, Flows>
+      flows_;  // proxy thread, then the owner
+  std::unique_ptr<egress::ProxyProcess> process_;
+  std::optional<egress::ClosingReport> report_;
+};
+
+}  // namespace writ::runner

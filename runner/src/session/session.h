@@ -1,0 +1,132 @@
+// Session: one claimed run, from the claim to the delivered receipt. Session::Run reads as the list
+// of design.md section 2.
+//
+// Whatever happens after a claim, exactly one signed receipt results: every step may fail, the
+// first failure wins, and the steps that undo, tell and sign are always taken. Belongs to one
+// supervising thread; `cancel` may fire from any.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <stop_token>
+
+#include "session/chain_writer.h"
+#include "session/claim_ticket.h"
+#include "session/cleaner.h"
+#include "session/log_capture.h"
+#include "session/proxy_session.h"
+#include "session/session_dirs.h"
+#include "writ/backends/backend.h"
+#include "writ/backends/registry.h"
+#include "writ/protocol/receipt.h"
+#include "writ/runner/config.h"
+#include "writ/runner/failure.h"
+#include "writ/runner/identity.h"
+#include "writ/runner/observer.h"
+#include "writ/runner/plan.h"
+#include "writ/runner/undo_stack.h"
+#include "writ/workspace/collect.h"
+#include "writ/workspace/materialize.h"
+#include "writ/workspace/quoted_path.h"
+
+namespace writ::runner {
+
+// What all sessions of an engine share. Borrowed; outlives them.
+struct SessionServices {
+  const RunnerConfig& config;
+  const Identity& identity;
+  protocol::PublicKey plane_key;  // pinned
+  backends::BackendRegistry& registry;
+  workspace::ObjectCache& cache;
+  Journal& journal;
+  Cleaner& cleaner;
+  int sessions_dir;
+  std::string sessions_path;
+  const Clock& clock;
+  RunObserver* observer;  // may be null
+  std::vector<egress::ProtectedEndpoint> plane_addresses;
+};
+
+class Session {
+ public:
+  Session(SessionServices& services, PlaneClient& plane, ClaimAnswer claim, Vocabulary vocabulary,
+          unsigned slot, std::stop_token cancel);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  RunEnd Run();
+
+ private:
+  using Step = std::optional<RunFailure> (Session::*)();
+  bool Take(Step step);           // false once anything has failed
+  void Fail(RunFailure failure);  // the first one counts
+  void Tell(runner::Step step);
+  Deadline CallDeadline() const {
+    return Deadline::After(services_.clock, services_.config.call_timeout);
+  }
+
+  // session_begin.cc
+  std::optional<RunFailure> Verify();
+  std::optional<RunFailure> Decide();
+  std::optional<RunFailure> Materialize();
+  // session_start.cc
+  std::optional<RunFailure> PrepareBackend();
+  std::optional<RunFailure> StartProxy();
+  std::optional<RunFailure> DeliverSecrets();
+  std::optional<RunFailure> StartJob();
+  void Watch();
+  void Judge(const backends::Outcome& outcome);
+  // session_end.cc
+  void Collect();
+  void Dismantle();
+  void Upload();
+  bool UploadArtifact(protocol::ArtifactKind kind, std::string_view data_class,
+                      std::string_view bytes);
+  json::Value EnvironmentRecord() const;
+  void Conclude();
+  void Park(const json::Value& receipt, const Error& why);
+
+  SessionServices& services_;
+  PlaneClient& plane_;
+  ClaimAnswer claim_;
+  ClaimTicket ticket_;
+  Vocabulary vocabulary_;
+  unsigned slot_;
+  std::stop_token cancel_;
+  protocol::Digest contract_hash_;
+  std::unique_ptr<RunJournal> journal_;
+  std::optional<ChainWriter> chain_;
+  std::optional<protocol::Contract> contract_;
+  std::optional<SessionPlan> plan_;
+  std::optional<protocol::Digest> plan_hash_;
+  backends::Backend* backend_ = nullptr;
+  std::optional<SessionDirs> dirs_;
+  std::optional<workspace::Materialized> materialized_;
+  std::unique_ptr<backends::Job> job_;
+  std::unique_ptr<ProxySession> proxy_;
+  std::optional<Redactor> redactor_;
+  backends::Environment late_env_;
+  std::unique_ptr<LogCapture> log_;
+  std::optional<LogCapture::Log> out_log_, err_log_;
+  std::optional<backends::Outcome> outcome_;
+  std::optional<workspace::Collected> collected_;
+  UndoStack undo_;
+  std::vector<std::string> leaks_;
+  bool started_ = false;
+  bool dismantled_ = false;
+
+  std::stop_source stop_job_;
+  std::mutex cause_mutex_;  // guards the two causes below: heartbeat and proxy write them
+  std::optional<protocol::Actor> cancelled_by_;
+  std::optional<RunFailure> guard_failure_;
+  std::optional<RunFailure> failure_;
+  bool cancelled_ = false;
+};
+
+// For receipts of contracts that cannot be read as such: what is known, else empty.
+protocol::Receipt MinimalReceipt(const protocol::RunId& run, const json::Value& contract,
+                                 std::span<const protocol::Event> events);
+
+}  // namespace writ::runner

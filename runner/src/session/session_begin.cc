@@ -1,0 +1,201 @@
+// Claim -> verify contract -> plan -> materialize.
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "session/session.h"
+#include "writ/base/file.h"
+#include "writ/base/paths.h"
+#include "writ/protocol/events.h"
+
+namespace writ::runner {
+
+using protocol::FailureClass;
+
+namespace {
+
+// The plane's clock may be a little behind what it signed.
+constexpr std::chrono::milliseconds kExpiryAllowance{60'000};
+
+FailureClass ClassOfCheck(const Error& error) {
+  return error.kind == ErrorKind::kDenied ? FailureClass::kPolicyDenied
+                                          : FailureClass::kAttestationFailed;
+}
+
+// Where the chain stands as far as the plane told, even where it told nonsense: the refusal still
+// extends something.
+protocol::EventChain BestEffortChain(const protocol::Digest& contract_hash,
+                                     const std::vector<protocol::Event>& events) {
+  if (events.empty()) return protocol::EventChain(contract_hash);
+  const protocol::Event& last = events.back();
+  return protocol::EventChain(protocol::ChainHead{last.seq + 1, last.hash, last.ts});
+}
+
+}  // namespace
+
+// L1: nothing else is touched before this has said yes.
+std::optional<RunFailure> Session::Verify() {
+  Result<std::vector<protocol::Event>> events = protocol::Event::ParseAll(claim_.events);
+  std::vector<protocol::Event> before =
+      events ? std::move(*events) : std::vector<protocol::Event>();
+  Result<protocol::EventChain> chain = protocol::EventChain::FromEvents(contract_hash_, before);
+  Result<std::unique_ptr<RunJournal>> journal = services_.journal.Begin(
+      JournalClaim{claim_.run_id, claim_.contract, vocabulary_ == Vocabulary::kExtended, slot_},
+      claim_.claim_token);
+  if (journal) {
+    journal_ = std::move(*journal);
+    if (Status noted = journal_->NoteEvents(before); !noted) journal = std::move(noted).error();
+  }
+  chain_.emplace(services_.clock, chain ? *chain : BestEffortChain(contract_hash_, before), before,
+                 vocabulary_, journal_.get());
+  if (!journal) return FailureFrom(journal.error(), FailureClass::kSessionFailed);
+
+  Result<protocol::Contract> contract = protocol::Contract::Parse(claim_.contract);
+  if (!contract) return FailureFrom(contract.error(), FailureClass::kCapabilityMismatch);
+  WallTime now =
+      services_.clock.Now() + plane_.clock_offset().value_or(std::chrono::milliseconds(0));
+  protocol::ContractExpectations expected;
+  expected.plane_key = &services_.plane_key;
+  if (auto pool = protocol::PoolName::Parse(services_.config.pool)) expected.pool = *pool;
+  expected.run_id = claim_.run_id;
+  expected.now = WallTime{now.unix_ms - kExpiryAllowance.count()};
+  if (Status ok = protocol::CheckForRun(*contract, expected); !ok) {
+    contract_ = std::move(*contract);
+    return FailureFrom(ok.error(), ClassOfCheck(ok.error()));
+  }
+  contract_ = std::move(*contract);
+  if (!events) return FailureFrom(events.error(), FailureClass::kAttestationFailed);
+  if (!chain) return FailureFrom(chain.error(), FailureClass::kAttestationFailed);
+  if (before.empty())
+    return RunFailure{FailureClass::kAttestationFailed, "claim.no_events",
+                      "the plane gave no events with the contract, not even run.created",
+                      "update the plane"};
+  Tell(runner::Step::kVerified);
+  return std::nullopt;
+}
+
+std::optional<RunFailure> Session::Decide() {
+  auto tier = ResolveTier(*contract_, services_.config);
+  if (auto* refused = std::get_if<RunFailure>(&tier)) return *refused;
+  Result<backends::Backend*> backend =
+      services_.registry.Resolve(BackendTier(std::get<protocol::Tier>(tier)));
+  if (!backend) return FailureFrom(backend.error(), FailureClass::kCapabilityMismatch);
+  backend_ = *backend;
+
+  PlanFacts facts;
+  facts.tier = std::get<protocol::Tier>(tier);
+  facts.capabilities = &backend_->Probe();
+  const RunnerConfig& config = services_.config;
+  if (config.uid_range) {
+    uid_t uid = config.uid_range->first + slot_;
+    facts.identity = backends::Identity{.uid = uid, .gid = uid};
+  } else {
+    facts.identity = backends::Identity{.uid = getuid(), .gid = getgid()};
+  }
+  const std::string kind = EffectiveAgentKind(*contract_);
+  if (const AgentProfile* profile = FindProfile(kind)) {
+    LocateOptions locate{.configured_path = {},
+                         .search_path = config.search_path,
+                         .job_uid = config.uid_range ? facts.identity.uid : 0};
+    if (kind == "mock") {
+      locate.configured_path = config.mock_agent;
+      if (config.mock_agent.empty()) locate.search_path.clear();
+    }
+    if (auto path = config.agent_paths.find(kind); path != config.agent_paths.end())
+      locate.configured_path = path->second;
+    facts.agent = Locate(*profile, locate);
+  }
+  for (const std::string& name : config.env_allow) {
+    if (const char* value = getenv(name.c_str())) facts.host_env[name] = value;
+  }
+  facts.plane_addresses = services_.plane_addresses;
+  const std::string name = SessionDirs::NameFor(claim_.run_id.text());
+  facts.session_dir = services_.sessions_path + "/" + name + "/job";
+  facts.workspace_dir = services_.sessions_path + "/" + name + "/tree";
+
+  auto plan = PlanSession(*contract_, facts, config);
+  if (auto* refused = std::get_if<RunFailure>(&plan)) return *refused;
+  plan_ = std::move(std::get<SessionPlan>(plan));
+  plan_hash_ = plan_->Hash();
+  if (Status ok = backend_->Check(plan_->job); !ok)
+    return FailureFrom(ok.error(), FailureClass::kCapabilityMismatch);
+  Tell(runner::Step::kPlanned);
+  return std::nullopt;
+}
+
+std::optional<RunFailure> Session::Materialize() {
+  Result<SessionDirs> dirs =
+      SessionDirs::Make(services_.sessions_dir, services_.sessions_path, claim_.run_id.text());
+  if (!dirs) return FailureFrom(dirs.error(), FailureClass::kSessionFailed);
+  dirs_ = std::move(*dirs);
+  undo_.Push("session files", [this]() -> Status {
+    materialized_.reset();
+    services_.cleaner.Discard(dirs_->name);
+    return {};
+  });
+  if (Status noted = journal_->NoteSession(dirs_->name, std::string(backend_->Name())); !noted)
+    return FailureFrom(noted.error(), FailureClass::kSessionFailed);
+
+  workspace::MaterializeOptions options;
+  options.manifest = &contract_->workspace;
+  options.cache = &services_.cache;
+  options.target = dirs_->tree.get();
+  options.trusted = dirs_->trusted.get();
+  if (services_.config.uid_range)
+    options.owner = workspace::JobOwner{plan_->job.identity.uid, plan_->job.identity.gid};
+  std::vector<protocol::Digest> received;
+  options.blobs = [&](const protocol::Digest& digest) -> Result<UniqueFd> {
+    WRIT_ASSIGN(UniqueFd fd,
+                OpenBeneath(dirs_->blobs.get(), digest.ToHex(), O_RDWR | O_CREAT, 0600));
+    Deadline deadline = Deadline::After(services_.clock, services_.config.transfer_timeout);
+    Secret token = ticket_.Get();
+    WRIT_ASSIGN([[maybe_unused]] std::uint64_t bytes,
+                plane_.GetBlob(digest, token, fd.get(), services_.config.limits.max_blob_bytes,
+                               deadline, cancel_));
+    if (lseek(fd.get(), 0, SEEK_SET) != 0)
+      return SysError(errno, "transfer.read", "could not read a blob's file");
+    received.push_back(digest);
+    return fd;
+  };
+  Result<workspace::Materialized> made = workspace::Materialize(options);
+  for (const protocol::Digest& digest : received)
+    chain_->EmitOurs(protocol::events::BoundaryCrossed(protocol::Direction::kIn, digest,
+                                                       protocol::kDataClassWorkspace));
+  if (!made) {
+    const Error& error = made.error();
+    bool transfer = error.code.starts_with("plane.") || error.code.starts_with("transfer.");
+    FailureClass failure = transfer ? FailureClass::kTransferFailed
+                                    : protocol::ParseFailureClass(workspace::FailureClassOf(error))
+                                          .value_or(FailureClass::kCaptureFailed);
+    return FailureFrom(error, failure);
+  }
+  materialized_ = std::move(*made);
+  plan_->job.read_only_trees.push_back(materialized_->objects_directory());
+  chain_->Emit(protocol::events::WorkspaceMaterialized(contract_->ManifestHash()));
+  chain_->EmitOurs(protocol::events::SessionPlanned(*plan_hash_));
+  for (const PlanFinding& finding : plan_->findings)
+    chain_->EmitOurs(protocol::events::Finding(finding.code, finding.message));
+  for (const workspace::Finding& finding : materialized_->findings()) {
+    std::string path = workspace::PathForRecord(finding.path);
+    chain_->EmitOurs(protocol::events::Finding(
+        finding.code, finding.detail,
+        finding.path.empty() ? std::nullopt : std::optional<std::string_view>(path)));
+  }
+  Result<RunSignals> flushed =
+      chain_->Flush(plane_, claim_.run_id, ticket_.Get(), services_.config.call_timeout, cancel_);
+  if (!flushed) {
+    if (flushed.error().kind == ErrorKind::kCancelled) {
+      cancelled_ = true;
+      return std::nullopt;
+    }
+    return FailureFrom(flushed.error(), FailureClass::kTransferFailed);
+  }
+  if (flushed->cancel_requested) {
+    cancelled_ = true;
+    cancelled_by_ = flushed->cancelled_by;
+  }
+  Tell(runner::Step::kMaterialized);
+  return std::nullopt;
+}
+
+}  // namespace writ::runner

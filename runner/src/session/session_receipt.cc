@@ -1,0 +1,182 @@
+// Final event -> sign receipt -> complete. And what the receipt does not prove, written on it
+// (L47).
+#include <fcntl.h>
+
+#include "session/parked.h"
+#include "session/session.h"
+#include "writ/base/log.h"
+#include "writ/protocol/bundle.h"
+#include "writ/protocol/events.h"
+
+namespace writ::runner {
+
+namespace events = protocol::events;
+
+protocol::Receipt MinimalReceipt(const protocol::RunId& run, const json::Value& contract,
+                                 std::span<const protocol::Event> chain) {
+  protocol::Receipt receipt;
+  receipt.run_id = run;
+  receipt.contract_hash = protocol::HashWithout(contract, "signatures");
+  if (const json::Value* manifest = contract.Find("workspace")) {
+    receipt.base_ref = std::string(manifest->FindString("baseRef").value_or(""));
+    receipt.manifest_hash = protocol::HashValue(*manifest);
+  }
+  protocol::EventSummary summary = protocol::Summarize(chain);
+  receipt.status = summary.terminal.value_or(protocol::RunStatus::kFailed);
+  receipt.secrets_released = std::move(summary.secrets_released);
+  receipt.network_accessed = std::move(summary.network_accessed);
+  receipt.models_used = std::move(summary.models_used);
+  receipt.boundary_disclosures = std::move(summary.boundary_disclosures);
+  receipt.artifact_hashes = std::move(summary.artifact_hashes);
+  if (!chain.empty()) {
+    receipt.started_at = chain.front().ts;
+    receipt.ended_at = chain.back().ts;
+    receipt.events_head = chain.back().hash;
+    receipt.event_count = chain.back().seq + 1;
+  }
+  return receipt;
+}
+
+json::Value Session::EnvironmentRecord() const {
+  json::Object record;
+  if (plan_) record.Set("tier", protocol::Word(plan_->tier));
+  if (backend_ != nullptr) {
+    const backends::Capabilities& can = backend_->Probe();
+    record.Set("backend", can.backend).Set("version", can.version);
+    json::Object enforcement;
+    for (backends::Aspect aspect : backends::kAllAspects) {
+      const backends::AspectCapability& of = can.Of(aspect);
+      json::Object item{{"level", backends::EnforcementName(of.enforcement)}};
+      if (!of.mechanism.empty()) item.Set("mechanism", of.mechanism);
+      if (!of.reason.empty()) item.Set("reason", of.reason);
+      enforcement.Set(backends::AspectName(aspect), std::move(item));
+    }
+    record.Set("enforcement", std::move(enforcement));
+    record.Set("notes", json::Value::Texts(can.notes));
+  }
+  json::Object clock{{"source", "system"}};
+  if (auto offset = plane_.clock_offset()) clock.Set("planeOffsetMs", offset->count());
+  record.Set("clock", std::move(clock));
+  record.Set("key", "software");
+  if (plan_)
+    record.Set("argvHash", plan_->argv_hash).Set("disclosure", protocol::Word(plan_->disclosure));
+  if (plan_hash_) record.Set("planHash", *plan_hash_);
+  if (out_log_) {
+    record.Set(
+        "log",
+        json::Object{{"leftOutBytes", out_log_->left_out + (err_log_ ? err_log_->left_out : 0)},
+                     {"redactions", out_log_->replaced + (err_log_ ? err_log_->replaced : 0)}});
+  }
+  if (outcome_) {
+    record.Set(
+        "job",
+        json::Object{
+            {"outcome", backends::OutcomeKindName(outcome_->kind)},
+            {"durationMs",
+             std::chrono::duration_cast<std::chrono::milliseconds>(outcome_->duration).count()},
+            {"userMs", outcome_->usage.user_time.count() / 1000},
+            {"systemMs", outcome_->usage.system_time.count() / 1000},
+            {"maxResidentBytes", outcome_->usage.max_resident_bytes},
+            {"refusedConnections", outcome_->refused_total},
+            {"proxiedConnections", outcome_->proxied_total}});
+  }
+  if (proxy_ && proxy_->report()) {
+    const egress::ClosingReport& report = *proxy_->report();
+    record.Set("egress",
+               json::Object{{"counters", egress::ClosingStatusName(report.status)},
+                            {"accepted", report.counters.accepted},
+                            {"allowed", report.counters.allowed},
+                            {"denied", report.counters.denied},
+                            {"hostOverrides", json::Value::Texts(report.resolver_overrides)}});
+  } else if (plan_ && !plan_->proxied) {
+    record.Set("egress", json::Object{{"counters", "no network"}});
+  }
+  if (failure_) record.Set("failureCode", failure_->code);
+  return record;
+}
+
+void Session::Conclude() {
+  if (cancelled_) {
+    std::lock_guard lock(cause_mutex_);
+    chain_->Emit(events::RunCancelled(
+        cancelled_by_
+            ? *cancelled_by_
+            : protocol::Actor{protocol::ActorKind::kService, services_.identity.runner_id.text()}));
+  } else if (failure_) {
+    chain_->Emit(events::RunFailed(failure_->failure, failure_->message));
+    log::Warn("runner.run_failed", failure_->message,
+              {{"run", claim_.run_id.text()},
+               {"failure", protocol::Word(failure_->failure)},
+               {"code", failure_->code},
+               {"hint", failure_->hint}});
+  } else {
+    chain_->Emit(events::RunCompleted());
+  }
+  const std::vector<protocol::Event> chain = chain_->Events();
+  protocol::ReceiptFacts facts;
+  facts.runner_id = services_.identity.runner_id;
+  if (auto pool = protocol::PoolName::Parse(services_.config.pool)) facts.pool = *pool;
+  if (plan_) facts.isolation = std::string(protocol::Word(plan_->tier));
+  if (vocabulary_ == Vocabulary::kExtended) facts.environment = EnvironmentRecord();
+  std::optional<protocol::Receipt> receipt;
+  if (contract_) {
+    if (Result<protocol::Receipt> made = protocol::ReceiptFromEvents(*contract_, chain, facts))
+      receipt = std::move(*made);
+  }
+  if (!receipt) {
+    receipt = MinimalReceipt(claim_.run_id, claim_.contract, chain);
+    receipt->runner_id = facts.runner_id;
+    receipt->pool = facts.pool;
+    receipt->attestation_tier = facts.attestation_tier;
+    receipt->isolation = facts.isolation;
+    receipt->environment = facts.environment;
+  }
+  if (Status ok = protocol::SignAsRunner(*receipt, services_.identity.key); !ok) {
+    log::Error("runner.sign", "the receipt could not be signed",
+               {{"run", claim_.run_id.text()}, {"code", ok.error().code}});
+    return;
+  }
+  Status delivered;
+  if (journal_) delivered = journal_->NoteReceipt(receipt->raw);
+  Result<RunSignals> flushed =
+      chain_->Flush(plane_, claim_.run_id, ticket_.Get(), services_.config.call_timeout, {});
+  if (!flushed) {
+    delivered = std::move(flushed).error();
+  } else {
+    Secret token = ticket_.Get();
+    Result<std::optional<json::Value>> done =
+        plane_.Complete(claim_.run_id, token,
+                        vocabulary_ == Vocabulary::kExtended ? &services_.identity.token : nullptr,
+                        receipt->raw, CallDeadline(), {});
+    if (!done) delivered = std::move(done).error();
+  }
+  if (!delivered) {
+    Park(receipt->raw, delivered.error());
+  } else {
+    Tell(runner::Step::kCompleted);
+  }
+  if (journal_) (void)journal_->Close();
+}
+
+void Session::Park(const json::Value& receipt, const Error& why) {
+  json::Array list;
+  for (const protocol::Event& event : chain_->Events()) list.push_back(event.ToJson());
+  json::Object bundle{
+      {"version", protocol::kBundleVersion},
+      {"contract", claim_.contract},
+      {"receipt", receipt},
+      {"events", std::move(list)},
+      {"keys", json::Object{{"planePublicKeyPem", services_.plane_key.ToPem()},
+                            {"runnerPublicKeyPem", services_.identity.key.Public().ToPem()}}}};
+  Status parked = ParkBundle(services_.config.state_dir, claim_.run_id, std::move(bundle));
+  log::Error(
+      "runner.parked",
+      "the plane did not take the receipt; the bundle is kept in the state directory under parked/",
+      {{"run", claim_.run_id.text()},
+       {"code", why.code},
+       {"error", why.ToString()},
+       {"kept", parked ? "yes" : "no"}});
+  Tell(runner::Step::kParked);
+}
+
+}  // namespace writ::runner

@@ -1,0 +1,271 @@
+// Prepare backend -> start egress proxy -> deliver secrets -> start -> watch.
+#include <algorithm>
+#include <charconv>
+
+#include <unistd.h>
+
+#include "session/heartbeat.h"
+#include "session/session.h"
+#include "writ/base/log.h"
+#include "writ/protocol/events.h"
+
+namespace writ::runner {
+
+using protocol::FailureClass;
+
+std::optional<RunFailure> Session::PrepareBackend() {
+  // The plan's own parts stay for the record; the job's part moves to the backend.
+  Result<std::unique_ptr<backends::Job>> job = backend_->Prepare(std::move(plan_->job));
+  if (!job)
+    return FailureFrom(job.error(), job.error().kind == ErrorKind::kUnsupported
+                                        ? FailureClass::kCapabilityMismatch
+                                        : FailureClass::kSessionFailed);
+  job_ = std::move(*job);
+  undo_.Push("job", [this]() -> Status {
+    backends::Dismantled gone = job_->Dismantle();
+    for (const backends::Leak& leak : gone.leaks) leaks_.push_back(leak.kind + ": " + leak.what);
+    if (!gone.tree_dead_verified)
+      leaks_.push_back("process: it could not be verified that the job's tree is dead");
+    job_.reset();
+    if (gone.errors.empty()) return {};
+    return Error{.code = "session.dismantle", .message = gone.errors.front()};
+  });
+  return std::nullopt;
+}
+
+std::optional<RunFailure> Session::StartProxy() {
+  if (!plan_->proxied) return std::nullopt;
+  const RunnerConfig& config = services_.config;
+  egress::ProxyConfig proxy;
+  proxy.rules = plan_->rules;
+  for (const HostOverride& item : config.host_overrides) {
+    egress::ResolverOverride over{item.name, {}};
+    for (const std::string& address : item.addresses)
+      if (auto parsed = egress::IpAddress::Parse(address)) over.addresses.push_back(*parsed);
+    proxy.resolver_overrides.push_back(std::move(over));
+  }
+  // In the process tier the port is the host's: others could reach it without the token.
+  const bool shared = plan_->tier == protocol::Tier::kProcess;
+  if (shared) {
+    proxy.token = egress::NewSessionToken();
+    proxy.allowed_uid = config.uid_range ? config.uid_range->first + slot_ : getuid();
+  }
+  egress::ProxyStart start;
+  start.executable = config.egress_proxy;
+  if (config.uid_range) {
+    uid_t uid = config.uid_range->first + config.slots;
+    start.identity = egress::ProxyIdentity{uid, uid};
+  }
+  Secret token = proxy.token.Clone();
+  Result<std::unique_ptr<ProxySession>> started =
+      ProxySession::Start(std::move(proxy), start, *chain_, [this](const std::string& why) {
+        {
+          std::lock_guard lock(cause_mutex_);
+          guard_failure_ = RunFailure{FailureClass::kSessionFailed, "egress.proxy_lost",
+                                      "the session's egress proxy ended by itself: " + why, ""};
+        }
+        stop_job_.request_stop();
+      });
+  if (!started) return FailureFrom(started.error(), FailureClass::kSessionFailed);
+  proxy_ = std::move(*started);
+  undo_.Push("egress proxy", [this]() -> Status {
+    const egress::ClosingReport& report = proxy_->Stop();
+    if (report.status != egress::ClosingReport::Status::kLost) return {};
+    return Error{.code = "egress.proxy_lost",
+                 .message = "the egress proxy had ended before it was told to"};
+  });
+  Result<UniqueFd> listener = job_->TakeProxyListener();
+  if (!listener) return FailureFrom(listener.error(), FailureClass::kSessionFailed);
+  if (Status added =
+          proxy_->AddListener(std::move(*listener), shared ? egress::ListenerReach::kShared
+                                                           : egress::ListenerReach::kPrivate);
+      !added)
+    return FailureFrom(added.error(), FailureClass::kSessionFailed);
+
+  const std::string address = job_->ProxyAddress();
+  std::uint16_t port = 0;
+  std::size_t colon = address.rfind(':');
+  if (colon == std::string::npos ||
+      std::from_chars(address.data() + colon + 1, address.data() + address.size(), port).ec !=
+          std::errc() ||
+      port == 0)
+    return RunFailure{FailureClass::kSessionFailed, "session.proxy_address",
+                      "the backend gave no usable proxy address", ""};
+  Secret url = egress::ProxyUrl(token, port);
+  for (const char* name :
+       {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"})
+    late_env_.secrets.push_back({name, url.Clone()});
+  for (const char* name : {"NO_PROXY", "no_proxy"}) late_env_.vars.push_back({name, ""});
+  return std::nullopt;
+}
+
+std::optional<RunFailure> Session::DeliverSecrets() {
+  auto granted = [&](const std::string& name) {
+    return std::any_of(contract_->secrets.begin(), contract_->secrets.end(),
+                       [&](const protocol::SecretGrant& g) { return g.name.text() == name; });
+  };
+  auto value_of = [&](const std::string& name) -> const Secret* {
+    for (const NamedSecret& secret : claim_.secrets)
+      if (secret.name == name && granted(name)) return &secret.value;
+    return nullptr;
+  };
+  for (const protocol::Event& event : chain_->Events()) {
+    if (event.type() != protocol::events::kSecretReleased) continue;
+    std::string name(event.event.FindString("name").value_or(""));
+    if (value_of(name) == nullptr)
+      return RunFailure{FailureClass::kSecretReleaseDenied, "secret.value_missing",
+                        "the plane recorded the release of a secret and did not send its value",
+                        "see the plane's log"};
+  }
+  // Everything that was sent is kept out of logs, delivered or not; the proxy's token too.
+  std::vector<NamedSecret> hidden;
+  for (const NamedSecret& secret : claim_.secrets)
+    hidden.push_back({secret.name, secret.value.Clone()});
+  if (proxy_ && !proxy_->token().empty())
+    hidden.push_back({"WRIT_PROXY_TOKEN", proxy_->token().Clone()});
+  Result<Redactor> redactor = Redactor::Build(hidden);
+  if (!redactor) return FailureFrom(redactor.error(), FailureClass::kSecretReleaseDenied);
+  redactor_ = *redactor;
+
+  std::vector<std::string> delivered;
+  for (const SecretTarget& target : plan_->secret_env) {
+    const Secret* value = value_of(target.secret);
+    if (value == nullptr) continue;  // not released: left out
+    if (value->Reveal().find('\0') != std::string_view::npos)
+      return RunFailure{FailureClass::kSecretReleaseDenied, "secret.nul",
+                        "the value of secret " + target.secret +
+                            " holds a NUL byte, which no environment can carry",
+                        "store it encoded"};
+    late_env_.secrets.push_back({target.env, value->Clone()});
+    if (std::find(delivered.begin(), delivered.end(), target.secret) == delivered.end())
+      delivered.push_back(target.secret);
+  }
+  for (const NamedSecret& secret : claim_.secrets) {
+    auto name = protocol::SecretName::Parse(secret.name);
+    if (!name) continue;
+    if (std::find(delivered.begin(), delivered.end(), secret.name) != delivered.end()) {
+      chain_->EmitOurs(protocol::events::SecretDelivered(*name, "environment"));
+    } else {
+      chain_->EmitOurs(protocol::events::SecretWithheld(
+          *name, granted(secret.name) ? "another variable has its name"
+                                      : "the contract does not name it"));
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<RunFailure> Session::StartJob() {
+  Status started = job_->Start(std::move(late_env_));
+  late_env_ = {};
+  claim_.secrets.clear();  // wiped: from here on only the job has them
+  if (!started) return FailureFrom(started.error(), FailureClass::kSessionFailed);
+  started_ = true;
+  chain_->EmitOurs(protocol::events::SessionStarted(backend_->Name(), plan_->tier));
+  Tell(runner::Step::kStarted);
+  return std::nullopt;
+}
+
+void Session::Watch() {
+  const std::string& run = claim_.run_id.text();
+  RunObserver* observer = services_.observer;
+  log_ = std::make_unique<LogCapture>(*redactor_, plan_->log_bytes,
+                                      [observer, &run](std::string_view piece) {
+                                        if (observer != nullptr) observer->OnOutput(run, piece);
+                                      });
+  std::stop_callback forward(cancel_, [this] { stop_job_.request_stop(); });
+  std::optional<Heartbeat> heartbeat;
+  if (vocabulary_ == Vocabulary::kExtended) {
+    heartbeat.emplace(services_.config, services_.clock, claim_.run_id, *chain_, ticket_, *log_,
+                      journal_.get(), [this](std::optional<protocol::Actor> actor) {
+                        {
+                          std::lock_guard lock(cause_mutex_);
+                          cancelled_by_ =
+                              actor ? *actor
+                                    : protocol::Actor{protocol::ActorKind::kService, "plane"};
+                        }
+                        stop_job_.request_stop();
+                      });
+  }
+  backends::WatchOptions options;
+  options.stop = stop_job_.get_token();
+  options.on_refused_connect = [this](const backends::RefusedConnect& refused) {
+    // "203.0.113.7:443" is a host for the record; "unix" or "family 40" is a finding.
+    std::size_t colon = refused.address.rfind(':');
+    if (colon != std::string::npos && proxy_) {
+      proxy_->RecordRefused(refused.address.substr(0, colon));
+    } else if (colon != std::string::npos) {
+      chain_->Emit(protocol::events::NetworkConnected(refused.address.substr(0, colon),
+                                                      protocol::NetworkDecision::kBlocked));
+    } else {
+      chain_->EmitOurs(protocol::events::Finding(
+          "network.refused",
+          "a connection was refused: " + refused.reason + " (" + refused.address + ")"));
+    }
+  };
+  outcome_ = job_->Watch(*log_, options);
+  heartbeat.reset();
+  out_log_ = log_->Finish(backends::Stream::kStdout);
+  err_log_ = log_->Finish(backends::Stream::kStderr);
+  Judge(*outcome_);
+  Tell(runner::Step::kEnded);
+}
+
+void Session::Judge(const backends::Outcome& outcome) {
+  using Kind = backends::Outcome::Kind;
+  if (outcome.status) {  // L17: an unobserved status gives no event
+    std::optional<int> signal =
+        outcome.status->signalled ? std::optional<int>(outcome.status->signal) : std::nullopt;
+    chain_->Emit(protocol::events::CommandExecuted(
+        plan_->execution_hash, outcome.status->ShellCode(),
+        vocabulary_ == Vocabulary::kExtended ? signal : std::nullopt));
+  }
+  auto failed = [&](FailureClass failure, std::string code, std::string message,
+                    std::string hint = "") {
+    Fail(RunFailure{failure, std::move(code), std::move(message), std::move(hint)});
+  };
+  const std::string why = redactor_->Redact(outcome.reason);
+  const std::string limit = std::to_string(plan_->prepared.timeout.count()) + " ms";
+  switch (outcome.kind) {
+    case Kind::kExited:
+      if (outcome.status && outcome.status->ShellCode() != 0)
+        failed(FailureClass::kSessionFailed, "job.exit",
+               "agent exited with code " + std::to_string(outcome.status->ShellCode()));
+      if (!outcome.status)
+        failed(FailureClass::kSessionFailed, "job.lost",
+               "the agent's exit status was not observed");
+      return;
+    case Kind::kSignalled:
+      return failed(FailureClass::kSessionFailed, "job.signal",
+                    "agent was ended by signal " +
+                        std::to_string(outcome.status ? outcome.status->signal : 0));
+    case Kind::kTimedOut:
+      return plan_->timeout_is_budget
+                 ? failed(FailureClass::kBudgetExceeded, "job.budget_time",
+                          "agent ran longer than its budget allows (" + limit + ")",
+                          "raise budget.maxDurationMin")
+                 : failed(FailureClass::kSessionFailed, "job.timeout",
+                          "agent ran longer than its time-out (" + limit + ")",
+                          "raise the time-out");
+    case Kind::kCancelled: {
+      std::lock_guard lock(cause_mutex_);
+      if (guard_failure_) return Fail(*guard_failure_);
+      cancelled_ = true;
+      return;
+    }
+    case Kind::kOutputLimit:
+      return failed(FailureClass::kSessionFailed, "job.output_limit",
+                    "agent wrote more output than this runner takes (" +
+                        std::to_string(services_.config.limits.max_output_bytes) + " bytes)",
+                    "write less, or raise limits.maxOutputBytes");
+    case Kind::kDenied:
+    case Kind::kViolated:
+    case Kind::kSetupFailed:
+    case Kind::kLost:
+      return failed(FailureClass::kSessionFailed,
+                    "job." + std::string(backends::OutcomeKindName(outcome.kind)),
+                    "agent " + std::string(backends::OutcomeKindName(outcome.kind)) +
+                        (why.empty() ? "" : ": " + why));
+  }
+}
+
+}  // namespace writ::runner
