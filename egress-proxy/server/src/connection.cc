@@ -65,8 +65,8 @@ asio::awaitable<bool> Connection::PeerIsForeign() {
   if (session_.peer_guard->OwnerOfPeer(client_.fd()) == session_.config.allowed_uid)
     co_return false;
   ++session_.counters.foreign_peer;
-  co_await session_.link.Emit(RefusalEvent{0, Reason::kForeignPeer, "peer.uid", 0},
-                              session_.counters);
+  RefusalEvent event{0, Reason::kForeignPeer, "peer.uid", 0};
+  co_await session_.link.Emit(std::move(event), session_.counters);
   co_return true;
 }
 

@@ -249,7 +249,7 @@ asio::awaitable<void> Connection::PumpResponse(std::shared_ptr<Exchange> exchang
       co_return;
     }
     exchange->flow.event.bytes_down += out.size();
-      exchange->response_body = response->body;
+    exchange->response_body = response->body;
     if (response->body.kind != Kind::kNone &&
         !co_await PumpResponseBody(exchange, chunk_for_client))
       exchange->keep = false;

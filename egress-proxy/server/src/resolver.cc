@@ -1,7 +1,9 @@
 #include "resolver.h"
 
+#include <arpa/nameser.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <resolv.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -22,9 +24,7 @@ void AskLibc(const std::string& name, Resolver::Answer& answer) {
   hints.ai_family = AF_UNSPEC;
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* list = nullptr;
-  // The final dot keeps resolv.conf's search list out: the name that was allowed is the name that
-  // is asked.
-  if (::getaddrinfo((name + ".").c_str(), nullptr, &hints, &list) != 0) return;
+  if (::getaddrinfo(name.c_str(), nullptr, &hints, &list) != 0) return;
   for (addrinfo* entry = list; entry != nullptr; entry = entry->ai_next) {
     IpAddress address;
     if (entry->ai_family == AF_INET) {
@@ -64,6 +64,9 @@ Resolver::Resolver(asio::io_context& io) : io_(io) {
 }
 
 void Resolver::Work() {
+  // No search list: the name that was allowed is the name that is asked. The state is this
+  // thread's.
+  if (::res_init() == 0) _res.options &= ~static_cast<unsigned long>(RES_DNSRCH | RES_DEFNAMES);
   for (;;) {
     std::shared_ptr<Lookup> lookup;
     {

@@ -66,8 +66,12 @@ asio::awaitable<void> RunnerLink::EmitNumbered(Event event, Counters& counters) 
   event.seq = next_seq_++;
   ++counters.events;
   bool snapshot = counters.events % kSnapshotEvery == 0;
-  co_await Send(ProxyMessage(std::move(event)));
-  if (snapshot) co_await Send(ProxyMessage(CountersMessage{counters}));
+  // Named: g++ 12 destroys aggregate temporaries of a co_await expression twice.
+  ProxyMessage message = std::move(event);
+  co_await Send(std::move(message));
+  if (!snapshot) co_return;
+  ProxyMessage counted = CountersMessage{counters};
+  co_await Send(std::move(counted));
 }
 
 asio::awaitable<void> RunnerLink::Emit(DecisionEvent event, Counters& counters) {

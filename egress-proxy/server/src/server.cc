@@ -145,7 +145,8 @@ asio::awaitable<void> Server::Admit(UniqueFd socket, ListenerReach reach) {
     std::string reply = RefusalReply(503, "proxy.connections", ReplyShape{});
     (void)!::send(socket.get(), reply.data(), reply.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
     ::shutdown(socket.get(), SHUT_WR);
-    co_await link_.Emit(RefusalEvent{0, Reason::kOverloaded, "proxy.connections", 503}, counters);
+    RefusalEvent event{0, Reason::kOverloaded, "proxy.connections", 503};
+    co_await link_.Emit(std::move(event), counters);
     co_return;
   }
   int on = 1;
@@ -194,7 +195,8 @@ asio::awaitable<void> Server::Stop() {
   }
   ClosedMessage closed{session_->counters, {}};
   for (const auto& entry : session_->overrides) closed.resolver_overrides.push_back(entry.first);
-  co_await link_.Send(ProxyMessage(std::move(closed)));
+  ProxyMessage last = std::move(closed);
+  co_await link_.Send(std::move(last));
   Leave(0);
 }
 
@@ -207,26 +209,29 @@ asio::awaitable<void> Server::Run() {
       Status status = EnterIdentity(identity_);
       if (status) status = Configure(std::move(incoming->fds));
       if (!status) {
-        co_await link_.Send(
-            ProxyMessage(FailedMessage{status.error().code, status.error().ToString()}));
+        ProxyMessage failed = FailedMessage{status.error().code, status.error().ToString()};
+        co_await link_.Send(std::move(failed));
         co_return Leave(1);
       }
       configured = true;
-      co_await link_.Send(ProxyMessage(ReadyMessage{}));
+      ProxyMessage ready = ReadyMessage{};
+      co_await link_.Send(std::move(ready));
     } else if (const auto* listen = std::get_if<ListenerMessage>(&incoming->message);
                listen != nullptr && configured) {
       std::uint64_t id = listen->id;
       auto added = AddListener(std::move(incoming->fds), listen->reach);
       if (!added) {
-        co_await link_.Send(
-            ProxyMessage(ListenerRefusedMessage{id, added.error().code, added.error().message}));
+        ProxyMessage refused =
+            ListenerRefusedMessage{id, added.error().code, added.error().message};
+        co_await link_.Send(std::move(refused));
         continue;
       }
       // Blocking accepts would stop everything; the flag is shared with whoever made the socket.
       asio::error_code ignored;
       (*added)->descriptor.native_non_blocking(true, ignored);
       asio::co_spawn(io_, Accept(*added), asio::detached);
-      co_await link_.Send(ProxyMessage(ListeningMessage{id}));
+      ProxyMessage listening = ListeningMessage{id};
+      co_await link_.Send(std::move(listening));
     } else if (std::holds_alternative<StopMessage>(incoming->message) && configured &&
                !session_->stopping) {
       asio::co_spawn(io_, Stop(), asio::detached);

@@ -123,7 +123,8 @@ asio::awaitable<bool> Connection::AdmitFirstFlight(Flow& flow, const Target& tar
       co_return false;
     }
     if (state == ClientHelloReader::State::kNotTls) {
-      co_await RefuseFirstFlight(flow, DecideFirstFlight(allowed, target, FirstFlight{}), false);
+      Decision not_tls = DecideFirstFlight(allowed, target, FirstFlight{});
+      co_await RefuseFirstFlight(flow, not_tls, false);
       co_return false;
     }
     char chunk[16 * 1024];
