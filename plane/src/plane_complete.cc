@@ -80,13 +80,10 @@ Status Plane::AuthenticateClaim(std::string_view claim_token) const {
 }
 
 Result<EventsAnswer> Plane::AppendEvents(const std::string& run_id, std::string_view claim_token,
-                                         std::string_view events_json) {
+                                         const json::Value& events_value) {
   WRIT_ASSIGN(auto facts, CheckClaimToken(*impl_, claim_token, run_id));
   WRIT_TRY(CheckExpiry(*impl_, facts));
-  auto parsed =
-      json::Parse(events_json, {.max_depth = 32, .max_bytes = impl_->config.max_json_bytes});
-  if (!parsed) return NotJson(parsed.error());
-  auto batch = protocol::Event::ParseAll(*parsed);
+  auto batch = protocol::Event::ParseAll(events_value);
   if (!batch) {
     Error error = std::move(batch).error();
     error.kind = ErrorKind::kInvalid;
@@ -156,11 +153,9 @@ Result<EventsAnswer> Plane::AppendEvents(const std::string& run_id, std::string_
 }
 
 Result<Completion> Plane::Complete(const std::string& run_id, std::string_view claim_token,
-                                   std::string_view receipt_json, std::string_view runner_token) {
+                                   const json::Value& receipt_value,
+                                   std::string_view runner_token) {
   WRIT_ASSIGN(auto facts, CheckClaimToken(*impl_, claim_token, run_id));
-  auto parsed =
-      json::Parse(receipt_json, {.max_depth = 32, .max_bytes = impl_->config.max_json_bytes});
-  if (!parsed) return NotJson(parsed.error());
 
   struct Found {
     RunRow run;
@@ -192,7 +187,7 @@ Result<Completion> Plane::Complete(const std::string& run_id, std::string_view c
   auto replay = [&]() -> Result<Completion> {
     auto stored = json::Parse(found.run.receipt);
     if (stored && protocol::HashWithout(*stored, "signatures") ==
-                      protocol::HashWithout(*parsed, "signatures")) {
+                      protocol::HashWithout(receipt_value, "signatures")) {
       return Completion{.replayed = true, .receipt = found.run.receipt};
     }
     return Error{.kind = ErrorKind::kConflict,
@@ -201,7 +196,7 @@ Result<Completion> Plane::Complete(const std::string& run_id, std::string_view c
   };
   if (found.used) return replay();
 
-  auto receipt = protocol::Receipt::Parse(*parsed);
+  auto receipt = protocol::Receipt::Parse(receipt_value);
   if (!receipt) {
     return Error{.kind = ErrorKind::kInvalid,
                  .code = "receipt.invalid",

@@ -82,11 +82,11 @@ class Plane {
                                                   std::string_view pool,
                                                   std::chrono::milliseconds wait);
   Result<EventsAnswer> AppendEvents(const std::string& run_id, std::string_view claim_token,
-                                    std::string_view events_json);
+                                    const json::Value& events);
   // `runner_token` may be empty; it is needed once the claim token has run out. A token that was
   // used already is kConflict, unless the receipt is the one that is stored.
   Result<Completion> Complete(const std::string& run_id, std::string_view claim_token,
-                              std::string_view receipt_json, std::string_view runner_token);
+                              const json::Value& receipt, std::string_view runner_token);
   Status AuthenticateClaim(std::string_view claim_token) const;  // for blobs: signature and expiry
   Result<std::vector<RunnerInfo>> Runners() const;
   Status RevokeRunner(const Caller& caller, const std::string& runner_id);

@@ -1,0 +1,212 @@
+#include "writ/plane/http_server.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <condition_variable>
+#include <list>
+#include <mutex>
+#include <thread>
+
+#include "http/connection.h"
+#include "http/router.h"
+#include "http/socket.h"
+#include "writ/base/log.h"
+
+namespace writ::plane {
+namespace {
+
+constexpr std::chrono::seconds kHandshake{10};
+constexpr std::chrono::seconds kSweepEvery{60};
+
+}  // namespace
+
+struct HttpServer::Impl {
+  Plane& plane;
+  const Clock& clock;
+  http::Listener listener;
+  std::optional<http::TlsContext> tls;
+  http::ConnectionLimits limits;
+  http::Router router;
+  http::MessageEngine engine;
+  std::string url;
+  UniqueFd wake;  // eventfd: the acceptor is to end
+
+  struct Worker {
+    UniqueFd fd;  // a second descriptor of the connection, so that Stop can shut it down
+    bool done = false;
+    std::thread thread;
+  };
+  std::mutex mutex_;  // guards workers_ and each worker's fd and done
+  std::condition_variable ended_;
+  std::list<Worker> workers_;
+  std::atomic<bool> stopping{false};
+  std::thread acceptor;
+  std::thread sweeper;
+  std::mutex stop_mutex_;  // one Stop at a time
+  bool stopped_ = false;
+
+  Impl(Plane& p, const Clock& c, http::Listener l, std::optional<http::TlsContext> t)
+      : plane(p),
+        clock(c),
+        listener(std::move(l)),
+        tls(std::move(t)),
+        router(p, c),
+        engine(router, c) {
+    limits.max_head_bytes = p.config().max_head_bytes;
+    limits.max_headers = p.config().max_headers;
+    url = std::string(tls ? "https://" : "http://") + listener.host + ":" +
+          std::to_string(listener.port);
+  }
+
+  void Accept() {
+    for (;;) {
+      pollfd waiting[2] = {{listener.fd.get(), POLLIN, 0}, {wake.get(), POLLIN, 0}};
+      if (::poll(waiting, 2, -1) < 0 && errno != EINTR) return;
+      if (stopping) return;
+      if ((waiting[0].revents & POLLIN) == 0) continue;
+      UniqueFd fd(::accept4(listener.fd.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+      if (!fd) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) WaitForRoom();
+        continue;
+      }
+      int one = 1;
+      ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+      auto second = fd.Duplicate();
+      if (!second) continue;
+      std::lock_guard lock(mutex_);
+      workers_.remove_if([](Worker& worker) {
+        if (worker.done) worker.thread.join();
+        return worker.done;
+      });
+      if (workers_.size() >= plane.config().max_connections) {
+        if (!tls) (void)::send(fd.get(), kBusy.data(), kBusy.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+        log::Warn("plane.connections", "a connection was turned away: the limit is reached",
+                  {{"limit", plane.config().max_connections}});
+        continue;
+      }
+      Worker& worker = workers_.emplace_back();
+      worker.fd = std::move(*second);
+      worker.thread = std::thread([this, &worker, socket = std::move(fd)]() mutable {
+        Serve(std::move(socket));
+        std::lock_guard done_lock(mutex_);
+        worker.fd.reset();
+        worker.done = true;
+        ended_.notify_all();
+      });
+    }
+  }
+
+  // Out of descriptors or memory: go on when a connection has ended, or soon.
+  void WaitForRoom() {
+    log::Error("plane.accept", "no more connections can be accepted now");
+    std::unique_lock lock(mutex_);
+    ended_.wait_for(lock, std::chrono::milliseconds(200));
+  }
+
+  void Serve(UniqueFd fd) {
+    const auto peer = http::PeerOf(fd.get());
+    auto socket = tls ? http::Socket::Tls(std::move(fd), *tls, kHandshake)
+                      : http::Socket::Plain(std::move(fd));
+    if (socket == nullptr) {
+      log::Info("plane.handshake", "a TLS handshake failed", {{"peer", peer.text}});
+      return;
+    }
+    engine.Serve(*socket, peer, limits, stopping);
+  }
+
+  void SweepNowAndThen() {
+    std::unique_lock lock(mutex_);
+    auto next = std::chrono::steady_clock::now() + kSweepEvery;
+    while (!stopping) {
+      ended_.wait_until(lock, next);
+      if (stopping || std::chrono::steady_clock::now() < next) continue;
+      lock.unlock();
+      if (auto swept = plane.Sweep(); !swept) {
+        log::Error("plane.sweep", swept.error().ToString(), {{"code", swept.error().code}});
+      }
+      lock.lock();
+      next = std::chrono::steady_clock::now() + kSweepEvery;
+    }
+  }
+
+  void Stop(std::chrono::milliseconds grace) {
+    std::lock_guard once(stop_mutex_);
+    if (stopped_) return;
+    stopped_ = true;
+    {
+      std::lock_guard lock(mutex_);
+      stopping = true;
+    }
+    router.Stop();
+    ended_.notify_all();
+    std::uint64_t one = 1;
+    (void)!::write(wake.get(), &one, sizeof one);
+    acceptor.join();
+    sweeper.join();
+    listener.fd.reset();
+    std::unique_lock lock(mutex_);
+    // No new request is begun; those that wait for one are woken, those in progress may end.
+    for (Worker& worker : workers_) {
+      if (worker.fd) ::shutdown(worker.fd.get(), SHUT_RD);
+    }
+    auto all_done = [this] {
+      return std::all_of(workers_.begin(), workers_.end(), [](const Worker& w) { return w.done; });
+    };
+    if (!ended_.wait_for(lock, grace, all_done)) {
+      for (Worker& worker : workers_) {
+        if (worker.fd) ::shutdown(worker.fd.get(), SHUT_RDWR);
+      }
+      ended_.wait(lock, all_done);
+    }
+    for (Worker& worker : workers_) worker.thread.join();
+    workers_.clear();
+  }
+
+  static constexpr std::string_view kBusy =
+      "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
+      "Connection: close\r\nContent-Length: 52\r\n\r\n{\"error\":\"too many "
+      "connections\",\"code\":\"overloaded\"}";
+};
+
+HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+HttpServer::~HttpServer() {
+  Stop();
+}
+std::uint16_t HttpServer::port() const {
+  return impl_->listener.port;
+}
+const std::string& HttpServer::url() const {
+  return impl_->url;
+}
+void HttpServer::Stop(std::chrono::milliseconds grace) {
+  impl_->Stop(grace);
+}
+
+Result<std::unique_ptr<HttpServer>> HttpServer::Start(Plane& plane, const Clock& clock,
+                                                      HttpServerOptions options) {
+  std::optional<http::TlsContext> tls;
+  if (options.tls) {
+    WRIT_ASSIGN(auto loaded, http::TlsContext::Load(*options.tls));
+    tls.emplace(std::move(loaded));
+  }
+  WRIT_ASSIGN(auto listener,
+              http::Listen(options.host, options.port,
+                           tls ? http::PlainHttp::kNotUsed : http::PlainHttp::kOnLoopbackOnly));
+  auto impl = std::make_unique<Impl>(plane, clock, std::move(listener), std::move(tls));
+  impl->wake.reset(::eventfd(0, EFD_CLOEXEC));
+  if (!impl->wake) return SysError(errno, "plane.bind", "cannot make an eventfd");
+  Impl* raw = impl.get();
+  impl->acceptor = std::thread([raw] { raw->Accept(); });
+  impl->sweeper = std::thread([raw] { raw->SweepNowAndThen(); });
+  return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
+}
+
+}  // namespace writ::plane

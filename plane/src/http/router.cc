@@ -1,0 +1,588 @@
+#include "http/router.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "http/answers.h"
+#include "writ/base/log.h"
+
+namespace writ::plane::http {
+namespace {
+
+constexpr std::chrono::milliseconds kLongestPoll{30'000};
+constexpr std::chrono::milliseconds kPollSlice{400};  // how soon a stop is noticed
+
+// How an operation of ours answers an error; the words of `code` are the peer's.
+struct Kind {
+  int status;
+  const char* code;
+};
+Kind KindOf(const Error& error) {
+  switch (error.kind) {
+    case ErrorKind::kInvalid:
+      if (error.code == "blob.too_large" || error.code == "http.body_too_large")
+        return {413, "too_large"};
+      return {400, "bad_request"};
+    case ErrorKind::kDenied:
+      if (error.code == "unauthorized") return {401, "unauthorized"};
+      if (error.code == "policy_denied") return {403, "policy_denied"};
+      return {403, "forbidden"};
+    case ErrorKind::kNotFound:
+      return {404, "not_found"};
+    case ErrorKind::kConflict:
+      return {409, "conflict"};
+    case ErrorKind::kOverloaded:
+      return {429, "rate_limited"};
+    case ErrorKind::kUnavailable:
+      return {503, "unavailable"};
+    case ErrorKind::kIntegrity:
+      if (error.code == "blob.hash_mismatch") return {400, "bad_request"};
+      return {500, "internal"};
+    case ErrorKind::kUnsupported:
+      return {400, "bad_request"};
+    case ErrorKind::kCancelled:
+    case ErrorKind::kInternal:
+      break;
+  }
+  return {500, "internal"};
+}
+
+bool IsWrongCredential(const Error& error) {
+  return error.code == "unauthorized" || error.code == "enroll.token" ||
+         error.code == "claim.malformed";
+}
+
+std::chrono::milliseconds PollTime(std::int64_t wanted) {
+  return std::min(std::chrono::milliseconds(std::max<std::int64_t>(wanted, 0)), kLongestPoll);
+}
+
+Result<std::int64_t> QueryNumber(const Request& request, std::string_view name,
+                                 std::int64_t fallback) {
+  auto found = request.head.query.find(name);
+  if (found == request.head.query.end()) return fallback;
+  const std::string& text = found->second;
+  std::int64_t value = 0;
+  auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (code != std::errc() || end != text.data() + text.size() || value < 0 ||
+      value > json::kMaxSafeInteger) {
+    return Error{.kind = ErrorKind::kInvalid,
+                 .code = "http.query",
+                 .message = "invalid request: " + std::string(name) + ": must be a whole number"};
+  }
+  return value;
+}
+
+}  // namespace
+
+struct Router::Route {
+  const char* method;
+  std::string_view before;  // of the id
+  std::string_view after;
+  bool has_id;
+  Handler handler;
+};
+
+const std::vector<Router::Route>& Router::Routes() {
+  static const std::vector<Route> kRoutes = {
+      {"GET", "/v1/health", "", false, &Router::Health},
+      {"GET", "/v1/ready", "", false, &Router::Ready},
+      {"POST", "/v1/runners/enroll", "", false, &Router::Enroll},
+      {"POST", "/v1/claims", "", false, &Router::Claim},
+      {"POST", "/v1/runs/", "/events", true, &Router::Events},
+      {"POST", "/v1/runs/", "/complete", true, &Router::Complete},
+      {"POST", "/v1/runs/", "/log", true, &Router::PutLog},
+      {"GET", "/v1/runs/", "/log", true, &Router::GetLog},
+      {"POST", "/v1/blobs", "", false, &Router::PutBlob},
+      {"GET", "/v1/blobs/", "", true, &Router::GetBlob},
+      {"POST", "/v1/runs", "", false, &Router::Submit},
+      {"GET", "/v1/runs", "", false, &Router::Runs},
+      {"GET", "/v1/runs/", "/bundle", true, &Router::Bundle},
+      {"GET", "/v1/runs/", "", true, &Router::Run},
+      {"POST", "/v1/runs/", "/approve", true, &Router::Approve},
+      {"POST", "/v1/runs/", "/cancel", true, &Router::Cancel},
+      {"GET", "/v1/runners", "", false, &Router::Runners},
+      {"GET", "/v1/policy", "", false, &Router::Policy},
+      {"GET", "/v1/export", "", false, &Router::Export},
+      {"POST", "/v1/enroll-tokens", "", false, &Router::EnrollTokens},
+      {"POST", "/v1/principals", "", false, &Router::Principals},
+  };
+  return kRoutes;
+}
+
+Response Router::Handle(const Request& request) {
+  const std::string& path = request.head.path;
+  const std::string method = request.head.method == "HEAD" ? "GET" : request.head.method;
+  for (const Route& route : Routes()) {
+    if (method != route.method) continue;
+    if (!route.has_id) {
+      if (path == route.before) return (this->*route.handler)(request, "");
+      continue;
+    }
+    if (path.size() <= route.before.size() + route.after.size() ||
+        !path.starts_with(route.before) || !path.ends_with(route.after)) {
+      continue;
+    }
+    std::string id =
+        path.substr(route.before.size(), path.size() - route.before.size() - route.after.size());
+    // Ids are also file names: the same allow-list as in the core (L3).
+    if (!protocol::RunIdRule::Accepts(id)) continue;
+    return (this->*route.handler)(request, id);
+  }
+  return ErrorAnswer(404, "not_found", "no route for " + request.head.method + " " + path);
+}
+
+Response Router::FromError(const Error& error) {
+  const Kind kind = KindOf(error);
+  if (kind.status == 500) {
+    log::Error("plane.internal", error.ToString(), {{"code", error.code}});
+    return ErrorAnswer(500, kind.code, "internal server error");
+  }
+  Response out = ErrorAnswer(kind.status, kind.code, error.message, error);
+  if (kind.status == 429) out.headers.emplace_back("Retry-After", RetryAfter(error));
+  if (kind.status == 503) {
+    log::Warn("plane.unavailable", error.ToString(), {{"code", error.code}});
+    out.headers.emplace_back("Retry-After", "1");
+  }
+  if (kind.status == 401) out.headers.emplace_back("WWW-Authenticate", "Bearer");
+  return out;
+}
+
+Response Router::Answer(const Request& request, const Error& error) {
+  if (IsWrongCredential(error)) backoff_.Failed(request.peer);
+  return FromError(error);
+}
+
+Status Router::MayTryToAuthenticate(const Request& request) {
+  auto wait = backoff_.Wait(request.peer);
+  if (wait.count() == 0) return {};
+  return Error{.kind = ErrorKind::kOverloaded,
+               .code = "auth.backoff",
+               .message = "too many failed authentications from this address",
+               .hint = "retry after " + std::to_string((wait.count() + 999) / 1000) + " s"};
+}
+
+Result<Caller> Router::Bearer(const Request& request, const std::vector<Role>& roles) {
+  constexpr std::string_view kPrefix = "Bearer ";
+  const std::string& header = request.head.authorization;
+  Error unauthorized{.kind = ErrorKind::kDenied, .code = "unauthorized", .message = "unauthorized"};
+  if (!header.starts_with(kPrefix)) {
+    // Nothing was tried, so nothing is counted.
+    unauthorized.hint = "send Authorization: Bearer TOKEN";
+    return unauthorized;
+  }
+  WRIT_TRY(MayTryToAuthenticate(request));
+  auto caller = plane_.Authenticate(std::string_view(header).substr(kPrefix.size()));
+  if (!caller) {
+    if (IsWrongCredential(caller.error())) backoff_.Failed(request.peer);
+    return std::move(caller).error();
+  }
+  bool may = std::any_of(roles.begin(), roles.end(), [&](Role role) { return caller->Has(role); });
+  if (!may) {
+    return Error{.kind = ErrorKind::kDenied,
+                 .code = "forbidden",
+                 .message = "role " + std::string(RoleName(roles.front())) + " is needed"};
+  }
+  return caller;
+}
+
+Result<std::string> Router::Body(const Request& request) {
+  const std::uint64_t limit = plane_.config().max_json_bytes;
+  Error too_large{
+      .kind = ErrorKind::kInvalid,
+      .code = "http.body_too_large",
+      .message = "request body is over the limit of " + std::to_string(limit) + " bytes"};
+  if (request.head.content_length.value_or(0) > limit) return too_large;
+  std::string body;
+  bool over = false;
+  bool whole = request.read_body([&](std::string_view piece) {
+    over = body.size() + piece.size() > limit;
+    if (!over) body += piece;
+    return !over;
+  });
+  if (over) return too_large;
+  if (!whole) {
+    return Error{
+        .kind = ErrorKind::kInvalid, .code = "http.body", .message = "request body ended early"};
+  }
+  return body;
+}
+
+Result<json::Value> Router::JsonBody(const Request& request) {
+  WRIT_ASSIGN(std::string body, Body(request));
+  auto value = json::Parse(body, {.max_depth = 40, .max_bytes = plane_.config().max_json_bytes});
+  if (!value) {
+    return Error{.kind = ErrorKind::kInvalid,
+                 .code = "request.not_json",
+                 .message = "request body is not valid JSON",
+                 .hint = value.error().message};
+  }
+  return value;
+}
+
+Response Router::Health(const Request&, const std::string&) {
+  return JsonAnswer(
+      200, json::Object{
+               {"ok", true}, {"service", "warrant-plane"}, {"extensions", json::Array{"writ.1"}}});
+}
+
+// Anyone may ask, and the check writes to the store: its result is kept for a second.
+Response Router::Ready(const Request&, const std::string&) {
+  std::lock_guard lock(ready_mutex_);
+  const auto now = clock_.Monotonic();
+  if (ready_at_.count() < 0 || now - ready_at_ > std::chrono::seconds(1)) {
+    auto ready = plane_.Ready();
+    if (!ready)
+      log::Error("plane.not_ready", ready.error().ToString(), {{"code", ready.error().code}});
+    not_ready_ = ready ? "" : ready.error().code;
+    ready_at_ = now;
+  }
+  if (not_ready_.empty()) return JsonAnswer(200, json::Object{{"ready", true}});
+  return JsonAnswer(503, json::Object{{"ready", false}, {"code", not_ready_}});
+}
+
+Response Router::Enroll(const Request& request, const std::string&) {
+  auto body = JsonBody(request);
+  if (!body) return FromError(body.error());
+  json::Issues issues;
+  json::ObjectReader reader(issues, *body);
+  auto token = reader.String("enrollToken", {.max_bytes = 4096});
+  auto key = reader.String("publicKeyPem", {.max_bytes = 4096});
+  auto pool = reader.String("pool", {.max_bytes = 256});
+  if (!issues.empty()) return IssuesAnswer(issues);
+  if (auto may = MayTryToAuthenticate(request); !may) return FromError(may.error());
+  auto enrolled = plane_.Enroll(token, key, pool);
+  if (!enrolled) return Answer(request, enrolled.error());
+  return JsonAnswer(200, json::Object{{"runnerId", enrolled->runner_id},
+                                      {"runnerToken", enrolled->runner_token}});
+}
+
+Response Router::Claim(const Request& request, const std::string&) {
+  auto body = JsonBody(request);
+  if (!body) return FromError(body.error());
+  json::Issues issues;
+  json::ObjectReader reader(issues, *body);
+  auto token = reader.String("runnerToken", {.max_bytes = 4096});
+  auto pool = reader.String("pool", {.max_bytes = 256});
+  auto wait = PollTime(reader.OptionalInteger("waitMs").value_or(0));
+  if (!issues.empty()) return IssuesAnswer(issues);
+  if (auto may = MayTryToAuthenticate(request); !may) return FromError(may.error());
+  const auto deadline = clock_.Monotonic() + wait;
+  for (;;) {
+    auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - clock_.Monotonic());
+    auto claim =
+        plane_.Claim(token, pool, std::clamp(left, std::chrono::milliseconds(0), kPollSlice));
+    if (!claim) return Answer(request, claim.error());
+    if (*claim) return ClaimAnswer(**claim);
+    if (left.count() <= 0 || stopping_) return JsonAnswer(200, json::Object{{"empty", true}});
+  }
+}
+
+Response Router::Events(const Request& request, const std::string& id) {
+  auto body = JsonBody(request);
+  if (!body) return FromError(body.error());
+  json::Issues issues;
+  json::ObjectReader reader(issues, *body);
+  auto token = reader.String("claimToken", {.max_bytes = 4096});
+  const json::Value* events = reader.Require("events");
+  if (!issues.empty()) return IssuesAnswer(issues);
+  if (auto may = MayTryToAuthenticate(request); !may) return FromError(may.error());
+  auto answer = plane_.AppendEvents(id, token, *events);
+  if (!answer) return Answer(request, answer.error());
+  if (!answer->accepted) {
+    return JsonAnswer(400, json::Object{{"error", answer->rejection},
+                                        {"code", "bad_request"},
+                                        {"nextSeq", answer->next_seq},
+                                        {"head", answer->head}});
+  }
+  json::Object out{{"ok", true}};
+  if (answer->cancel_requested) out.Set("cancelRequested", true);
+  return JsonAnswer(200, out);
+}
+
+Response Router::Complete(const Request& request, const std::string& id) {
+  auto body = JsonBody(request);
+  if (!body) return FromError(body.error());
+  json::Issues issues;
+  json::ObjectReader reader(issues, *body);
+  auto token = reader.String("claimToken", {.max_bytes = 4096});
+  auto runner_token = reader.OptionalString("runnerToken", {.max_bytes = 4096}).value_or("");
+  const json::Value* receipt = reader.Require("receipt");
+  if (!issues.empty()) return IssuesAnswer(issues);
+  if (auto may = MayTryToAuthenticate(request); !may) return FromError(may.error());
+  auto done = plane_.Complete(id, token, *receipt, runner_token);
+  if (!done) return Answer(request, done.error());
+  if (!done->replayed) return RawJsonAnswer(200, "{\"receipt\":" + done->receipt + "}");
+  // For one whose first answer was lost: still a conflict, with what it was.
+  return RawJsonAnswer(409,
+                       "{\"error\":\"claim token already used for completion\","
+                       "\"code\":\"conflict\",\"receipt\":" +
+                           done->receipt + "}");
+}
+
+Response Router::PutLog(const Request& request, const std::string& id) {
+  constexpr std::string_view kPrefix = "Bearer ";
+  if (!request.head.authorization.starts_with(kPrefix)) {
+    return ErrorAnswer(401, "unauthorized", "unauthorized");
+  }
+  if (auto may = MayTryToAuthenticate(request); !may) return FromError(may.error());
+  auto offset = QueryNumber(request, "offset", 0);
+  if (!offset) return FromError(offset.error());
+  auto body = Body(request);
+  if (!body) return FromError(body.error());
+  auto stored =
+      plane_.AppendLog(id, std::string_view(request.head.authorization).substr(kPrefix.size()),
+                       static_cast<std::uint64_t>(*offset), *body);
+  if (!stored) return Answer(request, stored.error());
+  json::Object out{{"ok", true}, {"size", stored->size}};
+  if (stored->truncated) out.Set("truncated", true);
+  return JsonAnswer(200, out);
+}
+
+Response Router::GetLog(const Request& request, const std::string& id) {
+  auto caller = Bearer(request, {Role::kRequester, Role::kApprover});
+  if (!caller) return FromError(caller.error());
+  auto offset = QueryNumber(request, "offset", 0);
+  auto wait = QueryNumber(request, "waitMs", 0);
+  if (!offset) return FromError(offset.error());
+  if (!wait) return FromError(wait.error());
+  const auto deadline = clock_.Monotonic() + PollTime(*wait);
+  for (;;) {
+    auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - clock_.Monotonic());
+    auto chunk = plane_.ReadLog(id, static_cast<std::uint64_t>(*offset),
+                                std::clamp(left, std::chrono::milliseconds(0), kPollSlice));
+    if (!chunk) return FromError(chunk.error());
+    if (chunk->bytes.empty() && !chunk->complete && left.count() > 0 && !stopping_) continue;
+    Response out;
+    out.content_type = "application/octet-stream";
+    out.body = std::move(chunk->bytes);
+    out.headers = {{"X-Log-Offset", std::to_string(chunk->offset)},
+                   {"X-Log-Size", std::to_string(chunk->size)},
+                   {"X-Log-Truncated", chunk->truncated ? "true" : "false"},
+                   {"X-Log-Complete", chunk->complete ? "true" : "false"}};
+    return out;
+  }
+}
+
+Response Router::PutBlob(const Request& request, const std::string&) {
+  auto caller = Bearer(request, {Role::kRequester});
+  if (!caller && caller.error().code == "unauthorized" && !request.head.authorization.empty()) {
+    // Not a principal's token, so perhaps a claim's.
+    auto claim = plane_.AuthenticateClaim(std::string_view(request.head.authorization).substr(7));
+    if (!claim) return ErrorAnswer(401, "unauthorized", "unauthorized");
+  } else if (!caller) {
+    return FromError(caller.error());
+  }
+  const std::uint64_t limit = plane_.config().max_blob_bytes;
+  if (request.head.content_length.value_or(0) > limit) {
+    return ErrorAnswer(413, "too_large",
+                       "the blob is over the limit of " + std::to_string(limit) + " bytes");
+  }
+  auto expected = request.head.query.find("sha256");
+  auto blob = plane_.NewBlob();
+  if (!blob) return FromError(blob.error());
+  Status taken;
+  bool whole = request.read_body([&](std::string_view piece) {
+    taken = (*blob)->Append(piece);
+    return taken.has_value();
+  });
+  if (!taken) return FromError(taken.error());
+  if (!whole) return ErrorAnswer(400, "bad_request", "request body ended early");
+  auto hash = (*blob)->Finish(expected == request.head.query.end() ? "" : expected->second);
+  if (!hash) return FromError(hash.error());
+  return JsonAnswer(200, json::Object{{"hash", *hash}});
+}
+
+Response Router::GetBlob(const Request& request, const std::string& hash) {
+  const BlobReads reads = plane_.config().blob_reads;
+  const bool free = reads == BlobReads::kFree ||
+                    (reads == BlobReads::kTokenOffLoopback && request.peer_is_loopback);
+  if (!free) {
+    auto caller = Bearer(request, {Role::kRequester, Role::kApprover});
+    if (!caller) {
+      if (caller.error().code != "unauthorized" || request.head.authorization.empty()) {
+        return FromError(caller.error());
+      }
+      auto claim = plane_.AuthenticateClaim(std::string_view(request.head.authorization).substr(7));
+      if (!claim) return ErrorAnswer(401, "unauthorized", "unauthorized");
+    }
+  }
+  auto blob = plane_.OpenBlob(hash);
+  if (!blob) return FromError(blob.error());
+  Response out;
+  out.content_type = "application/octet-stream";
+  out.blob_hash = hash;
+  out.blob = std::move(*blob);
+  return out;
+}
+
+Response Router::Submit(const Request& request, const std::string&) {
+  auto caller = Bearer(request, {Role::kRequester});
+  if (!caller) return FromError(caller.error());
+  auto body = Body(request);
+  if (!body) return FromError(body.error());
+  auto submission = plane_.Submit(*caller, *body);
+  if (!submission) return FromError(submission.error());
+  return SubmissionAnswer(*submission);
+}
+
+Response Router::Runs(const Request& request, const std::string&) {
+  auto caller = Bearer(request, {Role::kRequester, Role::kApprover});
+  if (!caller) return FromError(caller.error());
+  auto runs = plane_.Runs();
+  if (!runs) return FromError(runs.error());
+  json::Array list;
+  for (const auto& run : *runs) list.emplace_back(SummaryJson(run));
+  return JsonAnswer(200, json::Object{{"runs", std::move(list)}});
+}
+
+Response Router::Run(const Request& request, const std::string& id) {
+  auto caller = Bearer(request, {Role::kRequester, Role::kApprover});
+  if (!caller) return FromError(caller.error());
+  auto wait = QueryNumber(request, "waitMs", 0);
+  if (!wait) return FromError(wait.error());
+  WallTime after;
+  if (auto text = request.head.query.find("after"); text != request.head.query.end()) {
+    auto parsed = ParseRfc3339(text->second);
+    if (!parsed)
+      return ErrorAnswer(400, "bad_request", "invalid request: after: must be an RFC 3339 time");
+    after = *parsed;
+  }
+  const auto deadline = clock_.Monotonic() + PollTime(*wait);
+  for (;;) {
+    auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - clock_.Monotonic());
+    auto run =
+        plane_.WaitRun(id, after, std::clamp(left, std::chrono::milliseconds(0), kPollSlice));
+    if (!run) return FromError(run.error());
+    if (run->summary.updated_at <= after && left.count() > 0 && !stopping_) continue;
+    return RunAnswer(*run);
+  }
+}
+
+Response Router::Bundle(const Request& request, const std::string& id) {
+  auto caller = Bearer(request, {Role::kRequester, Role::kApprover});
+  if (!caller) return FromError(caller.error());
+  auto bundle = plane_.Bundle(id);
+  if (!bundle) return FromError(bundle.error());
+  return RawJsonAnswer(200, std::move(*bundle));
+}
+
+Response Router::Approve(const Request& request, const std::string& id) {
+  auto caller = Bearer(request, {Role::kApprover});
+  if (!caller) return FromError(caller.error());
+  auto body = JsonBody(request);
+  if (!body) return FromError(body.error());
+  json::Issues issues;
+  auto actor = ReadActor(issues, *body);
+  if (!issues.empty()) return IssuesAnswer(issues);
+  auto status = plane_.Approve(*caller, id, actor);
+  if (!status) return FromError(status.error());
+  return JsonAnswer(200, json::Object{{"runId", id}, {"status", protocol::Word(*status)}});
+}
+
+Response Router::Cancel(const Request& request, const std::string& id) {
+  auto caller = Bearer(request, {Role::kRequester});
+  if (!caller) return FromError(caller.error());
+  auto body = JsonBody(request);
+  if (!body) return FromError(body.error());
+  json::Issues issues;
+  auto actor = ReadActor(issues, *body);
+  if (!issues.empty()) return IssuesAnswer(issues);
+  auto cancelled = plane_.Cancel(*caller, id, actor);
+  if (!cancelled) return FromError(cancelled.error());
+  json::Object out{{"runId", id}, {"status", protocol::Word(cancelled->status)}};
+  if (cancelled->cancel_requested) out.Set("cancelRequested", true);
+  return JsonAnswer(cancelled->cancel_requested ? 202 : 200, out);
+}
+
+Response Router::Runners(const Request& request, const std::string&) {
+  auto caller = Bearer(request, {Role::kAdmin, Role::kEnroller});
+  if (!caller) return FromError(caller.error());
+  auto runners = plane_.Runners();
+  if (!runners) return FromError(runners.error());
+  json::Array list;
+  for (const auto& runner : *runners) {
+    json::Object entry{{"runnerId", runner.runner_id},
+                       {"pool", runner.pool},
+                       {"keyId", runner.key_id},
+                       {"enrolledAt", FormatRfc3339(runner.enrolled_at)}};
+    if (runner.revoked) entry.Set("revoked", true);
+    list.emplace_back(std::move(entry));
+  }
+  return JsonAnswer(200, json::Object{{"runners", std::move(list)}});
+}
+
+Response Router::Policy(const Request& request, const std::string&) {
+  auto caller = Bearer(request, {Role::kRequester, Role::kApprover});
+  if (!caller) return FromError(caller.error());
+  auto policy = plane_.Policy();
+  if (!policy) return FromError(policy.error());
+  return RawJsonAnswer(
+      200, "{\"policy\":" + policy->policy + ",\"policyHash\":\"" + policy->policy_hash + "\"}");
+}
+
+Response Router::Export(const Request& request, const std::string&) {
+  auto caller = Bearer(request, {Role::kAdmin});
+  if (!caller) return FromError(caller.error());
+  WallTime since;
+  if (auto text = request.head.query.find("since"); text != request.head.query.end()) {
+    auto parsed = ParseRfc3339(text->second);
+    if (!parsed)
+      return ErrorAnswer(400, "bad_request", "invalid request: since: must be an RFC 3339 time");
+    since = *parsed;
+  }
+  Response out;
+  out.content_type = "application/x-ndjson";
+  out.lines = [this, since](const std::function<Status(std::string_view)>& write) {
+    return plane_.Export(since, write);
+  };
+  return out;
+}
+
+Response Router::EnrollTokens(const Request& request, const std::string&) {
+  auto caller = Bearer(request, {Role::kAdmin});
+  if (!caller) return FromError(caller.error());
+  auto body = JsonBody(request);
+  if (!body) return FromError(body.error());
+  json::Issues issues;
+  json::ObjectReader reader(issues, *body);
+  auto pool = reader.OptionalString("pool", {.max_bytes = 128});
+  auto seconds = reader.OptionalInteger("ttlSeconds", 1, 30 * 86400).value_or(3600);
+  reader.RefuseUnknown();
+  if (!issues.empty()) return IssuesAnswer(issues);
+  auto token = plane_.CreateEnrollToken(*caller, std::chrono::seconds(seconds), pool);
+  if (!token) return FromError(token.error());
+  return JsonAnswer(
+      200, json::Object{{"token", token->token}, {"expiresAt", FormatRfc3339(token->expires_at)}});
+}
+
+Response Router::Principals(const Request& request, const std::string&) {
+  auto caller = Bearer(request, {Role::kAdmin});
+  if (!caller) return FromError(caller.error());
+  auto body = JsonBody(request);
+  if (!body) return FromError(body.error());
+  json::Issues issues;
+  json::ObjectReader reader(issues, *body);
+  auto name = reader.String("name", {.min_bytes = 1, .max_bytes = 128});
+  std::vector<Role> roles;
+  for (const auto& word : reader.Strings("roles")) {
+    auto role = ParseRole(word);
+    if (role) {
+      roles.push_back(*role);
+    } else {
+      issues.Add("object.enum", reader.PointerOf("roles"),
+                 "must be of admin, requester, approver, enroller");
+    }
+  }
+  reader.RefuseUnknown();
+  if (!issues.empty()) return IssuesAnswer(issues);
+  auto made = plane_.CreatePrincipal(*caller, name, roles);
+  if (!made) return FromError(made.error());
+  json::Array words;
+  for (Role role : made->principal.roles) words.emplace_back(RoleName(role));
+  return JsonAnswer(200, json::Object{{"name", name}, {"roles", words}, {"token", made->token}});
+}
+
+}  // namespace writ::plane::http

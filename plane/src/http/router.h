@@ -1,0 +1,94 @@
+// Router: requests of protocol.md section 4 to operations of a Plane, and results to answers. Knows
+// no sockets and no HTTP library.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "http/backoff.h"
+#include "http/request_head.h"
+#include "writ/plane/plane.h"
+#include "writ/protocol/json.h"
+
+namespace writ::plane::http {
+
+struct Request {
+  const RequestHead& head;
+  std::string id;    // for the log and the answer
+  std::string peer;  // address
+  bool peer_is_loopback = false;
+  // Reads the whole body in pieces; false where the connection broke or `take` said stop.
+  std::function<bool(const std::function<bool(std::string_view)>& take)> read_body;
+};
+
+struct Response {
+  int status = 200;
+  std::string content_type = "application/json";
+  std::string body;
+  std::vector<std::pair<std::string, std::string>> headers;
+  // Instead of `body`: a blob, checked against its name on the way out.
+  std::optional<Plane::Blob> blob;
+  std::string blob_hash;
+  // Instead of `body`: lines, written as they come.
+  std::function<Status(const std::function<Status(std::string_view)>& write)> lines;
+};
+
+class Router {
+ public:
+  Router(Plane& plane, const Clock& clock) : plane_(plane), clock_(clock), backoff_(clock) {}
+  Response Handle(const Request& request);
+  void Stop() { stopping_ = true; }  // long polls end soon
+  void Damaged(const std::string& hash) { plane_.QuarantineBlob(hash); }
+
+  static Response FromError(const Error& error);
+
+ private:
+  using Handler = Response (Router::*)(const Request&, const std::string& id);
+  struct Route;
+  static const std::vector<Route>& Routes();
+
+  Response Health(const Request&, const std::string&);
+  Response Ready(const Request&, const std::string&);
+  Response Enroll(const Request&, const std::string&);
+  Response Claim(const Request&, const std::string&);
+  Response Events(const Request&, const std::string& id);
+  Response Complete(const Request&, const std::string& id);
+  Response PutLog(const Request&, const std::string& id);
+  Response GetLog(const Request&, const std::string& id);
+  Response PutBlob(const Request&, const std::string&);
+  Response GetBlob(const Request&, const std::string& hash);
+  Response Submit(const Request&, const std::string&);
+  Response Runs(const Request&, const std::string&);
+  Response Run(const Request&, const std::string& id);
+  Response Bundle(const Request&, const std::string& id);
+  Response Approve(const Request&, const std::string& id);
+  Response Cancel(const Request&, const std::string& id);
+  Response Runners(const Request&, const std::string&);
+  Response Policy(const Request&, const std::string&);
+  Response Export(const Request&, const std::string&);
+  Response EnrollTokens(const Request&, const std::string&);
+  Response Principals(const Request&, const std::string&);
+
+  // The bearer of the request, with one of the roles.
+  Result<Caller> Bearer(const Request& request, const std::vector<Role>& roles);
+  Status MayTryToAuthenticate(const Request& request);
+  // Counts what was a wrong credential.
+  Response Answer(const Request& request, const Error& error);
+  Result<std::string> Body(const Request& request);
+  Result<json::Value> JsonBody(const Request& request);
+
+  Plane& plane_;
+  const Clock& clock_;
+  Backoff backoff_;
+  std::atomic<bool> stopping_{false};
+  std::mutex ready_mutex_;  // guards the two below
+  std::chrono::nanoseconds ready_at_{-1};
+  std::string not_ready_;  // the code of what is wrong; empty: nothing
+};
+
+}  // namespace writ::plane::http
