@@ -36,14 +36,20 @@ inline constexpr std::int64_t kMaxSafeInteger = 9007199254740991;
 // Members in the order in which they were read or set. Finding is O(log n) in large objects.
 class Object {
  public:
-  Object() = default;
+  // Defined below Member: clang wants it complete.
+  Object();
+  Object(const Object&);
+  Object(Object&&) noexcept;
+  Object& operator=(const Object&);
+  Object& operator=(Object&&) noexcept;
+  ~Object();
   // Later members of the same name replace earlier ones.
   Object(std::initializer_list<std::pair<std::string_view, Value>> members);
 
-  bool empty() const { return members_.empty(); }
-  std::size_t size() const { return members_.size(); }
-  std::vector<Member>::const_iterator begin() const { return members_.begin(); }
-  std::vector<Member>::const_iterator end() const { return members_.end(); }
+  bool empty() const;
+  std::size_t size() const;
+  std::vector<Member>::const_iterator begin() const;
+  std::vector<Member>::const_iterator end() const;
 
   const Value* Find(std::string_view name) const;  // nullptr where there is none
   Value* Find(std::string_view name);
@@ -138,6 +144,17 @@ struct Member {
   std::string name;
   Value value;
 };
+
+inline Object::Object() = default;
+inline Object::Object(const Object&) = default;
+inline Object::Object(Object&&) noexcept = default;
+inline Object& Object::operator=(const Object&) = default;
+inline Object& Object::operator=(Object&&) noexcept = default;
+inline Object::~Object() = default;
+inline bool Object::empty() const { return members_.empty(); }
+inline std::size_t Object::size() const { return members_.size(); }
+inline std::vector<Member>::const_iterator Object::begin() const { return members_.begin(); }
+inline std::vector<Member>::const_iterator Object::end() const { return members_.end(); }
 
 struct ParseOptions {
   std::size_t max_depth = 64;         // containers within each other; at most 512
