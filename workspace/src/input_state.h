@@ -35,8 +35,8 @@ struct FileStamp {
 
 // One file of the input tree.
 struct InputFile {
-  TreeItem item;
-  FileStamp stamp;
+  TreeItem item{};
+  FileStamp stamp{};
   // Where the content is: in the pack, or (changed or untracked by the requester) in a file of the
   // trusted directory that is named by its id.
   enum class Where { kPack, kTrusted } where = Where::kPack;

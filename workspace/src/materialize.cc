@@ -13,6 +13,7 @@
 #include "input_state.h"
 #include "job_repository.h"
 #include "pack_store.h"
+#include "patch_tree.h"
 #include "tree_listing.h"
 #include "tree_writer.h"
 #include "writ/base/file.h"
@@ -29,10 +30,6 @@ Error Bad(std::string code, std::string message) {
   return Error{.kind = ErrorKind::kInvalid,
                .code = "workspace." + std::move(code),
                .message = std::move(message)};
-}
-
-Error DoesNotApply(std::string why) {
-  return Bad("diff_does_not_apply", "the dirty diff does not fit its base: " + std::move(why));
 }
 
 std::int64_t CoarseNow() {
@@ -140,14 +137,13 @@ class Materializer {
 
   // Content that is not in the pack is kept by its id: in the trusted directory for Collect, and in
   // memory until the tree is written.
-  Result<ObjectId> Keep(std::string content) {
-    ObjectId id = ObjectId::OfBlob(content);
+  Status Keep(const ObjectId& id, std::string content) {
     UniqueFd fd(::openat(state_->trusted.get(), id.Hex().c_str(),
                          O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!fd) return SysError(errno, "workspace.write_failed", "cannot keep a part of the input");
     WRIT_TRY(WriteAll(fd.get(), content));
     kept_[id] = std::move(content);
-    return id;
+    return {};
   }
 
   Status ApplyDirtyDiff() {
@@ -158,67 +154,15 @@ class Materializer {
                        .max_file_bytes = options_.limits.max_file_bytes,
                        .max_files = options_.limits.max_files};
     WRIT_ASSIGN(std::vector<PatchFile> files, ParsePatch(diff, limits));
-    // First everything that goes, then everything that comes: a link may become a folder.
-    for (const PatchFile& file : files) {
-      if (file.change == PatchFile::Change::kAdd) continue;
-      if (FindInListing(state_->base, file.old_path) == nullptr)
-        return DoesNotApply("there is no '" + QuotePath(file.old_path) + "'");
-      if (file.change == PatchFile::Change::kCopy) continue;
-      if (!changes_.try_emplace(file.old_path).second)
-        return DoesNotApply("'" + QuotePath(file.old_path) + "' is changed twice");
+    WRIT_ASSIGN(TreeChanges changes,
+                ApplyPatchToTree(state_->base, files, limits, [this](const TreeItem& item) {
+                  return state_->Content(item, InputFile::Where::kPack);
+                }));
+    for (auto& [path, change] : changes) {
+      if (change && change->item.mode != kModeGitlink)
+        WRIT_TRY(Keep(change->item.id, std::move(change->content)));
+      changes_[path] = change ? std::optional(std::move(change->item)) : std::nullopt;
     }
-    for (const PatchFile& file : files) WRIT_TRY(ApplyOne(file, limits));
-    return {};
-  }
-
-  Status ApplyOne(const PatchFile& file, const PatchLimits& limits) {
-    using Change = PatchFile::Change;
-    bool adds = file.change == Change::kAdd;
-    const TreeItem* old = adds ? nullptr : FindInListing(state_->base, file.old_path);
-    if (old != nullptr && file.old_mode != 0 && file.old_mode != old->mode)
-      return DoesNotApply("'" + QuotePath(file.old_path) + "' has another mode");
-    std::uint32_t mode = file.new_mode != 0 ? file.new_mode
-                         : old != nullptr   ? old->mode
-                                            : kModeRegular;
-    bool gitlink = mode == kModeGitlink || (old != nullptr && old->mode == kModeGitlink);
-    std::string content;
-    if (old != nullptr) {
-      WRIT_ASSIGN(content, state_->Content(*old, InputFile::Where::kPack));
-    }
-    PatchFile text_only = file;  // a gitlink's ids are commits, not the hash of its line
-    if (gitlink) text_only.old_id = text_only.new_id = "";
-    auto applied = ApplyToContent(text_only, content, limits);
-    if (!applied) return std::move(applied).error().With("applying the dirty diff");
-    if (file.change == Change::kDelete) return {};
-    if (!IsSafeTreePath(file.new_path))
-      return Bad("hostile_path", "the dirty diff writes to '" + QuotePath(file.new_path) +
-                                     "', which git would refuse");
-    TreeItem item{file.new_path, mode, {}};
-    if (gitlink) {
-      WRIT_ASSIGN(item.id, GitlinkTarget(*applied));
-    } else {
-      WRIT_ASSIGN(item.id, Keep(std::move(*applied)));
-    }
-    return Put(std::move(item));
-  }
-
-  static Result<ObjectId> GitlinkTarget(std::string_view line) {
-    constexpr std::string_view kWords = "Subproject commit ";
-    auto id =
-        line.starts_with(kWords) ? ObjectId::FromHex(line.substr(kWords.size(), 40)) : std::nullopt;
-    if (!id) return DoesNotApply("a submodule's change cannot be read");
-    return *id;
-  }
-
-  // A path of the input that is not as in the base. It may only be there already where the diff
-  // took it away.
-  Status Put(TreeItem item) {
-    auto slot = changes_.find(item.path);
-    bool taken = slot != changes_.end() ? slot->second.has_value()
-                                        : FindInListing(state_->base, item.path) != nullptr;
-    if (taken) return DoesNotApply("'" + QuotePath(item.path) + "' is there already");
-    std::string path = item.path;
-    changes_[path] = std::move(item);
     return {};
   }
 
@@ -235,10 +179,13 @@ class Materializer {
         return Error{.kind = ErrorKind::kIntegrity,
                      .code = "transfer.blob_size",
                      .message = "an untracked file is not of its stated size"};
-      WRIT_ASSIGN(ObjectId id, Keep(std::move(content)));
-      if (Status put = Put({path, kModeRegular, id}); !put)
+      if (changes_.contains(path) ? changes_[path].has_value()
+                                  : FindInListing(state_->base, path) != nullptr)
         return Bad("untracked_clash",
                    "the untracked file '" + QuotePath(path) + "' is also a tracked one");
+      ObjectId id = ObjectId::OfBlob(content);
+      WRIT_TRY(Keep(id, std::move(content)));
+      changes_[path] = TreeItem{path, kModeRegular, id};
     }
     return {};
   }

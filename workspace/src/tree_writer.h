@@ -14,7 +14,7 @@ namespace writ::workspace {
 
 struct TreeWriteOptions {
   int target = -1;
-  std::optional<JobOwner> owner;
+  std::optional<JobOwner> owner{};
   unsigned threads = 2;
   std::uint64_t max_tree_bytes = 0;
   std::uint64_t max_file_bytes = 0;
@@ -22,7 +22,7 @@ struct TreeWriteOptions {
   // not look into every file again.
   std::int64_t mtime = 0;
   // The content of one file. Called from all threads at once.
-  std::function<Result<std::string>(const InputFile&)> content;
+  std::function<Result<std::string>(const InputFile&)> content{};
 };
 
 // Fills in each file's stamp. `files` is sorted by path. Returns the bytes written.

@@ -15,14 +15,14 @@
 namespace writ::workspace {
 
 struct BundleRef {
-  ObjectId id;
-  std::string name;  // "HEAD", "refs/heads/main"
+  ObjectId id{};
+  std::string name{};  // "HEAD", "refs/heads/main"
 };
 
 struct BundleHeader {
   int version = 2;  // 2 or 3
-  std::vector<ObjectId> prerequisites;
-  std::vector<BundleRef> refs;
+  std::vector<ObjectId> prerequisites{};
+  std::vector<BundleRef> refs{};
   std::uint64_t pack_offset = 0;  // where "PACK" starts
 };
 

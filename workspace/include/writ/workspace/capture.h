@@ -29,12 +29,12 @@ namespace writ::workspace {
 std::vector<std::string> DefaultDeniedPatterns();
 
 struct CaptureOptions {
-  std::string repository;                    // the checkout's root or a folder below it
-  std::vector<std::string> allow_untracked;  // globs; PathGlobMatches() says what they match.
-                                             // Ignored files only where the glob is their name.
+  std::string repository{};                    // the checkout's root or a folder below it
+  std::vector<std::string> allow_untracked{};  // globs; PathGlobMatches() says what they match.
+                                               // Ignored files only where the glob is their name.
   std::vector<std::string> denied_patterns = DefaultDeniedPatterns();  // win over everything
   // Ours alone (0700): bundles by repository and HEAD, copies of large untracked files.
-  std::string cache_directory;
+  std::string cache_directory{};
   std::uint64_t max_untracked_bytes = std::uint64_t{4} << 30;  // in sum; over it: kInvalid
   std::uint64_t max_diff_bytes = std::uint64_t{1} << 30;
 };
@@ -42,16 +42,16 @@ struct CaptureOptions {
 struct CapturedBlob {
   enum class Kind { kBundle, kDirtyDiff, kUntracked };
   Kind kind = Kind::kBundle;
-  protocol::Digest digest;
+  protocol::Digest digest{};
   std::uint64_t bytes = 0;
-  std::string file;     // where not empty: the bytes are in this file (in cache_directory)
-  std::string content;  // else they are here
+  std::string file{};     // where not empty: the bytes are in this file (in cache_directory)
+  std::string content{};  // else they are here
 };
 
 struct CaptureSummary {
-  std::string repository_root;  // absolute
-  std::string head;             // commit id
-  std::string branch;           // "refs/heads/main", empty when detached
+  std::string repository_root{};  // absolute
+  std::string head{};             // commit id
+  std::string branch{};           // "refs/heads/main", empty when detached
   std::size_t changed_files = 0;
   std::size_t untracked_files = 0;
   std::size_t commits = 0;  // 0 where the bundle came from the cache
@@ -59,13 +59,13 @@ struct CaptureSummary {
 };
 
 struct Captured {
-  protocol::Manifest manifest;
-  std::vector<CapturedBlob> blobs;  // the bundle first
+  protocol::Manifest manifest{};
+  std::vector<CapturedBlob> blobs{};  // the bundle first
   // workspace.denied_change_left_out, workspace.denied_in_history, workspace.submodule_not_carried,
   // workspace.lfs_pointers, workspace.nested_repository, workspace.name_not_carried,
   // workspace.special_file, ...
-  std::vector<Finding> findings;
-  CaptureSummary summary;
+  std::vector<Finding> findings{};
+  CaptureSummary summary{};
 };
 
 // Called from the calling thread with a sentence's worth of progress; may be empty.

@@ -36,32 +36,32 @@ struct CollectLimits {
 struct CollectOptions {
   const Materialized* materialized = nullptr;  // borrowed for the call
   int tree = -1;                               // borrowed handle of the tree's root
-  CollectLimits limits;
+  CollectLimits limits{};
   // True where `bytes` holds a secret's value. Asked for the old and new content, the link target
   // and the name of every changed file. May be empty.
-  std::function<bool(std::string_view bytes)> holds_secret;
+  std::function<bool(std::string_view bytes)> holds_secret{};
   // Where set, files of another owner are not read but reported (workspace.foreign_owner): a hard
   // link must not make us read what the job could not.
-  std::optional<uid_t> owner;
+  std::optional<uid_t> owner{};
 };
 
 struct ChangedFile {
-  std::string path;          // raw bytes; see PathForRecord()
-  protocol::Digest content;  // SHA-256 of the final content (a link's target); zero when deleted
-  std::uint32_t mode = 0;    // git mode; 0 when deleted
+  std::string path{};          // raw bytes; see PathForRecord()
+  protocol::Digest content{};  // SHA-256 of the final content (a link's target); zero when deleted
+  std::uint32_t mode = 0;      // git mode; 0 when deleted
   std::uint64_t bytes = 0;
   bool changed_by_job = false;  // false: it only differs from the base because the input did
 };
 
 struct Collected {
-  std::string diff;   // base -> final, `git diff --binary` text; empty where nothing differs
-  std::string delta;  // input -> final, the same with full ids
-  std::vector<ChangedFile> changed;  // against the base, ordered by path bytes
+  std::string diff{};   // base -> final, `git diff --binary` text; empty where nothing differs
+  std::string delta{};  // input -> final, the same with full ids
+  std::vector<ChangedFile> changed{};  // against the base, ordered by path bytes
   // workspace.secret_in_output, workspace.nested_repository, workspace.special_file,
   // workspace.unsafe_name, workspace.foreign_owner, workspace.git_config_changed,
   // workspace.git_hook_planted, workspace.git_replaced, workspace.git_attributes_planted,
   // workspace.attributes_changed, workspace.ignored_files, workspace.commits_made, ...
-  std::vector<Finding> findings;
+  std::vector<Finding> findings{};
   std::uint64_t ignored_entries = 0;  // files and whole folders left out by .gitignore
   std::uint64_t files_seen = 0;
   std::uint64_t files_read = 0;

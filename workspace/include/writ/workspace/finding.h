@@ -7,9 +7,9 @@
 namespace writ::workspace {
 
 struct Finding {
-  std::string code;    // stable, e.g. "workspace.nested_repository"
-  std::string path;    // raw bytes; PathForRecord() makes it fit for a record; may be empty
-  std::string detail;  // one sentence
+  std::string code{};    // stable, e.g. "workspace.nested_repository"
+  std::string path{};    // raw bytes; PathForRecord() makes it fit for a record; may be empty
+  std::string detail{};  // one sentence
 };
 
 }  // namespace writ::workspace

@@ -34,8 +34,8 @@ class IgnoreRules {
 
  private:
   struct Rule {
-    std::string directory;
-    std::string pattern;
+    std::string directory{};
+    std::string pattern{};
     bool negated = false;
     bool directory_only = false;
     bool anchored = false;  // matched against the path below `directory`, not the last component

@@ -38,7 +38,7 @@ struct MaterializeLimits {
 
 struct MaterializeOptions {
   const protocol::Manifest* manifest = nullptr;  // borrowed for the call
-  BlobSource blobs;
+  BlobSource blobs{};
   ObjectCache* cache = nullptr;  // borrowed for the call
   // Borrowed handle of an empty directory, which becomes the tree. With `owner` set it is given to
   // them.
@@ -46,8 +46,8 @@ struct MaterializeOptions {
   // Borrowed handle of a directory of ours that no job can reach (0700): contents that are in the
   // input but not in the base are kept there until the Materialized is gone.
   int trusted = -1;
-  std::optional<JobOwner> owner;
-  MaterializeLimits limits;
+  std::optional<JobOwner> owner{};
+  MaterializeLimits limits{};
   unsigned threads = 2;
 };
 

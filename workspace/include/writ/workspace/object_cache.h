@@ -51,7 +51,7 @@ class ObjectCache {
   ObjectCache& operator=(const ObjectCache&) = delete;
 
   struct Found {
-    std::shared_ptr<const CacheEntry> entry;
+    std::shared_ptr<const CacheEntry> entry{};
     bool was_cached = false;
   };
   // The entry of `bundle`, from the cache or filled from `blobs`. kIntegrity "transfer.bundle_hash"

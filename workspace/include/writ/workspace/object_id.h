@@ -32,9 +32,9 @@ inline constexpr std::uint32_t kModeTree = 040000;
 
 // One file of a tree listing. Listings are sorted by the bytes of `path`, without directories.
 struct TreeItem {
-  std::string path;  // relative, raw bytes, '/' between components
+  std::string path{};  // relative, raw bytes, '/' between components
   std::uint32_t mode = kModeRegular;
-  ObjectId id;
+  ObjectId id{};
   bool operator==(const TreeItem&) const = default;
 };
 using TreeListing = std::vector<TreeItem>;

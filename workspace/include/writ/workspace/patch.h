@@ -22,27 +22,27 @@ struct PatchLimits {
 
 struct PatchHunk {
   std::uint64_t old_start = 0, old_count = 0, new_start = 0, new_count = 0;
-  std::string_view body;  // the lines with their ' ', '+', '-' and '\'
+  std::string_view body{};  // the lines with their ' ', '+', '-' and '\'
 };
 
 struct BinaryHunk {
   enum class Method { kLiteral, kDelta };
   Method method = Method::kLiteral;
-  std::uint64_t bytes = 0;  // inflated
-  std::string_view lines;   // base85 lines
+  std::uint64_t bytes = 0;   // inflated
+  std::string_view lines{};  // base85 lines
 };
 
 struct PatchFile {
   enum class Change { kModify, kAdd, kDelete, kRename, kCopy };
   Change change = Change::kModify;
-  std::string old_path;        // empty for kAdd
-  std::string new_path;        // empty for kDelete
+  std::string old_path{};      // empty for kAdd
+  std::string new_path{};      // empty for kDelete
   std::uint32_t old_mode = 0;  // 0: the patch does not say
   std::uint32_t new_mode = 0;
-  std::string old_id;  // hex, abbreviated or full; empty where the patch has no index line
-  std::string new_id;
-  std::vector<PatchHunk> hunks;
-  std::vector<BinaryHunk> binary;  // empty, or forward and perhaps reverse
+  std::string old_id{};  // hex, abbreviated or full; empty where the patch has no index line
+  std::string new_id{};
+  std::vector<PatchHunk> hunks{};
+  std::vector<BinaryHunk> binary{};  // empty, or forward and perhaps reverse
   bool ContentChanges() const { return !hunks.empty() || !binary.empty(); }
 };
 

@@ -18,14 +18,12 @@
 namespace writ::workspace {
 
 struct PullOptions {
-  std::string repository;
+  std::string repository{};
   const protocol::Manifest* manifest = nullptr;  // borrowed: what the run started from
-  std::string_view delta;                        // input -> final; verified by the caller
-  std::string_view diff;                         // base -> final; verified by the caller
-  protocol::RunId run_id;
+  std::string_view delta{};                      // input -> final; verified by the caller
+  std::string_view diff{};                       // base -> final; verified by the caller
+  protocol::RunId run_id{};
   std::int64_t commit_time = 0;  // seconds since the epoch, for the branch's commit
-  // As given to Capture; needed to tell whether the checkout is still the captured one.
-  std::vector<std::string> allow_untracked;
 };
 
 struct PullResult {
@@ -36,10 +34,10 @@ struct PullResult {
     kAlreadyApplied,  // the checkout or the branch has it already
   };
   Outcome outcome = Outcome::kNothingToDo;
-  std::string branch;                      // refs/heads/writ/<run> where it landed there
-  std::string commit;                      // its commit
-  std::vector<std::string> changed_paths;  // raw bytes
-  std::string reason;                      // one sentence: why this outcome
+  std::string branch{};                      // refs/heads/writ/<run> where it landed there
+  std::string commit{};                      // its commit
+  std::vector<std::string> changed_paths{};  // raw bytes
+  std::string reason{};                      // one sentence: why this outcome
 };
 
 // Errors: Capture's refusals; "pull.base_missing" where the base commit is not in this repository;
