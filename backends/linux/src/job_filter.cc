@@ -167,6 +167,8 @@ void AddProcessRules(Rules& rules) {
   // The newest listener of a thread's filters answers: a job must not become its own supervisor.
   rules.Add(SCMP_ACT_ERRNO(EBUSY), SCMP_SYS(seccomp),
             {Bits(1, SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_FILTER_FLAG_NEW_LISTENER)});
+  // Landlock scopes signals and tracing, not limits: an ordinary user's job could choke its runner.
+  rules.Add(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(prlimit64), {scmp_arg_cmp{0, SCMP_CMP_NE, 0, 0}});
   for (scmp_datum_t request : {TIOCSTI, 0x541C /* TIOCLINUX */})
     rules.Add(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), {IntIs(1, request)});
   for (int number = kernel::kFirstUnknownSyscall; number <= kernel::kLastUnknownSyscall; ++number)

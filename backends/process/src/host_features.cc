@@ -70,6 +70,10 @@ AspectCapability FilesCapability(const HostFeatures& f) {
     files.enforcement = Enforcement::kAdvisory;
     files.reason = "this Landlock does not govern truncate(2)";
     files.mend = "Linux 6.2 or newer";
+  } else if (!f.root) {
+    files.reason =
+        "mode, times and attributes of the runner's own files can be changed (not their content)";
+    files.mend = "run the runner as root with a range of job uids, or use a higher tier";
   }
   return files;
 }

@@ -277,8 +277,8 @@ Dismantled ProcessJob::Dismantle() {
   out_.reset();
   err_.reset();
   listener_.reset();
-  // Nobody leaves a cgroup that root made: once it could be removed, the tree is dead even where the
-  // supervisor did not live to say so.
+  // Nobody leaves a cgroup that root made: once it could be removed, the tree is dead even where
+  // the supervisor did not live to say so.
   const bool had_cgroup = features_.root && !cgroups_.directories().empty();
   for (std::string& dir : cgroups_.Remove()) result.leaks.push_back({"cgroup", std::move(dir)});
   if (had_cgroup && result.leaks.empty()) result.tree_dead_verified = true;

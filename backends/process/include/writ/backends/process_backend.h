@@ -17,11 +17,11 @@
 namespace writ::backends {
 
 struct ProcessBackendOptions {
-  std::string launcher;  // absolute path of writ-launch
+  std::string launcher{};  // absolute path of writ-launch
   // For tests and for `writ doctor --assume-old-kernel`: behave as on a kernel without these.
   enum class UserNotification { kAsProbed, kAssumeAbsent };
   UserNotification user_notification = UserNotification::kAsProbed;
-  std::optional<int> assume_landlock_abi;  // at most this ABI is used
+  std::optional<int> assume_landlock_abi{};  // at most this ABI is used
   enum class Cgroups { kAsProbed, kAssumeAbsent };
   Cgroups cgroups = Cgroups::kAsProbed;
 };

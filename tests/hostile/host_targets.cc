@@ -1,0 +1,194 @@
+#include "hostile/host_targets.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+namespace writ::test {
+namespace fs = std::filesystem;
+namespace {
+
+UniqueFd Bound(int family, int type, const void* address, socklen_t size) {
+  UniqueFd socket(::socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!socket || ::bind(socket.get(), static_cast<const sockaddr*>(address), size) != 0) return {};
+  if (type == SOCK_STREAM && ::listen(socket.get(), 16) != 0) return {};
+  return socket;
+}
+
+int PortOf(const UniqueFd& socket) {
+  sockaddr_in6 address{};  // the port stands at the same place in both families
+  socklen_t size = sizeof address;
+  if (!socket || ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
+    return 0;
+  return ntohs(address.sin6_port);
+}
+
+sockaddr_in Loopback(const char* text, int port) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  ::inet_pton(AF_INET, text, &address.sin_addr);
+  address.sin_port = htons(static_cast<std::uint16_t>(port));
+  return address;
+}
+
+void Own(const std::string& path, backends::Identity identity) {
+  if (::geteuid() == 0 && ::lchown(path.c_str(), identity.uid, identity.gid) != 0) std::abort();
+}
+
+}  // namespace
+
+HostTargets::HostTargets(const JobFixture& job, int proxy_port)
+    : job_(job), proxy_port_(proxy_port) {
+  outside_ = job.base() + "/outside";
+  fs::create_directory(outside_);
+  Own(outside_, job.identity());
+  ResetOutside();
+  std::ofstream(job.base() + "/runner.key") << "not for the job\n";
+  ::chmod((job.base() + "/runner.key").c_str(), 0644);
+  MakeServices(proxy_port);
+  MakeBystander();
+  MakeSetUidCopy();
+}
+
+HostTargets::~HostTargets() = default;
+
+void HostTargets::MakeServices(int proxy_port) {
+  sockaddr_in any = Loopback("127.0.0.1", 0);
+  services_.push_back({"tcp service", Bound(AF_INET, SOCK_STREAM, &any, sizeof any)});
+  tcp_port_ = PortOf(services_.back().socket);
+  // MSG_FASTOPEN needs a server that takes it, else the kernel falls back to a plain handshake.
+  int queue = 16;
+  ::setsockopt(services_.back().socket.get(), IPPROTO_TCP, 23 /* TCP_FASTOPEN */, &queue,
+               sizeof queue);
+  sockaddr_in other = Loopback("127.0.0.2", proxy_port);
+  services_.push_back(
+      {"tcp on another address", Bound(AF_INET, SOCK_STREAM, &other, sizeof other)});
+  sockaddr_in6 any6{};
+  any6.sin6_family = AF_INET6;
+  any6.sin6_addr = in6addr_loopback;
+  services_.push_back({"tcp6 service", Bound(AF_INET6, SOCK_STREAM, &any6, sizeof any6)});
+  tcp6_port_ = PortOf(services_.back().socket);
+  services_.push_back({"udp service", Bound(AF_INET, SOCK_DGRAM, &any, sizeof any), false});
+  udp_port_ = PortOf(services_.back().socket);
+  for (auto [name, type] : {std::pair{"stream.sock", SOCK_STREAM}, {"dgram.sock", SOCK_DGRAM}}) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::string path = job_.base() + "/" + name;
+    std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
+    services_.push_back(
+        {name, Bound(AF_UNIX, type, &address, sizeof address), type == SOCK_STREAM});
+    ::chmod(path.c_str(), 0777);
+  }
+  abstract_name_ = "writ-hostile-" + job_.run_id();
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path + 1, abstract_name_.data(), abstract_name_.size());
+  auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + abstract_name_.size());
+  services_.push_back({"abstract socket", Bound(AF_UNIX, SOCK_STREAM, &address, size)});
+}
+
+void HostTargets::MakeBystander() {
+  const std::string uid = std::to_string(job_.identity().uid);
+  SpawnOptions options;
+  options.path = "/usr/bin/sleep";
+  options.argv = {"sleep", "300"};
+  if (::geteuid() == 0) {
+    options.path = "/usr/bin/setpriv";
+    options.argv = {"setpriv",        "--reuid",        uid,  "--regid", uid,
+                    "--clear-groups", "/usr/bin/sleep", "300"};
+  }
+  auto child = Child::Spawn(options);
+  if (child) bystander_ = std::move(child).value();
+  // It is a victim once it is sleep under the job's uid.
+  for (int i = 0; i < 100000; ++i) {
+    std::ifstream comm("/proc/" + std::to_string(bystander_.pid()) + "/comm");
+    std::string name;
+    std::getline(comm, name);
+    if (name == "sleep") return;
+  }
+}
+
+void HostTargets::MakeSetUidCopy() {
+  if (::geteuid() != 0) return;
+  setuid_dir_ = job_.base() + "/setuid";
+  fs::create_directory(setuid_dir_);  // may be there: a plan names it before
+  const std::string copy = setuid_dir_ + "/hostile";
+  fs::copy_file(std::string(WRIT_BIN_DIR) + "/hostile", copy);
+  ::chmod(copy.c_str(), 04755);
+}
+
+std::vector<backends::Variable> HostTargets::Variables(const std::string& victim) const {
+  return {{"PROXY_PORT", std::to_string(proxy_port_)},
+          {"TCP_PORT", std::to_string(tcp_port_)},
+          {"TCP6_PORT", std::to_string(tcp6_port_)},
+          {"UDP_PORT", std::to_string(udp_port_)},
+          {"UNIX_PATH", job_.base() + "/stream.sock"},
+          {"UNIX_DGRAM_PATH", job_.base() + "/dgram.sock"},
+          {"UNIX_ABSTRACT", abstract_name_},
+          {"VICTIM", victim.empty() ? std::to_string(bystander_.pid()) : victim},
+          {"KEY_FILE", job_.base() + "/runner.key"},
+          {"OUTSIDE", outside_},
+          {"SETUID_PROGRAM", setuid_dir_.empty() ? "" : setuid_dir_ + "/hostile"}};
+}
+
+std::vector<std::string> HostTargets::Arrived() {
+  std::vector<std::string> arrived;
+  for (Service& service : services_) {
+    if (!service.socket) continue;
+    for (bool more = true; more;) {
+      char buffer[64];
+      UniqueFd peer;
+      if (service.stream) {
+        peer.reset(::accept4(service.socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
+        more = peer.valid();
+      } else {
+        more = ::recv(service.socket.get(), buffer, sizeof buffer, 0) >= 0;
+      }
+      if (more) arrived.push_back(service.name);
+    }
+  }
+  return arrived;
+}
+
+void HostTargets::ResetOutside() const {
+  for (const auto& entry : fs::directory_iterator(outside_)) fs::remove_all(entry.path());
+  for (const char* name : {"file", "move-me", "remove-me", "program"}) {
+    std::string path = outside_ + "/" + name;
+    std::ofstream(path) << (std::string(name) == "program" ? "#!/bin/sh\nexit 0\n" : "unchanged\n");
+    ::chmod(path.c_str(), 0755);
+    Own(path, job_.identity());
+  }
+}
+
+std::vector<std::string> HostTargets::OutsideChanges() const {
+  std::vector<std::string> changes;
+  std::size_t known = 0;
+  for (const auto& entry : fs::directory_iterator(outside_)) {
+    const std::string name = entry.path().filename();
+    const bool expected =
+        name == "file" || name == "move-me" || name == "remove-me" || name == "program";
+    if (!expected) {
+      changes.push_back("new: " + name);
+      continue;
+    }
+    ++known;
+    if (name == "program") continue;
+    std::ifstream in(entry.path());
+    std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+    if (text != "unchanged\n") changes.push_back("changed: " + name);
+  }
+  if (known != 4) changes.push_back("something is gone");
+  return changes;
+}
+
+}  // namespace writ::test
