@@ -13,21 +13,30 @@
 namespace writ::protocol {
 namespace {
 
-int HexDigit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  return -1;
-}
+// The value of each hex digit, 0xFF for any other byte: a table, because digests are random and a
+// processor would guess every second branch wrong.
+constexpr std::array<std::uint8_t, 256> kHexValue = [] {
+  std::array<std::uint8_t, 256> table{};
+  table.fill(0xFF);
+  for (unsigned char c = '0'; c <= '9'; ++c) table[c] = static_cast<std::uint8_t>(c - '0');
+  for (unsigned char c = 'a'; c <= 'f'; ++c) table[c] = static_cast<std::uint8_t>(c - 'a' + 10);
+  return table;
+}();
 
 }  // namespace
 
 Result<Digest> Digest::Parse(std::string_view hex) {
   std::array<std::uint8_t, 32> bytes{};
   bool good = hex.size() == 64;
-  for (std::size_t i = 0; good && i < 32; ++i) {
-    const int high = HexDigit(hex[2 * i]), low = HexDigit(hex[2 * i + 1]);
-    good = high >= 0 && low >= 0;
-    bytes[i] = static_cast<std::uint8_t>(high * 16 + low);
+  if (good) {
+    std::uint8_t seen = 0;
+    for (std::size_t i = 0; i < 32; ++i) {
+      const std::uint8_t high = kHexValue[static_cast<unsigned char>(hex[2 * i])];
+      const std::uint8_t low = kHexValue[static_cast<unsigned char>(hex[2 * i + 1])];
+      seen |= high | low;
+      bytes[i] = static_cast<std::uint8_t>(high << 4 | low);
+    }
+    good = (seen & 0xF0) == 0;
   }
   if (!good)
     return Error{.kind = ErrorKind::kInvalid,

@@ -1,5 +1,5 @@
-// The vectors of an independent implementation of the protocol (tests/golden/peer): where they and our
-// reading of protocol.md disagree, they are right.
+// The vectors of an independent implementation of the protocol (tests/golden/peer): where they and
+// our reading of protocol.md disagree, they are right.
 #include <set>
 
 #include "support.h"
@@ -12,9 +12,13 @@ namespace {
 
 using test::ReadJson;
 
-json::Value Vectors(const std::string& name) { return ReadJson(writ::test::PeerVectors() + "/" + name); }
+json::Value Vectors(const std::string& name) {
+  return ReadJson(writ::test::PeerVectors() + "/" + name);
+}
 
-std::string Text(const json::Value& value, std::string_view name) { return std::string(value.FindString(name).value_or("(absent)")); }
+std::string Text(const json::Value& value, std::string_view name) {
+  return std::string(value.FindString(name).value_or("(absent)"));
+}
 
 TEST(PeerVectors, CanonicalJsonAndHashesAgree) {
   const json::Value vectors = Vectors("jcs.json");
@@ -52,7 +56,8 @@ TEST(PeerVectors, SignaturesAgreeByteForByte) {
     const std::string signature = Base64Decode(Text(vector, "sig")).value();
     EXPECT_TRUE(Verify(key.Public(), message, signature));
     EXPECT_FALSE(Verify(key.Public(), message + "x", signature));
-    EXPECT_FALSE(Verify(test::Key(Text(vector, "key") == "plane" ? "runner" : "plane").Public(), message, signature));
+    EXPECT_FALSE(Verify(test::Key(Text(vector, "key") == "plane" ? "runner" : "plane").Public(),
+                        message, signature));
   }
 }
 
@@ -65,7 +70,8 @@ TEST(PeerVectors, ContractsManifestsAndExecutionsAgree) {
     ASSERT_TRUE(contract) << contract.error().ToString();
     EXPECT_EQ(contract->Hash().ToHex(), Text(vector, "contractHash"));
     EXPECT_EQ(contract->ManifestHash().ToHex(), Text(vector, "manifestHash"));
-    EXPECT_EQ(FindValidSignature(contract->signatures, Signer::kPlane, plane, contract->Hash()) != nullptr,
+    EXPECT_EQ(FindValidSignature(contract->signatures, Signer::kPlane, plane, contract->Hash()) !=
+                  nullptr,
               *vector.Find("planeSignatureValid")->if_bool());
     const Execution execution = contract->EffectiveExecution();
     EXPECT_EQ(execution.ToJson(), *vector.Find("executionSpec"));
@@ -76,9 +82,11 @@ TEST(PeerVectors, ContractsManifestsAndExecutionsAgree) {
     PrepareOptions options;
     options.timeout_rule = TimeoutRule::kTimeoutFirst;  // as the recorded peer has it
     options.mock_command = {"<node>", "/opt/mock-agent"};
-    const Result<PreparedExecution> prepared = Prepare(execution, contract->budget.max_duration_min, options);
+    const Result<PreparedExecution> prepared =
+        Prepare(execution, contract->budget.max_duration_min, options);
     ASSERT_TRUE(prepared) << prepared.error().ToString();
-    EXPECT_EQ(json::CanonicalBytes(prepared->ToJson()), json::CanonicalBytes(*vector.Find("prepared")));
+    EXPECT_EQ(json::CanonicalBytes(prepared->ToJson()),
+              json::CanonicalBytes(*vector.Find("prepared")));
     const json::Value& hash = *vector.Find("executionHash");
     if (!hash.is_null()) {
       EXPECT_EQ(prepared->ExecutionHash().ToHex(), hash.string());
@@ -195,7 +203,8 @@ TEST(PeerVectors, BundlesAgreeAndEveryRecordedProblemHasOurCode) {
         used.insert(Text(row, "peer"));
       }
       ASSERT_FALSE(code.empty()) << "no row for: " << problem.string();
-      EXPECT_TRUE(report.HasProblem(code)) << problem.string() << " -> " << code << "\n" << RenderText(report, "vector");
+      EXPECT_TRUE(report.HasProblem(code)) << problem.string() << " -> " << code << "\n"
+                                           << RenderText(report, "vector");
     }
   }
   EXPECT_EQ(valid, 13u);

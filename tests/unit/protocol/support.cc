@@ -72,13 +72,15 @@ MadeRun MakeRun(const RunShape& shape) {
   facts.pool = out.contract.pool;
   facts.isolation = "process";
   facts.cost_usd = 0.25;
-  if (shape.with_environment) facts.environment = json::Object{{"tier", "process"}, {"network", "supervised-connect"}};
+  if (shape.with_environment)
+    facts.environment = json::Object{{"tier", "process"}, {"network", "supervised-connect"}};
   Result<Receipt> receipt = ReceiptFromEvents(out.contract, out.events, facts);
   EXPECT_TRUE(receipt) << receipt.error().ToString();
   out.receipt = *receipt;
   EXPECT_TRUE(SignAsRunner(out.receipt, runner));
   EXPECT_TRUE(CountersignAsPlane(out.receipt, runner.Public(), plane));
-  out.bundle = BuildBundle(out.contract, out.receipt, out.events, {plane.Public(), runner.Public(), std::nullopt});
+  out.bundle = BuildBundle(out.contract, out.receipt, out.events,
+                           {plane.Public(), runner.Public(), std::nullopt});
   out.text = json::Write(out.bundle);
   return out;
 }
@@ -86,8 +88,9 @@ MadeRun MakeRun(const RunShape& shape) {
 void SignAgain(json::Value& bundle, const RunShape& shape) {
   json::Value& receipt = *bundle.object().Find("receipt");
   const Digest hash = HashWithout(receipt, "signatures");
-  receipt.object().Set("signatures", SignaturesToJson({SignDigest(Key(shape.runner_key), Signer::kRunner, hash),
-                                                       SignDigest(Key(shape.plane_key), Signer::kPlane, hash)}));
+  receipt.object().Set("signatures",
+                       SignaturesToJson({SignDigest(Key(shape.runner_key), Signer::kRunner, hash),
+                                         SignDigest(Key(shape.plane_key), Signer::kPlane, hash)}));
 }
 
 void Rechain(json::Value& bundle, const RunShape& shape) {
@@ -97,7 +100,8 @@ void Rechain(json::Value& bundle, const RunShape& shape) {
   for (std::size_t i = 0; i < events.size(); ++i) {
     json::Object& event = events[i].object();
     event.Set("seq", i).Set("prev", prev);
-    prev = HashValue(json::Object{{"seq", i}, {"ts", *event.Find("ts")}, {"prev", prev}, {"event", *event.Find("event")}});
+    prev = HashValue(json::Object{
+        {"seq", i}, {"ts", *event.Find("ts")}, {"prev", prev}, {"event", *event.Find("event")}});
     event.Set("hash", prev);
   }
   receipt.object().Set("eventsHead", prev).Set("eventCount", events.size());

@@ -38,9 +38,11 @@ struct RunShape {
   bool with_environment = true;
 };
 MadeRun MakeRun(const RunShape& shape);
-// Signs the changed receipt again with both keys: for bundles that are wrong in substance, not in signature.
+// Signs the changed receipt again with both keys: for bundles that are wrong in substance, not in
+// signature.
 void SignAgain(json::Value& bundle, const RunShape& shape);
-// Makes the chain whole again after events were changed, and the receipt's head, count and signatures with it.
+// Makes the chain whole again after events were changed, and the receipt's head, count and
+// signatures with it.
 void Rechain(json::Value& bundle, const RunShape& shape);
 
 }  // namespace writ::protocol::test

@@ -31,7 +31,9 @@ json::Value BuildBundle(const Contract& contract, const Receipt& receipt,
 struct VerifyOptions {
   // Keys that the caller knows from elsewhere. Each one given must be the key that the bundle
   // names.
-  std::optional<PublicKey> plane_key, runner_key, org_key;
+  std::optional<PublicKey> plane_key = std::nullopt;
+  std::optional<PublicKey> runner_key = std::nullopt;
+  std::optional<PublicKey> org_key = std::nullopt;
   bool require_pinned = false;  // a problem where plane or runner key is not pinned
   std::size_t max_bytes = 1u << 30;
 };
