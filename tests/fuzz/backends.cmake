@@ -1,0 +1,1 @@
+writ_fuzz(launch_wire LIBS writ::backends_launch)

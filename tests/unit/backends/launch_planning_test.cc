@@ -1,0 +1,126 @@
+#include "launch_planning.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base_environment.h"
+
+namespace writ::backends {
+namespace {
+
+Plan APlan() {
+  Plan plan;
+  plan.run_id = "r";
+  plan.argv = {"true"};
+  plan.workspace = PlainWorkspace{"/w"};
+  plan.session_dir = "/s";
+  plan.identity.uid = ::geteuid() == 0 ? 61000 : ::geteuid();
+  plan.identity.gid = ::geteuid() == 0 ? 61000 : ::getegid();
+  return plan;
+}
+
+HostFeatures GoodHost() {
+  HostFeatures features;
+  features.root = ::geteuid() == 0;
+  features.landlock_abi = 7;
+  features.user_notification = true;
+  features.filter = {{0x06, 0, 0, 0x7fff0000}};
+  features.cgroups.pids_base = features.cgroups.memory_base = "/cg";
+  return features;
+}
+
+std::uint64_t LimitOf(const launch::LaunchPlan& plan, int resource) {
+  for (const auto& limit : plan.limits) {
+    if (limit.resource == resource) return limit.value;
+  }
+  return ~0ull;
+}
+
+TEST(LaunchPlanning, GivesTheSupervisedJobNoPortOfItsOwn) {
+  LaunchFacts facts;
+  facts.proxy = launch::ProxyTarget{0x0100007f, 4000};
+  HostFeatures host = GoodHost();
+  EXPECT_FALSE(PlanLaunch(APlan(), host, facts, {}).landlock.connect_port);
+  host.user_notification = false;
+  EXPECT_EQ(PlanLaunch(APlan(), host, facts, {}).landlock.connect_port, 4000);
+}
+
+TEST(LaunchPlanning, OpensOnlyTheJobsOwnTreesForWriting) {
+  LaunchFacts facts;
+  facts.workspace = "/w";
+  facts.home = "/s/home";
+  facts.tmp = "/s/tmp";
+  Plan plan = APlan();
+  plan.read_only_trees = {"/opt/agent"};
+  std::vector<std::string> writable;
+  for (const LandlockPath& path : PlanLaunch(plan, GoodHost(), facts, {}).landlock.paths) {
+    if (path.access == PathAccess::kReadWrite) writable.push_back(path.path);
+    EXPECT_NE(path.path, "/");
+  }
+  EXPECT_EQ(writable, (std::vector<std::string>{"/w", "/s/home", "/s/tmp"}));
+}
+
+TEST(LaunchPlanning, LimitsDataPerProcessOnlyWhereNoCgroupHoldsTheWhole) {
+  Plan plan = APlan();
+  plan.limits.memory_bytes = 1 << 20;
+  LaunchFacts facts;
+  EXPECT_EQ(LimitOf(PlanLaunch(plan, GoodHost(), facts, {}), RLIMIT_DATA), 1u << 20);
+  facts.memory_in_cgroup = true;
+  EXPECT_EQ(LimitOf(PlanLaunch(plan, GoodHost(), facts, {}), RLIMIT_DATA), ~0ull);
+  EXPECT_EQ(LimitOf(PlanLaunch(plan, GoodHost(), facts, {}), RLIMIT_CORE), 0u);
+}
+
+TEST(LaunchPlanning, RefusesWhatTheHostCannotEnforce) {  // L4
+  HostFeatures host = GoodHost();
+  Plan plan = APlan();
+  ASSERT_TRUE(CheckPlan(plan, DescribeHost(host, "process"), host));
+  host.user_notification = false;
+  Status weak = CheckPlan(plan, DescribeHost(host, "process"), host);
+  ASSERT_FALSE(weak);
+  EXPECT_EQ(weak.error().code, "process.enforcement_too_weak");
+  plan.require.advisory_network = AdvisoryNetworkGrant{"rule"};
+  EXPECT_TRUE(CheckPlan(plan, DescribeHost(host, "process"), host));
+  plan.require.resources = Enforcement::kKernel;
+  EXPECT_TRUE(CheckPlan(plan, DescribeHost(host, "process"), host));
+  host.cgroups = {};
+  EXPECT_FALSE(CheckPlan(plan, DescribeHost(host, "process"), host));
+  Plan open = APlan();
+  open.network = HostNetworkGrant{"rule"};
+  EXPECT_EQ(CheckPlan(open, DescribeHost(GoodHost(), "process"), GoodHost()).error().kind,
+            ErrorKind::kUnsupported);
+  Plan overlay = APlan();
+  overlay.workspace = WorkspaceMount{"/l", "/u", "/w"};
+  EXPECT_EQ(CheckPlan(overlay, DescribeHost(GoodHost(), "process"), GoodHost()).error().kind,
+            ErrorKind::kUnsupported);
+}
+
+TEST(HostFeatures, GiveAReasonAndAMendForEveryNo) {  // L47
+  HostFeatures bare;
+  bare.launcher_problem = "it is not there";
+  bare.no_filter_reason = "no seccomp";
+  Capabilities c = DescribeHost(bare, "process");
+  EXPECT_FALSE(c.usable);
+  EXPECT_FALSE(c.unusable_mend.empty());
+  for (Aspect aspect : kAllAspects) {
+    if (c.Of(aspect).enforcement == Enforcement::kKernel) continue;
+    EXPECT_FALSE(c.Of(aspect).reason.empty()) << AspectName(aspect);
+  }
+}
+
+TEST(BaseEnvironment, LaterLayersReplaceEarlierOnes) {  // L20
+  Environment plan;
+  plan.vars = {{"TERM", "xterm"}, {"A", "1"}};
+  plan.secrets.push_back({"A", Secret("2")});
+  Environment late;
+  late.vars = {{"A", "3"}};
+  auto env = BuildEnvironment({"/h", "/t", "job"}, plan, late);
+  EXPECT_EQ(env, (std::vector<std::string>{"A=3", "HOME=/h", "LANG=C.UTF-8", "LOGNAME=job",
+                                           "PATH=/usr/local/bin:/usr/bin:/bin", "SHELL=/bin/sh",
+                                           "TERM=xterm", "TMPDIR=/t", "USER=job"}));
+}
+
+}  // namespace
+}  // namespace writ::backends
