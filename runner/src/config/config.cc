@@ -2,12 +2,15 @@
 
 #include <unistd.h>
 
+#include "plan/network.h"
 #include "writ/egress/address.h"
 #include "writ/egress/host_name.h"
+#include "writ/protocol/execution.h"
 #include "writ/protocol/keys.h"
 #include "writ/protocol/names.h"
 #include "writ/protocol/reader.h"
 #include "writ/protocol/words.h"
+#include "writ/runner/profiles.h"
 
 namespace writ::runner {
 namespace {
@@ -111,6 +114,13 @@ Result<RunnerConfig> ParseRunnerConfig(std::string_view text) {
   ReadText(reader, "defaultIsolation", config.default_isolation);
   ReadWords(reader, "isolationWords", config.isolation_words);
   ReadWords(reader, "agentPaths", config.agent_paths);
+  if (auto kinds = reader.OptionalChild("agentVars")) {
+    for (const AgentProfile& profile : AllProfiles()) {
+      const std::string kind(profile.kind);
+      if (kinds->Has(kind)) ReadWords(*kinds, kind, config.agent_vars[kind]);
+    }
+    kinds->RefuseUnknown();
+  }
   if (reader.Has("envAllow")) {
     for (const protocol::EnvName& name : reader.AllAs<protocol::EnvName>("envAllow"))
       config.env_allow.push_back(name.text());
@@ -168,6 +178,9 @@ std::string RunnerConfigJson(const RunnerConfig& c) {
   out.Set("defaultIsolation", c.default_isolation);
   out.Set("isolationWords", words(c.isolation_words));
   out.Set("agentPaths", words(c.agent_paths));
+  json::Object agent_vars;
+  for (const auto& [kind, vars] : c.agent_vars) agent_vars.Set(kind, words(vars));
+  out.Set("agentVars", std::move(agent_vars));
   out.Set("envAllow", json::Value::Texts(c.env_allow));
   out.Set("searchPath", json::Value::Texts(c.search_path));
   json::Array overrides;
@@ -249,6 +262,17 @@ Status CheckRunnerConfig(const RunnerConfig& c) {
   for (const std::string& cidr : c.address_grants)
     if (!egress::Cidr::Parse(cidr))
       return Wrong("address", "addressGrants must hold ranges such as 10.0.0.0/8");
+  for (const auto& [kind, vars] : c.agent_vars) {
+    for (const auto& [name, value] : vars) {
+      if (!protocol::EnvName::Parse(name) || protocol::IsReservedEnvName(name) ||
+          value.find('\0') != std::string::npos)
+        return Wrong("agent_vars", "agentVars of " + kind + " must not set " + name,
+                     "leave proxy and CA variables, LD_* and PATH out of it");
+    }
+  }
+  for (const std::string& host : c.allow_hosts.value_or(std::vector<std::string>()))
+    if (auto entry = ParseOperatorHost(host); !entry)
+      return std::move(entry).error().With("while reading allowHosts");
   for (const HostOverride& item : c.host_overrides)
     for (const std::string& address : item.addresses)
       if (!egress::IpAddress::Parse(address))

@@ -23,7 +23,8 @@ RunFailure Reserved(const std::string& name, const char* how) {
 
 std::variant<EnvironmentPlan, RunFailure> PlanEnvironment(
     const protocol::Contract& contract, const protocol::ExecutionEnv& env,
-    const AgentProfile* profile, const std::map<std::string, std::string>& host_env) {
+    const AgentProfile* profile, const std::map<std::string, std::string>& agent_vars,
+    const std::map<std::string, std::string>& host_env) {
   std::map<std::string, Entry> names;
   EnvironmentPlan plan;
   auto granted = [&](const std::string& name) {
@@ -33,9 +34,8 @@ std::variant<EnvironmentPlan, RunFailure> PlanEnvironment(
   if (profile != nullptr) {
     for (const auto& [name, value] : profile->vars)
       names[std::string(name)] = {std::nullopt, std::string(value)};
-    for (std::string_view name : profile->key_vars)
-      names[std::string(name)] = {std::nullopt, std::string(kPlaceholderKey)};
   }
+  for (const auto& [name, value] : agent_vars) names[name] = {std::nullopt, value};
   for (const protocol::SecretGrant& grant : contract.secrets) {
     if (protocol::IsReservedEnvName(grant.name.text()))
       return RunFailure{FailureClass::kSecretReleaseDenied, "env.reserved",
@@ -68,6 +68,17 @@ std::variant<EnvironmentPlan, RunFailure> PlanEnvironment(
     if (protocol::IsReservedEnvName(mapping.env.text()))
       return Reserved(mapping.env.text(), "env.secrets");
     if (granted(mapping.secret.text())) names[mapping.env.text()] = {mapping.secret.text(), {}};
+  }
+  if (profile != nullptr) {
+    for (const auto& [secret, var] : profile->key_aliases) {
+      if (granted(std::string(secret)) && !names.contains(std::string(var)))
+        names[std::string(var)] = {std::string(secret), {}};
+    }
+    auto has = [&](std::string_view name) { return names.contains(std::string(name)); };
+    if (std::none_of(profile->other_key_vars.begin(), profile->other_key_vars.end(), has)) {
+      for (std::string_view name : profile->key_vars)
+        names.try_emplace(std::string(name), Entry{std::nullopt, std::string(kPlaceholderKey)});
+    }
   }
   for (auto& [name, entry] : names) {
     if (entry.secret) {

@@ -18,10 +18,11 @@ struct EnvironmentPlan {
 };
 
 // PATH, HOME and the rest of the base environment are the backend's, proxy variables come at the
-// start; neither can be named here. Lowest first: profile, secrets under their own names, inherit,
-// vars, mapped secrets. Every name comes out once.
+// start; neither can be named here. Lowest first: profile, the operator's variables for the agent,
+// secrets under their own names, inherit, vars, mapped secrets. Every name comes out once.
 std::variant<EnvironmentPlan, RunFailure> PlanEnvironment(
     const protocol::Contract& contract, const protocol::ExecutionEnv& env,
-    const AgentProfile* profile, const std::map<std::string, std::string>& host_env);
+    const AgentProfile* profile, const std::map<std::string, std::string>& agent_vars,
+    const std::map<std::string, std::string>& host_env);
 
 }  // namespace writ::runner

@@ -1,8 +1,29 @@
 #include "plan/network.h"
 
+#include <charconv>
+
 namespace writ::runner {
 
 using protocol::FailureClass;
+
+Result<OperatorHost> ParseOperatorHost(std::string_view text) {
+  std::optional<std::uint16_t> port;
+  // The colons of an address literal stand before its bracket's end.
+  const std::size_t colon = text.rfind(':');
+  if (colon != std::string_view::npos && text.find(']', colon) == std::string_view::npos) {
+    const std::string_view digits = text.substr(colon + 1);
+    std::uint16_t number = 0;
+    auto [end, err] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+    if (err != std::errc() || end != digits.data() + digits.size() || number == 0)
+      return Error{ErrorKind::kInvalid, "runner.operator_host",
+                   "the port of an allowHosts entry is no number from 1 to 65535",
+                   "write it like models.example.com:8443"};
+    port = number;
+    text = text.substr(0, colon);
+  }
+  WRIT_ASSIGN(egress::HostPattern host, egress::HostPattern::Parse(text));
+  return OperatorHost{std::move(host), port};
+}
 
 std::variant<NetworkPlan, RunFailure> PlanNetwork(
     const protocol::Contract& contract, const protocol::ExecutionEnv& env,
@@ -20,15 +41,15 @@ std::variant<NetworkPlan, RunFailure> PlanNetwork(
   if (config.allow_hosts) {
     op.rules.emplace();
     for (std::size_t i = 0; i < config.allow_hosts->size(); ++i) {
-      Result<egress::HostPattern> host = egress::HostPattern::Parse((*config.allow_hosts)[i]);
-      if (!host)
+      Result<OperatorHost> entry = ParseOperatorHost((*config.allow_hosts)[i]);
+      if (!entry)
         return RunFailure{FailureClass::kCapabilityMismatch, "plan.operator_host",
                           "an entry of the operator's allowHosts is no host pattern",
                           "check the runner's configuration"};
       op.rules->push_back(egress::Rule{.id = "operator." + std::to_string(i),
                                        .effect = egress::Rule::Effect::kAllow,
-                                       .host = std::move(*host),
-                                       .port = std::nullopt,
+                                       .host = std::move(entry->host),
+                                       .port = entry->port,
                                        .grants = {}});
     }
   }

@@ -26,6 +26,12 @@ std::string JobName(const std::string& run_id) {
   return fits ? run_id : "run-" + protocol::Sha256(run_id).ToHex().substr(0, 32);
 }
 
+// Fit for an agent's own configuration syntax as it stands; empty is.
+bool IsPlainUrl(std::string_view text) {
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return c > ' ' && c < 0x7f && c != '"' && c != '\\'; });
+}
+
 // What the protocol has and this runner does not do (protocol.md: never ignored).
 std::optional<RunFailure> RefuseUnsupported(const Contract& contract, const RunnerConfig& config) {
   if (contract.continuation)
@@ -123,8 +129,30 @@ std::variant<SessionPlan, RunFailure> PlanSession(const Contract& contract, cons
   backends::Plan& job = plan.job;
   job.run_id = JobName(contract.run_id.text());
   job.tier = BackendTier(facts.tier);
+  const auto agent_vars = config.agent_vars.find(kind);
+  const std::map<std::string, std::string> operator_vars =
+      is_agent && agent_vars != config.agent_vars.end() ? agent_vars->second
+                                                        : std::map<std::string, std::string>();
+  auto environment = PlanEnvironment(contract, plan.prepared.env, is_agent ? profile : nullptr,
+                                     operator_vars, facts.host_env);
+  if (auto* refused = std::get_if<RunFailure>(&environment)) return *refused;
+  auto& env = std::get<EnvironmentPlan>(environment);
+  job.env.vars = std::move(env.vars);
+  plan.secret_env = std::move(env.secrets);
+  plan.findings = std::move(env.findings);
+
   if (is_agent && !profile->program.empty()) {
-    job.argv = AgentArgv(*profile, facts.agent, facts.tier, execution.prompt);
+    AgentTask task{.tier = facts.tier, .prompt = execution.prompt, .base_url = {}};
+    for (const backends::Variable& var : job.env.vars) {
+      if (!profile->base_url_var.empty() && var.name == profile->base_url_var)
+        task.base_url = var.value;
+    }
+    if (!IsPlainUrl(task.base_url))
+      return Mismatch("agent_base_url",
+                      "the variable " + std::string(profile->base_url_var) +
+                          " holds no address that can be given to agent " + kind,
+                      "write it like https://models.example.com/v1");
+    job.argv = AgentArgv(*profile, facts.agent, task);
     job.read_only_trees = facts.agent.read_only_trees;
     for (std::string_view dir : profile->home_directories) job.home_directories.emplace_back(dir);
   } else if (plan.prepared.is_shell) {
@@ -135,14 +163,6 @@ std::variant<SessionPlan, RunFailure> PlanSession(const Contract& contract, cons
   }
   plan.argv_hash = protocol::HashValue(json::Value::Texts(job.argv));
   job.cwd = plan.prepared.cwd == "." ? "" : plan.prepared.cwd;
-
-  auto environment =
-      PlanEnvironment(contract, plan.prepared.env, is_agent ? profile : nullptr, facts.host_env);
-  if (auto* refused = std::get_if<RunFailure>(&environment)) return *refused;
-  auto& env = std::get<EnvironmentPlan>(environment);
-  job.env.vars = std::move(env.vars);
-  plan.secret_env = std::move(env.secrets);
-  plan.findings = std::move(env.findings);
 
   auto network = PlanNetwork(contract, plan.prepared.env, facts.plane_addresses, config);
   if (auto* refused = std::get_if<RunFailure>(&network)) return *refused;

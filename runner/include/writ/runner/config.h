@@ -79,11 +79,14 @@ struct RunnerConfig {
                                           "/bin"};  // where agents are looked for
   std::map<std::string, std::string>
       agent_paths;  // agent kind -> absolute path, before search_path
+  // agent kind -> variables of its session, below what the contract sets: the address of a private
+  // model API, say. No secrets: they end up in plans.
+  std::map<std::string, std::map<std::string, std::string>> agent_vars;
   std::vector<HostOverride> host_overrides;
   std::vector<std::string>
       address_grants;  // CIDRs beyond the public ones that jobs may be led to (L22)
   std::optional<std::vector<std::string>>
-      allow_hosts;  // narrows contracts (L6); absent: no narrowing
+      allow_hosts;  // narrows contracts (L6); absent: no narrowing. "host" or "host:port"
   OperatorLimits limits;
   OperatorGrants grants;
   std::chrono::milliseconds poll_interval{

@@ -27,9 +27,16 @@ struct AgentProfile {
       home_directories;  // writable configuration, made in the private HOME
   std::vector<std::pair<std::string_view, std::string_view>>
       vars;  // no updates (L45), no telemetry
-  // Key variables that must exist for the agent to start: set to a placeholder unless the run has
-  // the secret.
+  // Key variables that must exist for the agent to start: set to a placeholder unless the run sets
+  // them or one of other_key_vars, which a placeholder would win over.
   std::vector<std::string_view> key_vars;
+  std::vector<std::string_view> other_key_vars;
+  // Secrets that people store under a name which the agent does not read: (secret, variable it
+  // does read). The secret goes there too where the run sets that variable in no other way.
+  std::vector<std::pair<std::string_view, std::string_view>> key_aliases;
+  // The variable of the session that names another address of the model's API; empty: none. An
+  // agent that does not read it gets it in its argv (AgentArgv).
+  std::string_view base_url_var;
   std::vector<std::string_view>
       hosts;              // what it talks to, for `writ doctor` and hints; grants nothing
   bool spawnable = true;  // false: prepared and hashed, never started (pi)
@@ -57,9 +64,19 @@ struct InstalledAgent {
 };
 InstalledAgent Locate(const AgentProfile& profile, const LocateOptions& options);
 
-// The argv that runs for `prompt` in `tier`. Only for spawnable kinds with a program.
+// What is asked of an agent. The prompt is one operand, never an option or a subcommand of the
+// agent's (L2).
+struct AgentTask {
+  protocol::Tier tier = protocol::Tier::kProcess;
+  std::string prompt;
+  // The value of base_url_var: printable ASCII without spaces, quotes and backslashes. Empty: the
+  // agent's own address.
+  std::string base_url;
+};
+
+// The argv that runs for `task`. Only for spawnable kinds with a program.
 std::vector<std::string> AgentArgv(const AgentProfile& profile, const InstalledAgent& agent,
-                                   protocol::Tier tier, const std::string& prompt);
+                                   const AgentTask& task);
 
 // Does `version` lie in `range`? Ranges: comparators (>=, >, <=, <, =, ^, ~ or none) joined by
 // spaces or commas, all of which must hold; a bare "2" or "2.1" means that prefix. kInvalid
