@@ -1,0 +1,7 @@
+writ_fuzz(json LIBS writ::protocol)
+target_include_directories(fuzz_replay_json PRIVATE ${CMAKE_SOURCE_DIR}/protocol/src)
+writ_fuzz(bundle LIBS writ::protocol)
+writ_fuzz(contract LIBS writ::protocol)
+if(WRIT_BUILD_FUZZ)
+  target_include_directories(fuzz_json PRIVATE ${CMAKE_SOURCE_DIR}/protocol/src)
+endif()
