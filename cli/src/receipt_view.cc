@@ -109,7 +109,7 @@ std::vector<std::string> Enforcement(const Value& receipt) {
   const Value& aspects = At(receipt, {"runner", "environment", "enforcement"});
   if (const Object* object = aspects.if_object()) {
     for (const auto& [name, value] : *object) {
-      std::string how = Text(At(value, {"enforcement"}));
+      std::string how = Text(At(value, {"level"}));
       out.push_back(name + "=" + (how.empty() ? Text(value) : how));
     }
   }

@@ -97,8 +97,6 @@ void Pull(Context& context, PullCommand& command) {
   options.diff = diff;
   options.run_id = contract->run_id;
   options.commit_time = receipt->ended_at.unix_ms / 1000;
-  for (const protocol::UntrackedFile& file : contract->workspace.untracked_files)
-    options.allow_untracked.push_back(file.path.text());
   auto pulled = workspace::Pull(options);
   if (!pulled)
     return context.Fail(

@@ -36,6 +36,7 @@ struct RunCommand {
   bool no_network = false;
   bool dry_run = false;
   bool no_watch = false;
+  std::vector<std::string> words;  // the task; with --agent argv a command and its arguments
   std::string task;
 };
 
@@ -65,7 +66,7 @@ Result<json::Value> BuildRequest(const RunCommand& command, const workspace::Cap
   if (command.max_spend_usd > 0) budget.Set("maxSpendUsd", command.max_spend_usd);
   json::Object request{
       {"requestedBy", json::Object{{"kind", "human"}, {"id", LocalUser()}}},
-      {"agentKind", command.agent},
+      {"agentKind", command.agent == "argv" ? "command" : command.agent},
       {"secretNames", json::Value::Texts(command.secrets)},
       {"network", json::Object{{"defaultDeny", true}, {"allowHosts", std::move(hosts)}}},
       {"budget", std::move(budget)},
@@ -74,18 +75,23 @@ Result<json::Value> BuildRequest(const RunCommand& command, const workspace::Cap
       {"pool", command.pool},
       {"prompt", command.task}};
   if (!command.isolation.empty()) request.Set("isolation", command.isolation);
-  if (command.no_network) {
-    json::Object environment{{"egressProxy", false}};
-    if (command.agent == "command") {
-      request.Set("execution", json::Object{{"kind", "shell"},
-                                            {"script", command.task},
-                                            {"env", std::move(environment)}});
+  // Without more to say the plane derives the execution from agent and prompt.
+  if (command.no_network || command.agent == "argv") {
+    json::Object execution;
+    if (command.agent == "argv") {
+      execution.Set("kind", "argv");
+      execution.Set("command", command.words.front());
+      execution.Set("args", json::Value::Texts({command.words.begin() + 1, command.words.end()}));
+    } else if (command.agent == "command") {
+      execution.Set("kind", "shell");
+      execution.Set("script", command.task);
     } else {
-      request.Set("execution", json::Object{{"kind", "agent"},
-                                            {"agent", json::Object{{"kind", command.agent}}},
-                                            {"prompt", command.task},
-                                            {"env", std::move(environment)}});
+      execution.Set("kind", "agent");
+      execution.Set("agent", json::Object{{"kind", command.agent}});
+      execution.Set("prompt", command.task);
     }
+    if (command.no_network) execution.Set("env", json::Object{{"egressProxy", false}});
+    request.Set("execution", std::move(execution));
   }
   return json::Value(std::move(request));
 }
@@ -194,6 +200,11 @@ void ReportRefusal(Context& context, const plane::Submission& submission) {
 }
 
 void Run(Context& context, RunCommand& command) {
+  if (command.agent != "argv" && command.words.size() > 1)
+    return context.Fail(Error{ErrorKind::kInvalid, "cli.two_tasks", "a run has one task",
+                              "put it in quotes, or use --agent argv -- COMMAND ARGS"});
+  for (const std::string& word : command.words)
+    command.task += (command.task.empty() ? "" : " ") + word;
   if (command.task.empty())
     return context.Fail(
         Error{ErrorKind::kInvalid, "cli.no_task", "there is no task", "writ run \"TASK\""});
@@ -254,8 +265,11 @@ void Run(Context& context, RunCommand& command) {
 void AddRun(CLI::App& app, Context& context) {
   auto options = std::make_shared<RunCommand>();
   CLI::App* run = app.add_subcommand("run", "Run a task on a git checkout under a signed contract");
-  run->add_option("TASK", options->task, "The agent's prompt; for --agent command a shell script");
-  run->add_option("--agent", options->agent, "claude-code, codex, command or mock")
+  run->add_option(
+      "TASK", options->words,
+      "The agent's prompt; for --agent command a shell script, for --agent argv a command "
+      "and its arguments (after --)");
+  run->add_option("--agent", options->agent, "claude-code, codex, command, argv or mock")
       ->capture_default_str();
   run->add_option("--pool", options->pool, "Pool whose runners may claim it")
       ->capture_default_str();
@@ -283,6 +297,7 @@ void AddRun(CLI::App& app, Context& context) {
       "Without --plane, plane and runner are started in this process for this run.\n\n"
       "Examples:\n"
       "  writ run \"make test\"\n"
+      "  writ run --agent argv -- make -j2 test\n"
       "  writ run --agent claude-code --allow-host api.anthropic.com --secret ANTHROPIC_API_KEY "
       "\"fix the failing test\"\n"
       "  writ run --dry-run --allow-untracked 'notes/*.md' \"true\"\n"
