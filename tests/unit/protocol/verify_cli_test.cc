@@ -1,0 +1,119 @@
+// writ-verify as a program: exit codes, output, and that it is one static file.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <chrono>
+
+#include "support.h"
+#include "writ/base/child.h"
+#include "writ/base/file.h"
+
+namespace writ::protocol {
+namespace {
+
+struct Ran {
+  int code = -1;
+  std::string out, err;
+};
+
+Ran RunVerify(std::vector<std::string> arguments, std::string_view input = "") {
+  const auto memory = [] { return UniqueFd(::memfd_create("writ-verify-test", MFD_CLOEXEC)); };
+  const auto text = [](const UniqueFd& fd) {
+    ::lseek(fd.get(), 0, SEEK_SET);
+    return ReadAll(fd.get(), 1 << 24).value();
+  };
+  const UniqueFd in = memory(), out = memory(), err = memory();
+  EXPECT_TRUE(WriteAll(in.get(), input));
+  ::lseek(in.get(), 0, SEEK_SET);
+  SpawnOptions options;
+  options.path = WRIT_BIN_DIR "/writ-verify";
+  options.argv = std::move(arguments);
+  options.argv.insert(options.argv.begin(), "writ-verify");
+  options.fds = {{in.get(), 0}, {out.get(), 1}, {err.get(), 2}};
+  Result<Child> child = Child::Spawn(options);
+  EXPECT_TRUE(child) << child.error().ToString();
+  const auto status = child->Wait(std::chrono::seconds(60));
+  EXPECT_TRUE(status && *status);
+  return {(*status)->ShellCode(), text(out), text(err)};
+}
+
+class WritVerify : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    dir_ = ::testing::TempDir() + "writ-verify-" + std::to_string(::getpid());
+    std::filesystem::create_directory(dir_);
+  }
+  void TearDown() override { std::filesystem::remove_all(dir_); }
+  std::string File(const std::string& name, std::string_view bytes) {
+    const std::string path = dir_ + "/" + name;
+    UniqueFd dir = OpenDir();
+    EXPECT_TRUE(WriteFileAtomic(dir.get(), name, bytes, 0600));
+    return path;
+  }
+  UniqueFd OpenDir() { return UniqueFd(::open(dir_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)); }
+  std::string dir_;
+};
+
+TEST_F(WritVerify, SaysVerifiedAndThatTheKeysAreNotPinned) {
+  const std::string bundle = File("bundle.json", test::MakeRun({}).text);
+  const Ran text = RunVerify({bundle});
+  EXPECT_EQ(text.code, 0) << text.err;
+  EXPECT_TRUE(text.out.starts_with("VERIFIED, keys not pinned")) << text.out;
+  const Ran json = RunVerify({bundle, "--json"});
+  EXPECT_EQ(json.code, 0);
+  EXPECT_EQ(*json::Parse(json.out)->Find("pinned"), json::Value(false));
+  EXPECT_EQ(RunVerify({"-"}, test::MakeRun({}).text).code, 0) << "from standard input";
+}
+
+TEST_F(WritVerify, HoldsTheBundleToPinnedKeys) {
+  const std::string bundle = File("bundle.json", test::MakeRun({}).text);
+  const std::string plane = File("plane.pem", test::Key("plane").Public().ToPem()),
+                    runner = File("runner.pem", test::Key("runner").Public().ToPem());
+  const Ran pinned = RunVerify(
+      {bundle, "--plane-key", plane, "--runner-key=" + runner, "--require-pinned", "--json"});
+  EXPECT_EQ(pinned.code, 0) << pinned.out;
+  EXPECT_EQ(*json::Parse(pinned.out)->Find("pinned"), json::Value(true));
+  EXPECT_EQ(RunVerify({bundle, "--require-pinned"}).code, 1);
+  EXPECT_EQ(RunVerify({bundle, "--plane-key", runner}).code, 1);
+}
+
+TEST_F(WritVerify, ATamperedBundleIsNotVerifiedAndEachProblemHasItsCode) {
+  std::string text = test::MakeRun({}).text;
+  text.replace(text.find("do the work"), 11, "do any work");
+  const Ran ran = RunVerify({File("bad.json", text)});
+  EXPECT_EQ(ran.code, 1);
+  EXPECT_NE(ran.out.find("NOT VERIFIED"), std::string::npos);
+  EXPECT_NE(ran.out.find("contract.signature: "), std::string::npos) << ran.out;
+}
+
+TEST_F(WritVerify, UsageAndUnreadableInputAreTheirOwnExitCode) {
+  const std::string bundle = File("bundle.json", test::MakeRun({}).text);
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{},
+                                             {dir_ + "/absent"},
+                                             {dir_},
+                                             {bundle, "--nonsense"},
+                                             {bundle, bundle},
+                                             {bundle, "--plane-key"},
+                                             {bundle, "--plane-key", bundle},
+                                             {bundle, "--json=yes"}}) {
+    const Ran ran = RunVerify(arguments);
+    EXPECT_EQ(ran.code, 2);
+    EXPECT_TRUE(ran.err.starts_with("writ-verify: ")) << ran.err;
+  }
+  EXPECT_EQ(RunVerify({"--help"}).code, 0);
+  EXPECT_EQ(RunVerify({"--version"}).out.substr(0, 12), "writ-verify ");
+}
+
+TEST_F(WritVerify, IsOneStaticFile) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers do not link statically";
+#endif
+  // No program header of type PT_INTERP: nothing is loaded at its start.
+  const std::string image = ReadFile(WRIT_BIN_DIR "/writ-verify", 1u << 30).value();
+  EXPECT_EQ(image.find("/lib64/ld-linux"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace writ::protocol
