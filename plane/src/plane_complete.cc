@@ -227,7 +227,7 @@ Result<Completion> Plane::Complete(const std::string& run_id, std::string_view c
   }
   // The plane countersigns what an offline verifier would accept, and nothing else.
   auto report = protocol::VerifyBundleValue(protocol::BuildBundle(
-      contract, *receipt, chain, {impl_->keys.plane_public, runner_key, impl_->keys.org_public}));
+      contract, *receipt, chain, {impl_->keys.plane_public, runner_key, std::nullopt}));
   if (!report.ok) {
     std::string why;
     for (const auto& problem : report.problems) {

@@ -92,8 +92,7 @@ Result<std::string> Plane::Bundle(const std::string& run_id) const {
   }));
   // Spliced from the stored texts: nothing is parsed and written anew on the way out.
   json::Object keys{{"planePublicKeyPem", impl_->keys.plane_public_pem},
-                    {"runnerPublicKeyPem", row.runner_key},
-                    {"orgPublicKeyPem", impl_->keys.org_public_pem}};
+                    {"runnerPublicKeyPem", row.runner_key}};
   std::string out = "{\"version\":\"" + std::string(protocol::kBundleVersion) + "\",\"contract\":";
   out += row.contract;
   out += ",\"receipt\":";

@@ -131,4 +131,53 @@ std::string RunToCompletion(TestPlane& plane, const TestRunner& runner,
   return (*claim)->run_id;
 }
 
+std::string PolicyWith(const json::Object& changes) {
+  json::Object policy = json::Parse(plane::DefaultPolicy()).value().object();
+  for (const auto& member : changes) policy.Set(member.name, member.value);
+  return json::Write(json::Value(policy));
+}
+
+std::string SecretPolicy() {
+  return PolicyWith(
+      {{"runners", json::Object{{"allowPools", json::Array{"default", "other"}}}},
+       {"secrets", json::Object{{"releasable",
+                                 json::Array{json::Object{{"name", "TOKEN"},
+                                                          {"scope", "pool:default"},
+                                                          {"pools", json::Array{"default"}}}}}}}});
+}
+
+std::string ConsentPolicy(int rules) {
+  json::Array list;
+  if (rules > 0)
+    list.emplace_back(json::Object{{"when", "any-run"}, {"approvers", json::Array{"lead"}}});
+  if (rules > 1) {
+    list.emplace_back(
+        json::Object{{"when", "agent-kind"}, {"match", "mock"}, {"approvers", json::Array{"sec"}}});
+  }
+  return PolicyWith({{"consent", list}});
+}
+
+std::string Submit(TestPlane& plane, const RequestOptions& options) {
+  auto made = plane->Submit(plane.local, json::Write(RunBody(*plane, options)));
+  EXPECT_TRUE(made && made->kind == plane::Submission::Kind::kAccepted)
+      << (made ? "denied or invalid" : made.error().ToString());
+  return made ? made->run_id : "";
+}
+
+plane::Claim Claimed(TestPlane& plane, const TestRunner& runner) {
+  auto claim = plane->Claim(runner.token, runner.pool, std::chrono::milliseconds(0));
+  EXPECT_TRUE(claim && *claim) << (claim ? "nothing to claim" : claim.error().ToString());
+  return claim && *claim ? std::move(**claim) : plane::Claim{};
+}
+
+std::vector<std::string> EventTypes(TestPlane& plane, const std::string& run) {
+  std::vector<std::string> out;
+  const auto detail = plane->Run(run).value();
+  for (const auto& text : detail.events) {
+    auto event = json::Parse(text).value();
+    out.emplace_back(event.Find("event")->FindString("type").value());
+  }
+  return out;
+}
+
 }  // namespace writ::test

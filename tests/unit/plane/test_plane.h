@@ -57,9 +57,9 @@ struct RequestOptions {
   std::string agent = "mock";
   std::string pool = "default";
   std::string prompt = "do it";
-  std::vector<std::string> secrets;
-  std::vector<std::string> hosts;
-  json::Object extra;  // further members of request, or replacements
+  std::vector<std::string> secrets = {};
+  std::vector<std::string> hosts = {};
+  json::Object extra = {};  // further members of request, or replacements
 };
 json::Value RunBody(plane::Plane& plane, const RequestOptions& options = {});
 
@@ -82,5 +82,16 @@ FinishedRun FinishClaim(const plane::Claim& claim, const TestRunner& runner, Wal
 // Submit, claim, events, complete; the run's id. Fails the test where a step fails.
 std::string RunToCompletion(TestPlane& plane, const TestRunner& runner,
                             const RequestOptions& options = {});
+
+// Init's policy with some members replaced; with TOKEN releasable to pool default; with one consent
+// rule (any-run by "lead") or two (agent-kind mock by "sec" as well).
+std::string PolicyWith(const json::Object& changes);
+std::string SecretPolicy();
+std::string ConsentPolicy(int rules);
+
+// Each fails the test where it does not work out.
+std::string Submit(TestPlane& plane, const RequestOptions& options = {});
+plane::Claim Claimed(TestPlane& plane, const TestRunner& runner);
+std::vector<std::string> EventTypes(TestPlane& plane, const std::string& run);
 
 }  // namespace writ::test

@@ -1,0 +1,116 @@
+// Consent, cancellation, and what time ends.
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <atomic>
+#include <set>
+#include <thread>
+
+#include "test_plane.h"
+#include "writ/protocol/bundle.h"
+#include "writ/protocol/events.h"
+
+namespace writ::test {
+namespace {
+
+using json::Array;
+using json::Object;
+using plane::Submission;
+using std::chrono::milliseconds;
+
+constexpr milliseconds kNoWait{0};
+
+TEST(Consent, ARunWaitsUntilEveryRuleHasItsApprover) {
+  TestPlane plane(ConsentPolicy(2));
+  TestRunner runner(*plane, plane.local);
+  auto made = plane->Submit(plane.local, json::Write(RunBody(*plane)));
+  ASSERT_EQ(made->status, plane::RunState::kAwaitingApproval);
+  EXPECT_FALSE(plane->Claim(runner.token, "default", kNoWait).value());
+  auto by = [&](const char* who) {
+    return plane->Approve(plane.local, made->run_id,
+                          plane::Actor{protocol::ActorKind::kHuman, who});
+  };
+  EXPECT_EQ(by("somebody").error().kind, ErrorKind::kDenied);
+  EXPECT_EQ(by("lead").value(), plane::RunState::kAwaitingApproval);
+  EXPECT_FALSE(plane->Claim(runner.token, "default", kNoWait).value());
+  EXPECT_EQ(by("lead").error().kind, ErrorKind::kDenied) << "one person is not two";
+  EXPECT_EQ(by("sec").value(), plane::RunState::kCreated);
+  EXPECT_EQ(EventTypes(plane, made->run_id),
+            (std::vector<std::string>{"run.created", "policy.evaluated", "consent.requested",
+                                      "consent.requested", "consent.granted", "consent.granted"}));
+  EXPECT_EQ(by("sec").error().kind, ErrorKind::kConflict);
+  EXPECT_EQ(Claimed(plane, runner).run_id, made->run_id);
+}
+
+TEST(Consent, AnApproverActsInTheirOwnNameOnly) {
+  TestPlane plane(ConsentPolicy(1));
+  auto made = plane->Submit(plane.local, json::Write(RunBody(*plane)));
+  plane::Caller lead{"lead", {plane::Role::kApprover}};
+  plane::Caller other{"other", {plane::Role::kApprover}};
+  plane::Caller requester{"req", {plane::Role::kRequester}};
+  EXPECT_EQ(plane->Approve(requester, made->run_id, std::nullopt).error().code, "forbidden");
+  EXPECT_EQ(plane->Approve(other, made->run_id, plane::Actor{protocol::ActorKind::kHuman, "lead"})
+                .error()
+                .code,
+            "forbidden");
+  EXPECT_EQ(plane->Approve(lead, made->run_id, std::nullopt).value(), plane::RunState::kCreated);
+}
+
+TEST(Consent, APolicyThatDeniesMeanwhileIsNotApprovedAway) {
+  TestPlane plane(ConsentPolicy(1));
+  auto made = plane->Submit(plane.local, json::Write(RunBody(*plane)));
+  Object none{{"runners", Object{{"allowPools", Array{}}}}};
+  ASSERT_TRUE(plane->SetPolicy(plane.local, PolicyWith(none)));
+  auto approved =
+      plane->Approve(plane.local, made->run_id, plane::Actor{protocol::ActorKind::kHuman, "lead"});
+  ASSERT_FALSE(approved);
+  EXPECT_EQ(approved.error().code, "policy_denied");
+}
+
+TEST(Consent, RunsOutWhenNobodyApproves) {
+  TestPlane plane(ConsentPolicy(1));
+  auto made = plane->Submit(plane.local, json::Write(RunBody(*plane)));
+  plane.clock.Advance(std::chrono::hours(24 * 8));
+  ASSERT_TRUE(plane->Sweep());
+  auto run = plane->Run(made->run_id).value();
+  EXPECT_EQ(run.summary.status, plane::RunState::kFailed);
+  EXPECT_EQ(run.summary.failure, "nobody approved the run in time");
+}
+
+TEST(Cancel, AnUnclaimedRunEndsAtOnceAndIsNotClaimed) {
+  TestPlane plane;
+  TestRunner runner(*plane, plane.local);
+  auto run = Submit(plane);
+  auto cancelled =
+      plane->Cancel(plane.local, run, plane::Actor{protocol::ActorKind::kHuman, "alice"});
+  EXPECT_EQ(cancelled->status, plane::RunState::kCancelled);
+  EXPECT_EQ(EventTypes(plane, run).back(), "run.cancelled");
+  EXPECT_FALSE(plane->Claim(runner.token, "default", kNoWait).value());
+}
+
+TEST(Cancel, AClaimedRunsRunnerIsToldWithItsNextEvents) {
+  TestPlane plane;
+  TestRunner runner(*plane, plane.local);
+  auto run = Submit(plane);
+  auto claim = Claimed(plane, runner);
+  EXPECT_FALSE(plane->AppendEvents(run, claim.claim_token, Array{})->cancel_requested);
+  auto cancelled = plane->Cancel(plane.local, run, std::nullopt);
+  EXPECT_TRUE(cancelled->cancel_requested);
+  EXPECT_EQ(cancelled->status, plane::RunState::kClaimed);
+  EXPECT_TRUE(plane->AppendEvents(run, claim.claim_token, Array{})->cancel_requested);
+  EXPECT_TRUE(plane->Run(run)->summary.cancel_requested);
+}
+
+TEST(Contracts, NobodyClaimsOneThatHasExpired) {
+  TestPlane plane;
+  TestRunner runner(*plane, plane.local);
+  auto run = Submit(plane);
+  plane.clock.Advance(std::chrono::hours(1));
+  EXPECT_FALSE(plane->Claim(runner.token, "default", kNoWait).value());
+  ASSERT_TRUE(plane->Sweep());
+  EXPECT_EQ(plane->Run(run)->summary.failure, "no runner claimed the contract before it expired");
+  EXPECT_EQ(EventTypes(plane, run).back(), "run.failed");
+}
+
+}  // namespace
+}  // namespace writ::test
