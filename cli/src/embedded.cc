@@ -35,6 +35,7 @@ Result<std::unique_ptr<runner::Engine>> TakeSeat(const EmbeddedOptions& options,
     setup.uid_offset = static_cast<unsigned>(seat) * 4;
     WRIT_ASSIGN(runner::RunnerConfig config, MakeRunnerConfig(setup));
     config.long_poll = std::chrono::milliseconds(1000);
+    config.heartbeat = std::chrono::milliseconds(500);  // loopback: cheap, and Ctrl-C acts at once
     WRIT_ASSIGN(runner::IdentityStore store, runner::IdentityStore::Open(config.state_dir));
     WRIT_ASSIGN(std::optional<runner::Identity> known, store.Load());
     if (known && known->pool != config.pool) continue;  // this seat serves another pool

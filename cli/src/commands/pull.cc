@@ -6,6 +6,7 @@
 #include "commands.h"
 #include "context.h"
 #include "home.h"
+#include "pinned_keys.h"
 #include "writ/protocol/bundle.h"
 #include "writ/workspace/pull.h"
 
@@ -59,10 +60,7 @@ void Pull(Context& context, PullCommand& command) {
   if (!text) return context.Fail(text.error());
   // Nothing is applied that does not verify.
   protocol::VerifyOptions verify;
-  if (command.access.plane() != nullptr) {
-    auto key = protocol::PublicKey::FromPem(command.access.plane()->public_key_pem());
-    if (key) verify.plane_key = *key;
-  }
+  if (command.access.plane() != nullptr) verify = PinnedByPlane(*command.access.plane(), *text);
   protocol::VerifyReport report = protocol::VerifyBundle(*text, verify);
   if (!report.ok) {
     Error error{ErrorKind::kIntegrity, "pull.not_verified", "the run's bundle does not verify",

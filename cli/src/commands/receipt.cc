@@ -8,6 +8,7 @@
 #include "commands.h"
 #include "context.h"
 #include "home.h"
+#include "pinned_keys.h"
 #include "receipt_view.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
@@ -16,7 +17,6 @@
 namespace writ::cli {
 namespace {
 
-constexpr std::uint64_t kMaxBundleBytes = std::uint64_t{1} << 30;
 constexpr std::uint64_t kMaxKeyBytes = 16384;
 
 Result<protocol::PublicKey> ReadKey(const std::string& path) {
@@ -37,11 +37,7 @@ void ShowReceipt(Context& context, ReceiptCommand& command) {
   auto text = (*requester)->Bundle(command.run_id);
   if (!text) return context.Fail(text.error());
   protocol::VerifyOptions options;
-  if (command.access.plane() !=
-      nullptr) {  // our own plane: its key is known, not taken from the bundle
-    auto key = protocol::PublicKey::FromPem(command.access.plane()->public_key_pem());
-    if (key) options.plane_key = *key;
-  }
+  if (command.access.plane() != nullptr) options = PinnedByPlane(*command.access.plane(), *text);
   protocol::VerifyReport report = protocol::VerifyBundle(*text, options);
   auto bundle = json::Parse(*text, {.max_depth = 64, .max_bytes = kMaxBundleBytes});
   if (!bundle) return context.Fail(kFailed, bundle.error());
