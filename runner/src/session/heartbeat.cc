@@ -60,9 +60,13 @@ void Heartbeat::Run(std::stop_token stop) {
                 {{"run", run_.text()}});
       signals = RunSignals{};
     }
-    if (signals && !signals->cancel_requested && chain_.HasUnsent()) {
+    if (signals && !signals->cancel_requested) {
+      // Nothing to send is a question too: the answer tells of a cancellation.
       std::optional<Secret> renewed = std::move(signals->claim_token);
-      signals = chain_.Flush(*plane, run_, token, config_.call_timeout, stop);
+      signals = chain_.HasUnsent()
+                    ? chain_.Flush(*plane, run_, token, config_.call_timeout, stop)
+                    : plane->AppendEvents(run_, token, {},
+                                          Deadline::After(clock_, config_.heartbeat), stop);
       if (signals && renewed) signals->claim_token = std::move(renewed);
     }
     if (!signals) {

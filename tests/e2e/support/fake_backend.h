@@ -1,0 +1,53 @@
+// FakeBackend: a backend whose jobs are functions of the test, run in the watching thread. It
+// enforces nothing and says so nowhere: for tests of the order of steps, never of isolation.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "writ/backends/backend.h"
+
+namespace writ::test {
+
+struct FakeJobView {
+  std::string workspace;
+  std::vector<std::string> argv;
+  std::map<std::string, std::string> env;  // as the job would see it, base environment left out
+  backends::OutputSink* sink = nullptr;
+  std::stop_token stop;
+  uid_t uid = 0;
+  void Print(std::string_view text) const;
+  void Write(const std::string& path, std::string_view bytes) const;  // owned by the job's uid
+};
+
+class FakeBackend final : public backends::Backend {
+ public:
+  using Agent = std::function<backends::Outcome(FakeJobView&)>;
+  explicit FakeBackend(Agent agent, backends::Tier tier = backends::Tier::kProcess)
+      : agent_(std::move(agent)), tier_(tier) {}
+
+  std::string_view Name() const override { return "fake"; }
+  backends::Tier GetTier() const override { return tier_; }
+  const backends::Capabilities& Probe() override;
+  Status Check(const backends::Plan& plan) override;
+  Result<std::unique_ptr<backends::Job>> Prepare(backends::Plan plan) override;
+  Result<backends::Recovered> Recover(const std::string&, const std::string&, backends::Identity,
+                                      std::chrono::milliseconds) override;
+
+  // Knobs.
+  bool usable = true;
+  Status start_answer;
+  std::vector<backends::Leak> leaks;
+  int prepared = 0, dismantled = 0, recovered = 0;
+
+ private:
+  Agent agent_;
+  backends::Tier tier_;
+  backends::Capabilities capabilities_;
+};
+
+backends::Outcome Exited(int code);
+
+}  // namespace writ::test

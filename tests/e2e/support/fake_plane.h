@@ -1,0 +1,99 @@
+// FakePlane: a small plane for tests of the runner, over plain http on loopback.
+//
+// It checks strictly what it is given - unknown event types and members, chains that do not extend,
+// receipts with unknown members are refused with 400 and noted in violations() - so a runner that
+// completes against it speaks the base vocabulary. With Dialect::kExtended its health lists
+// "writ.1" and our own vocabulary passes. Thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "writ/base/clock.h"
+#include "writ/protocol/contract.h"
+#include "writ/protocol/event.h"
+#include "writ/protocol/receipt.h"
+
+namespace writ::test {
+
+class FakePlane {
+ public:
+  enum class Dialect { kBase, kExtended };
+  struct Answer {
+    int status = 200;
+    std::string body;
+    std::string content_type = "application/json";
+  };
+  struct Run {
+    json::Value contract;
+    std::vector<std::pair<std::string, std::string>> secrets;
+    std::vector<protocol::Event> events;  // the plane's first, then the runner's
+    std::size_t events_of_plane = 0;
+    json::Value receipt;  // as posted; null until then
+    int completions = 0;
+    bool cancel = false;
+  };
+
+  FakePlane(const Clock& clock, Dialect dialect);
+  ~FakePlane();
+
+  std::string url() const;
+  const protocol::PrivateKey& key() const { return key_; }
+  protocol::PublicKey runner_key() const;  // as enrolled last
+
+  // A contract that validates, over the recorded workspace; change it, then Add.
+  protocol::Contract Draft(const std::string& run_id) const;
+  // Seals and queues it. Secrets: values by name; each gets its grant's secret.released.
+  void Add(protocol::Contract draft, std::vector<std::pair<std::string, std::string>> secrets = {});
+  // The same under a key that is not the plane's.
+  void AddSealed(protocol::Contract draft, const protocol::PrivateKey& key,
+                 std::vector<std::pair<std::string, std::string>> secrets = {});
+  // Queues a claim answer as it is, byte for byte.
+  void AddRaw(const std::string& run_id, std::string body,
+              std::vector<protocol::Event> events_of_plane);
+  void AddBlob(const std::string& bytes);
+  bool HasBlob(const std::string& hex) const;
+  std::string Blob(const std::string& hex) const;
+
+  Run Get(const std::string& run_id) const;
+  void RequestCancel(const std::string& run_id);
+  std::vector<std::string> violations() const;
+  // "POST /v1/claims" -> how often it was called.
+  int Calls(const std::string& method_and_path) const;
+  // Asked first for every request; an answer replaces the plane's own. May block.
+  void SetFault(
+      std::function<std::optional<Answer>(const std::string& method, const std::string& path)>
+          fault);
+  // The whole bundle of a finished run.
+  json::Value Bundle(const std::string& run_id) const;
+
+  static void LoadRecordedBlobs(FakePlane& plane);
+
+ private:
+  struct Server;
+  struct State;
+  Answer Handle(const std::string& method, const std::string& path, const std::string& body,
+                const std::string& authorization);
+  Answer Claim(const json::Value& body);
+  void BeginChain(Run& run);
+  Answer Append(const std::string& run_id, const json::Value& body);
+  Answer Complete(const std::string& run_id, const json::Value& body);
+  void Violation(std::string what);
+  const Clock& clock_;
+  Dialect dialect_;
+  protocol::PrivateKey key_;
+  std::unique_ptr<State> state_;
+  std::unique_ptr<Server> server_;
+};
+
+// What the base vocabulary allows; the first thing wrong, or nullopt.
+std::optional<std::string> StrictEventProblem(const json::Value& event);
+std::optional<std::string> StrictReceiptProblem(const json::Value& receipt);
+
+}  // namespace writ::test
