@@ -183,7 +183,7 @@ TEST_P(Conformance, AddsWhatIsKnownLateOnTop) {
 
 TEST_P(Conformance, KeepsSecretsOutOfEveryOtherProcess) {  // L8
   const std::string secret = "unmistakable-value-4711";
-  backends::Plan plan = job_.Shell("echo ready; cat >/dev/null; sleep 30");
+  backends::Plan plan = job_.Shell("exec sleep 30");
   plan.env.secrets.push_back({"TOKEN", Secret(secret)});
   auto job = backend_->Prepare(std::move(plan));
   ASSERT_TRUE(job) << job.error().ToString();
@@ -518,6 +518,96 @@ TEST_P(Conformance, RecoversASessionThatNeverStarted) {
   ASSERT_TRUE(recovered) << recovered.error().ToString();
   EXPECT_FALSE(recovered->outcome);
   EXPECT_THAT(recovered->dismantled.leaks, IsEmpty());
+}
+
+// L17, L37: the supervisor itself is killed. Nothing is invented, and what can be ended is ended.
+TEST_P(Conformance, CallsAJobLostWhenItsSupervisorIsKilled) {
+  if (GetParam() != "process") GTEST_SKIP() << "this tier has another supervisor";
+  const bool root = ::geteuid() == 0;
+  // Without a uid or a cgroup of its own a hidden grandchild could not be found again.
+  const char* script =
+      root ? "(setsid sleep 600 &) ; echo $PPID; exec sleep 600" : "echo $PPID; exec sleep 600";
+  auto job = backend_->Prepare(job_.Shell(script));
+  ASSERT_TRUE(job) << job.error().ToString();
+  ASSERT_TRUE((*job)->Start({}));
+  class KillSupervisor final : public backends::OutputSink {
+   public:
+    void OnOutput(backends::Stream, std::string_view bytes, std::chrono::nanoseconds) override {
+      const auto pid = static_cast<pid_t>(std::strtol(std::string(bytes).c_str(), nullptr, 10));
+      if (pid > 1) ::kill(pid, SIGKILL);  // our own child, not yet reaped
+    }
+    void OnLeftOut(backends::Stream, std::uint64_t) override {}
+  } sink;
+  Outcome outcome = (*job)->Watch(sink, {});
+  EXPECT_EQ(outcome.kind, Outcome::Kind::kLost);
+  EXPECT_FALSE(outcome.status);
+  EXPECT_FALSE(outcome.reason.empty());
+  EXPECT_GT(outcome.duration.count(), 0);
+  backends::Dismantled dismantled = (*job)->Dismantle();
+  if (root && backend_->Probe().resources.enforcement == backends::Enforcement::kKernel) {
+    EXPECT_TRUE(dismantled.tree_dead_verified);
+  } else if (!root) {
+    EXPECT_FALSE(dismantled.tree_dead_verified);  // not known, so not said
+  }
+  EXPECT_THAT(job_.LeftBehind(), IsEmpty());
+}
+
+struct Misbehaviour {
+  const char* mode;
+  Outcome::Kind kind;
+  milliseconds timeout;
+};
+
+// Every mode of the mock agent, through the backend: a clear end within a bound, nothing left
+// behind.
+TEST_P(Conformance, SurvivesEveryMisbehaviourOfTheMockAgent) {
+  const std::string agent = job_.Install("writ-mock-agent");
+  constexpr milliseconds kShort{1500};
+  constexpr milliseconds kLong{60000};
+  for (const Misbehaviour& bad : {
+           Misbehaviour{"symlink-escape", Outcome::Kind::kExited, kLong},
+           {"hard-links", Outcome::Kind::kExited, kLong},
+           {"plant-git-config", Outcome::Kind::kExited, kLong},
+           {"nested-repository", Outcome::Kind::kExited, kLong},
+           {"special-files", Outcome::Kind::kExited, kLong},
+           {"huge-sparse", Outcome::Kind::kExited, kLong},
+           {"deep-tree", Outcome::Kind::kExited, kLong},
+           {"bad-names", Outcome::Kind::kExited, kLong},
+           {"closed-directory", Outcome::Kind::kExited, kLong},
+           {"read-host-files", Outcome::Kind::kExited, kLong},
+           {"secret-in-pieces", Outcome::Kind::kExited, kLong},
+           {"fork-bomb", Outcome::Kind::kTimedOut, kShort},
+           {"ignore-sigterm", Outcome::Kind::kTimedOut, kShort},
+           {"burst-exit", Outcome::Kind::kExited, kLong},
+           {"endless-output", Outcome::Kind::kTimedOut, kShort},
+           {"double-fork-setsid", Outcome::Kind::kExited, kLong},
+           {"hold-stdout", Outcome::Kind::kExited, kLong},
+           {"stop-itself", Outcome::Kind::kTimedOut, kShort},
+           {"crash", Outcome::Kind::kSignalled, kLong},
+           {"ignore-proxy", Outcome::Kind::kExited, kLong},
+       }) {
+    backends::Plan plan = job_.MakePlan({agent, "--misbehave", bad.mode});
+    plan.limits.wall_timeout = bad.timeout;
+    plan.limits.processes = 50;
+    plan.env.secrets.push_back({"MOCK_SECRET", Secret("0123456789abcdef")});
+    JobRun run = Run(std::move(plan));
+    EXPECT_EQ(run.outcome.kind, bad.kind)
+        << bad.mode << ": " << run.outcome.reason << run.out.substr(0, 200) << run.err;
+    if (bad.mode == std::string("read-host-files")) {
+      EXPECT_THAT(run.out, HasSubstr("host files opened: 0\n"));
+    }
+    if (bad.mode == std::string("ignore-proxy")) {  // L25
+      EXPECT_EQ(run.out.find("connected"), std::string::npos) << run.out;
+      EXPECT_EQ(run.out.find("answered"), std::string::npos) << run.out;
+      EXPECT_GE(run.outcome.refused_total, 4u);
+    }
+    if (bad.mode == std::string("symlink-escape")) {
+      EXPECT_THAT(run.out, HasSubstr("write through a link: refused"));
+    }
+    if (bad.mode == std::string("special-files")) {
+      EXPECT_THAT(run.out, HasSubstr("character device: refused"));
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, Conformance, testing::Values("process"),

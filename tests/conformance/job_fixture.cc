@@ -128,6 +128,7 @@ std::vector<std::string> JobFixture::LeftBehind() const {
     if (::geteuid() != 0) break;
     std::ifstream status(entry.path() / "status");
     for (std::string line; std::getline(status, line);) {
+      if (line.rfind("State:\tZ", 0) == 0) break;  // dead; init has not looked yet
       if (line.rfind("Uid:", 0) != 0) continue;
       uid_t uid = 0;
       std::istringstream(line.substr(4)) >> uid;
