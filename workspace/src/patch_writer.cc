@@ -24,6 +24,14 @@ std::string Prefixed(std::string_view prefix, std::string_view path) {
   return QuotePath(std::string(prefix) + std::string(path));
 }
 
+// The two names of a header. Where no other line names the file, git cannot read an unquoted name
+// with a space before a slash (not even its own), but it reads every quoted one.
+std::string HeaderNames(std::string_view path, bool named_elsewhere) {
+  if (named_elsewhere || NeedsQuoting(path) || path.find(" /") == std::string_view::npos)
+    return Prefixed("a/", path) + " " + Prefixed("b/", path);
+  return "\"a/" + std::string(path) + "\" \"b/" + std::string(path) + "\"";
+}
+
 // git ends a label with a tab where the name has a space, so that other tools find its end.
 std::string Label(std::string_view prefix, std::string_view path) {
   std::string label = Prefixed(prefix, path);
@@ -122,7 +130,14 @@ Status PatchWriter::Append(std::string& out, std::string_view path, const PatchS
 
 Status PatchWriter::AppendOne(std::string& out, std::string_view path, const PatchSide* old_side,
                               const PatchSide* new_side, IdLength ids) const {
-  out += "diff --git " + Prefixed("a/", path) + " " + Prefixed("b/", path) + "\n";
+  ObjectId none;
+  const ObjectId& old_id = old_side != nullptr ? old_side->id : none;
+  const ObjectId& new_id = new_side != nullptr ? new_side->id : none;
+  std::string_view old_content = old_side != nullptr ? old_side->content : std::string_view();
+  std::string_view new_content = new_side != nullptr ? new_side->content : std::string_view();
+  bool binary = LooksBinary(old_content) || LooksBinary(new_content);
+  bool has_text = old_id != new_id && !binary && !(old_content.empty() && new_content.empty());
+  out += "diff --git " + HeaderNames(path, has_text) + "\n";
   if (old_side == nullptr) {
     out += "new file mode " + ModeText(new_side->mode) + "\n";
   } else if (new_side == nullptr) {
@@ -130,13 +145,7 @@ Status PatchWriter::AppendOne(std::string& out, std::string_view path, const Pat
   } else if (old_side->mode != new_side->mode) {
     out += "old mode " + ModeText(old_side->mode) + "\nnew mode " + ModeText(new_side->mode) + "\n";
   }
-  ObjectId none;
-  const ObjectId& old_id = old_side != nullptr ? old_side->id : none;
-  const ObjectId& new_id = new_side != nullptr ? new_side->id : none;
   if (old_id == new_id) return {};
-  std::string_view old_content = old_side != nullptr ? old_side->content : std::string_view();
-  std::string_view new_content = new_side != nullptr ? new_side->content : std::string_view();
-  bool binary = LooksBinary(old_content) || LooksBinary(new_content);
   auto digits = [&](const ObjectId& id) {
     return id.Hex().substr(0, binary || ids == IdLength::kFull ? 40 : abbreviate_(id));
   };
@@ -145,7 +154,7 @@ Status PatchWriter::AppendOne(std::string& out, std::string_view path, const Pat
     out += " " + ModeText(new_side->mode);
   out += "\n";
   if (binary) return AppendBinary(out, old_content, new_content);
-  if (old_content.empty() && new_content.empty()) return {};
+  if (!has_text) return {};
   out += "--- " + (old_side != nullptr ? Label("a/", path) : std::string("/dev/null")) + "\n";
   out += "+++ " + (new_side != nullptr ? Label("b/", path) : std::string("/dev/null")) + "\n";
   return AppendHunks(out, old_content, new_content);
