@@ -17,6 +17,7 @@ constexpr std::uint64_t kMaxU32 = std::numeric_limits<std::uint32_t>::max();
 std::string EncodeLaunchPlan(const LaunchPlan& plan) {
   Writer out;
   out.Number(kMagic);
+  out.Text(plan.born_in_cgroup);
   out.Texts(plan.cgroup_dirs);
   out.Number(plan.limits.size());
   for (const ResourceLimit& limit : plan.limits) {
@@ -56,6 +57,7 @@ Result<LaunchPlan> DecodeLaunchPlan(std::string_view bytes) {
   Reader in(bytes);
   LaunchPlan plan;
   if (in.Number() != kMagic) in.Fail();
+  plan.born_in_cgroup = in.Text();
   plan.cgroup_dirs = in.Texts();
   for (std::uint64_t n = in.Count(16); n > 0 && in.ok(); --n) {
     ResourceLimit limit;

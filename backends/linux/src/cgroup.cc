@@ -157,7 +157,7 @@ Result<CgroupSet> CgroupSet::Create(const CgroupSupport& support, const std::str
     return dir;
   };
   if (!support.kill_base.empty()) {
-    WRIT_ASSIGN(std::string dir, make(support.kill_base));
+    WRIT_ASSIGN(set.v2_directory_, make(support.kill_base));
   }
   if (!support.pids_base.empty() && limits.processes != 0) {
     WRIT_ASSIGN(std::string dir, make(support.pids_base));
@@ -180,6 +180,7 @@ Result<CgroupSet> CgroupSet::Create(const CgroupSupport& support, const std::str
 
 CgroupSet::CgroupSet(CgroupSet&& other) noexcept
     : directories_(std::exchange(other.directories_, {})),
+      v2_directory_(std::exchange(other.v2_directory_, {})),
       memory_dir_(std::exchange(other.memory_dir_, {})),
       memory_is_v2_(other.memory_is_v2_) {}
 
@@ -187,6 +188,7 @@ CgroupSet& CgroupSet::operator=(CgroupSet&& other) noexcept {
   if (this != &other) {
     Remove();
     directories_ = std::exchange(other.directories_, {});
+    v2_directory_ = std::exchange(other.v2_directory_, {});
     memory_dir_ = std::exchange(other.memory_dir_, {});
     memory_is_v2_ = other.memory_is_v2_;
   }

@@ -96,17 +96,18 @@ AspectCapability NetworkCapability(const HostFeatures& f) {
 
 AspectCapability ResourcesCapability(const HostFeatures& f) {
   AspectCapability resources;
-  const bool pids = !f.cgroups.pids_base.empty();
-  const bool memory = !f.cgroups.memory_base.empty();
-  if (pids && memory) {
+  const std::string processes = f.cgroups.pids_is_v2 ? "cgroup v2 pids"
+                                : f.root             ? "process limit of the job's own uid"
+                                : !f.cgroups.pids_base.empty() ? "cgroup v1 pids"
+                                                               : "";
+  if (!processes.empty() && !f.cgroups.memory_base.empty()) {
     resources.enforcement = Enforcement::kKernel;
     resources.mechanism = std::string("cgroup ") + (f.cgroups.memory_is_v2 ? "v2" : "v1") +
-                          " memory, cgroup " + (f.cgroups.pids_is_v2 ? "v2" : "v1") +
-                          " pids, rlimits";
+                          " memory, " + processes + ", rlimits";
     return resources;
   }
   resources.enforcement = Enforcement::kAdvisory;
-  resources.mechanism = pids ? "cgroup pids, rlimits" : "rlimits";
+  resources.mechanism = processes.empty() ? "rlimits" : processes + ", rlimits";
   resources.reason = "memory is limited per process, not for the whole job: " + f.cgroups.reason;
   resources.mend = "run the runner as root, or give its service Delegate=yes";
   return resources;

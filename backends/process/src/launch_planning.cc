@@ -86,6 +86,7 @@ launch::LaunchPlan PlanLaunch(const Plan& plan, const HostFeatures& features,
                               const LaunchFacts& facts, std::vector<std::string> env) {
   constexpr std::chrono::milliseconds kLongest = std::chrono::hours(24 * 365);
   launch::LaunchPlan out;
+  out.born_in_cgroup = facts.born_in_cgroup;
   out.cgroup_dirs = facts.cgroup_dirs;
   out.limits = PlanLimits(plan, features, facts);
   out.identity = features.root ? launch::IdentityStep::kDrop : launch::IdentityStep::kCheck;

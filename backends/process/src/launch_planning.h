@@ -14,7 +14,8 @@
 namespace writ::backends {
 
 struct LaunchFacts {
-  std::vector<std::string> cgroup_dirs;
+  std::string born_in_cgroup;
+  std::vector<std::string> cgroup_dirs;  // the others
   bool memory_in_cgroup = false;
   bool processes_in_cgroup = false;
   std::uint64_t tasks_of_user =

@@ -78,8 +78,11 @@ Status ProcessJob::Acquire() {
   made_dirs_ =
       true;  // also half-made ones are removed; nothing else makes these names in a run's directory
   WRIT_TRY(MakePrivateDirs(session_dir_.get(), plan_));
-  WRIT_ASSIGN(cgroups_, CgroupSet::Create(features_.cgroups, plan_.run_id,
-                                          {plan_.limits.processes, plan_.limits.memory_bytes}));
+  // RLIMIT_NPROC is exact for a uid of the job's own; a v1 group for it would only cost time.
+  const bool by_uid = features_.root && !features_.cgroups.pids_is_v2;
+  WRIT_ASSIGN(cgroups_,
+              CgroupSet::Create(features_.cgroups, plan_.run_id,
+                                {by_uid ? 0 : plan_.limits.processes, plan_.limits.memory_bytes}));
   if (std::holds_alternative<ProxiedNetwork>(plan_.network)) WRIT_TRY(MakeProxyListener());
   return {};
 }
@@ -149,7 +152,10 @@ Status ProcessJob::Start(Environment late) {
 
 Status ProcessJob::SpawnLauncher(Environment late) {
   LaunchFacts facts;
-  facts.cgroup_dirs = cgroups_.directories();
+  facts.born_in_cgroup = cgroups_.v2_directory();
+  for (const std::string& dir : cgroups_.directories()) {
+    if (dir != facts.born_in_cgroup) facts.cgroup_dirs.push_back(dir);
+  }
   facts.memory_in_cgroup = !features_.cgroups.memory_base.empty();
   facts.processes_in_cgroup = !features_.cgroups.pids_base.empty();
   if (!features_.root && !facts.processes_in_cgroup)

@@ -9,6 +9,7 @@ namespace {
 
 LaunchPlan FullPlan() {
   LaunchPlan plan;
+  plan.born_in_cgroup = "/sys/fs/cgroup/v2";
   plan.cgroup_dirs = {"/sys/fs/cgroup/x"};
   plan.limits = {{7, 64}, {4, 0}};
   plan.identity = IdentityStep::kDrop;

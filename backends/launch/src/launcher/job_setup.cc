@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <linux/sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -140,8 +141,9 @@ int Execute(const LaunchPlan& plan) {
   return result;
 }
 
-[[noreturn]] void RunChild(const LaunchPlan& plan, int ruleset, int report, pid_t supervisor) {
-  EnterCgroups(plan.cgroup_dirs, report);
+[[noreturn]] void RunChild(const LaunchPlan& plan, const std::vector<std::string>& cgroups,
+                           int ruleset, int report, pid_t supervisor) {
+  EnterCgroups(cgroups, report);
   if (::setsid() < 0) Fail(report, "session", errno);
   ResetSignals();
   AttachStandardStreams(report);
@@ -155,14 +157,37 @@ int Execute(const LaunchPlan& plan) {
   Fail(report, "exec", Execute(plan));
 }
 
+// fork(2), the child being a member of that v2 group from its first instruction on. We have one
+// thread, so what libc does around its own fork is not missed.
+Result<pid_t> ForkInto(const std::string& cgroup, std::vector<std::string>& enter) {
+  pid_t pid = -1;
+  if (cgroup.empty()) {
+    pid = ::fork();
+  } else {
+    UniqueFd dir(::open(cgroup.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!dir) return SysError(errno, "launch.cgroup", "cannot open the job's cgroup");
+    clone_args args{};
+    args.flags = CLONE_INTO_CGROUP;
+    args.exit_signal = SIGCHLD;
+    args.cgroup = static_cast<std::uint64_t>(dir.get());
+    pid = static_cast<pid_t>(::syscall(SYS_clone3, &args, sizeof args));
+    if (pid < 0 && (errno == ENOSYS || errno == EPERM)) {  // a container's filter refuses clone3
+      enter.push_back(cgroup);
+      pid = ::fork();
+    }
+  }
+  if (pid < 0) return SysError(errno, "launch.fork", "cannot fork the job");
+  return pid;
+}
+
 }  // namespace
 
 Result<ForkedJob> ForkJob(const LaunchPlan& plan, int ruleset) {
   WRIT_ASSIGN(SocketPair pair, MakeSeqpacketPair());
   const pid_t supervisor = ::getpid();
-  pid_t pid = ::fork();
-  if (pid < 0) return SysError(errno, "launch.fork", "cannot fork the job");
-  if (pid == 0) RunChild(plan, ruleset, pair.second.get(), supervisor);
+  std::vector<std::string> enter = plan.cgroup_dirs;  // groups that the child enters by itself
+  WRIT_ASSIGN(pid_t pid, ForkInto(plan.born_in_cgroup, enter));
+  if (pid == 0) RunChild(plan, enter, ruleset, pair.second.get(), supervisor);
   ForkedJob job;
   job.pid = pid;
   job.report = std::move(pair.first);

@@ -247,10 +247,9 @@ void Supervisor::OnDeadline() {
 void Supervisor::StartKilling() {
   if (phase_ == Phase::kKilling) return;
   phase_ = Phase::kKilling;
-  for (const std::string& dir : plan_.cgroup_dirs) {
-    UniqueFd kill(::open((dir + "/cgroup.kill").c_str(), O_WRONLY | O_CLOEXEC));  // v2 only
-    if (kill) (void)WriteAll(kill.get(), "1").has_value();
-  }
+  if (plan_.born_in_cgroup.empty()) return;
+  UniqueFd kill(::open((plan_.born_in_cgroup + "/cgroup.kill").c_str(), O_WRONLY | O_CLOEXEC));
+  if (kill) (void)WriteAll(kill.get(), "1").has_value();
 }
 
 void Supervisor::OnRefused(const RefusedMessage& refused) {
@@ -280,6 +279,7 @@ void Supervisor::WriteStatus(const Message& message) {
 }
 
 void Supervisor::RemoveCgroups() {
+  if (!plan_.born_in_cgroup.empty()) KillAndRemoveCgroup(plan_.born_in_cgroup);
   for (const std::string& dir : plan_.cgroup_dirs) KillAndRemoveCgroup(dir);
 }
 

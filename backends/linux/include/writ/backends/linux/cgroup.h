@@ -40,6 +40,8 @@ class CgroupSet {
   ~CgroupSet();
 
   const std::vector<std::string>& directories() const { return directories_; }
+  // The one of them with cgroup.kill, in which a process can be born; empty: none.
+  const std::string& v2_directory() const { return v2_directory_; }
   std::uint64_t PeakMemoryBytes() const;  // 0 where it is not counted
   std::uint64_t OutOfMemoryKills() const;
   // Kills all members (cgroup.kill or one by one) and removes the directories; what could not be
@@ -48,6 +50,7 @@ class CgroupSet {
 
  private:
   std::vector<std::string> directories_;
+  std::string v2_directory_;
   std::string memory_dir_;
   bool memory_is_v2_ = false;
 };
