@@ -9,13 +9,6 @@
 
 #include "writ/egress/server.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-// The leak check at exit needs ptrace, which the process has given up.
-extern "C" const char* __asan_default_options() {
-  return "detect_leaks=0";
-}
-#endif
-
 namespace {
 
 std::optional<unsigned> Number(std::string_view argument, std::string_view prefix) {

@@ -120,6 +120,14 @@ constexpr std::array kFatal = {
     SCMP_SYS(keyctl),
 };
 
+// libseccomp's own macros are C compound literals, which clang refuses in C++.
+scmp_arg_cmp Equal(unsigned argument, scmp_datum_t value) {
+  return {argument, SCMP_CMP_EQ, value, 0};
+}
+scmp_arg_cmp Masked(unsigned argument, scmp_datum_t mask, scmp_datum_t value) {
+  return {argument, SCMP_CMP_MASKED_EQ, mask, value};
+}
+
 class Filter {
  public:
   Filter() : context_(seccomp_init(SCMP_ACT_ERRNO(EPERM))) {}
@@ -216,18 +224,18 @@ Status InstallFilter() {
   for (int call : kFatal) filter.Add(SCMP_ACT_KILL_PROCESS, call);
   for (int family : {AF_INET, AF_INET6}) {
     for (int type : {SOCK_STREAM, SOCK_DGRAM})
-      filter.Add(SCMP_SYS(socket), SCMP_A0(SCMP_CMP_EQ, static_cast<scmp_datum_t>(family)),
-                 SCMP_A1(SCMP_CMP_MASKED_EQ, 0xff, static_cast<scmp_datum_t>(type)));
+      filter.Add(SCMP_SYS(socket), Equal(0, static_cast<scmp_datum_t>(family)),
+                 Masked(1, 0xff, static_cast<scmp_datum_t>(type)));
   }
   constexpr scmp_datum_t kWriting = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_PATH;
-  filter.Add(SCMP_SYS(openat), SCMP_A2(SCMP_CMP_MASKED_EQ, kWriting, 0));
-  filter.Add(SCMP_SYS(open), SCMP_A1(SCMP_CMP_MASKED_EQ, kWriting, 0));
-  filter.Add(SCMP_SYS(mmap), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-  filter.Add(SCMP_SYS(mprotect), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-  filter.Add(SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, FIONBIO));
-  filter.Add(SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, FIONREAD));
+  filter.Add(SCMP_SYS(openat), Masked(2, kWriting, 0));
+  filter.Add(SCMP_SYS(open), Masked(1, kWriting, 0));
+  filter.Add(SCMP_SYS(mmap), Masked(2, PROT_EXEC, 0));
+  filter.Add(SCMP_SYS(mprotect), Masked(2, PROT_EXEC, 0));
+  filter.Add(SCMP_SYS(ioctl), Equal(1, FIONBIO));
+  filter.Add(SCMP_SYS(ioctl), Equal(1, FIONREAD));
   // Reading limits only.
-  filter.Add(SCMP_SYS(prlimit64), SCMP_A2(SCMP_CMP_EQ, 0));
+  filter.Add(SCMP_SYS(prlimit64), Equal(2, 0));
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || WRIT_SANITIZED
   // The sanitizers' runtimes read their own maps.
   filter.Add(SCMP_ACT_ALLOW, SCMP_SYS(readlink));
