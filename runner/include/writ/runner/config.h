@@ -97,12 +97,14 @@ struct RunnerConfig {
   std::chrono::milliseconds heartbeat{5'000};
 };
 
-// The file's text; paths are taken as they stand. Codes: json.*, object.*, runner.config.*.
+// The file's text; paths are taken as they stand. Absent members keep their defaults, so that a
+// file may hold no more than what its operator decides; whoever calls completes the value and then
+// calls CheckRunnerConfig. Codes: json.*, object.*.
 Result<RunnerConfig> ParseRunnerConfig(std::string_view json);
 std::string RunnerConfigJson(
     const RunnerConfig& config);  // pretty, what ParseRunnerConfig reads back
 // Cross-field rules: absolute paths, pool name, slots 1..1024, uid range large enough (L42), known
-// tier words, CIDRs.
+// tier words, CIDRs, allowHosts, names in agentVars. Codes: runner.config.*.
 Status CheckRunnerConfig(const RunnerConfig& config);
 
 }  // namespace writ::runner
