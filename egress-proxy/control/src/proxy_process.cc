@@ -154,8 +154,9 @@ Result<std::unique_ptr<ProxyProcess>> ProxyProcess::Start(const ProxyConfig& con
   state->socket = std::move(pair.first);
   state->child = std::move(*child);
   state->sink = std::move(sink);
-  WRIT_TRY(
-      SendWithFds(state->socket.get(), Encode(RunnerMessage(ConfigureMessage{})), {memfd->get()}));
+  // A process that has ended already cannot be sent to; the thread below sees that as its end.
+  (void)SendWithFds(state->socket.get(), Encode(RunnerMessage(ConfigureMessage{})), {memfd->get()})
+      .has_value();
   State* shared = state.get();
   state->thread = std::thread([shared] { shared->Run(); });
   std::unique_ptr<ProxyProcess> process(new ProxyProcess(std::move(state)));
