@@ -89,6 +89,17 @@ Result<RepositoryFiles> Locate(const std::string& start) {
   }
 }
 
+// A pack from a partial clone has a ".promisor" file beside it.
+bool HasPromisorPack(const std::string& folder) {
+  DIR* stream = ::opendir(folder.c_str());
+  if (stream == nullptr) return false;
+  bool found = false;
+  while (dirent* entry = ::readdir(stream))
+    found = found || std::string_view(entry->d_name).ends_with(".promisor");
+  ::closedir(stream);
+  return found;
+}
+
 using Config = GitPtr<git_config, git_config_free>;
 
 std::string ConfigText(git_config* config, const char* name) {
@@ -115,7 +126,8 @@ Status CheckConfig(RepositoryFiles& repository, bool is_linked) {
   if (!storage.empty() && storage != "files")
     return Refuse("reftable", "the repository keeps its refs as " + storage,
                   "only the files format is supported", ErrorKind::kUnsupported);
-  if (!ConfigText(config.get(), "extensions.partialclone").empty())
+  if (!ConfigText(config.get(), "extensions.partialclone").empty() ||
+      HasPromisorPack(repository.common_dir + "/objects/pack"))
     return Refuse("partial_clone", "the repository is a partial clone, so objects may be missing",
                   "use a complete clone", ErrorKind::kUnsupported);
   if (!is_linked && !ConfigText(config.get(), "core.worktree").empty())

@@ -1,0 +1,5 @@
+if(TARGET writ::workspace)
+  writ_fuzz(git_bundle LIBS writ::workspace)
+  writ_fuzz(git_patch LIBS writ::workspace)
+  writ_fuzz(git_ignore LIBS writ::workspace)
+endif()
