@@ -1,0 +1,7 @@
+foreach(target plane_http_head plane_run_request)
+  writ_fuzz(${target} LIBS writ::plane)
+  target_include_directories(fuzz_replay_${target} PRIVATE ${CMAKE_SOURCE_DIR}/plane/src)
+  if(WRIT_BUILD_FUZZ)
+    target_include_directories(fuzz_${target} PRIVATE ${CMAKE_SOURCE_DIR}/plane/src)
+  endif()
+endforeach()
