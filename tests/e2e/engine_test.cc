@@ -179,10 +179,9 @@ TEST_F(EngineTest, ClosesARunThatAKilledRunnerLeftOpen) {
     ASSERT_TRUE(claim && *claim);
     auto journal = runner::OpenFileJournal(world_.config.state_dir);
     ASSERT_TRUE(journal);
-    auto note =
-        (*journal)->Begin({(*claim)->run_id, (*claim)->contract, false, 0}, (*claim)->claim_token);
+    auto note = (*journal)->Begin(
+        {(*claim)->run_id, (*claim)->contract, (*claim)->events, false, 0}, (*claim)->claim_token);
     ASSERT_TRUE(note);
-    ASSERT_TRUE((*note)->NoteEvents(protocol::Event::ParseAll((*claim)->events).value()));
     std::string name = "s-" + protocol::Sha256("run_killed").ToHex().substr(0, 24);
     std::filesystem::create_directories(world_.config.work_dir + "/sessions/" + name + "/tree");
     ASSERT_TRUE((*note)->NoteSession(name, "fake"));

@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstring>
 #include <mutex>
@@ -25,6 +26,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kPlaneInfoAge{60'000};
+constexpr milliseconds kHealthLimit{5'000};
 
 // The plane's addresses, never dialled for a job (L22). A plane behind a proxy may not resolve
 // here: then its name's absence from allow-lists is what protects it.
@@ -76,6 +78,7 @@ struct Engine::Impl {
   std::mutex mutex;  // guards what follows
   std::condition_variable_any freed;
   std::vector<bool> slot_used;
+  std::vector<bool> slot_out;  // of service for good
   bool info_known = false;
   PlaneInfo info;
   std::chrono::nanoseconds info_time{0};
@@ -87,7 +90,7 @@ struct Engine::Impl {
 
   Vocabulary AskVocabulary(PlaneClient& plane, std::stop_token stop);
   bool Ready();
-  unsigned TakeSlot();
+  Result<unsigned> TakeSlot();
   void FreeSlot(unsigned slot);
   Result<std::optional<std::string>> ClaimAndRun(PlaneClient& plane, unsigned slot,
                                                  milliseconds wait, std::stop_token stop);
@@ -125,6 +128,7 @@ Result<std::unique_ptr<Engine>> Engine::Create(RunnerConfig config, Identity ide
   if (auto plane = PlaneClient::Open(e.config.plane, clock); !plane)
     return std::move(plane).error();
   e.slot_used.assign(e.config.slots, false);
+  e.slot_out.assign(e.config.slots, false);
   e.services.emplace(SessionServices{e.config, e.identity, e.plane_key, registry, *e.cache,
                                      *e.journal, *e.cleaner, e.sessions.get(), sessions_path, clock,
                                      observer, PlaneAddresses(e.config.plane)});
@@ -171,7 +175,8 @@ Vocabulary Engine::Impl::AskVocabulary(PlaneClient& plane, std::stop_token stop)
     if (info_known && clock->Monotonic() - info_time < kPlaneInfoAge)
       return info.extended ? Vocabulary::kExtended : Vocabulary::kBase;
   }
-  Result<PlaneInfo> asked = plane.Health(Deadline::After(*clock, config.call_timeout), stop);
+  Result<PlaneInfo> asked =
+      plane.Health(Deadline::After(*clock, std::min(config.call_timeout, kHealthLimit)), stop);
   std::lock_guard lock_state(mutex);
   if (asked) {
     info = *asked;
@@ -181,14 +186,20 @@ Vocabulary Engine::Impl::AskVocabulary(PlaneClient& plane, std::stop_token stop)
   return info_known && info.extended ? Vocabulary::kExtended : Vocabulary::kBase;
 }
 
-unsigned Engine::Impl::TakeSlot() {
+Result<unsigned> Engine::Impl::TakeSlot() {
   std::unique_lock lock_state(mutex);
   for (;;) {
     for (unsigned i = 0; i < slot_used.size(); ++i)
-      if (!slot_used[i]) {
+      if (!slot_used[i] && !slot_out[i]) {
         slot_used[i] = true;
         return i;
       }
+    if (std::find(slot_out.begin(), slot_out.end(), false) == slot_out.end())
+      return Error{
+          .kind = ErrorKind::kUnavailable,
+          .code = "runner.no_slot",
+          .message = "every slot of this runner is out of service",
+          .hint = "see the log, end what is left of the runs named there, and restart the runner"};
     freed.wait(lock_state);
   }
 }
@@ -213,6 +224,13 @@ Result<std::optional<std::string>> Engine::Impl::ClaimAndRun(PlaneClient& plane,
   log::Info("runner.claimed", "a run was claimed", {{"run", run_id}, {"slot", slot}});
   Session session(*services, plane, std::move(*claim), vocabulary, slot, cancel.get_token());
   RunEnd end = session.Run();
+  if (session.leaked()) {
+    log::Error("runner.slot_out_of_service",
+               "a slot is not used again: something of its last run is left",
+               {{"run", run_id}, {"slot", slot}});
+    std::lock_guard lock_state(mutex);
+    slot_out[slot] = true;
+  }
   log::Info("runner.ended", "a run has ended",
             {{"run", run_id}, {"status", end.status}, {"failure", end.failure}});
   return std::optional<std::string>(run_id);
@@ -239,6 +257,7 @@ void Engine::Impl::SlotLoop(unsigned slot) {
     }
     {
       std::lock_guard lock_state(mutex);
+      if (slot_out[slot]) return;
       slot_used[slot] = true;
     }
     auto asked_at = clock->Monotonic();
@@ -293,7 +312,7 @@ Result<std::optional<std::string>> Engine::RunOnce(milliseconds wait, std::stop_
                      .hint = problem.hint};
   }
   WRIT_ASSIGN(PlaneClient plane, PlaneClient::Open(e.config.plane, *e.clock));
-  unsigned slot = e.TakeSlot();
+  WRIT_ASSIGN(unsigned slot, e.TakeSlot());
   struct Free {
     Impl& e;
     unsigned slot;

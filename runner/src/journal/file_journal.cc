@@ -1,5 +1,6 @@
 #include <dirent.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,7 +17,7 @@ namespace {
 
 constexpr std::uint64_t kMaxFile = 1u << 30;
 constexpr char kClaim[] = "claim.json";
-constexpr char kToken[] = "token";
+constexpr char kToken[] = "token";  // a renewed one; the first is in the claim
 constexpr char kEvents[] = "events.jsonl";
 constexpr char kReceipt[] = "receipt.json";
 constexpr char kSession[] = "session.json";
@@ -29,13 +30,12 @@ class FileRunJournal final : public RunJournal {
 
   Status NoteStep(std::string_view step) override {
     std::lock_guard lock(mutex_);
-    return WriteFileAtomic(dir_.get(), kStep, step, 0600);
+    return Overwrite(kStep, step);
   }
   Status NoteSession(const std::string& session_name, const std::string& backend) override {
     std::lock_guard lock(mutex_);
-    return WriteFileAtomic(
-        dir_.get(), kSession,
-        json::Write(json::Object{{"session", session_name}, {"backend", backend}}), 0600);
+    return Overwrite(kSession,
+                     json::Write(json::Object{{"session", session_name}, {"backend", backend}}));
   }
   Status NoteEvents(std::span<const protocol::Event> events) override {
     if (events.empty()) return {};
@@ -65,6 +65,11 @@ class FileRunJournal final : public RunJournal {
   }
 
  private:
+  // Not synced, and not atomic against a reader: only the next start reads.
+  Status Overwrite(const char* name, std::string_view bytes) {
+    WRIT_ASSIGN(UniqueFd fd, OpenBeneath(dir_.get(), name, O_WRONLY | O_CREAT | O_TRUNC, 0600));
+    return WriteAll(fd.get(), bytes);
+  }
   std::mutex mutex_;  // guards the files
   UniqueFd root_, dir_, events_;
   std::string name_;
@@ -95,10 +100,16 @@ Result<OpenRun> Read(int dir) {
   run.claim.extended = reader.Bool("extended");
   run.claim.slot = static_cast<unsigned>(reader.Integer("slot", 0, 65535));
   if (const json::Value* contract = reader.Require("contract")) run.claim.contract = *contract;
+  std::string first_token = reader.String("claimToken", {.max_bytes = 64 * 1024});
+  if (const json::Value* events = reader.Require("events")) {
+    // What the plane gave may be nonsense, and the run was refused for it: then our own go on from
+    // it.
+    if (auto before = protocol::Event::ParseAll(*events)) run.events = std::move(*before);
+  }
   WRIT_TRY(issues.ToStatus("journal"));
   WRIT_ASSIGN(std::optional<std::string> token, read(kToken));
-  if (!token) return damaged(kToken);
-  run.claim_token = Secret::Consume(*token);
+  run.claim_token = Secret::Consume(token ? *token : first_token);
+  explicit_bzero(claim_text->data(), claim_text->size());
   WRIT_ASSIGN(std::optional<std::string> lines, read(kEvents));
   std::string_view rest = lines ? std::string_view(*lines) : std::string_view();
   while (!rest.empty()) {
@@ -135,11 +146,10 @@ class FileJournal final : public Journal {
     // afresh.
     (void)RemoveTreeBeneath(root_.get(), name);
     WRIT_ASSIGN(UniqueFd dir, MakeDirectoriesBeneath(root_.get(), name, 0700));
-    WRIT_TRY(WriteFileAtomic(dir.get(), kToken, claim_token.Reveal(), 0600));
-    json::Object members{{"runId", claim.run_id},
-                         {"extended", claim.extended},
-                         {"slot", claim.slot},
-                         {"contract", claim.contract}};
+    json::Object members{
+        {"runId", claim.run_id},  {"extended", claim.extended},
+        {"slot", claim.slot},     {"contract", claim.contract},
+        {"events", claim.events}, {"claimToken", std::string(claim_token.Reveal())}};
     WRIT_TRY(WriteFileAtomic(dir.get(), kClaim, json::Write(std::move(members)), 0600));
     return Hold(std::move(dir), name);
   }

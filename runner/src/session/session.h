@@ -57,6 +57,9 @@ class Session {
   Session& operator=(const Session&) = delete;
 
   RunEnd Run();
+  // After Run: something of the isolation is left, so the slot and its uid are not used again
+  // (L37).
+  bool leaked() const { return !leaks_.empty(); }
 
  private:
   using Step = std::optional<RunFailure> (Session::*)();

@@ -39,13 +39,11 @@ std::optional<RunFailure> Session::Verify() {
   std::vector<protocol::Event> before =
       events ? std::move(*events) : std::vector<protocol::Event>();
   Result<protocol::EventChain> chain = protocol::EventChain::FromEvents(contract_hash_, before);
-  Result<std::unique_ptr<RunJournal>> journal = services_.journal.Begin(
-      JournalClaim{claim_.run_id, claim_.contract, vocabulary_ == Vocabulary::kExtended, slot_},
-      claim_.claim_token);
-  if (journal) {
-    journal_ = std::move(*journal);
-    if (Status noted = journal_->NoteEvents(before); !noted) journal = std::move(noted).error();
-  }
+  Result<std::unique_ptr<RunJournal>> journal =
+      services_.journal.Begin(JournalClaim{claim_.run_id, claim_.contract, claim_.events,
+                                           vocabulary_ == Vocabulary::kExtended, slot_},
+                              claim_.claim_token);
+  if (journal) journal_ = std::move(*journal);
   chain_.emplace(services_.clock, chain ? *chain : BestEffortChain(contract_hash_, before), before,
                  vocabulary_, journal_.get());
   if (!journal) return FailureFrom(journal.error(), FailureClass::kSessionFailed);

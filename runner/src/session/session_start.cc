@@ -1,6 +1,7 @@
 // Prepare backend -> start egress proxy -> deliver secrets -> start -> watch.
 #include <algorithm>
 #include <charconv>
+#include <set>
 
 #include <unistd.h>
 
@@ -186,20 +187,25 @@ void Session::Watch() {
                         stop_job_.request_stop();
                       });
   }
+  std::set<std::string> refused_hosts;
   backends::WatchOptions options;
   options.stop = stop_job_.get_token();
-  options.on_refused_connect = [this](const backends::RefusedConnect& refused) {
+  options.on_refused_connect = [this, &refused_hosts](const backends::RefusedConnect& refused) {
     // "203.0.113.7:443" is a host for the record; "unix" or "family 40" is a finding.
     std::size_t colon = refused.address.rfind(':');
-    if (colon != std::string::npos && proxy_) {
-      proxy_->RecordRefused(refused.address.substr(0, colon));
-    } else if (colon != std::string::npos) {
-      chain_->Emit(protocol::events::NetworkConnected(refused.address.substr(0, colon),
-                                                      protocol::NetworkDecision::kBlocked));
-    } else {
+    if (colon == std::string::npos) {
       chain_->EmitOurs(protocol::events::Finding(
           "network.refused",
           "a connection was refused: " + refused.reason + " (" + refused.address + ")"));
+      return;
+    }
+    std::string host = refused.address.substr(0, colon);
+    if (host.size() > 2 && host.front() == '[' && host.back() == ']')
+      host = host.substr(1, host.size() - 2);
+    if (proxy_) {
+      proxy_->RecordRefused(host);
+    } else if (refused_hosts.insert(host).second) {
+      chain_->Emit(protocol::events::NetworkConnected(host, protocol::NetworkDecision::kBlocked));
     }
   };
   outcome_ = job_->Watch(*log_, options);

@@ -4,9 +4,10 @@
 // One folder per run below <state_dir>/journal (0700): what was claimed, where its session lies,
 // the chain's events and, once signed, the receipt. A note is synced before the deed it announces:
 // events before they are sent, the receipt before `complete`. Secret values are never in it; the
-// claim token is, in a file of its own (0600), because the receipt is delivered with it. This form
-// is files; the interface is what sessions and the engine know. A RunJournal belongs to one
-// session, whose threads share it: its methods lock.
+// claim token is (0600), because the receipt is delivered with it. Steps and session names are
+// written without a sync: a kill cannot lose them, and after a power cut nothing of a job is left
+// that they would be needed for. This form is files; the interface is what sessions and the engine
+// know. A RunJournal belongs to one session, whose threads share it: its methods lock.
 #pragma once
 
 #include <memory>
@@ -26,6 +27,7 @@ namespace writ::runner {
 struct JournalClaim {
   protocol::RunId run_id;
   json::Value contract;  // as it came
+  json::Value events;    // the plane's, as they came
   bool extended = false;
   unsigned slot = 0;
 };
@@ -34,11 +36,11 @@ struct JournalClaim {
 struct OpenRun {
   JournalClaim claim;
   Secret claim_token;
-  std::vector<protocol::Event> events;
-  std::optional<json::Value> receipt;  // signed, maybe delivered
-  std::string backend;                 // empty: no job had been prepared
-  std::string session_name;            // folder below <work_dir>/sessions
-  std::string step;                    // last step noted
+  std::vector<protocol::Event> events;  // the plane's and ours
+  std::optional<json::Value> receipt;   // signed, maybe delivered
+  std::string backend;                  // empty: no job had been prepared
+  std::string session_name;             // folder below <work_dir>/sessions
+  std::string step;                     // last step noted
 };
 
 class RunJournal {

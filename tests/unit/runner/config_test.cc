@@ -1,0 +1,80 @@
+#include "writ/runner/config.h"
+
+#include <gtest/gtest.h>
+
+#include "writ/protocol/keys.h"
+#include "writ/runner/plane_client.h"
+
+namespace writ::runner {
+namespace {
+
+RunnerConfig Good() {
+  RunnerConfig config;
+  config.state_dir = "/var/lib/writ";
+  config.work_dir = "/var/lib/writ/work";
+  config.plane.url = "https://plane.example.com";
+  config.plane_key_pem = protocol::PrivateKey::Generate().Public().ToPem();
+  config.egress_proxy = "/usr/libexec/writ/writ-egress-proxy";
+  config.uid_range = UidRange{200000, 64};
+  return config;
+}
+
+TEST(RunnerConfigFile, IsReadBackAsItWasWritten) {
+  RunnerConfig config = Good();
+  config.slots = 4;
+  config.allow_hosts = std::vector<std::string>{"api.example.com"};
+  config.isolation_words = {{"hermetic", "sandbox"}};
+  config.host_overrides = {{"model.example.com", {"127.0.0.1"}}};
+  config.address_grants = {"127.0.0.0/8"};
+  config.grants.redact_diffs = true;
+  std::string text = RunnerConfigJson(config);
+  Result<RunnerConfig> read = ParseRunnerConfig(text);
+  ASSERT_TRUE(read) << read.error().ToString();
+  EXPECT_EQ(RunnerConfigJson(*read), text);
+  EXPECT_TRUE(read->grants.redact_diffs);
+}
+
+// L3
+TEST(RunnerConfigFile, RefusesUnknownMembersAndWrongTypesWithThePlace) {
+  std::string text = RunnerConfigJson(Good());
+  std::string unknown = text;
+  unknown.replace(unknown.find("\"slots\""), 7, "\"slotz\"");
+  Result<RunnerConfig> read = ParseRunnerConfig(unknown);
+  ASSERT_FALSE(read);
+  EXPECT_NE(read.error().message.find("/slotz"), std::string::npos) << read.error().message;
+}
+
+// L42
+TEST(RunnerConfigFile, RefusesUidRangesThatAreTooSmallOrNotOurs) {
+  const UidRange bad[] = {{200000, 1}, {65530, 16}, {4294967290, 16}, {0, 16}};
+  for (const UidRange& range : bad) {
+    RunnerConfig config = Good();
+    config.uid_range = range;
+    EXPECT_EQ(CheckRunnerConfig(config).error().code, "runner.config.uid_range") << range.first;
+  }
+  RunnerConfig edge = Good();
+  edge.slots = 3;
+  edge.uid_range = UidRange{1, 4};
+  EXPECT_TRUE(CheckRunnerConfig(edge));
+  edge.uid_range = UidRange{4294967290, 4};
+  EXPECT_TRUE(CheckRunnerConfig(edge));
+}
+
+TEST(RunnerConfigFile, RefusesWhatWouldWeakenAWord) {
+  RunnerConfig config = Good();
+  config.isolation_words = {{"sandbox", "process"}};
+  EXPECT_EQ(CheckRunnerConfig(config).error().code, "runner.config.isolation");
+  config = Good();
+  config.plane.url = "http://plane.example.com";
+  EXPECT_EQ(CheckRunnerConfig(config).error().code, "plane.url_plain_http");
+}
+
+TEST(HttpDate, IsReadInItsOneForm) {
+  EXPECT_EQ(ParseHttpDate("Sun, 06 Nov 1994 08:49:37 GMT")->unix_ms, 784111777000);
+  for (const char* bad : {"", "Sun, 06 Nov 1994 08:49:37 UTC", "Sun, 31 Feb 1994 08:49:37 GMT",
+                          "Sun, 06 Nov 1994 28:49:37 GMT", "1994-11-06T08:49:37Z"})
+    EXPECT_FALSE(ParseHttpDate(bad)) << bad;
+}
+
+}  // namespace
+}  // namespace writ::runner

@@ -1,0 +1,113 @@
+#include "writ/runner/enroll.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "unit/runner/raw_server.h"
+
+namespace writ::runner {
+namespace {
+
+using test::JsonAnswer;
+using test::RawServer;
+
+mode_t ModeOf(const std::string& path) {
+  struct stat info {};
+  return stat(path.c_str(), &info) == 0 ? info.st_mode & 07777 : 0;
+}
+
+class EnrollTest : public ::testing::Test {
+ protected:
+  EnrollTest() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "writ-enroll-XXXXXX").string();
+    dir_ = mkdtemp(pattern.data());
+  }
+  ~EnrollTest() override { std::filesystem::remove_all(dir_); }
+  RunnerConfig Config(const RawServer& server) const {
+    RunnerConfig config;
+    config.state_dir = dir_ + "/state";
+    config.plane.url = server.url();
+    config.call_timeout = std::chrono::milliseconds(5000);
+    return config;
+  }
+  std::string identity() const { return dir_ + "/state/identity"; }
+  std::string dir_;
+  SystemClock clock_;
+};
+
+const std::string kIdentity = R"({"runnerId":"rnr_1","runnerToken":"token-of-the-runner"})";
+
+std::string KeyIn(const std::string& request) {
+  std::size_t at = request.find("BEGIN PUBLIC KEY");
+  return at == std::string::npos ? "" : request.substr(at, 120);
+}
+
+TEST_F(EnrollTest, HasItsKeysOnDiskBeforeThePlaneIsAsked) {
+  mode_t key_mode = 0, dir_mode = 0;
+  RawServer server(RawServer::Security::kPlain, [&](auto& c) {
+    key_mode = ModeOf(identity() + "/runner.key.pem");
+    dir_mode = ModeOf(identity());
+    c.write(JsonAnswer(200, kIdentity));
+  });
+  Result<Identity> enrolled = Enroll(Config(server), Secret("enrol-me"), clock_);
+  ASSERT_TRUE(enrolled) << enrolled.error().ToString();
+  EXPECT_EQ(key_mode, 0600u);
+  EXPECT_EQ(dir_mode, 0700u);
+  EXPECT_EQ(ModeOf(identity() + "/runner.token"), 0600u);
+  EXPECT_EQ(ModeOf(identity() + "/runner.json"), 0600u);
+  EXPECT_EQ(enrolled->runner_id.text(), "rnr_1");
+}
+
+TEST_F(EnrollTest, AsksAgainWithTheSameKeyAfterALostAnswer) {
+  std::vector<std::string> keys;
+  RawServer server(RawServer::Security::kPlain, [&](auto& c) {
+    keys.push_back(KeyIn(c.request));
+    if (keys.size() > 1)
+      c.write(JsonAnswer(200, kIdentity));  // the first answer is lost: closed without a word
+  });
+  Result<Identity> enrolled = Enroll(Config(server), Secret("enrol-me"), clock_);
+  ASSERT_TRUE(enrolled) << enrolled.error().ToString();
+  ASSERT_EQ(keys.size(), 2u);
+  EXPECT_EQ(keys[0], keys[1]);
+  EXPECT_NE(keys[0], "");
+}
+
+TEST_F(EnrollTest, KeepsItsKeyForALaterTryAndAsksNobodyOnceItIsEnrolled) {
+  std::vector<std::string> keys;
+  bool refuse = true;
+  RawServer server(RawServer::Security::kPlain, [&](auto& c) {
+    keys.push_back(KeyIn(c.request));
+    c.write(refuse ? JsonAnswer(400, R"({"error":"invalid enroll token","code":"bad_request"})")
+                   : JsonAnswer(200, kIdentity));
+  });
+  Result<Identity> refused = Enroll(Config(server), Secret("wrong-token-text"), clock_);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, "runner.enroll_refused");
+  EXPECT_EQ(refused.error().ToString().find("wrong-token-text"), std::string::npos);  // L8
+  refuse = false;
+  ASSERT_TRUE(Enroll(Config(server), Secret("right"), clock_));
+  ASSERT_TRUE(Enroll(Config(server), Secret("right"), clock_));
+  ASSERT_EQ(keys.size(), 2u);
+  EXPECT_EQ(keys[0], keys[1]);
+  RunnerConfig other = Config(server);
+  other.pool = "other";
+  EXPECT_EQ(Enroll(other, Secret("right"), clock_).error().code, "runner.pool_changed");
+}
+
+TEST_F(EnrollTest, NeverReplacesADamagedKeyAndRefusesOneThatOthersCanRead) {
+  RawServer server(RawServer::Security::kPlain,
+                   [&](auto& c) { c.write(JsonAnswer(200, kIdentity)); });
+  ASSERT_TRUE(Enroll(Config(server), Secret("t"), clock_));
+  chmod((identity() + "/runner.token").c_str(), 0644);
+  EXPECT_EQ(Enroll(Config(server), Secret("t"), clock_).error().code, "runner.identity.mode");
+  chmod((identity() + "/runner.token").c_str(), 0600);
+  std::ofstream(identity() + "/runner.key.pem") << "damaged";
+  EXPECT_EQ(Enroll(Config(server), Secret("t"), clock_).error().code, "runner.identity.damaged");
+}
+
+}  // namespace
+}  // namespace writ::runner
