@@ -124,7 +124,12 @@ std::optional<RunFailure> Session::Decide() {
 std::optional<RunFailure> Session::Materialize() {
   Result<SessionDirs> dirs =
       SessionDirs::Make(services_.sessions_dir, services_.sessions_path, claim_.run_id.text());
-  if (!dirs) return FailureFrom(dirs.error(), FailureClass::kSessionFailed);
+  if (!dirs) {
+    // Half made is ours to remove; one that was there already is somebody else's.
+    if (dirs.error().kind != ErrorKind::kConflict)
+      services_.cleaner.Discard(SessionDirs::NameFor(claim_.run_id.text()));
+    return FailureFrom(dirs.error(), FailureClass::kSessionFailed);
+  }
   dirs_ = std::move(*dirs);
   undo_.Push("session files", [this]() -> Status {
     materialized_.reset();
