@@ -43,6 +43,9 @@ struct Row {
   bool at_supervisor = false;  // the job's victim is its own supervisor
 };
 
+// Called by gtest where it prints a parameter.
+void PrintTo(const Row& row, std::ostream* out) { *out << row.attack; }
+
 constexpr auto kRecord = GuardShows::kByRecord;
 constexpr auto kThrough = Unguarded::kGetsThrough;
 
