@@ -108,15 +108,15 @@ void Finish(SessionServices& services, OpenRun run) {
     }
     receipt = CloseReceipt(services, run, writer);
     std::vector<protocol::Event> all = writer.Events();
+    (void)(*journal)->NoteReceipt(receipt);
     (void)(*journal)->NoteEvents(std::span(all).subspan(events.size()));
     events = std::move(all);
-    (void)(*journal)->NoteReceipt(receipt);
   }
   Result<PlaneClient> plane = PlaneClient::Open(services.config.plane, services.clock);
   Status delivered =
       plane ? SendEvents(*plane, run, events, services) : Status(std::move(plane).error());
-  if (delivered || delivered.error().kind == ErrorKind::kConflict ||
-      delivered.error().kind == ErrorKind::kInvalid) {
+  if (delivered || (plane && (delivered.error().kind == ErrorKind::kConflict ||
+                              delivered.error().kind == ErrorKind::kInvalid))) {
     Result<std::optional<json::Value>> done = plane->Complete(
         run.claim.run_id, run.claim_token, run.claim.extended ? &services.identity.token : nullptr,
         receipt, Deadline::After(services.clock, services.config.call_timeout), {});

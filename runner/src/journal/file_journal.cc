@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <future>
 #include <mutex>
 
 #include "writ/base/file.h"
@@ -19,40 +20,63 @@ constexpr std::uint64_t kMaxFile = 1u << 30;
 constexpr char kClaim[] = "claim.json";
 constexpr char kToken[] = "token";  // a renewed one; the first is in the claim
 constexpr char kEvents[] = "events.jsonl";
-constexpr char kReceipt[] = "receipt.json";
 constexpr char kSession[] = "session.json";
 constexpr char kStep[] = "step";
+
+// Whole or not at all for a kill at any instant, without a sync.
+Status Replace(int dir, const std::string& name, std::string_view bytes) {
+  const std::string fresh = name + ".new";
+  WRIT_ASSIGN(UniqueFd fd, OpenBeneath(dir, fresh, O_WRONLY | O_CREAT | O_TRUNC, 0600));
+  WRIT_TRY(WriteAll(fd.get(), bytes));
+  if (renameat(dir, fresh.c_str(), dir, name.c_str()) != 0)
+    return SysError(errno, "journal.write", "could not write the journal");
+  return {};
+}
+
+Status Sync(int fd) {
+  if (fsync(fd) != 0) return SysError(errno, "journal.write", "could not write the journal");
+  return {};
+}
 
 class FileRunJournal final : public RunJournal {
  public:
   FileRunJournal(UniqueFd root, UniqueFd dir, std::string name)
       : root_(std::move(root)), dir_(std::move(dir)), name_(std::move(name)) {}
 
+  // The claim goes to the disk while the workspace is made; the first events wait for it.
+  void SyncClaimBeside() {
+    claim_synced_ = std::async(std::launch::async, [this]() -> Status {
+      WRIT_ASSIGN(UniqueFd claim, OpenBeneath(dir_.get(), kClaim, O_RDONLY));
+      WRIT_TRY(Sync(claim.get()));
+      WRIT_TRY(Sync(dir_.get()));
+      return Sync(root_.get());
+    });
+  }
+
   Status NoteStep(std::string_view step) override {
     std::lock_guard lock(mutex_);
-    return Overwrite(kStep, step);
+    return Replace(dir_.get(), kStep, step);
   }
   Status NoteSession(const std::string& session_name, const std::string& backend) override {
     std::lock_guard lock(mutex_);
-    return Overwrite(kSession,
-                     json::Write(json::Object{{"session", session_name}, {"backend", backend}}));
+    return Replace(dir_.get(), kSession,
+                   json::Write(json::Object{{"session", session_name}, {"backend", backend}}));
   }
   Status NoteEvents(std::span<const protocol::Event> events) override {
-    if (events.empty()) return {};
     std::string lines;
     for (const protocol::Event& event : events) lines += json::Write(event.ToJson()) + "\n";
     std::lock_guard lock(mutex_);
-    if (!events_.valid()) {
-      WRIT_ASSIGN(events_, OpenBeneath(dir_.get(), kEvents, O_WRONLY | O_APPEND | O_CREAT, 0600));
-    }
-    WRIT_TRY(WriteAll(events_.get(), lines));
-    if (fdatasync(events_.get()) != 0)
-      return SysError(errno, "journal.write", "could not write the journal");
+    if (!lines.empty()) WRIT_TRY(Append(lines));
+    if (claim_synced_.valid()) WRIT_TRY(claim_synced_.get());
+    if (!unsynced_) return {};
+    WRIT_TRY(Sync(lines_.get()));
+    unsynced_ = false;
     return {};
   }
+  // Reaches the disk with the last events, which are noted after it.
   Status NoteReceipt(const json::Value& signed_receipt) override {
     std::lock_guard lock(mutex_);
-    return WriteFileAtomic(dir_.get(), kReceipt, json::Write(signed_receipt), 0600);
+    return Append(json::Write(json::Object{{"receipt", signed_receipt}}) + "\n");
   }
   Status NoteToken(const Secret& claim_token) override {
     std::lock_guard lock(mutex_);
@@ -60,19 +84,30 @@ class FileRunJournal final : public RunJournal {
   }
   Status Close() override {
     std::lock_guard lock(mutex_);
-    events_.reset();
+    if (claim_synced_.valid()) (void)claim_synced_.get();
+    lines_.reset();
     return RemoveTreeBeneath(root_.get(), name_);
   }
 
  private:
-  // Not synced, and not atomic against a reader: only the next start reads.
-  Status Overwrite(const char* name, std::string_view bytes) {
-    WRIT_ASSIGN(UniqueFd fd, OpenBeneath(dir_.get(), name, O_WRONLY | O_CREAT | O_TRUNC, 0600));
-    return WriteAll(fd.get(), bytes);
+  Status Append(std::string_view lines) {
+    if (!lines_.valid()) {
+      WRIT_ASSIGN(lines_, OpenBeneath(dir_.get(), kEvents, O_RDWR | O_CREAT, 0600));
+      WRIT_ASSIGN(std::string before, ReadAll(lines_.get(), kMaxFile));
+      // A line that a kill cut off was never sent; nothing may be glued to it.
+      auto whole = static_cast<off_t>(before.rfind('\n') + 1);
+      if (ftruncate(lines_.get(), whole) != 0 || lseek(lines_.get(), whole, SEEK_SET) != whole)
+        return SysError(errno, "journal.write", "could not write the journal");
+    }
+    WRIT_TRY(WriteAll(lines_.get(), lines));
+    unsynced_ = true;
+    return {};
   }
   std::mutex mutex_;  // guards the files
-  UniqueFd root_, dir_, events_;
+  UniqueFd root_, dir_, lines_;
   std::string name_;
+  bool unsynced_ = false;
+  std::future<Status> claim_synced_;  // last: it uses the descriptors
 };
 
 Result<OpenRun> Read(int dir) {
@@ -116,13 +151,13 @@ Result<OpenRun> Read(int dir) {
     std::size_t end = rest.find('\n');
     if (end == std::string_view::npos) break;  // a line cut by the crash: it was never sent
     WRIT_ASSIGN(json::Value value, json::Parse(rest.substr(0, end)));
-    WRIT_ASSIGN(protocol::Event event, protocol::Event::Parse(value));
-    run.events.push_back(std::move(event));
+    if (const json::Value* receipt = value.Find("receipt")) {
+      run.receipt = *receipt;
+    } else {
+      WRIT_ASSIGN(protocol::Event event, protocol::Event::Parse(value));
+      run.events.push_back(std::move(event));
+    }
     rest.remove_prefix(end + 1);
-  }
-  WRIT_ASSIGN(std::optional<std::string> receipt, read(kReceipt));
-  if (receipt) {
-    WRIT_ASSIGN(run.receipt, json::Parse(*receipt));
   }
   WRIT_ASSIGN(std::optional<std::string> session, read(kSession));
   if (session) {
@@ -150,13 +185,19 @@ class FileJournal final : public Journal {
         {"runId", claim.run_id},  {"extended", claim.extended},
         {"slot", claim.slot},     {"contract", claim.contract},
         {"events", claim.events}, {"claimToken", std::string(claim_token.Reveal())}};
-    WRIT_TRY(WriteFileAtomic(dir.get(), kClaim, json::Write(std::move(members)), 0600));
-    return Hold(std::move(dir), name);
+    std::string text = json::Write(std::move(members));
+    Status written = Replace(dir.get(), kClaim, text);
+    explicit_bzero(text.data(), text.size());
+    WRIT_TRY(std::move(written));
+    WRIT_ASSIGN(auto held, Hold(std::move(dir), name));
+    held->SyncClaimBeside();
+    return std::unique_ptr<RunJournal>(std::move(held));
   }
 
   Result<std::unique_ptr<RunJournal>> Resume(const protocol::RunId& run) override {
     WRIT_ASSIGN(UniqueFd dir, OpenBeneath(root_.get(), run.text(), O_RDONLY | O_DIRECTORY));
-    return Hold(std::move(dir), run.text());
+    WRIT_ASSIGN(auto held, Hold(std::move(dir), run.text()));
+    return std::unique_ptr<RunJournal>(std::move(held));
   }
 
   Result<std::vector<OpenRun>> FindOpen() override {
@@ -186,10 +227,9 @@ class FileJournal final : public Journal {
   }
 
  private:
-  Result<std::unique_ptr<RunJournal>> Hold(UniqueFd dir, const std::string& name) {
+  Result<std::unique_ptr<FileRunJournal>> Hold(UniqueFd dir, const std::string& name) {
     WRIT_ASSIGN(UniqueFd root, root_.Duplicate());
-    return std::unique_ptr<RunJournal>(
-        std::make_unique<FileRunJournal>(std::move(root), std::move(dir), name));
+    return std::make_unique<FileRunJournal>(std::move(root), std::move(dir), name);
   }
   UniqueFd root_;
 };

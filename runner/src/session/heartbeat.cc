@@ -9,6 +9,11 @@ namespace writ::runner {
 
 using std::chrono::milliseconds;
 
+namespace {
+// How long output may wait before it is shown to those who watch.
+constexpr milliseconds kLiveInterval{200};
+}  // namespace
+
 Heartbeat::Heartbeat(const RunnerConfig& config, const Clock& clock, protocol::RunId run,
                      ChainWriter& chain, ClaimTicket& ticket, LogCapture& log, RunJournal* journal,
                      OnCancel on_cancel)
@@ -41,7 +46,7 @@ void Heartbeat::Run(std::stop_token stop) {
               {{"code", plane.error().code}});
     return;
   }
-  const milliseconds tick = std::min(config_.heartbeat, milliseconds(1000));
+  const milliseconds tick = std::min(config_.heartbeat, kLiveInterval);
   auto next =
       clock_.Monotonic() + std::chrono::duration_cast<std::chrono::nanoseconds>(config_.heartbeat);
   while (Backoff::Pause(tick, stop)) {
@@ -84,6 +89,7 @@ void Heartbeat::Run(std::stop_token stop) {
       once(signals->cancelled_by);
     }
   }
+  if (live_wanted_) SendLive(*plane, {});  // what the job wrote last
 }
 
 }  // namespace writ::runner

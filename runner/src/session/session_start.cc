@@ -209,9 +209,9 @@ void Session::Watch() {
     }
   };
   outcome_ = job_->Watch(*log_, options);
-  heartbeat.reset();
   out_log_ = log_->Finish(backends::Stream::kStdout);
   err_log_ = log_->Finish(backends::Stream::kStderr);
+  heartbeat.reset();  // sends what the redactor had held back until now
   Judge(*outcome_);
   Tell(runner::Step::kEnded);
 }

@@ -69,6 +69,7 @@ FakePlane::FakePlane(const Clock& clock, Dialect dialect)
   server_->http.Get(".*", serve);
   server_->http.Post(".*", serve);
   server_->http.set_payload_max_length(256 << 20);
+  server_->http.set_tcp_nodelay(true);
   server_->port = server_->http.bind_to_any_port("127.0.0.1");
   server_->thread = std::thread([this] { server_->http.listen_after_bind(); });
   while (!server_->http.is_running()) std::this_thread::yield();

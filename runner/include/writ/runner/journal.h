@@ -49,6 +49,7 @@ class RunJournal {
   virtual Status NoteStep(std::string_view step) = 0;
   virtual Status NoteSession(const std::string& session_name, const std::string& backend) = 0;
   virtual Status NoteEvents(std::span<const protocol::Event> events) = 0;  // appended
+  // On the disk once the next NoteEvents has returned.
   virtual Status NoteReceipt(const json::Value& signed_receipt) = 0;
   virtual Status NoteToken(const Secret& claim_token) = 0;
   virtual Status
