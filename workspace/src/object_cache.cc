@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <ctime>
 #include <map>
@@ -25,6 +26,7 @@ namespace writ::workspace {
 namespace {
 
 constexpr std::string_view kFillPrefix = ".fill-";
+constexpr std::size_t kPackHeaderBytes = 12;
 constexpr std::string_view kDamagedPrefix = ".damaged-";
 
 using Indexer = GitPtr<git_indexer, git_indexer_free>;
@@ -34,7 +36,8 @@ using Indexer = GitPtr<git_indexer, git_indexer_free>;
 // are not those of the hash are a failure of the transfer, whatever they say.
 class BundleIntake {
  public:
-  explicit BundleIntake(std::string pack_directory) : pack_directory_(std::move(pack_directory)) {}
+  BundleIntake(std::string pack_directory, std::uint64_t bundle_bytes)
+      : pack_directory_(std::move(pack_directory)), bundle_bytes_(bundle_bytes) {}
 
   void Take(std::string_view bytes) {
     hasher_.Update(bytes);
@@ -74,17 +77,31 @@ class BundleIntake {
         std::string_view("# v").starts_with(std::string_view(head_).substr(0, 3)))
       return {};
     std::size_t end = head_.find("\n\n");
-    if (end != std::string::npos && head_.size() < end + 6) return {};
+    if (end != std::string::npos && head_.size() < end + 2 + kPackHeaderBytes) return {};
     WRIT_ASSIGN(header_, ParseBundleHeader(head_));
     if (!header_.prerequisites.empty())
       return Error{.kind = ErrorKind::kInvalid,
                    .code = "workspace.bundle_prerequisites",
                    .message = "the bundle needs commits that it does not hold",
                    .hint = "capture from a complete repository"};
-    git_indexer_options options = GIT_INDEXER_OPTIONS_INIT;
+    WRIT_TRY(CheckObjectCount());
+    git_indexer_options options;
+    ::git_indexer_options_init(&options, GIT_INDEXER_OPTIONS_VERSION);
     if (::git_indexer_new(indexer_.out(), pack_directory_.c_str(), 0444, nullptr, &options) != 0)
       return GitError(ErrorKind::kInternal, "cache.index_failed", "cannot index a pack");
     return Append(std::string_view(head_).substr(header_.pack_offset));
+  }
+
+  // The indexer makes room for as many objects as the pack's header claims, so a false claim must
+  // not reach it. No object takes less than a byte of header and eight of deflated data.
+  Status CheckObjectCount() const {
+    std::uint64_t count = 0;
+    for (std::size_t i = 8; i < kPackHeaderBytes; ++i)
+      count = count << 8 | static_cast<unsigned char>(head_[header_.pack_offset + i]);
+    if (count <= (bundle_bytes_ - std::min(bundle_bytes_, header_.pack_offset)) / 9) return {};
+    return Error{.kind = ErrorKind::kInvalid,
+                 .code = "workspace.bundle_pack",
+                 .message = "the bundle's pack claims more objects than it has room for"};
   }
 
   Status Append(std::string_view bytes) {
@@ -102,6 +119,7 @@ class BundleIntake {
   }
 
   std::string pack_directory_;
+  std::uint64_t bundle_bytes_;
   protocol::Sha256Hasher hasher_;
   std::string head_;
   BundleHeader header_;
@@ -220,7 +238,10 @@ Status ObjectCache::State::FillInto(const std::string& temp, const protocol::Dig
     if (!error.code.starts_with("transfer.")) error.code = "transfer." + error.code;
     return std::move(error).With("fetching the bundle");
   }
-  BundleIntake intake(path + "/" + temp + "/objects/pack");
+  struct stat st {};
+  if (::fstat(source->get(), &st) != 0)
+    return SysError(errno, "transfer.read_failed", "cannot read the bundle");
+  BundleIntake intake(path + "/" + temp + "/objects/pack", static_cast<std::uint64_t>(st.st_size));
   std::vector<char> buffer(1 << 20);
   for (;;) {
     ssize_t n = ::read(source->get(), buffer.data(), buffer.size());

@@ -211,6 +211,8 @@ class PatchReader {
       if (!name) return Bad("ends a file whose new name is not told");
       file.new_path = *name;
     }
+    if ((file.old_path + file.new_path).find('\0') != std::string::npos)
+      return Bad("ends a file whose name holds a NUL");
     bool moves = file.change == Change::kRename || file.change == Change::kCopy;
     if (file.change == Change::kModify && file.old_path != file.new_path)
       return Bad("ends a file with two names that is no rename");

@@ -54,7 +54,8 @@ int OnLine(const git_diff_delta*, const git_diff_hunk*, const git_diff_line* lin
 }
 
 Status AppendHunks(std::string& out, std::string_view old_content, std::string_view new_content) {
-  git_diff_options options = GIT_DIFF_OPTIONS_INIT;
+  git_diff_options options;
+  ::git_diff_options_init(&options, GIT_DIFF_OPTIONS_VERSION);
   options.flags = GIT_DIFF_FORCE_TEXT | GIT_DIFF_INDENT_HEURISTIC;
   if (::git_diff_buffers(old_content.data(), old_content.size(), nullptr, new_content.data(),
                          new_content.size(), nullptr, &options, nullptr, nullptr, OnHunk, OnLine,
@@ -98,7 +99,8 @@ void AppendBinaryPart(std::string& out, std::string_view content, const std::str
 Status AppendBinary(std::string& out, std::string_view old_content, std::string_view new_content) {
   BinaryParts parts;
   if (!old_content.empty() && !new_content.empty()) {
-    git_diff_options options = GIT_DIFF_OPTIONS_INIT;
+    git_diff_options options;
+    ::git_diff_options_init(&options, GIT_DIFF_OPTIONS_VERSION);
     options.flags = GIT_DIFF_FORCE_BINARY | GIT_DIFF_SHOW_BINARY;
     if (::git_diff_buffers(old_content.data(), old_content.size(), nullptr, new_content.data(),
                            new_content.size(), nullptr, &options, nullptr, OnBinary, nullptr,
