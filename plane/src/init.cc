@@ -94,7 +94,7 @@ std::string DefaultPolicy() {
       {"dataClasses", Array{}},
       {"network", Object{{"defaultDeny", true}, {"allowHosts", Array{}}}},
       {"secrets", Object{{"releasable", Array{}}}},
-      {"budget", Object{{"maxSpendUsd", 25}, {"maxDurationMin", 60}}},
+      {"budget", Object{{"maxDurationMin", 60}}},
       {"consent", Array{}},
       {"retention", Object{{"receiptsDays", 365}, {"artifactsDays", 90}}},
   };

@@ -108,6 +108,9 @@ void PrintDryRun(Context& context, const plane::Submission& submission,
                  const workspace::Captured& captured) {
   auto report = json::Parse(submission.report);
   if (!report) return context.Fail(kFailed, report.error());
+  const json::Value* decision = report->Find("policyDecision");
+  if (decision != nullptr && decision->FindString("decision") == "deny")
+    context.exit_code = kPolicyDenied;
   json::Array blobs;
   std::uint64_t total = 0;
   for (const workspace::CapturedBlob& blob : captured.blobs) {
@@ -132,7 +135,6 @@ void PrintDryRun(Context& context, const plane::Submission& submission,
   auto text = [&](std::string_view name) {
     return json::Write(report->Find(name) != nullptr ? *report->Find(name) : json::Value());
   };
-  const json::Value* decision = report->Find("policyDecision");
   context.Print("DRY RUN: nothing was moved\n\n");
   context.Print("Would move in  (" + std::to_string(captured.blobs.size()) + " blobs, " +
                 FormatBytes(total) + ")\n");
@@ -273,10 +275,13 @@ void AddRun(CLI::App& app, Context& context) {
       ->capture_default_str();
   run->add_option("--pool", options->pool, "Pool whose runners may claim it")
       ->capture_default_str();
-  run->add_option("--secret", options->secrets, "Secret to release to the run; may be repeated");
-  run->add_option("--allow-host", options->hosts, "Host that the run may reach; may be repeated");
+  run->add_option("--secret", options->secrets, "Secret to release to the run; may be repeated")
+      ->allow_extra_args(false);
+  run->add_option("--allow-host", options->hosts, "Host that the run may reach; may be repeated")
+      ->allow_extra_args(false);
   run->add_option("--allow-untracked", options->allow_untracked,
-                  "Untracked files to take along (glob); may be repeated");
+                  "Untracked files to take along (glob); may be repeated")
+      ->allow_extra_args(false);
   run->add_option(
       "--isolation", options->isolation,
       "Tier: process (sandbox, container and microvm are refused where no backend has them)");

@@ -106,7 +106,8 @@ void AddSecrets(CLI::App& app, Context& context) {
   set->add_option(
       "--from-command", set_options->from_command,
       "Take the value from this program's output at each release (absolute path, no shell)");
-  set->add_option("--arg", set_options->args, "Argument for --from-command; may be repeated");
+  set->add_option("--arg", set_options->args, "Argument for --from-command; may be repeated")
+      ->allow_extra_args(false);
   set->footer(
       "Examples:\n  printf %s \"$TOKEN\" | writ secrets set API_TOKEN\n  writ secrets set "
       "API_TOKEN --from-command /usr/local/bin/fetch --arg api");

@@ -93,6 +93,7 @@ void AddTokens(CLI::App& app, Context& context) {
   add->add_option("NAME", add_options->name, "Name")->required();
   add->add_option("--role", add_options->roles,
                   "admin, requester, approver or enroller; may be repeated")
+      ->allow_extra_args(false)
       ->required();
   add->add_option("--out,-o", add_options->out, "Write the token to this new file (0600)");
   add->callback([&context, add_options] {
