@@ -254,6 +254,10 @@ TEST_F(SessionFailure, WhatIsLeftAfterDismantlingIsInTheReceipt) {
   for (const protocol::Event& event : plane_.Get("run_x").events)
     if (event.type() == "session.closed") said = event.event.Find("leaks")->array().size() == 1;
   EXPECT_TRUE(said);
+  // The slot and its uid are not used again.
+  Result<std::optional<std::string>> next = world_.RunOne();
+  ASSERT_FALSE(next);
+  EXPECT_EQ(next.error().code, "runner.no_slot");
 }
 
 TEST_F(SessionFailure, AnUploadThatFailsIsATransferFailure) {
