@@ -106,8 +106,13 @@ struct Bench {
   std::string bundle;
   protocol::Manifest manifest;
 
-  double GitSequence() const {
-    std::string clone = root + "/clone";
+  // Nothing is removed while anything is measured: ext4 makes new files slowly, for everybody,
+  // while it steps around inodes that were freed in the last seconds.
+  std::string Place(const char* what) { return root + "/" + what + std::to_string(number++); }
+  int number = 0;
+
+  double GitSequence() {
+    std::string clone = Place("clone");
     double before = Milliseconds([&] {
       Git(root, {"clone", "-q", "--no-checkout", bundle, clone});
     });
@@ -117,13 +122,12 @@ struct Bench {
     after += Milliseconds([&] {
       Git(clone, {"diff", "--cached", "--binary", "--output=/dev/null"});
     });
-    Remove(clone);
     return before + after;
   }
 
   void Ours(ObjectCache& cache, std::vector<double>& total, std::vector<double>& materialize_times,
-            std::vector<double>& collect_times) const {
-    std::string run = root + "/run";
+            std::vector<double>& collect_times) {
+    std::string run = Place("run");
     UniqueFd tree = Must(MakeDirectories(run + "/tree", 0755));
     UniqueFd trusted = Must(MakeDirectories(run + "/trusted", 0700));
     std::optional<Materialized> materialized;
@@ -145,7 +149,6 @@ struct Bench {
     materialize_times.push_back(first);
     collect_times.push_back(second);
     total.push_back(first + second);
-    Remove(run);
   }
 };
 
@@ -173,16 +176,16 @@ void Run(const std::string& scratch, int files, int rounds) {
   Times times;
   for (int i = 0; i < rounds; ++i) {
     times.git.push_back(bench.GitSequence());
+    std::string cache_path = bench.Place("cache");
     {
-      auto cache = Must(ObjectCache::Open(bench.root + "/cache"));
+      auto cache = Must(ObjectCache::Open(cache_path));
       bench.Ours(*cache, times.cold, times.materialize_cold, times.collect);
     }
     {
       // Warm as the next run of a restarted runner finds it.
-      auto cache = Must(ObjectCache::Open(bench.root + "/cache"));
+      auto cache = Must(ObjectCache::Open(cache_path));
       bench.Ours(*cache, times.warm, times.materialize_warm, times.collect);
     }
-    Remove(bench.root + "/cache");
   }
   double git = Median(times.git);
   double cold = Median(times.cold);
