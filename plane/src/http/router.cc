@@ -1,16 +1,13 @@
 #include "http/router.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "http/answers.h"
+#include "http/parameters.h"
 #include "writ/base/log.h"
 
 namespace writ::plane::http {
 namespace {
-
-constexpr std::chrono::milliseconds kLongestPoll{30'000};
-constexpr std::chrono::milliseconds kPollSlice{400};  // how soon a stop is noticed
 
 // How an operation of ours answers an error; the words of `code` are the peer's.
 struct Kind {
@@ -50,26 +47,6 @@ Kind KindOf(const Error& error) {
 bool IsWrongCredential(const Error& error) {
   return error.code == "unauthorized" || error.code == "enroll.token" ||
          error.code == "claim.malformed";
-}
-
-std::chrono::milliseconds PollTime(std::int64_t wanted) {
-  return std::min(std::chrono::milliseconds(std::max<std::int64_t>(wanted, 0)), kLongestPoll);
-}
-
-Result<std::int64_t> QueryNumber(const Request& request, std::string_view name,
-                                 std::int64_t fallback) {
-  auto found = request.head.query.find(name);
-  if (found == request.head.query.end()) return fallback;
-  const std::string& text = found->second;
-  std::int64_t value = 0;
-  auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (code != std::errc() || end != text.data() + text.size() || value < 0 ||
-      value > json::kMaxSafeInteger) {
-    return Error{.kind = ErrorKind::kInvalid,
-                 .code = "http.query",
-                 .message = "invalid request: " + std::string(name) + ": must be a whole number"};
-  }
-  return value;
 }
 
 }  // namespace
@@ -238,183 +215,6 @@ Response Router::Ready(const Request&, const std::string&) {
   }
   if (not_ready_.empty()) return JsonAnswer(200, json::Object{{"ready", true}});
   return JsonAnswer(503, json::Object{{"ready", false}, {"code", not_ready_}});
-}
-
-Response Router::Enroll(const Request& request, const std::string&) {
-  auto body = JsonBody(request);
-  if (!body) return FromError(body.error());
-  json::Issues issues;
-  json::ObjectReader reader(issues, *body);
-  auto token = reader.String("enrollToken", {.max_bytes = 4096});
-  auto key = reader.String("publicKeyPem", {.max_bytes = 4096});
-  auto pool = reader.String("pool", {.max_bytes = 256});
-  if (!issues.empty()) return IssuesAnswer(issues);
-  if (auto may = MayTryToAuthenticate(request); !may) return FromError(may.error());
-  auto enrolled = plane_.Enroll(token, key, pool);
-  if (!enrolled) return Answer(request, enrolled.error());
-  return JsonAnswer(200, json::Object{{"runnerId", enrolled->runner_id},
-                                      {"runnerToken", enrolled->runner_token}});
-}
-
-Response Router::Claim(const Request& request, const std::string&) {
-  auto body = JsonBody(request);
-  if (!body) return FromError(body.error());
-  json::Issues issues;
-  json::ObjectReader reader(issues, *body);
-  auto token = reader.String("runnerToken", {.max_bytes = 4096});
-  auto pool = reader.String("pool", {.max_bytes = 256});
-  auto wait = PollTime(reader.OptionalInteger("waitMs").value_or(0));
-  if (!issues.empty()) return IssuesAnswer(issues);
-  if (auto may = MayTryToAuthenticate(request); !may) return FromError(may.error());
-  const auto deadline = clock_.Monotonic() + wait;
-  for (;;) {
-    auto left =
-        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - clock_.Monotonic());
-    auto claim =
-        plane_.Claim(token, pool, std::clamp(left, std::chrono::milliseconds(0), kPollSlice));
-    if (!claim) return Answer(request, claim.error());
-    if (*claim) return ClaimAnswer(**claim);
-    if (left.count() <= 0 || stopping_) return JsonAnswer(200, json::Object{{"empty", true}});
-  }
-}
-
-Response Router::Events(const Request& request, const std::string& id) {
-  auto body = JsonBody(request);
-  if (!body) return FromError(body.error());
-  json::Issues issues;
-  json::ObjectReader reader(issues, *body);
-  auto token = reader.String("claimToken", {.max_bytes = 4096});
-  const json::Value* events = reader.Require("events");
-  if (!issues.empty()) return IssuesAnswer(issues);
-  if (auto may = MayTryToAuthenticate(request); !may) return FromError(may.error());
-  auto answer = plane_.AppendEvents(id, token, *events);
-  if (!answer) return Answer(request, answer.error());
-  if (!answer->accepted) {
-    return JsonAnswer(400, json::Object{{"error", answer->rejection},
-                                        {"code", "bad_request"},
-                                        {"nextSeq", answer->next_seq},
-                                        {"head", answer->head}});
-  }
-  json::Object out{{"ok", true}};
-  if (answer->cancel_requested) out.Set("cancelRequested", true);
-  return JsonAnswer(200, out);
-}
-
-Response Router::Complete(const Request& request, const std::string& id) {
-  auto body = JsonBody(request);
-  if (!body) return FromError(body.error());
-  json::Issues issues;
-  json::ObjectReader reader(issues, *body);
-  auto token = reader.String("claimToken", {.max_bytes = 4096});
-  auto runner_token = reader.OptionalString("runnerToken", {.max_bytes = 4096}).value_or("");
-  const json::Value* receipt = reader.Require("receipt");
-  if (!issues.empty()) return IssuesAnswer(issues);
-  if (auto may = MayTryToAuthenticate(request); !may) return FromError(may.error());
-  auto done = plane_.Complete(id, token, *receipt, runner_token);
-  if (!done) return Answer(request, done.error());
-  if (!done->replayed) return RawJsonAnswer(200, "{\"receipt\":" + done->receipt + "}");
-  // For one whose first answer was lost: still a conflict, with what it was.
-  return RawJsonAnswer(409,
-                       "{\"error\":\"claim token already used for completion\","
-                       "\"code\":\"conflict\",\"receipt\":" +
-                           done->receipt + "}");
-}
-
-Response Router::PutLog(const Request& request, const std::string& id) {
-  constexpr std::string_view kPrefix = "Bearer ";
-  if (!request.head.authorization.starts_with(kPrefix)) {
-    return ErrorAnswer(401, "unauthorized", "unauthorized");
-  }
-  if (auto may = MayTryToAuthenticate(request); !may) return FromError(may.error());
-  auto offset = QueryNumber(request, "offset", 0);
-  if (!offset) return FromError(offset.error());
-  auto body = Body(request);
-  if (!body) return FromError(body.error());
-  auto stored =
-      plane_.AppendLog(id, std::string_view(request.head.authorization).substr(kPrefix.size()),
-                       static_cast<std::uint64_t>(*offset), *body);
-  if (!stored) return Answer(request, stored.error());
-  json::Object out{{"ok", true}, {"size", stored->size}};
-  if (stored->truncated) out.Set("truncated", true);
-  return JsonAnswer(200, out);
-}
-
-Response Router::GetLog(const Request& request, const std::string& id) {
-  auto caller = Bearer(request, {Role::kRequester, Role::kApprover});
-  if (!caller) return FromError(caller.error());
-  auto offset = QueryNumber(request, "offset", 0);
-  auto wait = QueryNumber(request, "waitMs", 0);
-  if (!offset) return FromError(offset.error());
-  if (!wait) return FromError(wait.error());
-  const auto deadline = clock_.Monotonic() + PollTime(*wait);
-  for (;;) {
-    auto left =
-        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - clock_.Monotonic());
-    auto chunk = plane_.ReadLog(id, static_cast<std::uint64_t>(*offset),
-                                std::clamp(left, std::chrono::milliseconds(0), kPollSlice));
-    if (!chunk) return FromError(chunk.error());
-    if (chunk->bytes.empty() && !chunk->complete && left.count() > 0 && !stopping_) continue;
-    Response out;
-    out.content_type = "application/octet-stream";
-    out.body = std::move(chunk->bytes);
-    out.headers = {{"X-Log-Offset", std::to_string(chunk->offset)},
-                   {"X-Log-Size", std::to_string(chunk->size)},
-                   {"X-Log-Truncated", chunk->truncated ? "true" : "false"},
-                   {"X-Log-Complete", chunk->complete ? "true" : "false"}};
-    return out;
-  }
-}
-
-Response Router::PutBlob(const Request& request, const std::string&) {
-  auto caller = Bearer(request, {Role::kRequester});
-  if (!caller && caller.error().code == "unauthorized" && !request.head.authorization.empty()) {
-    // Not a principal's token, so perhaps a claim's.
-    auto claim = plane_.AuthenticateClaim(std::string_view(request.head.authorization).substr(7));
-    if (!claim) return ErrorAnswer(401, "unauthorized", "unauthorized");
-  } else if (!caller) {
-    return FromError(caller.error());
-  }
-  const std::uint64_t limit = plane_.config().max_blob_bytes;
-  if (request.head.content_length.value_or(0) > limit) {
-    return ErrorAnswer(413, "too_large",
-                       "the blob is over the limit of " + std::to_string(limit) + " bytes");
-  }
-  auto expected = request.head.query.find("sha256");
-  auto blob = plane_.NewBlob();
-  if (!blob) return FromError(blob.error());
-  Status taken;
-  bool whole = request.read_body([&](std::string_view piece) {
-    taken = (*blob)->Append(piece);
-    return taken.has_value();
-  });
-  if (!taken) return FromError(taken.error());
-  if (!whole) return ErrorAnswer(400, "bad_request", "request body ended early");
-  auto hash = (*blob)->Finish(expected == request.head.query.end() ? "" : expected->second);
-  if (!hash) return FromError(hash.error());
-  return JsonAnswer(200, json::Object{{"hash", *hash}});
-}
-
-Response Router::GetBlob(const Request& request, const std::string& hash) {
-  const BlobReads reads = plane_.config().blob_reads;
-  const bool free = reads == BlobReads::kFree ||
-                    (reads == BlobReads::kTokenOffLoopback && request.peer_is_loopback);
-  if (!free) {
-    auto caller = Bearer(request, {Role::kRequester, Role::kApprover});
-    if (!caller) {
-      if (caller.error().code != "unauthorized" || request.head.authorization.empty()) {
-        return FromError(caller.error());
-      }
-      auto claim = plane_.AuthenticateClaim(std::string_view(request.head.authorization).substr(7));
-      if (!claim) return ErrorAnswer(401, "unauthorized", "unauthorized");
-    }
-  }
-  auto blob = plane_.OpenBlob(hash);
-  if (!blob) return FromError(blob.error());
-  Response out;
-  out.content_type = "application/octet-stream";
-  out.blob_hash = hash;
-  out.blob = std::move(*blob);
-  return out;
 }
 
 Response Router::Submit(const Request& request, const std::string&) {

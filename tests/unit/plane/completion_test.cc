@@ -18,8 +18,6 @@ using json::Object;
 using plane::Submission;
 using std::chrono::milliseconds;
 
-constexpr milliseconds kNoWait{0};
-
 TEST(Events, AChainThatDoesNotExtendWhatIsStoredIsRefusedWholeWithTheReason) {
   TestPlane plane;
   TestRunner runner(*plane, plane.local);

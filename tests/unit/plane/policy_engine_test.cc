@@ -134,20 +134,23 @@ TEST(PolicyEngine, ASecretIsReleasedUnderItsRuleToItsPoolsOnly) {
 }
 
 TEST(PolicyEngine, BudgetMaximaRefuseMoreAndFillInWhatCouldBeSpent) {
-  EXPECT_EQ(Decide({}, {{"budget", Object{{"maxSpendUsd", 26}}}}).reasons,
+  const Object max{{"budget", Object{{"maxSpendUsd", 25}, {"maxDurationMin", 60}}}};
+  EXPECT_EQ(Decide(max, {{"budget", Object{{"maxSpendUsd", 26}}}}).reasons,
             Reasons{"budget maxSpendUsd 26 is over the policy maximum 25"});
-  EXPECT_EQ(Decide({}, {{"budget", Object{{"maxDurationMin", 61}}}}).reasons,
+  EXPECT_EQ(Decide(max, {{"budget", Object{{"maxDurationMin", 61}}}}).reasons,
             Reasons{"budget maxDurationMin 61 is over the policy maximum 60"});
-  EXPECT_EQ(Decide({}, {{"execution", Object{{"kind", "agent"},
-                                             {"agent", Object{{"kind", "mock"}}},
-                                             {"prompt", "x"},
-                                             {"timeoutMs", 3600001}}}})
+  EXPECT_EQ(Decide(max, {{"execution", Object{{"kind", "agent"},
+                                              {"agent", Object{{"kind", "mock"}}},
+                                              {"prompt", "x"},
+                                              {"timeoutMs", 3600001}}}})
                 .reasons,
             Reasons{"timeoutMs 3600001 is over the policy maximum of 60 minutes"});
   // No host, nothing to spend: the contract stays as the request has it.
-  EXPECT_FALSE(Decide({}, {}).budget.max_spend_usd);
+  EXPECT_FALSE(Decide(max, {}).budget.max_spend_usd);
   Object open{{"network", Object{{"defaultDeny", true}, {"allowHosts", Array{"api.example.com"}}}}};
-  EXPECT_EQ(Decide(open, open).budget.max_spend_usd, 25);
+  Object open_max = open;
+  open_max.Set("budget", *max.Find("budget"));
+  EXPECT_EQ(Decide(open_max, open).budget.max_spend_usd, 25);
   // The default time-out of ten minutes is cut where the policy has less.
   EXPECT_EQ(Decide({{"budget", Object{{"maxSpendUsd", 1}, {"maxDurationMin", 5}}}}, {})
                 .budget.max_duration_min,

@@ -29,7 +29,8 @@ Result<InitReport> Init(const std::string& dir);
 
 // The policy that Init writes: pool "default", every agent kind that this version knows, no network
 // host, no secret, a budget of 60 minutes, no consent rule, retention 365 and 90 days. No limit on
-// spending: a contract that has one and allows hosts is refused by a runner that does not observe it.
+// spending: a contract that has one and allows hosts is refused by a runner that does not observe
+// it.
 std::string DefaultPolicy();
 
 struct PolicyVerdict {
