@@ -48,15 +48,26 @@ Result<RunSignals> ChainWriter::Flush(PlaneClient& plane, const protocol::RunId&
       std::lock_guard lock(mutex_);
       unjournaled.assign(events_.begin() + static_cast<std::ptrdiff_t>(journaled_), events_.end());
       journaled_ = events_.size();
-      std::size_t end = std::min(events_.size(), sent_ + kBatch);
+      std::size_t end = in_doubt_ > sent_ ? in_doubt_ : std::min(events_.size(), sent_ + kBatch);
       batch.assign(events_.begin() + static_cast<std::ptrdiff_t>(sent_),
                    events_.begin() + static_cast<std::ptrdiff_t>(end));
     }
     if (journal_ != nullptr) WRIT_TRY(journal_->NoteEvents(unjournaled));
     if (batch.empty()) return signals;
-    WRIT_ASSIGN(signals, plane.AppendEvents(run, claim_token, batch, deadline, stop));
+    Result<RunSignals> answer = plane.AppendEvents(run, claim_token, batch, deadline, stop);
     std::lock_guard lock(mutex_);
+    if (!answer) {
+      const ErrorKind kind = answer.error().kind;
+      const bool refused = kind == ErrorKind::kInvalid || kind == ErrorKind::kConflict;
+      if (!refused || in_doubt_ <= sent_) {
+        in_doubt_ = refused ? 0 : sent_ + batch.size();
+        return std::move(answer).error();
+      }
+    } else {
+      signals = std::move(*answer);
+    }
     sent_ += batch.size();
+    in_doubt_ = 0;
   }
 }
 

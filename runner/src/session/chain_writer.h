@@ -47,6 +47,9 @@ class ChainWriter {
   protocol::EventChain chain_;
   std::vector<protocol::Event> events_;
   std::size_t sent_ = 0;
+  // A batch up to here was sent and its answer never came (the call was given up): stored or not,
+  // nobody here knows. It is sent again just as it was, and a refusal then means that it is stored.
+  std::size_t in_doubt_ = 0;
   std::size_t journaled_ = 0;
   json::Array trace_;
   std::mutex sending_;  // held during a flush; taken before mutex_
