@@ -1,13 +1,12 @@
 #include "bundle_writer.h"
 
 #include <fcntl.h>
-#include <git2.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 
+#include "history_pack.h"
 #include "input_state.h"
 #include "writ/base/encoding.h"
 #include "writ/base/file.h"
@@ -43,73 +42,29 @@ struct Sink {
   protocol::Sha256Hasher hasher;
   std::uint64_t bytes = 0;
   std::string buffer;
-  std::optional<Error> error;
 
-  void Take(std::string_view piece) {
+  Status Take(std::string_view piece) {
     buffer.append(piece);
-    if (buffer.size() >= 1 << 18) Flush();
+    return buffer.size() >= 1 << 18 ? Flush() : Status();
   }
-  void Flush() {
+  Status Flush() {
     hasher.Update(buffer);
     bytes += buffer.size();
-    if (Status written = WriteAll(fd, buffer); !written && !error) error = written.error();
+    Status written = WriteAll(fd, buffer);
     buffer.clear();
+    return written;
   }
 };
 
-int OnPiece(void* buf, size_t size, void* payload) {
-  auto& sink = *static_cast<Sink*>(payload);
-  sink.Take({static_cast<const char*>(buf), size});
-  return sink.error ? -1 : 0;
-}
-
-int OnProgress(int stage, uint32_t current, uint32_t total, void* payload) {
-  const auto& progress = *static_cast<const CaptureProgress*>(payload);
-  if (progress)
-    progress(stage == GIT_PACKBUILDER_ADDING_OBJECTS ? "collecting objects" : "packing objects",
-             current, total);
-  return 0;
-}
-
-using Repository = GitPtr<git_repository, git_repository_free>;
-using PackBuilder = GitPtr<git_packbuilder, git_packbuilder_free>;
-using RevWalk = GitPtr<git_revwalk, git_revwalk_free>;
-
-Error PackError(const char* what) {
-  return GitError(ErrorKind::kInvalid, "workspace.history_incomplete", what);
-}
-
-Status BuildPack(const RepositoryFiles& repository, const OdbSource& objects, Sink& sink,
-                 std::size_t& commits, const CaptureProgress& progress) {
-  Repository wrapped;
-  PackBuilder builder;
-  RevWalk walk;
-  if (::git_repository_wrap_odb(wrapped.out(), objects.raw()) != 0 ||
-      ::git_packbuilder_new(builder.out(), wrapped.get()) != 0 ||
-      ::git_revwalk_new(walk.out(), wrapped.get()) != 0)
-    return GitError(ErrorKind::kInternal, "workspace.pack_failed", "cannot start a pack");
-  ::git_packbuilder_set_threads(builder.get(), 1);
-  ::git_packbuilder_set_callbacks(builder.get(), OnProgress,
-                                  const_cast<CaptureProgress*>(&progress));
-  git_oid head;
-  std::memcpy(head.id, repository.head.bytes.data(), 20);
-  ::git_revwalk_sorting(walk.get(), GIT_SORT_TOPOLOGICAL | GIT_SORT_TIME);
-  if (::git_revwalk_push(walk.get(), &head) != 0) return PackError("HEAD's commit cannot be read");
-  git_oid id;
-  int rc = 0;
-  while ((rc = ::git_revwalk_next(&id, walk.get())) == 0) {
-    ++commits;
-    if (::git_packbuilder_insert_commit(builder.get(), &id) != 0)
-      return PackError("an object of the history cannot be read");
-  }
-  if (rc != GIT_ITEROVER) return PackError("the history cannot be read to its start");
-  if (::git_packbuilder_foreach(builder.get(), OnPiece, &sink) != 0) {
-    if (sink.error) return *sink.error;
-    return PackError("an object of the history cannot be read");
-  }
-  sink.Flush();
-  if (sink.error) return *sink.error;
-  return {};
+Status WriteBundle(const RepositoryFiles& repository, const OdbSource& objects, Sink& sink,
+                   std::size_t& commits, const CaptureProgress& progress) {
+  BundleHeader header;
+  header.refs.push_back({repository.head, "HEAD"});
+  WRIT_TRY(sink.Take(FormatBundleHeader(header)));
+  WRIT_ASSIGN(commits, WriteHistoryPack(
+                           repository, objects,
+                           [&sink](std::string_view piece) { return sink.Take(piece); }, progress));
+  return sink.Flush();
 }
 
 }  // namespace
@@ -125,11 +80,8 @@ Result<BundleFile> BundleOfHead(const RepositoryFiles& repository, const OdbSour
   if (!out) return SysError(errno, "workspace.cache_unwritable", "cannot write " + cache_path);
   Sink sink;
   sink.fd = out.get();
-  BundleHeader header;
-  header.refs.push_back({repository.head, "HEAD"});
-  sink.Take(FormatBundleHeader(header));
   BundleFile bundle;
-  Status built = BuildPack(repository, objects, sink, bundle.commits, progress);
+  Status built = WriteBundle(repository, objects, sink, bundle.commits, progress);
   struct stat st {};
   if (built && ::fstat(out.get(), &st) != 0)
     built = SysError(errno, "workspace.cache_unwritable", "cannot write " + cache_path);

@@ -18,8 +18,9 @@ struct BundleFile {
   bool was_cached = false;
 };
 
-// One thread builds the pack, so one commit always gives the same bytes. A kept bundle is used
-// again while its file is the one that was recorded, else hashed or made again.
+// A kept bundle is used again while its file is the one that was recorded, so one commit of one
+// repository keeps giving the same bytes; where it is lost it is made again, the same as long as
+// the repository has not been repacked.
 Result<BundleFile> BundleOfHead(const RepositoryFiles& repository, const OdbSource& objects,
                                 int cache, const std::string& cache_path,
                                 const CaptureProgress& progress);

@@ -99,9 +99,15 @@ Result<std::shared_ptr<PackStore>> PackStore::Open(const std::string& objects_di
     ::closedir(stream);
   }
   if (pack_name.empty() || index_name.empty()) return Damaged("is missing");
+  return OpenPack(objects_directory + "/pack", pack_name.substr(0, pack_name.size() - 5));
+}
+
+Result<std::shared_ptr<PackStore>> PackStore::OpenPack(const std::string& folder,
+                                                       const std::string& name) {
+  WRIT_ASSIGN(UniqueFd dir, OpenDirectory(folder));
   auto store = std::make_shared<PackStore>();
-  WRIT_ASSIGN(store->pack_file_, MappedFile::Open(dir.get(), pack_name));
-  WRIT_ASSIGN(store->index_file_, MappedFile::Open(dir.get(), index_name));
+  WRIT_ASSIGN(store->pack_file_, MappedFile::Open(dir.get(), name + ".pack"));
+  WRIT_ASSIGN(store->index_file_, MappedFile::Open(dir.get(), name + ".idx"));
   store->pack_ = store->pack_file_.bytes();
   store->index_ = store->index_file_.bytes();
   WRIT_TRY(store->CheckShape());
@@ -304,6 +310,47 @@ Result<GitObject> PackStore::Read(const ObjectId& id) const {
   if (ObjectId::OfObject(ObjectTypeName(object.type), object.content) != id)
     return Damaged("holds an object that is not the one of its id");
   return object;
+}
+
+void PackStore::SortOffsets() const {
+  by_offset_.reserve(count_);
+  for (std::uint32_t i = 0; i < count_; ++i) {
+    std::uint64_t offset = 0;
+    if (OffsetAt(i, offset)) by_offset_.emplace_back(offset, i);
+  }
+  std::sort(by_offset_.begin(), by_offset_.end());
+}
+
+Result<std::optional<PackStore::RawEntry>> PackStore::FindRaw(const ObjectId& id) const {
+  std::int64_t position = Find(id);
+  if (position < 0) return std::optional<RawEntry>();
+  std::call_once(sorted_, [this] { SortOffsets(); });
+  std::uint64_t offset = 0;
+  EntryHead head;
+  if (!OffsetAt(static_cast<std::uint32_t>(position), offset) || !ReadHead(offset, head))
+    return Damaged("holds an entry that cannot be read");
+  auto start_of = [this](std::uint64_t at) {
+    return std::lower_bound(by_offset_.begin(), by_offset_.end(), std::pair(at, std::uint32_t{0}));
+  };
+  auto next = std::next(start_of(offset));
+  std::uint64_t end = next == by_offset_.end() ? pack_.size() - 20 : next->first;
+  if (end <= head.data) return Damaged("holds an entry that cannot be read");
+  // The index has a checksum of each entry's bytes.
+  std::string_view whole = pack_.substr(offset, end - offset);
+  auto sum = ::crc32_z(0, reinterpret_cast<const Bytef*>(whole.data()), whole.size());
+  if (sum !=
+      Be32(index_, kFanoutEnd + std::size_t{count_} * 20 + 4 * static_cast<std::size_t>(position)))
+    return Damaged("holds an entry that is not the one that was indexed");
+  RawEntry entry{
+      .type = head.type, .size = head.size, .deflated = pack_.substr(head.data, end - head.data)};
+  if (head.type > 4) {
+    auto base = start_of(head.base);
+    if (base == by_offset_.end() || base->first != head.base)
+      return Damaged("holds a delta without a base");
+    entry.type = 7;
+    std::memcpy(entry.base.bytes.data(), IdAt(base->second).data(), 20);
+  }
+  return std::optional(entry);
 }
 
 }  // namespace writ::workspace

@@ -8,8 +8,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "git_object.h"
 #include "writ/base/result.h"
@@ -34,6 +38,9 @@ class PackStore final : public ObjectSource {
  public:
   // The one pack in `<objects_directory>/pack`. kIntegrity "cache.damaged" where it is not whole.
   static Result<std::shared_ptr<PackStore>> Open(const std::string& objects_directory);
+  // `<folder>/<name>.pack` and its index.
+  static Result<std::shared_ptr<PackStore>> OpenPack(const std::string& folder,
+                                                     const std::string& name);
   // For a pack and index held elsewhere (fuzzing); the views outlive the store.
   static Result<std::shared_ptr<PackStore>> FromBytes(std::string_view pack,
                                                       std::string_view index);
@@ -42,6 +49,16 @@ class PackStore final : public ObjectSource {
   bool Has(const ObjectId& id) const override { return Find(id) >= 0; }
   std::size_t AbbreviationOf(const ObjectId& id) const override;
   std::uint32_t object_count() const { return count_; }
+
+  // An object as it lies in the pack, for copying it into another one without inflating it.
+  struct RawEntry {
+    int type = 0;            // 1-4 whole objects, 7 a delta on `base`
+    std::uint64_t size = 0;  // inflated
+    ObjectId base{};
+    std::string_view deflated{};
+  };
+  // nullopt where it is not here. kIntegrity where the entry is not the one that was indexed.
+  Result<std::optional<RawEntry>> FindRaw(const ObjectId& id) const;
 
  private:
   struct EntryHead {
@@ -60,6 +77,11 @@ class PackStore final : public ObjectSource {
   Result<std::string> InflateAt(const EntryHead& head) const;
   Result<GitObject> ReadAt(std::uint64_t offset) const;
 
+  void SortOffsets() const;
+
+  // Entries by where they start, for FindRaw: made at its first call. Guarded by the flag.
+  mutable std::once_flag sorted_;
+  mutable std::vector<std::pair<std::uint64_t, std::uint32_t>> by_offset_;
   MappedFile pack_file_, index_file_;
   std::string_view pack_, index_;
   std::uint32_t count_ = 0;
