@@ -117,7 +117,6 @@ bin_dir = install + "/node_modules/.bin/"
 runner = {"hostOverrides": [{"name": host, "addresses": ["127.0.0.1"]}], "addressGrants": ["127.0.0.1/32"],
           "allowHosts": [host + ":" + port], "searchPath": ["/usr/local/bin", "/usr/bin", "/bin"],
           "agentPaths": {"claude-code": bin_dir + "claude", "codex": bin_dir + "codex"},
-          "grants": {"unmeteredSpend": True},  # the policy limits the spend, and nothing here observes it
           "agentVars": {"claude-code": {"ANTHROPIC_BASE_URL": base}, "codex": {"OPENAI_BASE_URL": base + "/v1"}}}
 runner["agentPaths"] = {kind: path for kind, path in runner["agentPaths"].items() if kind in agents}
 if node not in runner["searchPath"]:
@@ -138,14 +137,14 @@ for agent in "${agents[@]}"; do
   before=$(wc -l <"$work/model.log")
   started=$(date +%s.%N)
   code=0
-  writ run --agent "$agent" --isolation "$tier" --allow-host model.example.com --timeout 3m --repo "$repo" \
+  timeout -k 10 300 "$WRIT_BIN/writ" --dir "$state" run --agent "$agent" --isolation "$tier" --allow-host model.example.com --timeout 3m --repo "$repo" \
     "append the line '$line' to NOTES.md" >"$out/out" 2>"$out/err" </dev/null || code=$?
   ended=$(date +%s.%N)
   cat "$out/out"
   run=$(sed -n 's/^run \(run_[A-Za-z0-9_-]*\)$/\1/p' "$out/err" | head -n 1)
   verified=0
   if [ -n "$run" ] && writ bundle "$run" --out "$out/bundle.json" >/dev/null 2>>"$out/err"; then
-    writ verify "$out/bundle.json" >"$out/verify" 2>&1 || verified=$?
+    writ verify "$out/bundle.json" --plane-key "$state/keys/plane.pub.pem" >"$out/verify" 2>&1 || verified=$?
   else
     verified=missing
   fi
