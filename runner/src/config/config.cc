@@ -151,10 +151,12 @@ Result<RunnerConfig> ParseRunnerConfig(std::string_view text) {
 }
 
 std::string RunnerConfigJson(const RunnerConfig& c) {
-  json::Object plane{{"url", c.plane.url}, {"keyPem", c.plane_key_pem}};
+  json::Object plane;
   auto text = [](json::Object& to, std::string_view name, const std::string& value) {
     if (!value.empty()) to.Set(name, value);
   };
+  text(plane, "url", c.plane.url);
+  text(plane, "keyPem", c.plane_key_pem);
   text(plane, "caFile", c.plane.ca_file);
   text(plane, "pinnedTlsKey", c.plane.pinned_key);
   text(plane, "proxy", c.plane.proxy);
@@ -165,11 +167,10 @@ std::string RunnerConfigJson(const RunnerConfig& c) {
     for (const auto& [key, value] : map) out.Set(key, value);
     return out;
   };
-  json::Object out{{"stateDir", c.state_dir},
-                   {"workDir", c.work_dir},
-                   {"plane", std::move(plane)},
-                   {"pool", c.pool},
-                   {"slots", c.slots}};
+  json::Object out{
+      {"stateDir", c.state_dir}, {"workDir", c.work_dir}, {"pool", c.pool}, {"slots", c.slots}};
+  // A file without a plane leaves it to its caller; half a plane would not be read back.
+  if (plane.Contains("url") && plane.Contains("keyPem")) out.Set("plane", std::move(plane));
   if (c.uid_range)
     out.Set("uidRange", json::Object{{"first", c.uid_range->first}, {"count", c.uid_range->count}});
   out.Set("egressProxy", c.egress_proxy);

@@ -39,6 +39,13 @@ void Heartbeat::SendLive(PlaneClient& plane, std::stop_token stop) {
     live_wanted_ = false;
 }
 
+void Heartbeat::TakeToken(RunSignals& signals) {
+  if (!signals.claim_token) return;
+  if (journal_ != nullptr) (void)journal_->NoteToken(*signals.claim_token);
+  ticket_.Renew(std::move(*signals.claim_token));
+  signals.claim_token.reset();
+}
+
 void Heartbeat::Run(std::stop_token stop) {
   Result<PlaneClient> plane = PlaneClient::Open(config_.plane, clock_);
   if (!plane) {
@@ -66,13 +73,12 @@ void Heartbeat::Run(std::stop_token stop) {
       signals = RunSignals{};
     }
     if (signals && !signals->cancel_requested) {
+      TakeToken(*signals);
       // Nothing to send is a question too: the answer tells of a cancellation.
-      std::optional<Secret> renewed = std::move(signals->claim_token);
       signals = chain_.HasUnsent()
                     ? chain_.Flush(*plane, run_, token, config_.call_timeout, stop)
                     : plane->AppendEvents(run_, token, {},
                                           Deadline::After(clock_, config_.heartbeat), stop);
-      if (signals && renewed) signals->claim_token = std::move(renewed);
     }
     if (!signals) {
       if (signals.error().kind != ErrorKind::kCancelled)
@@ -80,10 +86,7 @@ void Heartbeat::Run(std::stop_token stop) {
                   {{"run", run_.text()}, {"code", signals.error().code}});
       continue;
     }
-    if (signals->claim_token) {
-      if (journal_ != nullptr) (void)journal_->NoteToken(*signals->claim_token);
-      ticket_.Renew(std::move(*signals->claim_token));
-    }
+    TakeToken(*signals);
     if (signals->cancel_requested && on_cancel_) {
       OnCancel once = std::exchange(on_cancel_, nullptr);
       once(signals->cancelled_by);

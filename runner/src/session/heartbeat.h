@@ -30,6 +30,7 @@ class Heartbeat {
 
  private:
   void Run(std::stop_token stop);
+  void TakeToken(RunSignals& signals);  // a renewed claim token: kept and noted
   void SendLive(PlaneClient& plane, std::stop_token stop);
   const RunnerConfig& config_;
   const Clock& clock_;
