@@ -44,7 +44,9 @@ struct Row {
 };
 
 // Called by gtest where it prints a parameter.
-void PrintTo(const Row& row, std::ostream* out) { *out << row.attack; }
+void PrintTo(const Row& row, std::ostream* out) {
+  *out << row.attack;
+}
 
 constexpr auto kRecord = GuardShows::kByRecord;
 constexpr auto kThrough = Unguarded::kGetsThrough;

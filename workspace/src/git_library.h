@@ -1,8 +1,8 @@
 // GitLibrary: libgit2 in use while one of these lives, and its errors as ours.
 //
 // libgit2 is only used for what needs no repository: indexing packs, reading object folders and
-// index files, adding loose objects, and comparing two contents. So no configuration, attribute file, hook or owner
-// check of a repository is ever in play.
+// index files, adding loose objects, and comparing two contents. So no configuration, attribute
+// file, hook or owner check of a repository is ever in play.
 #pragma once
 
 #include <string>
