@@ -21,10 +21,13 @@ namespace {
 // lock, caches and uids, and the next `writ run` takes the first free one.
 constexpr int kSeats = 16;
 
-Result<std::unique_ptr<runner::Engine>> TakeSeat(const EmbeddedOptions& options,
-                                                 plane::Plane& plane, const std::string& url,
-                                                 backends::BackendRegistry& registry,
-                                                 const Clock& clock) {
+struct Seat {
+  std::unique_ptr<runner::Engine> engine;
+  std::string state_dir;
+};
+
+Result<Seat> TakeSeat(const EmbeddedOptions& options, plane::Plane& plane, const std::string& url,
+                      backends::BackendRegistry& registry, const Clock& clock) {
   for (int seat = 0; seat < kSeats; ++seat) {
     RunnerSetup setup;
     setup.dir = options.dir;
@@ -49,7 +52,8 @@ Result<std::unique_ptr<runner::Engine>> TakeSeat(const EmbeddedOptions& options,
     auto engine =
         runner::Engine::Create(config, std::move(*known), registry, clock, options.observer);
     if (!engine && engine.error().code == "runner.locked") continue;
-    return engine;
+    if (!engine) return std::move(engine).error();
+    return Seat{std::move(*engine), config.state_dir};
   }
   return Error{ErrorKind::kOverloaded, "cli.no_seat",
                "all " + std::to_string(kSeats) + " runners of this directory are at work",
@@ -64,6 +68,7 @@ struct Embedded::Impl {
   std::unique_ptr<runner::Engine> engine;
   plane::Plane* plane = nullptr;
   std::string only_run;
+  std::string parked_dir;    // where the runner keeps bundles that the plane did not take
   mutable std::mutex mutex;  // guards trouble
   std::optional<Error> trouble;
   std::jthread worker;  // last: ends first
@@ -80,6 +85,14 @@ struct Embedded::Impl {
       }
       auto detail = plane->Run(only_run);
       if (!detail || plane::IsTerminal(detail->summary.status)) return;
+      if (*run == only_run) {  // ours is over, and the plane has no receipt of it
+        std::lock_guard lock(mutex);
+        trouble =
+            Error{ErrorKind::kConflict, "run.parked",
+                  "the plane did not take the receipt of run " + only_run,
+                  "its signed bundle is kept: " + parked_dir + "/" + only_run + ".bundle.json"};
+        return;
+      }
     }
   }
 };
@@ -93,7 +106,9 @@ Result<std::unique_ptr<Embedded>> Embedded::Start(const EmbeddedOptions& options
   impl->only_run = options.only_run;
   WRIT_ASSIGN(impl->server, plane::HttpServer::Start(plane, clock, {}));
   WRIT_TRY(RegisterBackends(impl->registry));
-  WRIT_ASSIGN(impl->engine, TakeSeat(options, plane, impl->server->url(), impl->registry, clock));
+  WRIT_ASSIGN(Seat seat, TakeSeat(options, plane, impl->server->url(), impl->registry, clock));
+  impl->engine = std::move(seat.engine);
+  impl->parked_dir = seat.state_dir + "/parked";
   for (const runner::ReadinessProblem& problem : impl->engine->CheckReadiness()) {
     if (!problem.blocks_claims) continue;
     return Error{ErrorKind::kUnsupported, problem.code, problem.message, problem.hint};
