@@ -181,7 +181,9 @@ std::string RenderReceipt(const Value& bundle, const protocol::VerifyReport& rep
   screen.Row("isolation",
              isolation + (enforcement.empty() ? " (the receipt does not say what was enforced)"
                                               : ": " + JoinLimited(enforcement, 8)));
-  screen.Row("agent", Text(At(contract, {"agent", "kind"})));
+  std::string version = Text(At(receipt, {"runner", "environment", "agent", "version"}));
+  screen.Row("agent",
+             Text(At(contract, {"agent", "kind"})) + (version.empty() ? "" : " " + version));
   for (const Value* event : EventsOfType(bundle, "command.executed"))
     screen.Row("command",
                Short(Text(At(*event, {"argvHash"}))) + " exit " + Text(At(*event, {"exitCode"})));

@@ -154,6 +154,8 @@ std::variant<SessionPlan, RunFailure> PlanSession(const Contract& contract, cons
                       "write it like https://models.example.com/v1");
     job.argv = AgentArgv(*profile, facts.agent, task);
     job.read_only_trees = facts.agent.read_only_trees;
+    plan.agent_kind = kind;
+    plan.agent_version = facts.agent.version.value_or("");
     for (std::string_view dir : profile->home_directories) job.home_directories.emplace_back(dir);
   } else if (plan.prepared.is_shell) {
     job.argv = {plan.prepared.shell, "-c", plan.prepared.script};

@@ -44,9 +44,14 @@ void ProxySession::RecordRefused(const std::string& host) {
     chain_.Emit(protocol::events::NetworkConnected(host, NetworkDecision::kBlocked));
 }
 
+void ProxySession::Drain() {
+  if (!report_) report_ = process_->Stop(std::chrono::seconds(5));
+}
+
 const egress::ClosingReport& ProxySession::Stop() {
-  if (report_) return *report_;
-  report_ = process_->Stop(std::chrono::seconds(5));
+  if (closed_) return *report_;
+  closed_ = true;
+  Drain();
   for (const auto& [key, sum] : flows_) {
     const auto& [host, port, rule] = key;
     chain_.EmitOurs(protocol::events::NetworkFlow({.host = host,

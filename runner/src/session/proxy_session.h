@@ -29,7 +29,10 @@ class ProxySession {
   // A connection that the kernel refused: recorded like the proxy's own refusals (L25). Called by
   // the watching thread.
   void RecordRefused(const std::string& host);
-  // Ends the proxy, writes network.flow and network.closed. Once.
+  // Ends the proxy process; every decision it made stands in the chain then. Called when the job's
+  // tree is dead and before its exit is recorded, so that the chain has the order of what happened.
+  void Drain();
+  // Drains, writes network.flow and network.closed. Once.
   const egress::ClosingReport& Stop();
   const std::optional<egress::ClosingReport>& report() const { return report_; }
   const Secret& token() const { return token_; }
@@ -50,6 +53,7 @@ class ProxySession {
       flows_;  // proxy thread, then the owner
   std::unique_ptr<egress::ProxyProcess> process_;
   std::optional<egress::ClosingReport> report_;
+  bool closed_ = false;  // network.closed is written
 };
 
 }  // namespace writ::runner

@@ -60,6 +60,11 @@ json::Value Session::EnvironmentRecord() const {
   record.Set("key", "software");
   if (plan_)
     record.Set("argvHash", plan_->argv_hash).Set("disclosure", protocol::Word(plan_->disclosure));
+  if (plan_ && !plan_->agent_kind.empty()) {
+    json::Object agent{{"kind", plan_->agent_kind}};
+    if (!plan_->agent_version.empty()) agent.Set("version", plan_->agent_version);
+    record.Set("agent", std::move(agent));
+  }
   if (plan_hash_) record.Set("planHash", *plan_hash_);
   if (out_log_) {
     record.Set(

@@ -212,6 +212,7 @@ void Session::Watch() {
   out_log_ = log_->Finish(backends::Stream::kStdout);
   err_log_ = log_->Finish(backends::Stream::kStderr);
   heartbeat.reset();  // sends what the redactor had held back until now
+  if (proxy_) proxy_->Drain();
   Judge(*outcome_);
   Tell(runner::Step::kEnded);
 }

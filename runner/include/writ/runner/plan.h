@@ -56,6 +56,8 @@ struct SessionPlan {
   protocol::PreparedExecution prepared;
   protocol::Digest execution_hash;  // command.executed
   protocol::Digest argv_hash;       // of the argv that really runs: environment record
+  std::string agent_kind;           // empty: no agent's program runs (shell, argv)
+  std::string agent_version;        // as installed; empty: it does not tell
   protocol::Tier tier = protocol::Tier::kProcess;
   backends::Plan job;
   bool proxied = true;    // false: no network at all
