@@ -47,7 +47,12 @@ RunnerWorld::RunnerWorld(FakePlane& plane, const Clock& clock) : plane_(plane), 
   config.plane_key_pem = plane.key().Public().ToPem();
   if (geteuid() == 0) config.uid_range = runner::UidRange{210000, 16};
   config.egress_proxy = std::string(WRIT_BIN_DIR) + "/writ-egress-proxy";
-  config.mock_agent = std::string(WRIT_BIN_DIR) + "/writ-mock-agent";
+  // A copy where job uids can reach it: the build tree may lie below somebody's private folder.
+  std::error_code absent;
+  std::filesystem::create_directory(root_ + "/agent");
+  std::filesystem::copy_file(std::string(WRIT_BIN_DIR) + "/writ-mock-agent",
+                             root_ + "/agent/writ-mock-agent", absent);
+  config.mock_agent = root_ + "/agent/writ-mock-agent";
   config.limits.min_free_disk_bytes = 0;
   config.poll_interval = std::chrono::milliseconds(20);
   config.long_poll = std::chrono::milliseconds(0);
