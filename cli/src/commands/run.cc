@@ -254,7 +254,11 @@ void Run(Context& context, RunCommand& command) {
   if (command.access.local() && !waiting) {
     auto started = Embedded::Start({.dir = context.dir, .pool = command.pool, .only_run = run_id},
                                    *command.access.plane(), command.access.clock());
-    if (!started) return context.Fail(kFailed, started.error());
+    if (!started) {
+      // Nobody serves it now: left waiting, the next `writ run` of this directory would execute it.
+      (void)(*requester)->Cancel(run_id, {protocol::ActorKind::kHuman, LocalUser()});
+      return context.Fail(kFailed, started.error());
+    }
     embedded = std::move(*started);
   }
   context.exit_code = WatchRun(context, **requester, run_id, embedded.get());
