@@ -19,7 +19,7 @@ extern "C" void OnInterrupt(int) {
   if (g_interrupts.fetch_add(1) >= 1) _exit(kRunCancelled);
 }
 
-// Ctrl-C counts while this object lives.
+// Ctrl-C, SIGTERM and a closed terminal count while this object lives.
 class InterruptCounter {
  public:
   InterruptCounter() {
@@ -28,10 +28,13 @@ class InterruptCounter {
     action.sa_handler = OnInterrupt;
     ::sigaction(SIGINT, &action, &old_int_);
     ::sigaction(SIGTERM, &action, &old_term_);
+    ::sigaction(SIGHUP, nullptr, &old_hup_);  // nohup's wish is respected
+    if (old_hup_.sa_handler != SIG_IGN) ::sigaction(SIGHUP, &action, nullptr);
   }
   ~InterruptCounter() {
     ::sigaction(SIGINT, &old_int_, nullptr);
     ::sigaction(SIGTERM, &old_term_, nullptr);
+    ::sigaction(SIGHUP, &old_hup_, nullptr);
   }
   InterruptCounter(const InterruptCounter&) = delete;
   InterruptCounter& operator=(const InterruptCounter&) = delete;
@@ -39,6 +42,7 @@ class InterruptCounter {
  private:
   struct sigaction old_int_ {};
   struct sigaction old_term_ {};
+  struct sigaction old_hup_ {};
 };
 
 // The job's output goes to standard output as it is where that is no terminal, escaped where it is:
