@@ -9,12 +9,13 @@ ExitCode ExitCodeFor(const Error& error) {
       error.code == "plane.timeout")
     return kPlaneUnreachable;
   if (error.code == "policy_denied") return kPolicyDenied;
+  if (error.code.starts_with("workspace.")) return kUsage;  // not a checkout that can be run
   switch (error.kind) {
     case ErrorKind::kInvalid:
     case ErrorKind::kNotFound:
       return kUsage;
-    case ErrorKind::kUnavailable:
-      return kPlaneUnreachable;
+    case ErrorKind::kUnavailable:  // a full disk is not a plane out of reach
+      return error.code.starts_with("plane.") ? kPlaneUnreachable : kFailed;
     case ErrorKind::kCancelled:
       return kRunCancelled;
     default:

@@ -62,7 +62,38 @@ Result<Seat> TakeSeat(const EmbeddedOptions& options, plane::Plane& plane, const
 
 }  // namespace
 
+// Keeps how the one run ended, and passes everything on.
+class EndKeeper final : public runner::RunObserver {
+ public:
+  EndKeeper(std::string run_id, runner::RunObserver* next)
+      : run_id_(std::move(run_id)), next_(next) {}
+  void OnStep(const std::string& run_id, runner::Step step) override {
+    if (next_ != nullptr) next_->OnStep(run_id, step);
+  }
+  void OnOutput(const std::string& run_id, std::string_view redacted) override {
+    if (next_ != nullptr) next_->OnOutput(run_id, redacted);
+  }
+  void OnEnd(const std::string& run_id, const runner::RunEnd& end) override {
+    if (run_id == run_id_) {
+      std::lock_guard lock(mutex_);
+      end_ = end;
+    }
+    if (next_ != nullptr) next_->OnEnd(run_id, end);
+  }
+  std::optional<runner::RunEnd> Get() const {
+    std::lock_guard lock(mutex_);
+    return end_;
+  }
+
+ private:
+  std::string run_id_;
+  runner::RunObserver* next_;
+  mutable std::mutex mutex_;  // guards end_
+  std::optional<runner::RunEnd> end_;
+};
+
 struct Embedded::Impl {
+  std::unique_ptr<EndKeeper> end;
   std::unique_ptr<plane::HttpServer> server;
   backends::BackendRegistry registry;
   std::unique_ptr<runner::Engine> engine;
@@ -104,9 +135,12 @@ Result<std::unique_ptr<Embedded>> Embedded::Start(const EmbeddedOptions& options
   auto impl = std::make_unique<Impl>();
   impl->plane = &plane;
   impl->only_run = options.only_run;
+  impl->end = std::make_unique<EndKeeper>(options.only_run, options.observer);
+  EmbeddedOptions observed = options;
+  observed.observer = impl->end.get();
   WRIT_ASSIGN(impl->server, plane::HttpServer::Start(plane, clock, {}));
   WRIT_TRY(RegisterBackends(impl->registry));
-  WRIT_ASSIGN(Seat seat, TakeSeat(options, plane, impl->server->url(), impl->registry, clock));
+  WRIT_ASSIGN(Seat seat, TakeSeat(observed, plane, impl->server->url(), impl->registry, clock));
   impl->engine = std::move(seat.engine);
   impl->parked_dir = seat.state_dir + "/parked";
   for (const runner::ReadinessProblem& problem : impl->engine->CheckReadiness()) {
@@ -130,6 +164,10 @@ Embedded::~Embedded() {
 std::optional<Error> Embedded::Trouble() const {
   std::lock_guard lock(impl_->mutex);
   return impl_->trouble;
+}
+
+std::optional<runner::RunEnd> Embedded::End() const {
+  return impl_->end->Get();
 }
 
 void Embedded::Cancel() {

@@ -29,6 +29,8 @@ class Embedded {
 
   // The runner's own failure (it could not enrol, could not start); nullopt while all is well.
   std::optional<Error> Trouble() const;
+  // What the run's own runner said of its end (sentence and hint); nullopt before.
+  std::optional<runner::RunEnd> End() const;
   // Asks the running job to end; its receipt says cancelled.
   void Cancel();
 

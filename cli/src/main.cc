@@ -27,7 +27,7 @@ int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
   writ::cli::Context context;
   std::string dir;
-  std::string log_level = "warn";
+  std::string log_level;
   bool log_json = false;
 
   CLI::App app{"Run coding agents and other jobs under a signed contract, with a signed receipt."};
@@ -40,9 +40,11 @@ int main(int argc, char** argv) {
                  "State, keys and configuration (default: $WRIT_DIR, else /var/lib/writ for root, "
                  "else $XDG_DATA_HOME/writ)");
   app.add_flag("--json", context.json, "Print one JSON value on standard output");
-  app.add_option("--log-level", log_level, "Log to standard error from this level on")
-      ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}))
-      ->capture_default_str();
+  app.add_option("--log-level", log_level,
+                 "Log to standard error from this level on: debug, info, warn, error, off "
+                 "(default: warn for plane and runner, "
+                 "error for the rest, which report by themselves)")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}));
   app.add_flag("--log-json", log_json, "Log as JSON lines");
   // Runs when the whole line is parsed and before any command.
   app.parse_complete_callback([&] {
@@ -52,6 +54,8 @@ int main(int argc, char** argv) {
                   : log_level == "warn" ? Level::kWarn
                   : log_level == "off"  ? Level::kOff
                                         : Level::kError;
+    if (log_level.empty() && (app.got_subcommand("plane") || app.got_subcommand("runner")))
+      level = Level::kWarn;
     writ::log::Configure(level, log_json ? writ::log::Format::kJson : writ::log::Format::kText);
     auto found = dir.empty() ? writ::cli::DefaultDir() : writ::cli::AbsolutePath(dir);
     if (!found) {
@@ -79,8 +83,14 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::RuntimeError& error) {
     return error.get_exit_code();  // reported already
+  } catch (const CLI::Success& error) {
+    return app.exit(error);  // help and version
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kDone : kUsage;  // help and version end with 0
+    context.Fail(kUsage,
+                 writ::Error{.kind = writ::ErrorKind::kInvalid,
+                             .code = "cli.usage",
+                             .message = error.what(),
+                             .hint = "`writ --help` and `writ COMMAND --help` have examples"});
   }
   return context.exit_code;
 }

@@ -79,6 +79,7 @@ ExitCode WatchRun(Context& context, Requester& requester, const std::string& run
   std::uint64_t offset = 0;
   bool log_available = true;
   bool cancel_sent = false;
+  std::chrono::steady_clock::time_point give_up;
   plane::RunState last = plane::RunState::kCreated;
   auto detail = requester.Run(run_id);
   for (;;) {
@@ -117,8 +118,15 @@ ExitCode WatchRun(Context& context, Requester& requester, const std::string& run
       }
     }
     if (terminal) break;
+    if (cancel_sent && std::chrono::steady_clock::now() > give_up) {
+      context.Fail(kRunCancelled, Error{ErrorKind::kCancelled, "watch.not_ended",
+                                        "the run was told to stop and has not ended yet",
+                                        "its runner may be gone; look again with: writ runs"});
+      return kRunCancelled;
+    }
     if (g_interrupts > 0 && !cancel_sent) {
       cancel_sent = true;
+      give_up = std::chrono::steady_clock::now() + 60s;
       context.Note("-- cancelling (press Ctrl-C again to leave at once)");
       plane::Actor actor;
       actor.id = LocalUser();
@@ -146,7 +154,11 @@ ExitCode WatchRun(Context& context, Requester& requester, const std::string& run
     }
     context.PrintJson(std::move(out));
   }
-  if (!failure.empty()) context.Note("-- " + TerminalSafe(failure));
+  if (!failure.empty()) {
+    context.Note("-- " + TerminalSafe(failure));
+    auto end = embedded != nullptr ? embedded->End() : std::nullopt;
+    if (end && !end->hint.empty()) context.Note("hint: " + TerminalSafe(end->hint));
+  }
   switch (status) {
     case plane::RunState::kCompleted:
       return kDone;

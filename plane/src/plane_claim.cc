@@ -153,7 +153,8 @@ Result<std::vector<ReleasedSecret>> FetchSecrets(Plane::Impl& plane, const std::
 
 Result<std::optional<writ::plane::Claim>> Plane::Claim(std::string_view runner_token,
                                                        std::string_view pool,
-                                                       std::chrono::milliseconds wait) {
+                                                       std::chrono::milliseconds wait,
+                                                       const std::function<bool()>& abandoned) {
   const auto deadline = std::chrono::steady_clock::now() + wait;
   for (;;) {
     const auto seen = impl_->changed.Generation();
@@ -172,6 +173,7 @@ Result<std::optional<writ::plane::Claim>> Plane::Claim(std::string_view runner_t
       if (!impl_->changed.WaitSlice(seen, deadline)) return std::optional<writ::plane::Claim>{};
       continue;
     }
+    if (abandoned && abandoned()) return std::optional<writ::plane::Claim>{};
     Attempt attempt;
     std::vector<ReleasedSecret> secrets;
     auto claim_now = [&](const std::string& only_run) {
@@ -193,6 +195,7 @@ Result<std::optional<writ::plane::Claim>> Plane::Claim(std::string_view runner_t
         continue;
       }
       secrets = std::move(*fetched);
+      if (abandoned && abandoned()) return std::optional<writ::plane::Claim>{};
       WRIT_TRY(claim_now(run_id));
     }
     if (!attempt.claim) continue;

@@ -202,7 +202,9 @@ void BundleCheck::CheckPins() {
     else
       org_ = options_.org_key;
   }
-  report_.pinned = options_.plane_key.has_value() && options_.runner_key.has_value();
+  report_.plane_pinned = options_.plane_key.has_value();
+  report_.runner_pinned = options_.runner_key.has_value();
+  report_.pinned = report_.plane_pinned && report_.runner_pinned;
   if (!report_.pinned && options_.require_pinned) {
     Further("pin.required",
             "pinned keys were asked for, and not both plane and runner key were given");

@@ -30,8 +30,12 @@ void Copy(const json::Value& from, std::string_view name, json::Object& to) {
 void BundleCheck::AddNotes(const json::Value& receipt) {
   if (!report_.pinned) {
     Note("note.unpinned",
-         "the keys are the bundle's own: it is whole, but who made it is not proven; pin the "
-         "plane's and the runner's key");
+         report_.plane_pinned
+             ? "the runner's key was not given: that it is your runner's is the plane's word alone"
+         : report_.runner_pinned
+             ? "the plane's key was not given: that the contract is your plane's is not proven"
+             : "the keys are the bundle's own: it is whole, but who made it is not proven; pin the "
+               "plane's and the runner's key");
   }
   const json::Value* runner = receipt.Find("runner");
   if (runner == nullptr) return;

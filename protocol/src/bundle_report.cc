@@ -97,7 +97,11 @@ json::Value FindingsToJson(const std::vector<Finding>& findings) {
 std::string RenderText(const VerifyReport& report, std::string_view name) {
   std::string out;
   out.append(report.ok ? "VERIFIED" : "NOT VERIFIED")
-      .append(report.ok ? (report.pinned ? ", keys pinned" : ", keys not pinned") : "");
+      .append(report.ok ? (report.pinned          ? ", keys pinned"
+                           : report.plane_pinned  ? ", plane key pinned, runner key not"
+                           : report.runner_pinned ? ", runner key pinned, plane key not"
+                                                  : ", keys not pinned")
+                        : "");
   out.append(": ").append(Printable(name)).append("\n");
   const json::Object& facts = report.facts;
   if (!facts.empty()) {

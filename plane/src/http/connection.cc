@@ -24,6 +24,8 @@ class Channel {
  public:
   Channel(Socket& socket, const ConnectionLimits& limits) : socket_(socket), limits_(limits) {}
 
+  bool PeerGone() const { return socket_.PeerGone(); }
+
   // The next head, up to its empty line; empty at the end of the connection or on a time-out.
   // kInvalid "http.head_too_large".
   Result<std::string> ReadHead() {
@@ -230,7 +232,8 @@ struct MessageEngine::Impl final : public httplib::Server {
                     .id = "req_" + HexEncode(RandomBytes(8)),
                     .peer = peer.text,
                     .peer_is_loopback = peer.loopback,
-                    .read_body = [](const auto&) { return true; }};
+                    .read_body = [](const auto&) { return true; },
+                    .peer_gone = [&channel] { return channel.PeerGone(); }};
     Exchange exchange{.head = head, .request = request};
     const auto begun = clock.Monotonic();
     t_exchange = &exchange;

@@ -24,6 +24,8 @@ struct Request {
   bool peer_is_loopback = false;
   // Reads the whole body in pieces; false where the connection broke or `take` said stop.
   std::function<bool(const std::function<bool(std::string_view)>& take)> read_body;
+  // True once nobody waits for the answer any more.
+  std::function<bool()> peer_gone;
 };
 
 struct Response {

@@ -36,11 +36,12 @@ Response Router::Claim(const Request& request, const std::string&) {
   for (;;) {
     auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(deadline - clock_.Monotonic());
-    auto claim =
-        plane_.Claim(token, pool, std::clamp(left, std::chrono::milliseconds(0), kPollSlice));
+    auto claim = plane_.Claim(
+        token, pool, std::clamp(left, std::chrono::milliseconds(0), kPollSlice), request.peer_gone);
     if (!claim) return Answer(request, claim.error());
     if (*claim) return ClaimAnswer(**claim);
-    if (left.count() <= 0 || stopping_) return JsonAnswer(200, json::Object{{"empty", true}});
+    if (left.count() <= 0 || stopping_ || request.peer_gone())
+      return JsonAnswer(200, json::Object{{"empty", true}});
   }
 }
 

@@ -33,6 +33,13 @@ bool WaitFor(int fd, short events, SteadyClock::time_point deadline) {
   }
 }
 
+// A peer that has shut down its writing side counts as gone: nobody who waits for an answer does
+// that.
+bool Gone(int fd) {
+  pollfd entry{fd, POLLRDHUP, 0};
+  return ::poll(&entry, 1, 0) > 0 && (entry.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+}
+
 class PlainSocket final : public Socket {
  public:
   explicit PlainSocket(UniqueFd fd) : fd_(std::move(fd)) {}
@@ -67,6 +74,8 @@ class PlainSocket final : public Socket {
     while (SteadyClock::now() < deadline && Read(waste, sizeof waste, limit) > 0) {
     }
   }
+
+  bool PeerGone() const override { return Gone(fd_.get()); }
 
  private:
   UniqueFd fd_;
@@ -121,6 +130,8 @@ class TlsSocket final : public Socket {
     while (SteadyClock::now() < deadline && Read(waste, sizeof waste, limit) > 0) {
     }
   }
+
+  bool PeerGone() const override { return Gone(fd_.get()); }
 
  private:
   bool Again(int result, SteadyClock::time_point deadline) {

@@ -33,6 +33,8 @@ class Socket {
   // Bytes read, 0 at the end, -1 for an error or when `timeout` has passed.
   virtual ssize_t Read(char* out, std::size_t size, std::chrono::milliseconds timeout) = 0;
   virtual bool Write(std::string_view bytes, std::chrono::milliseconds timeout) = 0;
+  // True once the peer has closed its side or the connection broke. Never blocks, reads nothing.
+  virtual bool PeerGone() const = 0;
   // Says that nothing more comes, and swallows what the peer still sends, so that it can read the
   // answer.
   virtual void Linger(std::chrono::milliseconds limit) = 0;

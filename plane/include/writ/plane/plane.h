@@ -77,10 +77,12 @@ class Plane {
   // Runner.
   Result<Enrolment> Enroll(std::string_view enroll_token, std::string_view public_key_pem,
                            std::string_view pool);
-  // nullopt: nothing to do within `wait`.
+  // nullopt: nothing to do within `wait`, or `abandoned` (may be empty) said that nobody waits for
+  // the answer any more: a run is never given to a runner that has left.
   Result<std::optional<writ::plane::Claim>> Claim(std::string_view runner_token,
                                                   std::string_view pool,
-                                                  std::chrono::milliseconds wait);
+                                                  std::chrono::milliseconds wait,
+                                                  const std::function<bool()>& abandoned = {});
   Result<EventsAnswer> AppendEvents(const std::string& run_id, std::string_view claim_token,
                                     const json::Value& events);
   // `runner_token` may be empty; it is needed once the claim token has run out. A token that was

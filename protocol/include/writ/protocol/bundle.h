@@ -46,8 +46,10 @@ struct Finding {
 };
 
 struct VerifyReport {
-  bool ok = false;      // no problems
-  bool pinned = false;  // plane and runner key were given by the caller
+  bool ok = false;            // no problems
+  bool pinned = false;        // plane and runner key were given by the caller
+  bool plane_pinned = false;  // each for itself
+  bool runner_pinned = false;
   std::vector<Finding> problems;
   std::vector<Finding> warnings;  // odd, but nothing that the protocol forbids
   std::vector<Finding> notes;     // what this receipt does not prove (L47)
