@@ -145,10 +145,11 @@ Result<CancelResult> Plane::Cancel(const Caller& caller, const std::string& run_
   const WallTime now = impl_->clock.Now();
   CancelResult result;
   WRIT_TRY(impl_->store->Write([&](store::Database& db) -> Status {
-    WRIT_ASSIGN(auto row,
-                db.Ask("SELECT status, contract_hash FROM runs WHERE run_id = ?", run_id));
+    WRIT_ASSIGN(
+        auto row,
+        db.Ask("SELECT status, contract_hash, submitted_by FROM runs WHERE run_id = ?", run_id));
     WRIT_ASSIGN(bool any, row.Next());
-    if (!any) return RunNotFound();
+    if (!any || (!caller.Has(Role::kAdmin) && row.Text(2) != caller.name)) return RunNotFound();
     const std::string word = row.Text(0);
     const auto state = protocol::ParseRunState(word).value_or(RunState::kFailed);
     if (IsTerminal(state)) {

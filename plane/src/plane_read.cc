@@ -24,11 +24,22 @@ RunSummary ReadSummary(const store::Query& row, int first) {
   return out;
 }
 
-Result<std::vector<RunSummary>> Plane::Runs() const {
-  return impl_->store->Read([](store::Database& db) -> Result<std::vector<RunSummary>> {
-    static const std::string kSql =
-        std::string("SELECT ") + kSummaryColumns + " FROM runs ORDER BY ord";
-    WRIT_ASSIGN(auto rows, db.Ask(kSql.c_str()));
+Status Plane::MaySee(const Caller& caller, const std::string& run_id) const {
+  if (caller.Has(Role::kApprover)) return {};  // admin implies it
+  return impl_->store->Read([&](store::Database& db) -> Status {
+    WRIT_ASSIGN(auto row, db.Ask("SELECT 1 FROM runs WHERE run_id = ? AND submitted_by = ?", run_id,
+                                 caller.name));
+    WRIT_ASSIGN(bool own, row.Next());
+    return own ? Status() : Status(RunNotFound());
+  });
+}
+
+Result<std::vector<RunSummary>> Plane::Runs(const std::optional<std::string>& submitted_by) const {
+  return impl_->store->Read([&](store::Database& db) -> Result<std::vector<RunSummary>> {
+    static const std::string kSql = std::string("SELECT ") + kSummaryColumns +
+                                    " FROM runs WHERE ? = '' OR submitted_by = ? ORDER BY ord";
+    const std::string owner = submitted_by.value_or("");
+    WRIT_ASSIGN(auto rows, db.Ask(kSql.c_str(), owner, owner));
     std::vector<RunSummary> out;
     for (;;) {
       WRIT_ASSIGN(bool row, rows.Next());

@@ -1,6 +1,8 @@
 #include "writ/protocol/receipt.h"
 
 #include <algorithm>
+#include <set>
+#include <utility>
 
 #include "writ/protocol/events.h"
 
@@ -135,6 +137,7 @@ Digest Receipt::Hash() const {
 }
 
 EventSummary Summarize(std::span<const Event> events) {
+  std::set<std::pair<std::string, NetworkDecision>> hosts;  // those in network_accessed
   EventSummary out;
   for (const Event& entry : events) {
     const json::Value& event = entry.event;
@@ -144,10 +147,12 @@ EventSummary Summarize(std::span<const Event> events) {
           {SecretName::Parse(TextOf(event, "name")).value_or(SecretName()), TextOf(event, "scope"),
            entry.ts});
     } else if (type == events::kNetworkConnected) {
-      AddDistinct(
-          out.network_accessed,
-          {TextOf(event, "host"),
-           ParseNetworkDecision(TextOf(event, "decision")).value_or(NetworkDecision::kBlocked)});
+      NetworkAccess access{
+          TextOf(event, "host"),
+          ParseNetworkDecision(TextOf(event, "decision")).value_or(NetworkDecision::kBlocked)};
+      // A hostile job chooses how many hosts there are: a set, not a search.
+      if (hosts.emplace(access.host, access.decision).second)
+        out.network_accessed.push_back(std::move(access));
     } else if (type == events::kModelCalled) {
       AddDistinct(out.models_used, {TextOf(event, "provider"), TextOf(event, "model")});
     } else if (type == events::kBoundaryCrossed) {

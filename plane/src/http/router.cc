@@ -230,7 +230,8 @@ Response Router::Submit(const Request& request, const std::string&) {
 Response Router::Runs(const Request& request, const std::string&) {
   auto caller = Bearer(request, {Role::kRequester, Role::kApprover});
   if (!caller) return FromError(caller.error());
-  auto runs = plane_.Runs();
+  auto runs =
+      plane_.Runs(caller->Has(Role::kApprover) ? std::nullopt : std::optional(caller->name));
   if (!runs) return FromError(runs.error());
   json::Array list;
   for (const auto& run : *runs) list.emplace_back(SummaryJson(run));
@@ -240,6 +241,7 @@ Response Router::Runs(const Request& request, const std::string&) {
 Response Router::Run(const Request& request, const std::string& id) {
   auto caller = Bearer(request, {Role::kRequester, Role::kApprover});
   if (!caller) return FromError(caller.error());
+  if (auto may = plane_.MaySee(*caller, id); !may) return FromError(may.error());
   auto wait = QueryNumber(request, "waitMs", 0);
   if (!wait) return FromError(wait.error());
   WallTime after;
@@ -264,6 +266,7 @@ Response Router::Run(const Request& request, const std::string& id) {
 Response Router::Bundle(const Request& request, const std::string& id) {
   auto caller = Bearer(request, {Role::kRequester, Role::kApprover});
   if (!caller) return FromError(caller.error());
+  if (auto may = plane_.MaySee(*caller, id); !may) return FromError(may.error());
   auto bundle = plane_.Bundle(id);
   if (!bundle) return FromError(bundle.error());
   return RawJsonAnswer(200, std::move(*bundle));

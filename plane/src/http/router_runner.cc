@@ -109,6 +109,7 @@ Response Router::PutLog(const Request& request, const std::string& id) {
 Response Router::GetLog(const Request& request, const std::string& id) {
   auto caller = Bearer(request, {Role::kRequester, Role::kApprover});
   if (!caller) return FromError(caller.error());
+  if (auto may = plane_.MaySee(*caller, id); !may) return FromError(may.error());
   auto offset = QueryNumber(request, "offset", 0);
   auto wait = QueryNumber(request, "waitMs", 0);
   if (!offset) return FromError(offset.error());

@@ -6,12 +6,18 @@ namespace writ::runner {
 
 using protocol::NetworkDecision;
 
+namespace {
+constexpr std::size_t kMaxBlockedHosts = 1000;
+}
+
 Result<std::unique_ptr<ProxySession>> ProxySession::Start(
     egress::ProxyConfig config, const egress::ProxyStart& start, ChainWriter& chain,
-    std::function<void(const std::string&)> on_lost) {
+    std::function<void(const std::string&)> on_lost,
+    std::function<std::string(const std::string&)> redact) {
   std::unique_ptr<ProxySession> session(new ProxySession(chain));
   session->token_ = config.token.Clone();
   session->on_lost_ = std::move(on_lost);
+  session->redact_ = std::move(redact);
   ProxySession* self = session.get();
   WRIT_ASSIGN(session->process_,
               egress::ProxyProcess::Start(config, start, [self](const egress::ProxyEvent& event) {
@@ -22,11 +28,8 @@ Result<std::unique_ptr<ProxySession>> ProxySession::Start(
 
 void ProxySession::OnEvent(const egress::ProxyEvent& event) {
   if (const auto* decision = std::get_if<egress::DecisionEvent>(&event)) {
-    std::lock_guard lock(mutex_);
-    if (seen_.emplace(decision->host, decision->allowed).second)
-      chain_.Emit(protocol::events::NetworkConnected(
-          decision->host,
-          decision->allowed ? NetworkDecision::kAllowed : NetworkDecision::kBlocked));
+    Record(decision->host,
+           decision->allowed ? NetworkDecision::kAllowed : NetworkDecision::kBlocked);
   } else if (const auto* flow = std::get_if<egress::FlowEvent>(&event)) {
     Flows& sum = flows_[{flow->host, flow->port, flow->rule_id}];
     ++sum.count;
@@ -39,9 +42,22 @@ void ProxySession::OnEvent(const egress::ProxyEvent& event) {
 }
 
 void ProxySession::RecordRefused(const std::string& host) {
+  Record(host, NetworkDecision::kBlocked);
+}
+
+void ProxySession::Record(const std::string& host, NetworkDecision decision) {
+  const std::string told = redact_(host);
   std::lock_guard lock(mutex_);
-  if (seen_.emplace(host, false).second)
-    chain_.Emit(protocol::events::NetworkConnected(host, NetworkDecision::kBlocked));
+  if (decision == NetworkDecision::kBlocked && blocked_hosts_ > kMaxBlockedHosts) return;
+  if (!seen_.emplace(told, decision).second) return;
+  if (decision == NetworkDecision::kBlocked && ++blocked_hosts_ > kMaxBlockedHosts) {
+    chain_.EmitOurs(protocol::events::Finding(
+        "network.too_many_hosts", "the job asked for more than " +
+                                      std::to_string(kMaxBlockedHosts) +
+                                      " hosts that were refused; further ones are only counted"));
+    return;
+  }
+  chain_.Emit(protocol::events::NetworkConnected(told, decision));
 }
 
 void ProxySession::Drain() {

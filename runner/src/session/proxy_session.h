@@ -21,7 +21,8 @@ class ProxySession {
   // `on_lost` is called from the proxy's thread when the proxy dies by itself.
   static Result<std::unique_ptr<ProxySession>> Start(
       egress::ProxyConfig config, const egress::ProxyStart& start, ChainWriter& chain,
-      std::function<void(const std::string& why)> on_lost);
+      std::function<void(const std::string& why)> on_lost,
+      std::function<std::string(const std::string&)> redact);
 
   Status AddListener(UniqueFd listener, egress::ListenerReach reach) {
     return process_->AddListener(std::move(listener), reach);
@@ -40,6 +41,10 @@ class ProxySession {
  private:
   explicit ProxySession(ChainWriter& chain) : chain_(chain) {}
   void OnEvent(const egress::ProxyEvent& event);
+  // One network.connected per distinct (host, decision). A job can ask for as many hosts as it
+  // likes: past kMaxBlockedHosts blocked ones a finding says so once, and only network.closed
+  // counts on.
+  void Record(const std::string& host, protocol::NetworkDecision decision);
   struct Flows {
     std::uint64_t count = 0, up = 0, down = 0;
     std::string close_reason;
@@ -47,8 +52,10 @@ class ProxySession {
   ChainWriter& chain_;
   Secret token_;
   std::function<void(const std::string&)> on_lost_;
+  std::function<std::string(const std::string&)> redact_;  // a secret can be asked for as a name
   std::mutex mutex_;  // guards seen_: proxy thread and watching thread
-  std::set<std::pair<std::string, bool>> seen_;
+  std::set<std::pair<std::string, protocol::NetworkDecision>> seen_;
+  std::size_t blocked_hosts_ = 0;
   std::map<std::tuple<std::string, std::uint16_t, std::string>, Flows>
       flows_;  // proxy thread, then the owner
   std::unique_ptr<egress::ProxyProcess> process_;

@@ -58,15 +58,18 @@ std::optional<RunFailure> Session::StartProxy() {
     start.identity = egress::ProxyIdentity{uid, uid};
   }
   Secret token = proxy.token.Clone();
-  Result<std::unique_ptr<ProxySession>> started =
-      ProxySession::Start(std::move(proxy), start, *chain_, [this](const std::string& why) {
+  Result<std::unique_ptr<ProxySession>> started = ProxySession::Start(
+      std::move(proxy), start, *chain_,
+      [this](const std::string& why) {
         {
           std::lock_guard lock(cause_mutex_);
           guard_failure_ = RunFailure{FailureClass::kSessionFailed, "egress.proxy_lost",
                                       "the session's egress proxy ended by itself: " + why, ""};
         }
         stop_job_.request_stop();
-      });
+      },
+      // Events come once the job runs; the redactor is made before that.
+      [this](const std::string& host) { return redactor_ ? redactor_->Redact(host) : host; });
   if (!started) return FailureFrom(started.error(), FailureClass::kSessionFailed);
   proxy_ = std::move(*started);
   undo_.Push("egress proxy", [this]() -> Status {

@@ -57,7 +57,7 @@ TEST(RequestHead, RefusesFramingThatTwoParsersCouldReadDifferently) {  // L29
        }) {
     EXPECT_EQ(Refusal(start + lines + "\r\n"), 400) << lines;
   }
-  EXPECT_EQ(Refusal(std::string("GET / HTTP/1.1\r\nHost: h\r\nX: a\0b\r\n\r\n", 39)), 400);
+  EXPECT_EQ(Refusal(std::string("GET / HTTP/1.1\r\nHost: h\r\nX: a\0b\r\n\r\n", 35)), 400);
 }
 
 TEST(RequestHead, RefusesRequestLinesThatAreNotThreeWords) {

@@ -64,7 +64,11 @@ class Plane {
                            std::optional<Actor> actor);
   Result<CancelResult> Cancel(const Caller& caller, const std::string& run_id,
                               std::optional<Actor> actor);
-  Result<std::vector<RunSummary>> Runs() const;  // oldest first
+  // Whether this caller may look at the run: administrators and approvers at all, a requester at
+  // its own. kNotFound otherwise: that a run exists is not told either.
+  Status MaySee(const Caller& caller, const std::string& run_id) const;
+  // Oldest first; with `submitted_by` only that principal's.
+  Result<std::vector<RunSummary>> Runs(const std::optional<std::string>& submitted_by = {}) const;
   Result<RunDetail> Run(const std::string& run_id) const;
   // Waits until the run has changed after `after` (its updated_at) or `wait` is over.
   Result<RunDetail> WaitRun(const std::string& run_id, WallTime after,
