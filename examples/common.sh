@@ -1,7 +1,7 @@
 # Sourced by every example: finds writ, makes a temporary state directory and a small repository.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[1]}")" && pwd)
-root=$(cd "$here/../.." && pwd)
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 if [ -z "${WRIT_BIN:-}" ]; then
   if [ -x "$root/build/release/bin/writ" ]; then WRIT_BIN=$root/build/release/bin
   elif command -v writ >/dev/null; then WRIT_BIN=$(dirname "$(command -v writ)")

@@ -97,6 +97,36 @@ TEST(Claims, AWaitingClaimGetsARunAsSoonAsThereIsOne) {
   EXPECT_EQ(got->run_id, run);
 }
 
+// L40: a runner that has left its long poll is given nothing; the next one gets the run.
+TEST(Claims, ARunIsNeverGivenToARunnerThatHasLeft) {
+  TestPlane plane;
+  TestRunner gone(*plane, plane.local);
+  TestRunner there(*plane, plane.local);
+  auto run = Submit(plane);
+  auto nothing = plane->Claim(gone.token, "default", kNoWait, [] { return true; });
+  ASSERT_TRUE(nothing);
+  EXPECT_FALSE(*nothing);
+  EXPECT_EQ(plane->Run(run)->summary.status, protocol::RunState::kCreated);
+  auto claim = plane->Claim(there.token, "default", kNoWait, [] { return false; });
+  ASSERT_TRUE(claim && *claim);
+  EXPECT_EQ((*claim)->run_id, run);
+}
+
+TEST(Runs, ARequesterSeesAndCancelsItsOwnOnly) {
+  TestPlane plane;
+  auto run = Submit(plane);  // the owner's
+  plane::Caller other{"other", {plane::Role::kRequester}};
+  plane::Caller approver{"approver", {plane::Role::kApprover}};
+  EXPECT_EQ(plane->MaySee(other, run).error().kind, ErrorKind::kNotFound);
+  EXPECT_TRUE(plane->MaySee(approver, run));
+  EXPECT_TRUE(plane->MaySee(plane.local, run));
+  EXPECT_TRUE(plane->Runs(other.name)->empty());
+  EXPECT_EQ(plane->Runs("owner")->size(), 1u);
+  EXPECT_EQ(plane->Cancel(other, run, std::nullopt).error().kind, ErrorKind::kNotFound);
+  EXPECT_EQ(plane->Run(run)->summary.status, protocol::RunState::kCreated);
+  EXPECT_TRUE(plane->Cancel(plane.local, run, std::nullopt));
+}
+
 TEST(Claims, ARevokedRunnerGetsNothingAndItsTokensEnd) {
   TestPlane plane;
   TestRunner runner(*plane, plane.local);
