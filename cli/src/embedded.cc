@@ -38,6 +38,7 @@ Result<Seat> TakeSeat(const EmbeddedOptions& options, plane::Plane& plane, const
     setup.uid_offset = static_cast<unsigned>(seat) * 4;
     WRIT_ASSIGN(runner::RunnerConfig config, MakeRunnerConfig(setup));
     config.long_poll = std::chrono::milliseconds(1000);
+    config.only_run = options.only_run;  // nothing else that may be queued runs here unasked
     config.heartbeat = std::chrono::milliseconds(500);  // loopback: cheap, and Ctrl-C acts at once
     WRIT_ASSIGN(runner::IdentityStore store, runner::IdentityStore::Open(config.state_dir));
     WRIT_ASSIGN(std::optional<runner::Identity> known, store.Load());
@@ -104,7 +105,7 @@ struct Embedded::Impl {
   std::optional<Error> trouble;
   std::jthread worker;  // last: ends first
 
-  // Claims until the one run has ended; runs that were queued before it are done on the way.
+  // Claims until the one run has ended.
   void Work(std::stop_token stop) {
     while (!stop.stop_requested()) {
       auto run = engine->RunOnce(std::chrono::milliseconds(1000), stop);

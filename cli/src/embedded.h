@@ -16,7 +16,7 @@ namespace writ::cli {
 struct EmbeddedOptions {
   std::string dir;
   std::string pool;
-  std::string only_run;  // the run to wait for; older ones of the pool are done on the way
+  std::string only_run;                     // the one run that it claims
   runner::RunObserver* observer = nullptr;  // borrowed; may be null
 };
 

@@ -70,10 +70,12 @@ struct Attempt {
   std::vector<protocol::SecretGrant> grants;
 };
 
+enum class SecretValues { kNotYet, kFetched };
 struct ClaimOrder {
   const RunnerIdentity& runner;
   WallTime now;
-  std::string only_run;  // empty: the first of the queue
+  std::string only_run;                          // empty: the first of the queue
+  SecretValues secrets = SecretValues::kNotYet;  // kFetched: those of only_run are at hand
 };
 
 Result<Attempt> TryClaim(const Plane::Impl& plane, store::Database& db, const ClaimOrder& order) {
@@ -92,7 +94,7 @@ Result<Attempt> TryClaim(const Plane::Impl& plane, store::Database& db, const Cl
   const auto timeout = std::chrono::milliseconds(next.Int(3));
   WRIT_ASSIGN(json::Value value, json::Parse(claim.contract));
   WRIT_ASSIGN(auto contract, protocol::Contract::Parse(value));
-  if (!contract.secrets.empty() && order.only_run.empty()) {
+  if (!contract.secrets.empty() && order.secrets == SecretValues::kNotYet) {
     out.needs_secrets = claim.run_id;
     out.grants = contract.secrets;
     return out;
@@ -154,7 +156,8 @@ Result<std::vector<ReleasedSecret>> FetchSecrets(Plane::Impl& plane, const std::
 Result<std::optional<writ::plane::Claim>> Plane::Claim(std::string_view runner_token,
                                                        std::string_view pool,
                                                        std::chrono::milliseconds wait,
-                                                       const std::function<bool()>& abandoned) {
+                                                       const std::function<bool()>& abandoned,
+                                                       const std::string& only_run) {
   const auto deadline = std::chrono::steady_clock::now() + wait;
   for (;;) {
     const auto seen = impl_->changed.Generation();
@@ -166,8 +169,9 @@ Result<std::optional<writ::plane::Claim>> Plane::Claim(std::string_view runner_t
     // Cheap look first: an idle runner costs no write.
     WRIT_ASSIGN(auto waiting, impl_->store->Read([&](store::Database& db) {
       return db.Number(
-          "SELECT 1 FROM runs WHERE status = 'created' AND pool = ? AND expires_at > ? LIMIT 1",
-          runner.pool, now.unix_ms);
+          "SELECT 1 FROM runs WHERE status = 'created' AND pool = ? AND expires_at > ? AND "
+          "(? = '' OR run_id = ?) LIMIT 1",
+          runner.pool, now.unix_ms, only_run, only_run);
     }));
     if (!waiting) {
       if (!impl_->changed.WaitSlice(seen, deadline)) return std::optional<writ::plane::Claim>{};
@@ -176,13 +180,13 @@ Result<std::optional<writ::plane::Claim>> Plane::Claim(std::string_view runner_t
     if (abandoned && abandoned()) return std::optional<writ::plane::Claim>{};
     Attempt attempt;
     std::vector<ReleasedSecret> secrets;
-    auto claim_now = [&](const std::string& only_run) {
+    auto claim_now = [&](const std::string& which, SecretValues values) {
       return impl_->store->Write([&](store::Database& db) -> Status {
-        WRIT_ASSIGN(attempt, TryClaim(*impl_, db, {runner, now, only_run}));
+        WRIT_ASSIGN(attempt, TryClaim(*impl_, db, {runner, now, which, values}));
         return {};
       });
     };
-    WRIT_TRY(claim_now(""));
+    WRIT_TRY(claim_now(only_run, SecretValues::kNotYet));
     if (!attempt.needs_secrets.empty()) {
       const std::string run_id = attempt.needs_secrets;
       auto fetched = FetchSecrets(*impl_, runner.pool, attempt.grants);
@@ -196,7 +200,7 @@ Result<std::optional<writ::plane::Claim>> Plane::Claim(std::string_view runner_t
       }
       secrets = std::move(*fetched);
       if (abandoned && abandoned()) return std::optional<writ::plane::Claim>{};
-      WRIT_TRY(claim_now(run_id));
+      WRIT_TRY(claim_now(run_id, SecretValues::kFetched));
     }
     if (!attempt.claim) continue;
     attempt.claim->secrets = std::move(secrets);

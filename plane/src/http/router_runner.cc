@@ -30,14 +30,16 @@ Response Router::Claim(const Request& request, const std::string&) {
   auto token = reader.String("runnerToken", {.max_bytes = 4096});
   auto pool = reader.String("pool", {.max_bytes = 256});
   auto wait = PollTime(reader.OptionalInteger("waitMs").value_or(0));
+  auto only_run = reader.OptionalString("runId", {.max_bytes = 128}).value_or("");
   if (!issues.empty()) return IssuesAnswer(issues);
   if (auto may = MayTryToAuthenticate(request); !may) return FromError(may.error());
   const auto deadline = clock_.Monotonic() + wait;
   for (;;) {
     auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(deadline - clock_.Monotonic());
-    auto claim = plane_.Claim(
-        token, pool, std::clamp(left, std::chrono::milliseconds(0), kPollSlice), request.peer_gone);
+    auto claim =
+        plane_.Claim(token, pool, std::clamp(left, std::chrono::milliseconds(0), kPollSlice),
+                     request.peer_gone, only_run);
     if (!claim) return Answer(request, claim.error());
     if (*claim) return ClaimAnswer(**claim);
     if (left.count() <= 0 || stopping_ || request.peer_gone())

@@ -218,7 +218,8 @@ Result<std::optional<std::string>> Engine::Impl::ClaimAndRun(PlaneClient& plane,
   if (vocabulary == Vocabulary::kExtended && wait.count() > 0) poll = wait;
   Deadline deadline = Deadline::After(*clock, config.call_timeout + wait);
   WRIT_ASSIGN(std::optional<ClaimAnswer> claim,
-              plane.Claim(identity.token, config.pool, poll, deadline, stop));
+              plane.Claim(identity.token, config.pool, poll, deadline, stop,
+                          vocabulary == Vocabulary::kExtended ? config.only_run : ""));
   if (!claim) return std::optional<std::string>();
   std::string run_id = claim->run_id.text();
   log::Info("runner.claimed", "a run was claimed", {{"run", run_id}, {"slot", slot}});

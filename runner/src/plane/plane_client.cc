@@ -186,9 +186,11 @@ Result<std::optional<ClaimAnswer>> PlaneClient::Claim(const Secret& runner_token
                                                       const std::string& pool,
                                                       std::optional<std::chrono::milliseconds> wait,
                                                       const Deadline& deadline,
-                                                      std::stop_token stop) {
+                                                      std::stop_token stop,
+                                                      const std::string& only_run) {
   json::Object members{{"runnerToken", std::string(runner_token.Reveal())}, {"pool", pool}};
   if (wait) members.Set("waitMs", wait->count());
+  if (!only_run.empty()) members.Set("runId", only_run);
   WipedText body{json::Write(std::move(members))};
   HttpRequest request = Post("/v1/claims", body.text, kClaimAnswer);
   WRIT_ASSIGN(Answered answer, Call(request, Repeat::kUnlessAnswered, deadline, stop));

@@ -82,11 +82,13 @@ class Plane {
   Result<Enrolment> Enroll(std::string_view enroll_token, std::string_view public_key_pem,
                            std::string_view pool);
   // nullopt: nothing to do within `wait`, or `abandoned` (may be empty) said that nobody waits for
-  // the answer any more: a run is never given to a runner that has left.
+  // the answer any more: a run is never given to a runner that has left. `only_run`, where not
+  // empty, is the one run that it wants.
   Result<std::optional<writ::plane::Claim>> Claim(std::string_view runner_token,
                                                   std::string_view pool,
                                                   std::chrono::milliseconds wait,
-                                                  const std::function<bool()>& abandoned = {});
+                                                  const std::function<bool()>& abandoned = {},
+                                                  const std::string& only_run = {});
   Result<EventsAnswer> AppendEvents(const std::string& run_id, std::string_view claim_token,
                                     const json::Value& events);
   // `runner_token` may be empty; it is needed once the claim token has run out. A token that was

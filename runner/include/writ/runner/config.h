@@ -72,6 +72,7 @@ struct RunnerConfig {
   std::optional<UidRange> uid_range;  // required for root
   std::string egress_proxy;           // absolute path of writ-egress-proxy
   std::string mock_agent;  // absolute path of writ-mock-agent; empty: kind mock is refused
+  std::string only_run;    // claims this run and no other (`writ run`); not in the file
   std::string default_isolation = "process";
   std::map<std::string, std::string> isolation_words;  // words of other planes -> our tier words
   std::vector<std::string> env_allow;  // what env.inherit may name (L20); empty: nothing

@@ -64,10 +64,11 @@ class PlaneClient {
   Result<Enrolled> Enroll(const Secret& enroll_token, const std::string& public_key_pem,
                           const std::string& pool, const Deadline& deadline, std::stop_token stop);
   // nullopt: nothing to do. `wait`: long poll, sent to planes with the extension only; the deadline
-  // covers it.
+  // covers it. `only_run`, where not empty, is the one run that is wanted (extension too).
   Result<std::optional<ClaimAnswer>> Claim(const Secret& runner_token, const std::string& pool,
                                            std::optional<std::chrono::milliseconds> wait,
-                                           const Deadline& deadline, std::stop_token stop);
+                                           const Deadline& deadline, std::stop_token stop,
+                                           const std::string& only_run = {});
   // A refusal (4xx) after an attempt without answer counts as done: the plane has these events
   // already.
   Result<RunSignals> AppendEvents(const protocol::RunId& run, const Secret& claim_token,
