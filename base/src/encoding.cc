@@ -65,9 +65,9 @@ std::optional<std::string> Decode64(std::string_view text, const char* alphabet,
   std::uint32_t accumulator = 0;
   int bits = 0;
   for (char c : text) {
-    int v = values[static_cast<unsigned char>(c)];
+    const signed char v = values[static_cast<unsigned char>(c)];
     if (v < 0) return std::nullopt;
-    accumulator = accumulator << 6 | static_cast<std::uint32_t>(v);
+    accumulator = accumulator << 6 | static_cast<unsigned char>(v);
     bits += 6;
     if (bits >= 8) {
       bits -= 8;

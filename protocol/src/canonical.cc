@@ -156,7 +156,7 @@ void AppendOrdered(const Value& value, int indent, std::string& out) {
   const auto line = [&](int level) {
     if (indent < 0) return;
     out.push_back('\n');
-    out.append(static_cast<std::size_t>(2 * level), ' ');
+    out.append(2 * static_cast<std::size_t>(level), ' ');
   };
   const int inner = indent < 0 ? -1 : indent + 1;
   bool first = true;

@@ -41,7 +41,7 @@ Result<Receipt> Receipt::Parse(const json::Value& value) {
   out.attestation_tier = runner.String("attestationTier", kWord);
   out.isolation = runner.OptionalString("isolation", kWord);
   if (const json::Value* environment = runner.Find("environment")) {
-    json::ObjectReader(issues, *environment, "/runner/environment");  // must be an object
+    const json::ObjectReader must_be_object(issues, *environment, "/runner/environment");
     out.environment = *environment;
   }
   out.started_at = reader.Time("startedAt");
