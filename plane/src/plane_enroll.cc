@@ -113,8 +113,9 @@ Result<Enrolment> Plane::Enroll(std::string_view enroll_token, std::string_view 
 
 Result<std::vector<RunnerInfo>> Plane::Runners() const {
   return impl_->store->Read([](store::Database& db) -> Result<std::vector<RunnerInfo>> {
-    WRIT_ASSIGN(auto rows, db.Ask("SELECT runner_id, pool, key_id, enrolled_at, revoked_at FROM "
-                                  "runners ORDER BY enrolled_at, rowid"));
+    WRIT_ASSIGN(auto rows,
+                db.Ask("SELECT runner_id, pool, key_id, public_key, enrolled_at, revoked_at "
+                       "FROM runners ORDER BY enrolled_at, rowid"));
     std::vector<RunnerInfo> out;
     for (;;) {
       WRIT_ASSIGN(bool row, rows.Next());
@@ -122,8 +123,9 @@ Result<std::vector<RunnerInfo>> Plane::Runners() const {
       out.push_back({.runner_id = rows.Text(0),
                      .pool = rows.Text(1),
                      .key_id = rows.Text(2),
-                     .enrolled_at = WallTime{rows.Int(3)},
-                     .revoked = !rows.Null(4)});
+                     .public_key_pem = rows.Text(3),
+                     .enrolled_at = WallTime{rows.Int(4)},
+                     .revoked = !rows.Null(5)});
     }
   });
 }

@@ -310,6 +310,7 @@ Response Router::Runners(const Request& request, const std::string&) {
     json::Object entry{{"runnerId", runner.runner_id},
                        {"pool", runner.pool},
                        {"keyId", runner.key_id},
+                       {"publicKeyPem", runner.public_key_pem},
                        {"enrolledAt", FormatRfc3339(runner.enrolled_at)}};
     if (runner.revoked) entry.Set("revoked", true);
     list.emplace_back(std::move(entry));

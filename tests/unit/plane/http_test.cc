@@ -140,6 +140,15 @@ TEST_F(Api, AOneTimeTokenGivesTheSameKeyTheSameIdentityAgainAndNobodyElseAny) {
   EXPECT_EQ(enroll(key, "default").status, 400) << "it has run out";
 }
 
+TEST_F(Api, TheListOfRunnersCarriesEachRunnersPublicKeyForWhoPinsIt) {
+  Start();
+  TestRunner runner(**plane, plane->local);
+  auto list = client->Get("/v1/runners", Token("enr", {plane::Role::kEnroller})).Json();
+  const auto& entry = list.Find("runners")->array().at(0);
+  EXPECT_EQ(entry.FindString("runnerId"), runner.id);
+  EXPECT_EQ(entry.FindString("publicKeyPem"), runner.key.Public().ToPem());
+}
+
 TEST_F(Api, BodiesAndHeadsHaveLimits) {
   plane::Config config;
   config.max_json_bytes = 4096;

@@ -92,6 +92,7 @@ struct RunnerInfo {
   std::string runner_id;
   std::string pool;
   std::string key_id;
+  std::string public_key_pem;  // what an auditor pins
   WallTime enrolled_at;
   bool revoked = false;
 };
