@@ -1,0 +1,69 @@
+// Limits hold, and what cannot be held is refused.
+#include <unistd.h>
+
+#include <chrono>
+
+#include "conformance/conformance_suite.h"
+
+namespace writ::test {
+namespace {
+
+using backends::Outcome;
+using std::chrono::seconds;
+using testing::HasSubstr;
+
+TEST_P(Conformance, HoldsTheNumberOfProcesses) {
+  backends::Plan plan = job_.Shell(
+      "i=0; while [ $i -lt 60 ]; do sleep 30 & i=$((i+1)); done 2>err.txt; echo survived");
+  plan.limits.processes = 20;
+  plan.limits.wall_timeout = seconds(10);
+  JobRun run = Run(std::move(plan));
+  EXPECT_THAT(run.out + job_.ReadWorkspaceFile("err.txt") + run.err,
+              HasSubstr("ork"));  // "Cannot fork"
+}
+
+TEST_P(Conformance, HoldsFileSizeAndOpenFiles) {
+  backends::Plan plan = job_.Shell("ulimit -n; head -c 3000000 /dev/zero > big; stat -c %s big");
+  plan.limits.file_bytes = 1000000;
+  plan.limits.open_files = 64;
+  JobRun run = Run(std::move(plan));
+  EXPECT_EQ(run.out, "64\n1000000\n");
+}
+
+TEST_P(Conformance, HoldsTheMemoryOfTheWholeJob) {
+  if (backend_->Probe().resources.enforcement != backends::Enforcement::kKernel)
+    GTEST_SKIP() << "memory of a whole job cannot be limited here: "
+                 << backend_->Probe().resources.reason;
+  // Two processes of 48 MiB each pass 64 MiB only together.
+  backends::Plan plan = job_.Shell(
+      "(head -c 50331648 /dev/zero | tail -c 50331648 | wc -c) & head -c 50331648 /dev/zero | tail "
+      "-c 50331648 | wc -c; wait");
+  plan.limits.memory_bytes = 64u << 20;
+  JobRun run = Run(std::move(plan));
+  const bool told = run.outcome.kind == Outcome::Kind::kViolated ||
+                    run.outcome.reason.find("memory") != std::string::npos;
+  EXPECT_TRUE(told) << run.outcome.reason << " out: " << run.out;
+  EXPECT_GT(run.outcome.usage.peak_memory_bytes, 32u << 20);
+}
+
+TEST_P(Conformance, RefusesWhatItCannotEnforce) {  // L4
+  auto expect_unsupported = [this](backends::Plan plan, const char* what) {
+    Status checked = backend_->Check(plan);
+    ASSERT_FALSE(checked) << what;
+    EXPECT_EQ(checked.error().kind, ErrorKind::kUnsupported) << what;
+  };
+  backends::Plan pty = job_.Shell("true");
+  pty.terminal = backends::Terminal::kPty;
+  if (!backend_->Probe().pty) expect_unsupported(std::move(pty), "pty");
+  backends::Plan tier = job_.Shell("true");
+  tier.tier = backends::Tier::kMicrovm;
+  if (backend_->GetTier() != backends::Tier::kMicrovm) expect_unsupported(std::move(tier), "tier");
+  if (::geteuid() != 0) {
+    backends::Plan foreign = job_.Shell("true");
+    foreign.identity.uid += 1;
+    expect_unsupported(std::move(foreign), "foreign uid");
+  }
+}
+
+}  // namespace
+}  // namespace writ::test
