@@ -83,14 +83,19 @@ class ProcessBackend final : public Backend {
   Result<Recovered> Recover(const std::string& run_id, const std::string& session_dir,
                             Identity identity, std::chrono::milliseconds timeout) override {
     Probe();
-    WRIT_ASSIGN(UniqueFd dir, OpenDirectory(session_dir));
     Recovered recovered;
-    UniqueFd status(::openat(dir.get(), kStatusName, O_RDWR | O_CLOEXEC | O_NOFOLLOW));
-    if (!status && errno != ENOENT)
-      return SysError(errno, "process.status_file", "cannot open the run's status file");
-    if (status) {
-      WRIT_TRY(AwaitLock(status.get(), timeout));
-      recovered.outcome = ReadStatus(status.get());
+    // A folder that is not there is gone, and so is what stood in it; any other error is one (L43).
+    // Processes and cgroups are not found through it.
+    Result<UniqueFd> dir = OpenDirectory(session_dir);
+    if (!dir && dir.error().sys_errno != ENOENT) return std::move(dir).error();
+    if (dir) {
+      UniqueFd status(::openat(dir->get(), kStatusName, O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+      if (!status && errno != ENOENT)
+        return SysError(errno, "process.status_file", "cannot open the run's status file");
+      if (status) {
+        WRIT_TRY(AwaitLock(status.get(), timeout));
+        recovered.outcome = ReadStatus(status.get());
+      }
     }
     recovered.dismantled.tree_dead_verified = true;
     for (const std::string* base : {&features_.cgroups.kill_base, &features_.cgroups.pids_base,
@@ -103,7 +108,8 @@ class ProcessBackend final : public Backend {
       }
     }
     EndProcessesOf(identity, recovered.dismantled);
-    for (std::string& error : RemovePrivateDirs(dir.get())) {
+    if (!dir) return recovered;
+    for (std::string& error : RemovePrivateDirs(dir->get())) {
       recovered.dismantled.leaks.push_back({"directory", error.substr(0, error.find(':'))});
       recovered.dismantled.errors.push_back(std::move(error));
     }

@@ -85,6 +85,8 @@ class Backend {
 
   // Ends and removes what is left of a run of an earlier process, named by its session directory.
   // Waits for its supervisor, which ends the tree by itself, at most `timeout`.
+  // A session directory that is not there any more is gone, no leak; one that cannot be looked into
+  // is an error.
   virtual Result<Recovered> Recover(const std::string& run_id, const std::string& session_dir,
                                     Identity identity, std::chrono::milliseconds timeout) = 0;
 };
