@@ -27,7 +27,7 @@ Result<std::unique_ptr<Plane>> Plane::Open(PlaneOptions options, const Clock& cl
     WRIT_ASSIGN(options.config, ParseConfig(text));
   }
   WRIT_ASSIGN(UniqueFd state, MakeDirectoriesBeneath(root->get(), "plane", 0700));
-  WRIT_ASSIGN(auto store, store::Store::Open(options.dir + "/plane/state.db"));
+  WRIT_ASSIGN(auto store, store::OpenStore(options.dir + "/plane/state.db"));
   WRIT_ASSIGN(auto blobs, BlobStore::Open(state.get(), options.config->max_blob_bytes));
   WRIT_ASSIGN(auto logs, LiveLogs::Open(state.get(), options.config->max_log_bytes));
   auto impl = std::unique_ptr<Impl>(new Impl{.clock = clock,

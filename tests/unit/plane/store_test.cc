@@ -17,12 +17,12 @@ namespace {
 TEST(Store, RefusesAStateOfANewerVersionAndLeavesItAlone) {
   test::TempFolder folder;
   const std::string path = folder.path() + "/state.db";
-  { ASSERT_TRUE(Store::Open(path)); }
+  { ASSERT_TRUE(OpenStore(path)); }
   {
     auto db = Database::Open(path, Database::Mode::kReadWrite);
     ASSERT_TRUE((*db)->Exec("PRAGMA user_version=99"));
   }
-  auto opened = Store::Open(path);
+  auto opened = OpenStore(path);
   ASSERT_FALSE(opened);
   EXPECT_EQ(opened.error().code, "store.newer");
   auto db = Database::Open(path, Database::Mode::kReadWrite);
@@ -33,7 +33,7 @@ TEST(Store, OpensAnOlderStateByMigratingIt) {
   test::TempFolder folder;
   const std::string path = folder.path() + "/state.db";
   { ASSERT_TRUE(Database::Open(path, Database::Mode::kReadWrite)); }  // version 0: nothing in it
-  auto opened = Store::Open(path);
+  auto opened = OpenStore(path);
   ASSERT_TRUE(opened) << opened.error().ToString();
   auto version = (*opened)->Read([](Database& db) { return db.Number("PRAGMA user_version"); });
   EXPECT_EQ(version.value(), SchemaVersion());
@@ -43,7 +43,7 @@ TEST(Store, OpensAnOlderStateByMigratingIt) {
 
 TEST(Store, IsInWalModeFullySynchronousAndStrict) {
   test::TempFolder folder;
-  auto store = Store::Open(folder.path() + "/state.db");
+  auto store = OpenStore(folder.path() + "/state.db");
   ASSERT_TRUE(store);
   EXPECT_EQ((*store)->Read([](Database& db) { return db.Value("PRAGMA journal_mode"); }).value(),
             "wal");
@@ -64,14 +64,14 @@ TEST(Store, IsInWalModeFullySynchronousAndStrict) {
 TEST(Store, AFileThatIsNoDatabaseIsAnIntegrityError) {
   test::TempFolder folder;
   test::WriteText(folder.path() + "/state.db", std::string(8192, 'x'));
-  auto opened = Store::Open(folder.path() + "/state.db");
+  auto opened = OpenStore(folder.path() + "/state.db");
   ASSERT_FALSE(opened);
   EXPECT_EQ(opened.error().kind, ErrorKind::kIntegrity);
 }
 
 TEST(Store, AWriteThatFailsTakesNoneOfItsNeighboursWithIt) {
   test::TempFolder folder;
-  auto store = Store::Open(folder.path() + "/state.db");
+  auto store = OpenStore(folder.path() + "/state.db");
   ASSERT_TRUE(store);
   std::atomic<int> good{0};
   std::vector<std::thread> threads;
@@ -101,9 +101,9 @@ TEST(Store, AWriteThatFailsTakesNoneOfItsNeighboursWithIt) {
 TEST(Store, TwoProcessesMayWriteAtTheSameTime) {
   test::TempFolder folder;
   const std::string path = folder.path() + "/state.db";
-  { ASSERT_TRUE(Store::Open(path)); }
+  { ASSERT_TRUE(OpenStore(path)); }
   auto write_many = [&path](const std::string& who) {
-    auto store = Store::Open(path);
+    auto store = OpenStore(path);
     for (int i = 0; store && i < 50; ++i) {
       auto done = (*store)->Write([&](Database& db) -> Status {
         WRIT_ASSIGN(int added, db.Run("INSERT INTO meta (name, value) VALUES (?, '')",
@@ -121,7 +121,7 @@ TEST(Store, TwoProcessesMayWriteAtTheSameTime) {
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-  auto store = Store::Open(path);
+  auto store = OpenStore(path);
   auto count = (*store)->Read([](Database& db) { return db.Number("SELECT count(*) FROM meta"); });
   EXPECT_EQ(count.value(), 100);
 }

@@ -1,8 +1,8 @@
-#include "store/database.h"
+#include "writ/base/sqlite/database.h"
 
 #include <sqlite3.h>
 
-namespace writ::plane::store {
+namespace writ::sqlite {
 
 Query::Query(Query&& other) noexcept : db_(other.db_), statement_(other.statement_) {
   other.statement_ = nullptr;
@@ -128,7 +128,7 @@ Error Database::LastError(const char* what) const {
       return {.kind = ErrorKind::kUnavailable,
               .code = "store.full",
               .message = std::move(text),
-              .hint = "free some space on the disk of the plane's directory"};
+              .hint = "free some space on its disk"};
     case SQLITE_IOERR:
     case SQLITE_CANTOPEN:
     case SQLITE_READONLY:
@@ -142,4 +142,4 @@ Error Database::LastError(const char* what) const {
   }
 }
 
-}  // namespace writ::plane::store
+}  // namespace writ::sqlite
