@@ -53,6 +53,18 @@ class FileRunJournal final : public RunJournal {
     });
   }
 
+  Status NoteAcknowledged(const json::Value& events) override {
+    std::lock_guard lock(mutex_);
+    WRIT_ASSIGN(UniqueFd fd, OpenBeneath(dir_.get(), kClaim, O_RDONLY));
+    WRIT_ASSIGN(std::string text, ReadAll(fd.get(), kMaxFile));
+    WRIT_ASSIGN(json::Value claim, json::Parse(text));
+    if (claim.if_object() == nullptr)
+      return Error{.kind = ErrorKind::kIntegrity,
+                   .code = "journal.damaged",
+                   .message = "the journal's claim cannot be read"};
+    claim.object().Set("events", events).Set("offered", false);
+    return WriteFileAtomic(dir_.get(), kClaim, json::Write(claim), 0600);
+  }
   Status NoteStep(std::string_view step) override {
     std::lock_guard lock(mutex_);
     return Replace(dir_.get(), kStep, step);
@@ -134,6 +146,7 @@ Result<OpenRun> Read(int dir) {
   run.claim.run_id = reader.As<protocol::RunId>("runId");
   run.claim.extended = reader.Bool("extended");
   run.claim.slot = static_cast<unsigned>(reader.Integer("slot", 0, 65535));
+  run.claim.offered = reader.OptionalBool("offered").value_or(false);
   if (const json::Value* contract = reader.Require("contract")) run.claim.contract = *contract;
   std::string first_token = reader.String("claimToken", {.max_bytes = 64 * 1024});
   if (const json::Value* events = reader.Require("events")) {
@@ -182,15 +195,17 @@ class FileJournal final : public Journal {
     (void)RemoveTreeBeneath(root_.get(), name);
     WRIT_ASSIGN(UniqueFd dir, MakeDirectoriesBeneath(root_.get(), name, 0700));
     json::Object members{
-        {"runId", claim.run_id},  {"extended", claim.extended},
-        {"slot", claim.slot},     {"contract", claim.contract},
-        {"events", claim.events}, {"claimToken", std::string(claim_token.Reveal())}};
+        {"runId", claim.run_id},   {"extended", claim.extended},
+        {"slot", claim.slot},      {"contract", claim.contract},
+        {"events", claim.events},  {"claimToken", std::string(claim_token.Reveal())},
+        {"offered", claim.offered}};
     std::string text = json::Write(std::move(members));
     Status written = Replace(dir.get(), kClaim, text);
     explicit_bzero(text.data(), text.size());
     WRIT_TRY(std::move(written));
     WRIT_ASSIGN(auto held, Hold(std::move(dir), name));
     held->SyncClaimBeside();
+    if (claim.offered) WRIT_TRY(held->NoteEvents({}));  // waits for the disk
     return std::unique_ptr<RunJournal>(std::move(held));
   }
 

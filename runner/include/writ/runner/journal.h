@@ -30,6 +30,9 @@ struct JournalClaim {
   json::Value events;    // the plane's, as they came
   bool extended = false;
   unsigned slot = 0;
+  // Not acknowledged yet (protocol.md section 6): the run may be nobody's. Durable when Begin
+  // returns, because only a noted offer is acknowledged.
+  bool offered = false;
 };
 
 // What is known of a run that an earlier process left open.
@@ -46,6 +49,9 @@ struct OpenRun {
 class RunJournal {
  public:
   virtual ~RunJournal() = default;
+  // The offer was acknowledged: the run is ours, and `events` is the plane's whole chain, in place
+  // of those of the offer. Durable on return.
+  virtual Status NoteAcknowledged(const json::Value& events) = 0;
   virtual Status NoteStep(std::string_view step) = 0;
   virtual Status NoteSession(const std::string& session_name, const std::string& backend) = 0;
   virtual Status NoteEvents(std::span<const protocol::Event> events) = 0;  // appended
