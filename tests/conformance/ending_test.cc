@@ -72,6 +72,22 @@ TEST_P(Conformance, EndsWholeTreesOnCancel) {  // L16
   }
 }
 
+TEST_P(Conformance, KillsAtOnceWithoutTheGraceAndAlsoDuringIt) {  // L16
+  for (const bool cancel_first : {false, true}) {
+    std::stop_source stop, kill;
+    if (cancel_first) stop.request_stop();
+    kill.request_stop();
+    backends::Plan plan = job_.Shell("trap '' TERM; while :; do sleep 1; done");
+    plan.limits.term_grace = std::chrono::minutes(10);
+    backends::WatchOptions options;
+    options.stop = stop.get_token();
+    options.kill = kill.get_token();
+    JobRun run = Run(std::move(plan), options);
+    EXPECT_EQ(run.outcome.kind, Outcome::Kind::kCancelled);
+    EXPECT_TRUE(run.dismantled.tree_dead_verified);
+  }
+}
+
 TEST_P(Conformance, CancelsByDescriptorAndByDeadlineToo) {
   UniqueFd event(::eventfd(1, EFD_CLOEXEC));
   backends::WatchOptions by_fd;

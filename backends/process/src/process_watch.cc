@@ -83,18 +83,22 @@ Outcome ProcessJob::Watch(OutputSink& sink, const WatchOptions& options) {
   if (!spawned_) return OutcomeOf(launch::SetupFailedMessage{"the job was never started", 0});
   UniqueFd stop_event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   std::stop_callback on_stop(options.stop, [fd = stop_event.get()] { ::eventfd_write(fd, 1); });
+  UniqueFd kill_event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  std::stop_callback on_kill(options.kill, [fd = kill_event.get()] { ::eventfd_write(fd, 1); });
   OutputPipe out(out_, Stream::kStdout, plan_.limits.output, sink);
   OutputPipe err(err_, Stream::kStderr, plan_.limits.output, sink);
   std::vector<RefusedConnect> refused;
   std::string buffer(kReadBytes, '\0');
   bool asked_to_end = false;
   bool cancel_seen = false;
+  bool kill_seen = false;
   while (!ended_ && !setup_failed_) {
-    pollfd fds[5] = {{control_.get(), POLLIN, 0},
+    pollfd fds[6] = {{control_.get(), POLLIN, 0},
                      {out.fd(), POLLIN, 0},
                      {err.fd(), POLLIN, 0},
                      {cancel_seen ? -1 : stop_event.get(), POLLIN, 0},
-                     {cancel_seen ? -1 : options.cancel_fd, POLLIN, 0}};
+                     {cancel_seen ? -1 : options.cancel_fd, POLLIN, 0},
+                     {kill_seen ? -1 : kill_event.get(), POLLIN, 0}};
     int timeout = -1;
     if (options.deadline && !asked_to_end) {
       auto left =
@@ -102,7 +106,7 @@ Outcome ProcessJob::Watch(OutputSink& sink, const WatchOptions& options) {
               .count();
       timeout = static_cast<int>(std::clamp<std::int64_t>(left, 0, 1 << 30));
     }
-    int ready = ::poll(fds, 5, timeout);
+    int ready = ::poll(fds, 6, timeout);
     if (ready < 0 && errno != EINTR) break;
     if (options.deadline && !asked_to_end && steady_clock::now() >= *options.deadline) {
       Tell(launch::DeadlineMessage{});
@@ -118,6 +122,12 @@ Outcome ProcessJob::Watch(OutputSink& sink, const WatchOptions& options) {
     if (!cancel_seen && (fds[3].revents != 0 || fds[4].revents != 0)) {
       Tell(launch::CancelMessage{});
       cancel_seen = asked_to_end = true;
+    }
+    if (!kill_seen && fds[5].revents != 0) {
+      // The second wish to end ends the grace of the first.
+      Tell(launch::CancelMessage{});
+      if (!asked_to_end) Tell(launch::CancelMessage{});
+      kill_seen = cancel_seen = asked_to_end = true;
     }
     if (fds[0].revents != 0 && !OnControl(refused, options)) break;
   }

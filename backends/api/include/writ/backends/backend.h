@@ -24,7 +24,8 @@
 namespace writ::backends {
 
 struct WatchOptions {
-  std::stop_token stop;  // request_stop cancels the job
+  std::stop_token stop;  // request_stop cancels the job: SIGTERM, the plan's grace, SIGKILL
+  std::stop_token kill;  // ends it at once, without the grace
   int cancel_fd = -1;    // borrowed; readable cancels the job (not drained); -1 = none
   // CLOCK_MONOTONIC; the plan's wall time-out holds beside it, the earlier one ends the job.
   std::optional<std::chrono::steady_clock::time_point> deadline;
