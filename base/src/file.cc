@@ -15,18 +15,25 @@ namespace writ {
 Result<std::string> ReadAll(int fd, std::uint64_t limit) {
   std::string out;
   struct stat st {};
-  if (::fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0 &&
-      static_cast<std::uint64_t>(st.st_size) <= limit)
-    out.reserve(static_cast<std::size_t>(st.st_size) + 1);
+  const auto too_large = [&] {
+    return Error{ErrorKind::kInvalid, "file.too_large",
+                 "the file is over the limit of " + std::to_string(limit) + " bytes"};
+  };
+  if (::fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) {
+    const off_t at = ::lseek(fd, 0, SEEK_CUR);
+    const auto left = static_cast<std::uint64_t>(st.st_size > at && at > 0 ? st.st_size - at
+                                                 : at > 0                  ? 0
+                                                                           : st.st_size);
+    if (left > limit) return too_large();  // without reading any of it
+    out.reserve(static_cast<std::size_t>(left) + 1);
+  }
   char buffer[65536];
   for (;;) {
     ssize_t n = ::read(fd, buffer, sizeof buffer);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return SysError(errno, "file.read_failed", "cannot read a file");
     if (n == 0) return out;
-    if (out.size() + static_cast<std::size_t>(n) > limit)
-      return Error{ErrorKind::kInvalid, "file.too_large",
-                   "the file is over the limit of " + std::to_string(limit) + " bytes"};
+    if (out.size() + static_cast<std::size_t>(n) > limit) return too_large();
     out.append(buffer, static_cast<std::size_t>(n));
   }
 }

@@ -8,7 +8,7 @@
 
 namespace writ::cli {
 
-inline constexpr std::uint64_t kMaxBundleBytes = std::uint64_t{1} << 30;
+inline constexpr std::uint64_t kMaxBundleBytes = protocol::kDefaultMaxBundleBytes;
 
 // The plane's own key, and the runner's where the key in the bundle is the one that enrolled.
 protocol::VerifyOptions PinnedByPlane(plane::Plane& plane, std::string_view bundle_text);

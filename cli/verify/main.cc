@@ -4,6 +4,7 @@
 // Exit: 0 verified, 1 not verified, 2 usage or unreadable input. It opens the named files for
 // reading, writes to standard output and standard error, and uses no network, no configuration and
 // no environment variable.
+#include <charconv>
 #include <cstdio>
 #include <optional>
 #include <string>
@@ -20,7 +21,7 @@ using writ::ErrorKind;
 using writ::Result;
 
 constexpr int kVerified = 0, kNotVerified = 1, kUsage = 2;
-constexpr std::uint64_t kLargestBundle = 1ull << 30;
+constexpr std::uint64_t kMostBytes = 0xFFFFFFFFull - 64;  // the reader's offsets are 32 bits wide
 constexpr std::uint64_t kLargestKey = 1 << 16;
 
 constexpr std::string_view kHelp =
@@ -33,6 +34,8 @@ the whole chain of events. BUNDLE is a file, or - for standard input.
   --runner-key FILE   the runner's public key
   --org-key FILE      the organisation's public key; the contract must be signed by it
   --require-pinned    not verified unless plane and runner key are given
+  --max-bytes N       read a bundle of up to N bytes (default 268435456); the number of
+                      JSON values that are looked at grows with it
   --json              print the result as JSON
   --version           print the version
   --help              print this
@@ -49,6 +52,7 @@ Examples:
 struct Arguments {
   std::string bundle;
   std::optional<std::string> plane_key, runner_key, org_key;
+  std::uint64_t max_bytes = writ::protocol::kDefaultMaxBundleBytes;
   bool require_pinned = false, json = false, help = false, version = false;
 };
 
@@ -59,9 +63,18 @@ Error Usage(std::string message) {
                .hint = "writ-verify --help shows the options"};
 }
 
+Result<std::uint64_t> ParseBytes(std::string_view text) {
+  std::uint64_t bytes = 0;
+  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), bytes);
+  if (status != std::errc() || end != text.data() + text.size() || bytes == 0 || bytes > kMostBytes)
+    return Usage("--max-bytes needs a number of bytes from 1 to " + std::to_string(kMostBytes));
+  return bytes;
+}
+
 Result<Arguments> ParseArguments(const std::vector<std::string_view>& words) {
   Arguments out;
   bool have_bundle = false, only_names = false;
+  std::optional<std::string> max_bytes;
   for (std::size_t i = 0; i < words.size(); ++i) {
     std::string_view word = words[i];
     if (!only_names && word == "--") {
@@ -82,6 +95,7 @@ Result<Arguments> ParseArguments(const std::vector<std::string_view>& words) {
     std::optional<std::string>* file = word == "--plane-key"    ? &out.plane_key
                                        : word == "--runner-key" ? &out.runner_key
                                        : word == "--org-key"    ? &out.org_key
+                                       : word == "--max-bytes"  ? &max_bytes
                                                                 : nullptr;
     bool* flag = word == "--require-pinned"         ? &out.require_pinned
                  : word == "--json"                 ? &out.json
@@ -91,7 +105,9 @@ Result<Arguments> ParseArguments(const std::vector<std::string_view>& words) {
     if (file != nullptr) {
       if (file->has_value()) return Usage(std::string(word) + " is given twice");
       if (!attached) {
-        if (++i == words.size()) return Usage(std::string(word) + " needs a file");
+        if (++i == words.size())
+          return Usage(std::string(word) +
+                       (file == &max_bytes ? " needs a number" : " needs a file"));
         attached = words[i];
       }
       *file = *attached;
@@ -100,6 +116,9 @@ Result<Arguments> ParseArguments(const std::vector<std::string_view>& words) {
     } else {
       return Usage("no such option: " + std::string(word));
     }
+  }
+  if (max_bytes) {
+    WRIT_ASSIGN(out.max_bytes, ParseBytes(*max_bytes));
   }
   if (!have_bundle && !out.help && !out.version) return Usage("no bundle is named");
   return out;
@@ -135,11 +154,16 @@ Result<bool> Run(const Arguments& arguments) {
   WRIT_ASSIGN(options.runner_key, ReadKey(arguments.runner_key));
   WRIT_ASSIGN(options.org_key, ReadKey(arguments.org_key));
   options.require_pinned = arguments.require_pinned;
-  options.max_bytes = kLargestBundle;
-  WRIT_ASSIGN(const std::string text, arguments.bundle == "-"
-                                          ? writ::ReadAll(0, kLargestBundle)
-                                          : writ::ReadFile(arguments.bundle, kLargestBundle));
-  const writ::protocol::VerifyReport report = writ::protocol::VerifyBundle(text, options);
+  options.max_bytes = arguments.max_bytes;
+  Result<std::string> text = arguments.bundle == "-"
+                                 ? writ::ReadAll(0, arguments.max_bytes)
+                                 : writ::ReadFile(arguments.bundle, arguments.max_bytes);
+  if (!text) {
+    Error error = std::move(text).error();
+    if (error.code == "file.too_large") error.hint = "--max-bytes N raises the limit";
+    return error;
+  }
+  const writ::protocol::VerifyReport report = writ::protocol::VerifyBundle(*text, options);
   const std::string out =
       arguments.json ? writ::json::WritePretty(writ::protocol::RenderJson(report)) + "\n"
                      : writ::protocol::RenderText(

@@ -148,6 +148,18 @@ void BundleCheck::CollectFields(const EventFacts& event) {
   }
 }
 
+// A hostile bundle has millions of them: the first few are named, the rest counted.
+void BundleCheck::WarnUnknown(const std::vector<std::string>& names, std::string_view where) {
+  constexpr std::size_t kNamed = 20;
+  for (std::size_t i = 0; i < names.size() && i < kNamed; ++i)
+    Warn("bundle.unknown_member", "no signature covers this member",
+         json::PointerTo(where, names[i]));
+  if (names.size() > kNamed)
+    Warn("bundle.unknown_member",
+         "no signature covers " + std::to_string(names.size() - kNamed) + " more members",
+         std::string(where));
+}
+
 void BundleCheck::CheckKeys(const json::Value* keys) {
   const auto read = [&](std::string_view name, bool required) -> std::optional<PublicKey> {
     const json::Value* pem = keys != nullptr ? keys->Find(name) : nullptr;
@@ -168,13 +180,13 @@ void BundleCheck::CheckKeys(const json::Value* keys) {
   runner_ = read("runnerPublicKeyPem", true);
   org_ = read("orgPublicKeyPem", false);
   if (keys != nullptr && keys->is_object()) {
+    std::vector<std::string> unknown;
     for (const json::Member& member : keys->object()) {
       if (member.name != "planePublicKeyPem" && member.name != "runnerPublicKeyPem" &&
-          member.name != "orgPublicKeyPem") {
-        Warn("bundle.unknown_member", "no signature covers this member",
-             json::PointerTo("/keys", member.name));
-      }
+          member.name != "orgPublicKeyPem")
+        unknown.push_back(member.name);
     }
+    WarnUnknown(unknown, "/keys");
   }
   if (plane_ && runner_ && *plane_ == *runner_) {
     Warn("keys.same", "plane and runner have the same key: the countersignature adds nothing",
@@ -421,9 +433,7 @@ VerifyReport BundleCheck::Finish(const Envelopes& envelopes) {
   if (!IsText(envelopes.version, kBundleVersion)) {
     Problem("bundle.version", "not a bundle of version " + std::string(kBundleVersion), "/version");
   }
-  for (const std::string& name : envelopes.unknown) {
-    Warn("bundle.unknown_member", "no signature covers this member", json::PointerTo("", name));
-  }
+  WarnUnknown(envelopes.unknown, "");
   if (!envelopes.events_are_array)
     Problem("events.malformed", "there is no list of events", "/events");
   CheckKeys(envelopes.keys);

@@ -61,6 +61,7 @@ class BundleCheck {
   void Further(std::string code, std::string message, std::string pointer = "");
   void Warn(std::string code, std::string message, std::string pointer = "");
   void Note(std::string code, std::string message, std::string pointer = "");
+  void WarnUnknown(const std::vector<std::string>& names, std::string_view where);
   void BreakChain(std::string code, const EventFacts& event, std::string what);
   void CollectFields(const EventFacts& event);
 

@@ -1,5 +1,6 @@
 // A bundle read once, as text: no tree of the whole, each event's canonical bytes from its own
 // slice.
+#include <algorithm>
 #include <cmath>
 
 #include "bundle_check.h"
@@ -9,6 +10,13 @@
 
 namespace writ::protocol {
 namespace {
+
+// One value to eight bytes of the limit, and one at a time to 128: bundles of events have one value
+// to ten bytes and more, and each event leaves the tape once it was seen.
+json::ValueLimits LimitsFor(std::size_t max_bytes) {
+  max_bytes = std::max(max_bytes, kDefaultMaxBundleBytes);
+  return {.in_all = max_bytes / 8, .on_tape = max_bytes / 128};
+}
 
 using json::Node;
 using json::Tape;
@@ -136,7 +144,8 @@ VerifyReport VerifyBundle(std::string_view text, const VerifyOptions& options) {
   BundleCheck check(options);
   EventReader reader(text, check);
   Tape tape;
-  json::Scanner scanner(text, {.max_bytes = options.max_bytes}, &reader);
+  json::Scanner scanner(text, {.max_bytes = options.max_bytes}, &reader,
+                        LimitsFor(options.max_bytes));
   if (!scanner.Scan(tape)) {
     check.Refuse(scanner.error().code, scanner.error().message);
     return check.TakeRefusal();

@@ -145,8 +145,9 @@ bool ReadNumber(std::string_view digits, double& number) {
   return true;
 }
 
-Scanner::Scanner(std::string_view text, const ParseOptions& options, ElementHook* hook)
-    : text_(text), options_(options), hook_(hook) {
+Scanner::Scanner(std::string_view text, const ParseOptions& options, ElementHook* hook,
+                 const ValueLimits& values)
+    : text_(text), options_(options), hook_(hook), limits_(values) {
   options_.max_depth = std::min(options_.max_depth, kDepthCeiling);
   options_.max_bytes = std::min(options_.max_bytes, kByteCeiling);
 }
@@ -203,6 +204,13 @@ bool Scanner::FailUnexpected(std::string_view wanted) {
 }
 
 bool Scanner::ScanValue(Tape& tape) {
+  if (++values_ > limits_.in_all)
+    return Fail("json.too_many_values", "more than " + std::to_string(limits_.in_all) + " values",
+                at_);
+  if (tape.size() >= limits_.on_tape)
+    return Fail("json.too_many_values",
+                "more than " + std::to_string(limits_.on_tape) + " names and values in one part",
+                at_);
   if (at_ >= text_.size()) return FailUnexpected("value");
   switch (text_[at_]) {
     case '{':

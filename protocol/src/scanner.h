@@ -36,9 +36,16 @@ class ElementHook {
   std::string_view member;  // written in the text without escapes, else the hook is not called
 };
 
+// How many values a text may have, where its bytes alone would allow too many.
+struct ValueLimits {
+  std::size_t in_all = SIZE_MAX;   // values seen, those that a hook took off the tape included
+  std::size_t on_tape = SIZE_MAX;  // nodes at one time: what memory is spent on
+};
+
 class Scanner {
  public:
-  Scanner(std::string_view text, const ParseOptions& options, ElementHook* hook = nullptr);
+  Scanner(std::string_view text, const ParseOptions& options, ElementHook* hook = nullptr,
+          const ValueLimits& values = {});
   // The whole text as one document. False: error() says why, and the tape means nothing.
   bool Scan(Tape& tape);
   const Error& error() const { return error_; }
@@ -64,6 +71,8 @@ class Scanner {
   std::string_view text_;
   ParseOptions options_;
   ElementHook* hook_;
+  ValueLimits limits_;
+  std::size_t values_ = 0;
   std::size_t at_ = 0;
   std::vector<Frame> frames_;
   const Tape* tape_ = nullptr;

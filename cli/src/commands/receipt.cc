@@ -39,6 +39,11 @@ void ShowReceipt(Context& context, ReceiptCommand& command) {
   protocol::VerifyOptions options;
   if (command.access.plane() != nullptr) options = PinnedByPlane(*command.access.plane(), *text);
   protocol::VerifyReport report = protocol::VerifyBundle(*text, options);
+  if (!report.ok && report.facts.empty())  // no bundle at all, or more of it than is looked at
+    return context.Fail(kFailed, Error{ErrorKind::kIntegrity, report.problems.front().code,
+                                       "what the plane has as the run's bundle is none: " +
+                                           report.problems.front().message,
+                                       ""});
   auto bundle = json::Parse(*text, {.max_depth = 64, .max_bytes = kMaxBundleBytes});
   if (!bundle) return context.Fail(kFailed, bundle.error());
   if (context.json) {
@@ -84,6 +89,7 @@ struct VerifyCommand {
   std::string plane_key;
   std::string runner_key;
   std::string org_key;
+  std::uint64_t max_bytes = protocol::kDefaultMaxBundleBytes;
   bool require_pinned = false;
 };
 
@@ -98,13 +104,20 @@ void Verify(Context& context, const VerifyCommand& command) {
     if (!key) return context.Fail(kUsage, key.error());
     *slot = *key;
   }
-  auto text = ReadFile(command.bundle, kMaxBundleBytes);
-  if (!text) return context.Fail(kUsage, text.error());
+  options.max_bytes = command.max_bytes;
+  auto text = command.bundle == "-" ? ReadAll(0, command.max_bytes)
+                                    : ReadFile(command.bundle, command.max_bytes);
+  if (!text) {
+    Error error = std::move(text).error();
+    if (error.code == "file.too_large") error.hint = "--max-bytes N raises the limit";
+    return context.Fail(kUsage, error);
+  }
   protocol::VerifyReport report = protocol::VerifyBundle(*text, options);
   if (context.json) {
     context.PrintJson(protocol::RenderJson(report));
   } else {
-    context.Print(protocol::RenderText(report, command.bundle));
+    context.Print(
+        protocol::RenderText(report, command.bundle == "-" ? "standard input" : command.bundle));
   }
   context.exit_code = report.ok ? kDone : kFailed;
 }
@@ -132,10 +145,17 @@ void AddReceipt(CLI::App& app, Context& context) {
 
   auto verify = std::make_shared<VerifyCommand>();
   CLI::App* check = app.add_subcommand("verify", "Verify a bundle offline, as writ-verify does");
-  check->add_option("BUNDLE", verify->bundle, "Bundle file")->required();
+  check->add_option("BUNDLE", verify->bundle, "Bundle file, or - for standard input")->required();
   check->add_option("--plane-key", verify->plane_key, "PEM public key that the plane must have");
   check->add_option("--runner-key", verify->runner_key, "PEM public key that the runner must have");
   check->add_option("--org-key", verify->org_key, "PEM public key that the organisation must have");
+  check
+      ->add_option(
+          "--max-bytes", verify->max_bytes,
+          "Read a bundle of up to so many bytes; the number of JSON values that are looked "
+          "at grows with it")
+      ->capture_default_str()
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{0xFFFFFFFF} - 64));
   check->add_flag("--require-pinned", verify->require_pinned,
                   "Fail where plane and runner key were not given here");
   check->footer(

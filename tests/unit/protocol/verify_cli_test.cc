@@ -106,6 +106,22 @@ TEST_F(WritVerify, UsageAndUnreadableInputAreTheirOwnExitCode) {
   EXPECT_EQ(RunVerify({"--version"}).out.substr(0, 12), "writ-verify ");
 }
 
+TEST_F(WritVerify, ReadsNoMoreThanItsLimitAlsoOfWhatHasNoEnd) {
+  const std::string text = test::MakeRun({}).text;
+  const std::string bundle = File("bundle.json", text), bytes = std::to_string(text.size());
+  EXPECT_EQ(RunVerify({bundle, "--max-bytes", bytes}).code, 0);
+  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
+           {"/dev/zero", "--max-bytes", "1000000", "--json"},
+           {bundle, "--max-bytes=" + std::to_string(text.size() - 1), "--json"}}) {
+    const Ran ran = RunVerify(arguments);
+    EXPECT_EQ(ran.code, 2);
+    EXPECT_EQ(json::Parse(ran.out)->Find("error")->FindString("code"), "file.too_large") << ran.out;
+    EXPECT_NE(ran.err.find("--max-bytes N raises the limit"), std::string::npos) << ran.err;
+  }
+  for (const char* wrong : {"0", "", "many", "-1", "1e6", "99999999999999999999"})
+    EXPECT_EQ(RunVerify({bundle, "--max-bytes", wrong}).code, 2) << wrong;
+}
+
 TEST_F(WritVerify, IsOneStaticFile) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "sanitizers do not link statically";

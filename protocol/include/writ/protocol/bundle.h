@@ -28,6 +28,9 @@ struct BundleKeys {
 json::Value BuildBundle(const Contract& contract, const Receipt& receipt,
                         std::span<const Event> events, const BundleKeys& keys);
 
+// What a verifier reads where nobody asks for more: some 700,000 events.
+inline constexpr std::size_t kDefaultMaxBundleBytes = std::size_t{256} << 20;
+
 struct VerifyOptions {
   // Keys that the caller knows from elsewhere. Each one given must be the key that the bundle
   // names.
@@ -35,7 +38,9 @@ struct VerifyOptions {
   std::optional<PublicKey> runner_key = std::nullopt;
   std::optional<PublicKey> org_key = std::nullopt;
   bool require_pinned = false;  // a problem where plane or runner key is not pinned
-  std::size_t max_bytes = 1u << 30;
+  // More is refused before it is read (json.too_large). The number of JSON values is bounded along
+  // with it (json.too_many_values), so that time and memory are too, whatever the text is.
+  std::size_t max_bytes = kDefaultMaxBundleBytes;
 };
 
 struct Finding {
