@@ -19,7 +19,7 @@ std::string Marker(const std::string& name) {
 
 }  // namespace
 
-Result<Redactor> Redactor::Build(const std::vector<NamedSecret>& secrets) {
+Result<Redactor> Redactor::Build(const std::vector<NamedSecret>& secrets, RedactIn where) {
   for (const NamedSecret& secret : secrets) {
     if (secret.value.empty()) continue;
     if (secret.value.size() < kMinSecretBytes)
@@ -37,7 +37,7 @@ Result<Redactor> Redactor::Build(const std::vector<NamedSecret>& secrets) {
                               std::to_string(kMaxSecretBytes) + " bytes",
                    .hint = "release a key or token rather than a whole file"};
   }
-  return Redactor(std::make_shared<const RedactionTable>(secrets));
+  return Redactor(std::make_shared<const RedactionTable>(secrets, where));
 }
 
 Redactor::~Redactor() = default;

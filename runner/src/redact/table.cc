@@ -5,8 +5,20 @@
 #include <algorithm>
 
 namespace writ::runner {
+namespace {
 
-RedactionTable::RedactionTable(const std::vector<NamedSecret>& secrets) {
+constexpr std::size_t kMaxHostNameBytes = 253;
+
+Secret InLowerCase(const Secret& form) {
+  std::string text(form.Reveal());
+  for (char& c : text)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return Secret::Consume(text);
+}
+
+}  // namespace
+
+RedactionTable::RedactionTable(const std::vector<NamedSecret>& secrets, RedactIn where) {
   // All forms first: the nodes are reserved once, so that no outgrown copy of them is left unwiped.
   std::vector<SecretForm> forms;
   std::size_t bytes = 1;
@@ -14,6 +26,10 @@ RedactionTable::RedactionTable(const std::vector<NamedSecret>& secrets) {
     names_.push_back(secrets[i].name);
     if (secrets[i].value.empty()) continue;
     for (SecretForm& form : FormsOf(secrets[i].value.Reveal(), i)) {
+      if (where == RedactIn::kHostNames) {
+        if (form.bytes.size() > kMaxHostNameBytes) continue;
+        form.bytes = InLowerCase(form.bytes);
+      }
       bytes += form.bytes.size();
       forms.push_back(std::move(form));
     }

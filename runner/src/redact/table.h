@@ -21,7 +21,7 @@ class RedactionTable {
   static constexpr std::uint32_t kRoot = 0;
   static constexpr std::uint32_t kNone = 0xffffffff;
 
-  explicit RedactionTable(const std::vector<NamedSecret>& secrets);
+  RedactionTable(const std::vector<NamedSecret>& secrets, RedactIn where);
   ~RedactionTable();  // wipes the nodes: their edges spell the values
   RedactionTable(const RedactionTable&) = delete;
   RedactionTable& operator=(const RedactionTable&) = delete;

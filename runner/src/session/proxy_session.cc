@@ -15,7 +15,6 @@ Result<std::unique_ptr<ProxySession>> ProxySession::Start(
     std::function<void(const std::string&)> on_lost,
     std::function<std::string(const std::string&)> redact) {
   std::unique_ptr<ProxySession> session(new ProxySession(chain));
-  session->token_ = config.token.Clone();
   session->on_lost_ = std::move(on_lost);
   session->redact_ = std::move(redact);
   ProxySession* self = session.get();
@@ -31,7 +30,7 @@ void ProxySession::OnEvent(const egress::ProxyEvent& event) {
     Record(decision->host,
            decision->allowed ? NetworkDecision::kAllowed : NetworkDecision::kBlocked);
   } else if (const auto* flow = std::get_if<egress::FlowEvent>(&event)) {
-    Flows& sum = flows_[{flow->host, flow->port, flow->rule_id}];
+    Flows& sum = flows_[{redact_(flow->host), flow->port, flow->rule_id}];
     ++sum.count;
     sum.up += flow->bytes_up;
     sum.down += flow->bytes_down;

@@ -36,7 +36,6 @@ class ProxySession {
   // Drains, writes network.flow and network.closed. Once.
   const egress::ClosingReport& Stop();
   const std::optional<egress::ClosingReport>& report() const { return report_; }
-  const Secret& token() const { return token_; }
 
  private:
   explicit ProxySession(ChainWriter& chain) : chain_(chain) {}
@@ -50,7 +49,6 @@ class ProxySession {
     std::string close_reason;
   };
   ChainWriter& chain_;
-  Secret token_;
   std::function<void(const std::string&)> on_lost_;
   std::function<std::string(const std::string&)> redact_;  // a secret can be asked for as a name
   std::mutex mutex_;  // guards seen_: proxy thread and watching thread

@@ -76,6 +76,7 @@ class Session {
   std::optional<RunFailure> Materialize();
   // session_start.cc
   std::optional<RunFailure> PrepareBackend();
+  std::optional<RunFailure> HideSecrets();
   std::optional<RunFailure> StartProxy();
   std::optional<RunFailure> DeliverSecrets();
   std::optional<RunFailure> StartJob();
@@ -109,7 +110,9 @@ class Session {
   std::optional<workspace::Materialized> materialized_;
   std::unique_ptr<backends::Job> job_;
   std::unique_ptr<ProxySession> proxy_;
-  std::optional<Redactor> redactor_;
+  Secret proxy_token_;                     // empty: the proxy asks for none
+  std::optional<Redactor> redactor_;       // both are made before the proxy, whose thread
+  std::optional<Redactor> host_redactor_;  // reads the second, and stay as they are
   backends::Environment late_env_;
   std::unique_ptr<LogCapture> log_;
   std::optional<LogCapture::Log> out_log_, err_log_;

@@ -1,4 +1,4 @@
-// Prepare backend -> start egress proxy -> deliver secrets -> start -> watch.
+// Prepare backend -> hide secrets -> start egress proxy -> deliver secrets -> start -> watch.
 #include <algorithm>
 #include <charconv>
 #include <set>
@@ -34,6 +34,24 @@ std::optional<RunFailure> Session::PrepareBackend() {
   return std::nullopt;
 }
 
+// Everything that was sent is kept out of logs, delivered or not; the proxy's token too.
+std::optional<RunFailure> Session::HideSecrets() {
+  // In the process tier the port is the host's: others could reach it without the token.
+  if (plan_->proxied && plan_->tier == protocol::Tier::kProcess)
+    proxy_token_ = egress::NewSessionToken();
+  std::vector<NamedSecret> hidden;
+  for (const NamedSecret& secret : claim_.secrets)
+    hidden.push_back({secret.name, secret.value.Clone()});
+  if (!proxy_token_.empty()) hidden.push_back({"WRIT_PROXY_TOKEN", proxy_token_.Clone()});
+  for (auto [redactor, where] :
+       {std::pair{&redactor_, RedactIn::kBytes}, {&host_redactor_, RedactIn::kHostNames}}) {
+    Result<Redactor> built = Redactor::Build(hidden, where);
+    if (!built) return FailureFrom(built.error(), FailureClass::kSecretReleaseDenied);
+    *redactor = *built;
+  }
+  return std::nullopt;
+}
+
 std::optional<RunFailure> Session::StartProxy() {
   if (!plan_->proxied) return std::nullopt;
   const RunnerConfig& config = services_.config;
@@ -45,10 +63,9 @@ std::optional<RunFailure> Session::StartProxy() {
       if (auto parsed = egress::IpAddress::Parse(address)) over.addresses.push_back(*parsed);
     proxy.resolver_overrides.push_back(std::move(over));
   }
-  // In the process tier the port is the host's: others could reach it without the token.
-  const bool shared = plan_->tier == protocol::Tier::kProcess;
+  const bool shared = !proxy_token_.empty();
   if (shared) {
-    proxy.token = egress::NewSessionToken();
+    proxy.token = proxy_token_.Clone();
     proxy.allowed_uid = config.uid_range ? config.uid_range->first + slot_ : getuid();
   }
   egress::ProxyStart start;
@@ -57,7 +74,6 @@ std::optional<RunFailure> Session::StartProxy() {
     uid_t uid = config.uid_range->first + config.slots;
     start.identity = egress::ProxyIdentity{uid, uid};
   }
-  Secret token = proxy.token.Clone();
   Result<std::unique_ptr<ProxySession>> started = ProxySession::Start(
       std::move(proxy), start, *chain_,
       [this](const std::string& why) {
@@ -68,8 +84,11 @@ std::optional<RunFailure> Session::StartProxy() {
         }
         stop_job_.request_stop();
       },
-      // Events come once the job runs; the redactor is made before that.
-      [this](const std::string& host) { return redactor_ ? redactor_->Redact(host) : host; });
+      [this](std::string host) {  // what could not be normalised comes as it was asked for
+        for (char& c : host)
+          if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+        return host_redactor_->Redact(host);
+      });
   if (!started) return FailureFrom(started.error(), FailureClass::kSessionFailed);
   proxy_ = std::move(*started);
   undo_.Push("egress proxy", [this]() -> Status {
@@ -95,7 +114,7 @@ std::optional<RunFailure> Session::StartProxy() {
       port == 0)
     return RunFailure{FailureClass::kSessionFailed, "session.proxy_address",
                       "the backend gave no usable proxy address", ""};
-  Secret url = egress::ProxyUrl(token, port);
+  Secret url = egress::ProxyUrl(proxy_token_, port);
   for (const char* name :
        {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"})
     late_env_.secrets.push_back({name, url.Clone()});
@@ -121,16 +140,6 @@ std::optional<RunFailure> Session::DeliverSecrets() {
                         "the plane recorded the release of a secret and did not send its value",
                         "see the plane's log"};
   }
-  // Everything that was sent is kept out of logs, delivered or not; the proxy's token too.
-  std::vector<NamedSecret> hidden;
-  for (const NamedSecret& secret : claim_.secrets)
-    hidden.push_back({secret.name, secret.value.Clone()});
-  if (proxy_ && !proxy_->token().empty())
-    hidden.push_back({"WRIT_PROXY_TOKEN", proxy_->token().Clone()});
-  Result<Redactor> redactor = Redactor::Build(hidden);
-  if (!redactor) return FailureFrom(redactor.error(), FailureClass::kSecretReleaseDenied);
-  redactor_ = *redactor;
-
   std::vector<std::string> delivered;
   for (const SecretTarget& target : plan_->secret_env) {
     const Secret* value = value_of(target.secret);

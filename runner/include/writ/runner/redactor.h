@@ -10,6 +10,9 @@
 // becomes
 // "[REDACTED:NAME]", NAME being the secret whose match begins first (of those the longest).
 //
+// A host name is looked at in lower case, because names are normalised before they are recorded: a
+// redactor for host names has all forms in lower case, those that a name can hold.
+//
 // Values below kMinSecretBytes cannot be told from ordinary text: Build refuses them, and the
 // session does not start (secret_release_denied). An empty value is nothing and is ignored.
 #pragma once
@@ -47,11 +50,14 @@ std::vector<SecretForm> FormsOf(std::string_view value, std::size_t secret_index
 
 class RedactionTable;  // the automaton
 
+enum class RedactIn { kBytes, kHostNames };
+
 // Immutable after Build; may be shared by threads. Wipes its table when the last user goes.
 class Redactor {
  public:
   // kInvalid "redact.too_short" / "redact.too_long" names the secret, never its value.
-  static Result<Redactor> Build(const std::vector<NamedSecret>& secrets);
+  static Result<Redactor> Build(const std::vector<NamedSecret>& secrets,
+                                RedactIn where = RedactIn::kBytes);
 
   Redactor(const Redactor&) = default;
   Redactor& operator=(const Redactor&) = default;
