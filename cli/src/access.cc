@@ -16,7 +16,7 @@ void Access::AddOptions(CLI::App& command) {
 }
 
 Result<std::unique_ptr<Requester>> Access::Open(const Context& context) {
-  if (!local()) return MakeRemoteRequester(address_, clock_);
+  if (!local()) return MakeRemoteRequester(address_, LocalUser(), clock_);
   if (!address_.token_file.empty())
     return Error{ErrorKind::kInvalid, "cli.token_without_plane", "--token-file goes with --plane",
                  ""};

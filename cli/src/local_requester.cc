@@ -15,11 +15,12 @@ class LocalRequester final : public Requester {
   Result<plane::Submission> Submit(std::string_view body) override {
     return plane_.Submit(caller_, body);
   }
-  Result<plane::RunState> Approve(const std::string& run_id, const plane::Actor& actor) override {
+  Result<plane::RunState> Approve(const std::string& run_id,
+                                  const std::optional<plane::Actor>& actor) override {
     return plane_.Approve(caller_, run_id, actor);
   }
   Result<plane::CancelResult> Cancel(const std::string& run_id,
-                                     const plane::Actor& actor) override {
+                                     const std::optional<plane::Actor>& actor) override {
     return plane_.Cancel(caller_, run_id, actor);
   }
   Result<std::vector<plane::RunSummary>> Runs() override { return plane_.Runs(); }

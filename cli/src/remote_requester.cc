@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "requester.h"
 #include "writ/base/file.h"
 #include "writ/protocol/digest.h"
@@ -79,10 +81,7 @@ std::optional<plane::RunSummary> ReadSummary(const json::Value& value) {
   run.created_at = *created;
   run.updated_at = *updated;
   run.consent_requirements = TextsOf(value.Find("consentRequirements"));
-  run.agent_kind = TextOf(value, "agent");
-  if (const json::Value* agent = value.Find("agent");
-      agent != nullptr && agent->if_object() != nullptr)
-    run.agent_kind = TextOf(*agent, "kind");
+  run.agent_kind = TextOf(value, "agentKind");
   run.pool = TextOf(value, "pool");
   run.prompt = TextOf(value, "prompt");
   if (const json::Value* who = value.Find("requestedBy"))
@@ -100,12 +99,13 @@ std::optional<plane::RunSummary> ReadSummary(const json::Value& value) {
 
 class RemoteRequester final : public Requester {
  public:
-  RemoteRequester(runner::HttpClient client, Secret token, const Clock& clock)
-      : client_(std::move(client)), token_(std::move(token)), clock_(clock) {}
+  RemoteRequester(runner::HttpClient client, Secret token, std::string who, const Clock& clock)
+      : client_(std::move(client)), token_(std::move(token)), who_(std::move(who)), clock_(clock) {}
 
   Result<plane::Submission> Submit(std::string_view body) override {
+    WRIT_ASSIGN(std::string asked, WithAsker(body));
     WRIT_ASSIGN(runner::HttpResponse response,
-                Call("POST", "/v1/runs", "application/json", body, kCallTimeout));
+                Call("POST", "/v1/runs", "application/json", asked, kCallTimeout));
     auto value = json::Parse(response.body, {.max_depth = 64, .max_bytes = kMaxAnswer});
     if (!value) return Nonsense("the run request");
     plane::Submission out;
@@ -136,14 +136,15 @@ class RemoteRequester final : public Requester {
     return out;
   }
 
-  Result<plane::RunState> Approve(const std::string& run_id, const plane::Actor& actor) override {
+  Result<plane::RunState> Approve(const std::string& run_id,
+                                  const std::optional<plane::Actor>& actor) override {
     WRIT_ASSIGN(json::Value answer, Act(run_id, "approve", actor));
     auto status = protocol::ParseRunState(TextOf(answer, "status"));
     if (!status) return Nonsense("the approval");
     return *status;
   }
   Result<plane::CancelResult> Cancel(const std::string& run_id,
-                                     const plane::Actor& actor) override {
+                                     const std::optional<plane::Actor>& actor) override {
     WRIT_ASSIGN(json::Value answer, Act(run_id, "cancel", actor));
     auto status = protocol::ParseRunState(TextOf(answer, "status"));
     if (!status) return Nonsense("the cancellation");
@@ -214,7 +215,7 @@ class RemoteRequester final : public Requester {
   }
   Result<plane::IssuedToken> CreateEnrollToken(std::chrono::seconds lifetime,
                                                std::optional<std::string> pool) override {
-    json::Object body{{"lifetimeSeconds", lifetime.count()}};
+    json::Object body{{"ttlSeconds", lifetime.count()}};
     body.SetOptional("pool", pool);
     WRIT_ASSIGN(runner::HttpResponse response, Call("POST", "/v1/enroll-tokens", "application/json",
                                                     json::Write(std::move(body)), kCallTimeout));
@@ -262,6 +263,30 @@ class RemoteRequester final : public Requester {
     auto parsed = protocol::Digest::Parse(hash);
     return parsed ? Status() : Status(std::move(parsed).error());
   }
+  // How this user is to be named in a call: not at all where the plane goes by the token. A plane
+  // without our extensions asks for a name, and takes any.
+  Result<std::optional<plane::Actor>> SelfToName() {
+    if (!by_token_) {
+      WRIT_ASSIGN(json::Value health, GetJson("/v1/health", "the question how it is"));
+      const auto extensions = TextsOf(health.Find("extensions"));
+      by_token_ = std::find(extensions.begin(), extensions.end(), "writ.1") != extensions.end();
+    }
+    if (*by_token_) return std::optional<plane::Actor>();
+    return std::optional(plane::Actor{protocol::ActorKind::kHuman, who_});
+  }
+  // The run request, with requestedBy where it has to be named.
+  Result<std::string> WithAsker(std::string_view body) {
+    WRIT_ASSIGN(json::Value value, json::Parse(body, {.max_depth = 64, .max_bytes = kMaxAnswer}));
+    const json::Value* request = value.Find("request");
+    if (request == nullptr || !request->is_object() || request->Find("requestedBy") != nullptr)
+      return std::string(body);
+    WRIT_ASSIGN(std::optional<plane::Actor> self, SelfToName());
+    if (!self) return std::string(body);
+    json::Object named = request->object();
+    named.Set("requestedBy", self->ToJson());
+    value.object().Set("request", std::move(named));
+    return json::Write(value);
+  }
   Result<runner::HttpResponse> Call(std::string_view method, const std::string& path,
                                     std::string_view content_type, std::string_view body,
                                     std::chrono::milliseconds timeout,
@@ -283,9 +308,13 @@ class RemoteRequester final : public Requester {
     return std::move(*value);
   }
   Result<json::Value> Act(const std::string& run_id, const std::string& verb,
-                          const plane::Actor& actor) {
+                          std::optional<plane::Actor> actor) {
     WRIT_TRY(CheckRunId(run_id));
-    json::Object body{{"actor", actor.ToJson()}};
+    if (!actor) {
+      WRIT_ASSIGN(actor, SelfToName());
+    }
+    json::Object body;
+    if (actor) body.Set("actor", actor->ToJson());
     WRIT_ASSIGN(runner::HttpResponse response,
                 Call("POST", "/v1/runs/" + run_id + "/" + verb, "application/json",
                      json::Write(std::move(body)), kCallTimeout));
@@ -316,12 +345,14 @@ class RemoteRequester final : public Requester {
 
   runner::HttpClient client_;
   Secret token_;
+  const std::string who_;
   const Clock& clock_;
+  std::optional<bool> by_token_;  // the plane knows the caller by the token alone; asked once
 };
 
 }  // namespace
 
-Result<std::unique_ptr<Requester>> MakeRemoteRequester(const PlaneAddress& address,
+Result<std::unique_ptr<Requester>> MakeRemoteRequester(const PlaneAddress& address, std::string who,
                                                        const Clock& clock) {
   if (address.token_file.empty())
     return Error{
@@ -337,8 +368,8 @@ Result<std::unique_ptr<Requester>> MakeRemoteRequester(const PlaneAddress& addre
   endpoint.url = address.url;
   endpoint.ca_file = address.ca_file;
   WRIT_ASSIGN(runner::HttpClient client, runner::HttpClient::Open(endpoint, clock));
-  return std::unique_ptr<Requester>(
-      std::make_unique<RemoteRequester>(std::move(client), std::move(token), clock));
+  return std::unique_ptr<Requester>(std::make_unique<RemoteRequester>(
+      std::move(client), std::move(token), std::move(who), clock));
 }
 
 }  // namespace writ::cli

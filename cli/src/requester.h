@@ -24,10 +24,13 @@ class Requester {
  public:
   virtual ~Requester() = default;
 
+  // `body` without requestedBy, and an absent actor, mean whoever this requester is to the plane:
+  // the user here for the local one, the token's principal for a far one.
   virtual Result<plane::Submission> Submit(std::string_view body) = 0;
-  virtual Result<plane::RunState> Approve(const std::string& run_id, const plane::Actor& actor) = 0;
+  virtual Result<plane::RunState> Approve(const std::string& run_id,
+                                          const std::optional<plane::Actor>& actor) = 0;
   virtual Result<plane::CancelResult> Cancel(const std::string& run_id,
-                                             const plane::Actor& actor) = 0;
+                                             const std::optional<plane::Actor>& actor) = 0;
   virtual Result<std::vector<plane::RunSummary>> Runs() = 0;
   virtual Result<plane::RunDetail> Run(const std::string& run_id) = 0;
   // Returns once the run has changed after `after`, or when `wait` is over.
@@ -57,7 +60,9 @@ struct PlaneAddress {
 
 // `local` is borrowed and outlives the requester.
 std::unique_ptr<Requester> MakeLocalRequester(plane::Plane& local, std::string who);
-Result<std::unique_ptr<Requester>> MakeRemoteRequester(const PlaneAddress& address,
+// `who` stands for the user where the plane cannot tell whose token it is (one without our
+// extensions).
+Result<std::unique_ptr<Requester>> MakeRemoteRequester(const PlaneAddress& address, std::string who,
                                                        const Clock& clock);
 
 }  // namespace writ::cli

@@ -128,9 +128,7 @@ ExitCode WatchRun(Context& context, Requester& requester, const std::string& run
       cancel_sent = true;
       give_up = std::chrono::steady_clock::now() + 60s;
       context.Note("-- cancelling (press Ctrl-C again to leave at once)");
-      plane::Actor actor;
-      actor.id = LocalUser();
-      auto cancelled = requester.Cancel(run_id, actor);
+      auto cancelled = requester.Cancel(run_id, std::nullopt);
       if (!cancelled && embedded == nullptr)
         context.Note("the plane did not take the cancellation: " + cancelled.error().ToString());
       if (embedded != nullptr) embedded->Cancel();

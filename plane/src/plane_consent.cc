@@ -38,20 +38,20 @@ Result<std::vector<Consent>> Consents(store::Database& db, const std::string& ru
   }
 }
 
-// Who acts: an administrator may name somebody; anybody else acts as who they are.
-Result<Actor> Acting(const Caller& caller, std::optional<Actor> named) {
-  if (!named) return Actor{ActorKind::kService, caller.name};
-  if (!caller.Has(Role::kAdmin) && named->id != caller.name) {
-    return Forbidden("only an administrator may act in another's name");
-  }
-  return *named;
-}
-
 std::string StateWord(RunState state) {
   return std::string(protocol::Word(state));
 }
 
 }  // namespace
+
+Result<Actor> ActingAs(const Caller& caller, const std::optional<Actor>& named) {
+  if (!named) return Actor{caller.kind, caller.name};
+  if (!caller.Has(Role::kAdmin) && named->id != caller.name) {
+    return Forbidden("only an administrator may act in another's name; you are \"" + caller.name +
+                     "\"");
+  }
+  return *named;
+}
 
 Result<RunState> Plane::Approve(const Caller& caller, const std::string& run_id,
                                 std::optional<Actor> named) {
@@ -66,7 +66,7 @@ Result<RunState> Plane::Approve(const Caller& caller, const std::string& run_id,
     return Row{row.Text(0), row.Text(1)};
   }));
   if (run.status != "awaiting_approval") return StateConflict(run_id, "is not awaiting approval");
-  WRIT_ASSIGN(Actor actor, Acting(caller, std::move(named)));
+  WRIT_ASSIGN(Actor actor, ActingAs(caller, named));
   WRIT_ASSIGN(auto parsed,
               ParseRunRequest("{\"request\":" + run.request + "}", impl_->config.max_json_bytes));
   // The policy may have changed since: what counts is the one under which the contract is signed.
@@ -141,7 +141,7 @@ Result<RunState> Plane::Approve(const Caller& caller, const std::string& run_id,
 Result<CancelResult> Plane::Cancel(const Caller& caller, const std::string& run_id,
                                    std::optional<Actor> named) {
   if (!caller.Has(Role::kRequester)) return Forbidden("role requester is needed");
-  WRIT_ASSIGN(Actor actor, Acting(caller, std::move(named)));
+  WRIT_ASSIGN(Actor actor, ActingAs(caller, named));
   const WallTime now = impl_->clock.Now();
   CancelResult result;
   WRIT_TRY(impl_->store->Write([&](store::Database& db) -> Status {

@@ -64,6 +64,9 @@ Result<protocol::ChainHead> ChainHeadOf(store::Database& db, const std::string& 
 Status InsertEvent(store::Database& db, const std::string& run_id, const protocol::Event& event);
 Result<std::vector<std::string>> EventTexts(store::Database& db, const std::string& run_id);
 
+// In whose name the caller acts or asks: an administrator may name somebody; anybody else is who
+// they are. kDenied "forbidden".
+Result<Actor> ActingAs(const Caller& caller, const std::optional<Actor>& named);
 json::Value ActorJson(const Actor& actor);
 Result<Actor> ParseActor(std::string_view text);
 

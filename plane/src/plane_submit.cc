@@ -95,7 +95,7 @@ Status InsertRun(store::Database& db, const ContractInput& input, const Value& r
              "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
              input.run_id, ask ? "awaiting_approval" : "created", request.pool.text(),
              request.agent.kind.text(), request.prompt,
-             json::Write(ActorJson(request.requested_by)), caller.name, json::Write(raw),
+             json::Write(ActorJson(request.requested_by.value())), caller.name, json::Write(raw),
              VerdictWord(input.decision.verdict), input.decision.reason,
              json::Write(Value::Texts(words)), input.policy_hash, expires_at.unix_ms,
              static_cast<std::int64_t>(request.Timeout().count()),
@@ -117,6 +117,10 @@ Result<Submission> Plane::Submit(const Caller& caller, std::string_view body) {
   if (!caller.Has(Role::kRequester)) return Forbidden("role requester is needed");
   WRIT_ASSIGN(auto parsed, ParseRunRequest(body, impl_->config.max_json_bytes));
   if (!parsed.issues.empty()) return Invalid(parsed.issues);
+  // What the contract says about who asked is what the plane knows, not what a client claims.
+  WRIT_ASSIGN(Actor asker, ActingAs(caller, parsed.request.requested_by));
+  parsed.raw.object().Set("requestedBy", ActorJson(asker));
+  parsed.request.requested_by = std::move(asker);
   const RunRequest& request = parsed.request;
   WRIT_ASSIGN(auto policy, impl_->Policy());
   PolicyDecision decision = Evaluate(policy->policy, request, impl_->config.open_network);

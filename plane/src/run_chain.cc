@@ -55,7 +55,7 @@ Result<protocol::Contract> IssueContract(const Plane::Impl& plane, const Contrac
   WRIT_ASSIGN(draft.run_id, protocol::RunId::Parse(input.run_id));
   draft.issued_at = input.now;
   draft.expires_at = input.now + plane.config.contract_lifetime;
-  draft.requested_by = input.request.requested_by;
+  draft.requested_by = input.request.requested_by.value();
   draft.approved_by = input.approved_by;
   draft.agent = input.request.agent;
   draft.prompt = input.request.prompt;

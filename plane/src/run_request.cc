@@ -46,10 +46,12 @@ std::string FilledText(ObjectReader& reader, std::string_view name, std::size_t 
 
 RunRequest ReadRequest(ObjectReader& reader) {
   RunRequest request;
-  auto actor = reader.Child("requestedBy");
-  request.requested_by.kind = actor.Enum("kind", protocol::kActorKindTable);
-  request.requested_by.id = FilledText(actor, "id", 256);
-  actor.RefuseUnknown();
+  if (auto actor = reader.OptionalChild("requestedBy")) {
+    request.requested_by.emplace();
+    request.requested_by->kind = actor->Enum("kind", protocol::kActorKindTable);
+    request.requested_by->id = FilledText(*actor, "id", 256);
+    actor->RefuseUnknown();
+  }
   request.agent.kind = reader.As<protocol::AgentKind>("agentKind");
   request.agent.version = reader.OptionalString("agentVersion", {.min_bytes = 1, .max_bytes = 128});
   request.secrets = reader.AllAs<protocol::SecretName>("secretNames");

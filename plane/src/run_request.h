@@ -13,7 +13,7 @@ namespace writ::plane {
 enum class RunMode { kReal, kDryRun };
 
 struct RunRequest {
-  protocol::Actor requested_by;
+  std::optional<protocol::Actor> requested_by;  // absent: whoever sends the request
   protocol::AgentSpec agent;
   std::vector<protocol::SecretName> secrets;  // distinct
   protocol::NetworkSpec network;

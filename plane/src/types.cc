@@ -30,7 +30,7 @@ bool Caller::Has(Role role) const {
 }
 
 Caller Caller::Local(std::string name) {
-  return Caller{std::move(name), {Role::kAdmin}};
+  return Caller{std::move(name), {Role::kAdmin}, ActorKind::kHuman};
 }
 
 }  // namespace writ::plane

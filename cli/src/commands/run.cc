@@ -65,7 +65,6 @@ Result<json::Value> BuildRequest(const RunCommand& command, const workspace::Cap
   }
   if (command.max_spend_usd > 0) budget.Set("maxSpendUsd", command.max_spend_usd);
   json::Object request{
-      {"requestedBy", json::Object{{"kind", "human"}, {"id", LocalUser()}}},
       {"agentKind", command.agent == "argv" ? "command" : command.agent},
       {"secretNames", json::Value::Texts(command.secrets)},
       {"network", json::Object{{"defaultDeny", true}, {"allowHosts", std::move(hosts)}}},
@@ -256,7 +255,7 @@ void Run(Context& context, RunCommand& command) {
                                    *command.access.plane(), command.access.clock());
     if (!started) {
       // Nobody serves it now: left waiting, the next `writ run` of this directory would execute it.
-      (void)(*requester)->Cancel(run_id, {protocol::ActorKind::kHuman, LocalUser()});
+      (void)(*requester)->Cancel(run_id, std::nullopt);
       return context.Fail(kFailed, started.error());
     }
     embedded = std::move(*started);

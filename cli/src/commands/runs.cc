@@ -73,16 +73,15 @@ struct ActCommand {
   std::string as;
 };
 
-plane::Actor MakeActor(const ActCommand& command) {
-  plane::Actor actor;
-  actor.id = command.as.empty() ? LocalUser() : command.as;
-  return actor;
+std::optional<plane::Actor> NamedActor(const ActCommand& command) {
+  if (command.as.empty()) return std::nullopt;
+  return plane::Actor{.id = command.as};
 }
 
 void ApproveRun(Context& context, ActCommand& command) {
   auto requester = command.access.Open(context);
   if (!requester) return context.Fail(requester.error());
-  auto status = (*requester)->Approve(command.run_id, MakeActor(command));
+  auto status = (*requester)->Approve(command.run_id, NamedActor(command));
   if (!status) return context.Fail(status.error());
   if (context.json)
     context.PrintJson(
@@ -96,7 +95,7 @@ void ApproveRun(Context& context, ActCommand& command) {
 void CancelRun(Context& context, ActCommand& command) {
   auto requester = command.access.Open(context);
   if (!requester) return context.Fail(requester.error());
-  auto result = (*requester)->Cancel(command.run_id, MakeActor(command));
+  auto result = (*requester)->Cancel(command.run_id, NamedActor(command));
   if (!result) return context.Fail(result.error());
   std::string status(protocol::Word(result->status));
   if (context.json)

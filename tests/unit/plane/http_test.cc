@@ -208,7 +208,7 @@ TEST_F(Api, BadInputGetsASentenceACodeAndAPlace) {  // L3, L43
       {"/v1/runs", "{", 400, "request body is not valid JSON"},
       {"/v1/runs", "{\"request\":{},\"request\":{}}", 400, "request body is not valid JSON"},
       {"/v1/runs", "[]", 400, "invalid request: "},
-      {"/v1/runs", "{\"request\":{}}", 400, "invalid request: request.requestedBy: "},
+      {"/v1/runs", "{\"request\":{}}", 400, "invalid request: request.agentKind: "},
       {"/v1/claims", "{}", 400, "invalid request: runnerToken: "},
       {"/v1/claims", "{\"runnerToken\":5,\"pool\":\"x\"}", 400, "invalid request: runnerToken: "},
       {"/v1/runs/run_x/events", "{\"claimToken\":\"a.b\",\"events\":[]}", 400,

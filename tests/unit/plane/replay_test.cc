@@ -42,8 +42,9 @@ const std::set<std::string, std::less<>> kGenerated = {"runId",
                                                        "planePublicKeyPem",
                                                        "runnerPublicKeyPem"};
 // What ours may say beyond the recording.
-const std::set<std::string, std::less<>> kExtra = {"extensions", "code",    "detail", "hint",
-                                                   "pointer",    "nextSeq", "head",   "receipt"};
+const std::set<std::string, std::less<>> kExtra = {"extensions", "code",    "detail",
+                                                   "hint",       "pointer", "nextSeq",
+                                                   "head",       "receipt", "publicKeyPem"};
 
 class Replay : public ::testing::Test {
  protected:

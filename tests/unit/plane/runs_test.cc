@@ -127,6 +127,39 @@ TEST(Runs, ARequesterSeesAndCancelsItsOwnOnly) {
   EXPECT_TRUE(plane->Cancel(plane.local, run, std::nullopt));
 }
 
+TEST(Submitting, TheContractNamesThePrincipalWhateverTheClientSays) {
+  TestPlane plane;
+  plane::Caller ci{"ci", {plane::Role::kRequester}};
+  auto submit = [&](const plane::Caller& caller, std::optional<Object> who) {
+    Object request = RunBody(*plane).Find("request")->object();
+    Object body;
+    if (who) request.Set("requestedBy", *who);
+    body.Set("request", request);
+    return plane->Submit(caller, json::Write(json::Value(body)));
+  };
+  auto asker = [&](const Result<Submission>& made) {
+    const auto detail = plane->Run(made->run_id).value();
+    const auto contract = json::Parse(detail.contract).value();
+    EXPECT_EQ(*contract.Find("requestedBy"), detail.summary.requested_by.ToJson());
+    return json::Write(*contract.Find("requestedBy"));
+  };
+  auto another = submit(ci, Object{{"kind", "human"}, {"id", "boss"}});
+  ASSERT_FALSE(another);
+  EXPECT_EQ(another.error().kind, ErrorKind::kDenied);
+  EXPECT_EQ(another.error().code, "forbidden");
+  EXPECT_NE(another.error().message.find("you are \"ci\""), std::string::npos);
+  EXPECT_TRUE(plane->Runs()->empty());
+  EXPECT_EQ(asker(submit(ci, std::nullopt)), R"({"kind":"service","id":"ci"})");
+  EXPECT_EQ(asker(submit(ci, Object{{"kind", "human"}, {"id", "ci"}})),
+            R"({"kind":"human","id":"ci"})");
+  EXPECT_EQ(plane->Runs("ci")->size(), 2u);
+  // An administrator may ask for somebody; the principal is recorded beside it.
+  EXPECT_EQ(asker(submit(plane.local, Object{{"kind", "human"}, {"id", "boss"}})),
+            R"({"kind":"human","id":"boss"})");
+  EXPECT_EQ(asker(submit(plane.local, std::nullopt)), R"({"kind":"human","id":"owner"})");
+  EXPECT_EQ(plane->Runs("owner")->size(), 2u);
+}
+
 TEST(Claims, ARevokedRunnerGetsNothingAndItsTokensEnd) {
   TestPlane plane;
   TestRunner runner(*plane, plane.local);

@@ -58,8 +58,7 @@ json::Value RunBody(plane::Plane& plane, const RequestOptions& options) {
   json::Object workspace{{"version", "warrant.manifest.v1"},      {"baseRef", std::string(40, 'a')},
                          {"bundleHash", bundle.value()},          {"untrackedFiles", json::Array{}},
                          {"deniedPatterns", json::Array{".env"}}, {"deniedPaths", json::Array{}}};
-  json::Object request{{"requestedBy", json::Object{{"kind", "human"}, {"id", "demo@example.com"}}},
-                       {"agentKind", options.agent},
+  json::Object request{{"agentKind", options.agent},
                        {"secretNames", json::Value::Texts(options.secrets)},
                        {"network", json::Object{{"defaultDeny", true},
                                                 {"allowHosts", json::Value::Texts(options.hosts)}}},

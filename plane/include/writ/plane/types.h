@@ -19,17 +19,19 @@ enum class Role { kAdmin, kRequester, kApprover, kEnroller };
 std::string_view RoleName(Role role);
 std::optional<Role> ParseRole(std::string_view name);
 
+using protocol::Actor;
+using protocol::ActorKind;
+
 // Who asks. Made by Authenticate, or by Local for one who holds the directory itself.
 struct Caller {
   std::string name;         // the principal's name; goes into the admin chain
   std::vector<Role> roles;  // admin implies every other role
+  ActorKind kind = ActorKind::kService;
   bool Has(Role role) const;
-  // The owner of the directory, on this machine: has every role.
+  // The owner of the directory, on this machine: a person with every role.
   static Caller Local(std::string name);
 };
 
-using protocol::Actor;
-using protocol::ActorKind;
 using protocol::RunState;  // Word(state) is its word on the wire
 constexpr bool IsTerminal(RunState s) {
   return s == RunState::kCompleted || s == RunState::kFailed || s == RunState::kCancelled;
