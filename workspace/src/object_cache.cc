@@ -106,15 +106,9 @@ class BundleIntake {
 
   Status Append(std::string_view bytes) {
     if (bytes.empty()) return {};
-    if (::git_indexer_append(indexer_.get(), bytes.data(), bytes.size(), &progress_) != 0) {
-      if (errno == ENOSPC)
-        return Error{.kind = ErrorKind::kUnavailable,
-                     .code = "cache.disk_full",
-                     .message = "the object cache's file system is full",
-                     .sys_errno = ENOSPC};
+    if (::git_indexer_append(indexer_.get(), bytes.data(), bytes.size(), &progress_) != 0)
       return GitError(ErrorKind::kInvalid, "workspace.bundle_pack",
                       "the bundle's pack is damaged or incomplete");
-    }
     return {};
   }
 

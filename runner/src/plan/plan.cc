@@ -1,6 +1,7 @@
 #include "writ/runner/plan.h"
 
 #include <algorithm>
+#include <cerrno>
 
 #include "plan/environment.h"
 #include "plan/network.h"
@@ -91,6 +92,11 @@ std::optional<RunFailure> CheckAgent(const Contract& contract, const AgentProfil
 RunFailure FailureFrom(const Error& error, FailureClass failure) {
   std::string message = error.message;
   for (const std::string& context : error.context) message = context + ": " + message;
+  // Whatever the step was about: this host has no room, and only its operator can mend that.
+  if (error.sys_errno == ENOSPC || error.sys_errno == EDQUOT)
+    return RunFailure{FailureClass::kSessionFailed, "session.disk_full",
+                      "the runner's disk is full: " + message,
+                      "make room where the runner keeps its work and state"};
   return RunFailure{failure, error.code, std::move(message), error.hint};
 }
 

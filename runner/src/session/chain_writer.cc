@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "writ/base/log.h"
+
 namespace writ::runner {
 namespace {
 constexpr std::size_t kBatch = 1000;
@@ -38,7 +40,7 @@ void ChainWriter::EmitOurs(json::Value event) {
 
 Result<RunSignals> ChainWriter::Flush(PlaneClient& plane, const protocol::RunId& run,
                                       const Secret& claim_token, std::chrono::milliseconds limit,
-                                      std::stop_token stop) {
+                                      std::stop_token stop, UnlessNoted unless_noted) {
   std::lock_guard sending(sending_);
   Deadline deadline = Deadline::After(*clock_, limit);
   RunSignals signals;
@@ -47,12 +49,20 @@ Result<RunSignals> ChainWriter::Flush(PlaneClient& plane, const protocol::RunId&
     {
       std::lock_guard lock(mutex_);
       unjournaled.assign(events_.begin() + static_cast<std::ptrdiff_t>(journaled_), events_.end());
-      journaled_ = events_.size();
       std::size_t end = in_doubt_ > sent_ ? in_doubt_ : std::min(events_.size(), sent_ + kBatch);
       batch.assign(events_.begin() + static_cast<std::ptrdiff_t>(sent_),
                    events_.begin() + static_cast<std::ptrdiff_t>(end));
     }
-    if (journal_ != nullptr) WRIT_TRY(journal_->NoteEvents(unjournaled));
+    if (journal_ != nullptr) {
+      if (Status noted = journal_->NoteEvents(unjournaled); noted) {
+        journaled_ += unjournaled.size();  // only touched while sending_ is held
+      } else if (unless_noted == UnlessNoted::kStop) {
+        return std::move(noted).error();
+      } else {
+        log::Error("runner.journal", "events go to the plane without having been noted",
+                   {{"run", run.text()}, {"code", noted.error().code}});
+      }
+    }
     if (batch.empty()) return signals;
     Result<RunSignals> answer = plane.AppendEvents(run, claim_token, batch, deadline, stop);
     std::lock_guard lock(mutex_);

@@ -20,6 +20,10 @@ namespace writ::runner {
 
 enum class Vocabulary { kBase, kExtended };
 
+// What a journal that takes no notes (a full disk) means for the sending of events: wait until they
+// are noted, or send them all the same, because this is the run's last chance to be told.
+enum class UnlessNoted { kStop, kSend };
+
 class ChainWriter {
  public:
   // `before`: the plane's events; they count as sent.
@@ -30,9 +34,10 @@ class ChainWriter {
   void Emit(json::Value event);      // base vocabulary
   void EmitOurs(json::Value event);  // in the chain or in the trace
   // Journals, then sends what is unsent, in batches. Two threads may call; one sends at a time.
+  // What could not be journaled is tried again by the next call.
   Result<RunSignals> Flush(PlaneClient& plane, const protocol::RunId& run,
                            const Secret& claim_token, std::chrono::milliseconds limit,
-                           std::stop_token stop);
+                           std::stop_token stop, UnlessNoted unless_noted = UnlessNoted::kStop);
   // Empty where everything is sent.
   bool HasUnsent() const;
   std::vector<protocol::Event> Events() const;
@@ -50,9 +55,9 @@ class ChainWriter {
   // A batch up to here was sent and its answer never came (the call was given up): stored or not,
   // nobody here knows. It is sent again just as it was, and a refusal then means that it is stored.
   std::size_t in_doubt_ = 0;
-  std::size_t journaled_ = 0;
   json::Array trace_;
-  std::mutex sending_;  // held during a flush; taken before mutex_
+  std::mutex sending_;         // held during a flush; taken before mutex_
+  std::size_t journaled_ = 0;  // guarded by sending_
 };
 
 }  // namespace writ::runner

@@ -90,7 +90,7 @@ class Session {
                       std::string_view bytes);
   json::Value EnvironmentRecord() const;
   void Conclude();
-  void Park(const json::Value& receipt, const Error& why);
+  bool Park(const json::Value& receipt, const Error& why);  // whether the bundle is kept
 
   SessionServices& services_;
   PlaneClient& plane_;

@@ -191,7 +191,9 @@ std::optional<RunFailure> Session::Materialize() {
       cancelled_ = true;
       return std::nullopt;
     }
-    return FailureFrom(flushed.error(), FailureClass::kTransferFailed);
+    return FailureFrom(flushed.error(), flushed.error().code.starts_with("journal.")
+                                            ? FailureClass::kSessionFailed
+                                            : FailureClass::kTransferFailed);
   }
   if (flushed->cancel_requested) {
     cancelled_ = true;

@@ -141,10 +141,15 @@ void Session::Conclude() {
                {{"run", claim_.run_id.text()}, {"code", ok.error().code}});
     return;
   }
+  // A receipt at the plane is worth more than the note of it: a full disk does not hold it back.
+  if (journal_) {
+    if (Status noted = journal_->NoteReceipt(receipt->raw); !noted)
+      log::Error("runner.journal", "the receipt goes to the plane without having been noted",
+                 {{"run", claim_.run_id.text()}, {"code", noted.error().code}});
+  }
   Status delivered;
-  if (journal_) delivered = journal_->NoteReceipt(receipt->raw);
-  Result<RunSignals> flushed =
-      chain_->Flush(plane_, claim_.run_id, ticket_.Get(), services_.config.call_timeout, {});
+  Result<RunSignals> flushed = chain_->Flush(plane_, claim_.run_id, ticket_.Get(),
+                                             services_.config.call_timeout, {}, UnlessNoted::kSend);
   if (!flushed) {
     delivered = std::move(flushed).error();
   } else {
@@ -155,15 +160,15 @@ void Session::Conclude() {
                         receipt->raw, CallDeadline(), {});
     if (!done) delivered = std::move(done).error();
   }
-  if (!delivered) {
-    Park(receipt->raw, delivered.error());
-  } else {
+  if (delivered) {
     Tell(runner::Step::kCompleted);
+  } else if (!Park(receipt->raw, delivered.error())) {
+    return;  // the journal keeps the run open, and the next start tries again
   }
   if (journal_) (void)journal_->Close();
 }
 
-void Session::Park(const json::Value& receipt, const Error& why) {
+bool Session::Park(const json::Value& receipt, const Error& why) {
   json::Array list;
   for (const protocol::Event& event : chain_->Events()) list.push_back(event.ToJson());
   json::Object bundle{
@@ -174,14 +179,19 @@ void Session::Park(const json::Value& receipt, const Error& why) {
       {"keys", json::Object{{"planePublicKeyPem", services_.plane_key.ToPem()},
                             {"runnerPublicKeyPem", services_.identity.key.Public().ToPem()}}}};
   Status parked = ParkBundle(services_.config.state_dir, claim_.run_id, std::move(bundle));
-  log::Error(
-      "runner.parked",
-      "the plane did not take the receipt; the bundle is kept in the state directory under parked/",
-      {{"run", claim_.run_id.text()},
-       {"code", why.code},
-       {"error", why.ToString()},
-       {"kept", parked ? "yes" : "no"}});
-  Tell(runner::Step::kParked);
+  const char* what =
+      parked
+          ? "the plane did not take the receipt; the bundle is kept in the state directory under "
+            "parked/"
+          : "the plane did not take the receipt, and the bundle could not be kept either; the next "
+            "start of this runner tries again";
+  log::Error("runner.parked", what,
+             {{"run", claim_.run_id.text()}, {"code", why.code}, {"error", why.ToString()}});
+  if (!parked)
+    log::Error("runner.not_parked", parked.error().message,
+               {{"run", claim_.run_id.text()}, {"code", parked.error().code}});
+  if (parked) Tell(runner::Step::kParked);
+  return parked.has_value();
 }
 
 }  // namespace writ::runner
