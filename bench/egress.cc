@@ -116,7 +116,7 @@ struct World {
                                       {}});
     config.rules.address_grants.push_back({"loopback", Cidr::Parse("127.0.0.0/8").value()});
     config.resolver_overrides.push_back({"allowed.example.com", {IpAddress::V4(127, 0, 0, 1)}});
-    auto started = ProxyProcess::Start(config, StartOptions(), [](const ProxyEvent&) {});
+    auto started = ProxyProcess::Start(Spawned(), config, [](const ProxyEvent&) {});
     if (!started) {
       std::fprintf(stderr, "%s\n", started.error().ToString().c_str());
       std::abort();
@@ -125,11 +125,13 @@ struct World {
     if (!proxy->AddListener(Listen(proxy_port), ListenerReach::kPrivate)) Fail("listener");
   }
 
-  static ProxyStart StartOptions() {
+  static SpawnedProxy Spawned() {
     ProxyStart start;
     start.executable = WRIT_BIN_DIR "/writ-egress-proxy";
     if (::geteuid() == 0) start.identity = ProxyIdentity{65534, 65534};
-    return start;
+    auto spawned = ProxyProcess::Spawn(start);
+    if (!spawned) Fail("spawn");
+    return std::move(*spawned);
   }
 
   void Serve(int fd) {
@@ -214,8 +216,7 @@ void NormaliseHost(benchmark::State& state) {
 
 void StartProcess(benchmark::State& state) {
   for (auto _ : state) {
-    auto started =
-        ProxyProcess::Start(ProxyConfig{}, World::StartOptions(), [](const ProxyEvent&) {});
+    auto started = ProxyProcess::Start(World::Spawned(), ProxyConfig{}, [](const ProxyEvent&) {});
     if (!started) Fail("start");
     state.PauseTiming();
     (*started)->Stop(std::chrono::seconds(5));

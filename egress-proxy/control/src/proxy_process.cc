@@ -123,9 +123,7 @@ void ProxyProcess::State::Run() {
 
 ProxyProcess::ProxyProcess(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
-Result<std::unique_ptr<ProxyProcess>> ProxyProcess::Start(const ProxyConfig& config,
-                                                          const ProxyStart& start, Sink sink) {
-  WRIT_TRY(Validate(config.rules));
+Result<SpawnedProxy> ProxyProcess::Spawn(const ProxyStart& start) {
   if (::geteuid() == 0 && !start.identity)
     return Error{ErrorKind::kDenied, "egress.identity",
                  "a root runner must name the uid that the proxy runs as"};
@@ -133,11 +131,6 @@ Result<std::unique_ptr<ProxyProcess>> ProxyProcess::Start(const ProxyConfig& con
     return Error{ErrorKind::kDenied, "egress.identity", "the proxy must not run as uid or gid 0"};
 
   WRIT_ASSIGN(SocketPair pair, MakeSeqpacketPair());
-  std::string document = SerializeConfig(config);
-  auto memfd = MakeSealedMemfd("writ-egress-config", document);
-  explicit_bzero(document.data(), document.size());
-  if (!memfd) return std::move(memfd).error();
-
   SpawnOptions options;
   options.path = start.executable;
   options.argv = {"writ-egress-proxy"};
@@ -148,11 +141,21 @@ Result<std::unique_ptr<ProxyProcess>> ProxyProcess::Start(const ProxyConfig& con
   options.fds = {{pair.second.get(), kControlFd}, {STDERR_FILENO, STDERR_FILENO}};
   auto child = Child::Spawn(options);
   if (!child) return std::move(child).error().With("starting the egress proxy");
-  pair.second.reset();
+  return SpawnedProxy{std::move(pair.first), std::move(*child)};
+}
+
+Result<std::unique_ptr<ProxyProcess>> ProxyProcess::Start(SpawnedProxy spawned,
+                                                          const ProxyConfig& config, Sink sink,
+                                                          std::chrono::milliseconds deadline) {
+  WRIT_TRY(Validate(config.rules));
+  std::string document = SerializeConfig(config);
+  auto memfd = MakeSealedMemfd("writ-egress-config", document);
+  explicit_bzero(document.data(), document.size());
+  if (!memfd) return std::move(memfd).error();
 
   auto state = std::make_unique<State>();
-  state->socket = std::move(pair.first);
-  state->child = std::move(*child);
+  state->socket = std::move(spawned.socket);
+  state->child = std::move(spawned.child);
   state->sink = std::move(sink);
   // A process that has ended already cannot be sent to; the thread below sees that as its end.
   (void)SendWithFds(state->socket.get(), Encode(RunnerMessage(ConfigureMessage{})), {memfd->get()})
@@ -163,14 +166,14 @@ Result<std::unique_ptr<ProxyProcess>> ProxyProcess::Start(const ProxyConfig& con
 
   std::unique_lock lock(shared->mutex);
   bool answered = shared->changed.wait_for(
-      lock, start.deadline, [&] { return shared->ready || shared->failed || shared->ended; });
+      lock, deadline, [&] { return shared->ready || shared->failed || shared->ended; });
   if (shared->ready) return process;
   Error error{ErrorKind::kUnavailable, "egress.start_failed", "the egress proxy did not start"};
   if (shared->failed) {
     error.message += ": " + shared->failed->message;
     error.context.push_back(shared->failed->code);
   } else if (!answered) {
-    error.message += " within " + std::to_string(start.deadline.count()) + " ms";
+    error.message += " within " + std::to_string(deadline.count()) + " ms";
   } else {
     error.message += ": it ended at once";
   }

@@ -11,7 +11,7 @@ constexpr std::size_t kMaxBlockedHosts = 1000;
 }
 
 Result<std::unique_ptr<ProxySession>> ProxySession::Start(
-    egress::ProxyConfig config, const egress::ProxyStart& start, ChainWriter& chain,
+    egress::SpawnedProxy spawned, const egress::ProxyConfig& config, ChainWriter& chain,
     std::function<void(const std::string&)> on_lost,
     std::function<std::string(const std::string&)> redact) {
   std::unique_ptr<ProxySession> session(new ProxySession(chain));
@@ -19,9 +19,9 @@ Result<std::unique_ptr<ProxySession>> ProxySession::Start(
   session->redact_ = std::move(redact);
   ProxySession* self = session.get();
   WRIT_ASSIGN(session->process_,
-              egress::ProxyProcess::Start(config, start, [self](const egress::ProxyEvent& event) {
-                self->OnEvent(event);
-              }));
+              egress::ProxyProcess::Start(
+                  std::move(spawned), config,
+                  [self](const egress::ProxyEvent& event) { self->OnEvent(event); }));
   return session;
 }
 

@@ -20,7 +20,7 @@ class ProxySession {
  public:
   // `on_lost` is called from the proxy's thread when the proxy dies by itself.
   static Result<std::unique_ptr<ProxySession>> Start(
-      egress::ProxyConfig config, const egress::ProxyStart& start, ChainWriter& chain,
+      egress::SpawnedProxy spawned, const egress::ProxyConfig& config, ChainWriter& chain,
       std::function<void(const std::string& why)> on_lost,
       std::function<std::string(const std::string&)> redact);
 

@@ -20,9 +20,10 @@ Session::~Session() = default;
 
 RunEnd Session::Run() {
   Tell(runner::Step::kClaimed);
-  Take(&Session::Verify) && Take(&Session::Decide) && Take(&Session::Materialize) &&
-      Take(&Session::PrepareBackend) && Take(&Session::HideSecrets) && Take(&Session::StartProxy) &&
-      Take(&Session::DeliverSecrets) && Take(&Session::StartJob);
+  Take(&Session::Verify) && Take(&Session::Decide) && Take(&Session::SpawnProxy) &&
+      Take(&Session::Materialize) && Take(&Session::PrepareBackend) &&
+      Take(&Session::HideSecrets) && Take(&Session::StartProxy) && Take(&Session::DeliverSecrets) &&
+      Take(&Session::StartJob);
   if (started_) {
     Watch();
     Collect();

@@ -75,6 +75,7 @@ class Session {
   std::optional<RunFailure> Decide();
   std::optional<RunFailure> Materialize();
   // session_start.cc
+  std::optional<RunFailure> SpawnProxy();
   std::optional<RunFailure> PrepareBackend();
   std::optional<RunFailure> HideSecrets();
   std::optional<RunFailure> StartProxy();
@@ -109,6 +110,7 @@ class Session {
   std::optional<SessionDirs> dirs_;
   std::optional<workspace::Materialized> materialized_;
   std::unique_ptr<backends::Job> job_;
+  std::optional<egress::SpawnedProxy> spawned_proxy_;
   std::unique_ptr<ProxySession> proxy_;
   Secret proxy_token_;                     // empty: the proxy asks for none
   std::optional<Redactor> redactor_;       // both are made before the proxy, whose thread

@@ -14,6 +14,26 @@ namespace writ::runner {
 
 using protocol::FailureClass;
 
+// A process takes milliseconds to come up: it does so while the workspace is made.
+std::optional<RunFailure> Session::SpawnProxy() {
+  if (!plan_->proxied) return std::nullopt;
+  const RunnerConfig& config = services_.config;
+  egress::ProxyStart start;
+  start.executable = config.egress_proxy;
+  if (config.uid_range) {
+    uid_t uid = config.uid_range->first + config.slots;
+    start.identity = egress::ProxyIdentity{uid, uid};
+  }
+  Result<egress::SpawnedProxy> spawned = egress::ProxyProcess::Spawn(start);
+  if (!spawned) return FailureFrom(spawned.error(), FailureClass::kSessionFailed);
+  spawned_proxy_ = std::move(*spawned);
+  undo_.Push("spawned proxy", [this]() -> Status {
+    spawned_proxy_.reset();
+    return {};
+  });
+  return std::nullopt;
+}
+
 std::optional<RunFailure> Session::PrepareBackend() {
   // The plan's own parts stay for the record; the job's part moves to the backend.
   Result<std::unique_ptr<backends::Job>> job = backend_->Prepare(std::move(plan_->job));
@@ -68,14 +88,8 @@ std::optional<RunFailure> Session::StartProxy() {
     proxy.token = proxy_token_.Clone();
     proxy.allowed_uid = config.uid_range ? config.uid_range->first + slot_ : getuid();
   }
-  egress::ProxyStart start;
-  start.executable = config.egress_proxy;
-  if (config.uid_range) {
-    uid_t uid = config.uid_range->first + config.slots;
-    start.identity = egress::ProxyIdentity{uid, uid};
-  }
   Result<std::unique_ptr<ProxySession>> started = ProxySession::Start(
-      std::move(proxy), start, *chain_,
+      std::move(*spawned_proxy_), proxy, *chain_,
       [this](const std::string& why) {
         {
           std::lock_guard lock(cause_mutex_);

@@ -185,12 +185,17 @@ ProxyStart Proxy::StartOptions() {
   ProxyStart start;
   start.executable = WRIT_BIN_DIR "/writ-egress-proxy";
   if (::geteuid() == 0) start.identity = ProxyIdentity{65534, 65534};
-  start.deadline = std::chrono::seconds(20);
   return start;
 }
 
+Result<std::unique_ptr<ProxyProcess>> StartProxy(const ProxyConfig& config,
+                                                 ProxyProcess::Sink sink) {
+  WRIT_ASSIGN(SpawnedProxy spawned, ProxyProcess::Spawn(Proxy::StartOptions()));
+  return ProxyProcess::Start(std::move(spawned), config, std::move(sink), std::chrono::seconds(20));
+}
+
 Proxy::Proxy(ProxyConfig config, ListenerReach reach) {
-  auto started = ProxyProcess::Start(config, StartOptions(), [this](const ProxyEvent& event) {
+  auto started = StartProxy(config, [this](const ProxyEvent& event) {
     std::lock_guard lock(mutex_);
     events_.push_back(event);
     changed_.notify_all();

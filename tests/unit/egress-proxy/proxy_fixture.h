@@ -64,6 +64,9 @@ std::function<void(int)> Echo();
 Rule Allow(std::string id, std::string_view host, std::optional<std::uint16_t> port = std::nullopt);
 
 // A running proxy with one listener and a record of its events.
+Result<std::unique_ptr<ProxyProcess>> StartProxy(const ProxyConfig& config,
+                                                 ProxyProcess::Sink sink);
+
 class Proxy {
  public:
   // allowed.example.com is 127.0.0.1 by override, and 127.0.0.0/8 is granted.

@@ -154,20 +154,30 @@ TEST(ProxyProcess, RefusesToRunAsRoot) {  // L20
   if (::geteuid() != 0) GTEST_SKIP() << "only root can start it as root";
   ProxyStart start = Proxy::StartOptions();
   start.identity.reset();
-  auto started = ProxyProcess::Start(Proxy::LoopbackConfig(), start, [](const ProxyEvent&) {});
-  ASSERT_FALSE(started.has_value());
-  EXPECT_EQ(started.error().code, "egress.identity");
+  auto spawned = ProxyProcess::Spawn(start);
+  ASSERT_FALSE(spawned.has_value());
+  EXPECT_EQ(spawned.error().code, "egress.identity");
   start.identity = ProxyIdentity{0, 65534};
-  EXPECT_FALSE(
-      ProxyProcess::Start(Proxy::LoopbackConfig(), start, [](const ProxyEvent&) {}).has_value());
+  EXPECT_FALSE(ProxyProcess::Spawn(start).has_value());
 }
 
 TEST(ProxyProcess, SaysWhyItDidNotStart) {
   ProxyStart start = Proxy::StartOptions();
   start.executable = "/bin/false";
-  auto started = ProxyProcess::Start(Proxy::LoopbackConfig(), start, [](const ProxyEvent&) {});
+  auto spawned = ProxyProcess::Spawn(start);
+  ASSERT_TRUE(spawned.has_value());
+  auto started =
+      ProxyProcess::Start(std::move(*spawned), Proxy::LoopbackConfig(), [](const ProxyEvent&) {});
   ASSERT_FALSE(started.has_value());
   EXPECT_EQ(started.error().code, "egress.start_failed");
+}
+
+TEST(ProxyProcess, LeavesWhereItIsNeverGivenRules) {
+  auto spawned = ProxyProcess::Spawn(Proxy::StartOptions());
+  ASSERT_TRUE(spawned.has_value());
+  spawned->socket.reset();
+  auto ended = spawned->child.Wait(std::chrono::seconds(20));
+  ASSERT_TRUE(ended.has_value() && ended->has_value());
 }
 
 TEST(ProxyProcess, RefusesListenersItCannotGuard) {
@@ -211,11 +221,10 @@ TEST(ProxyProcess, HoldsDecisionsUpWhileItsEventsAreNotTaken) {  // back-pressur
   std::mutex gate;
   std::unique_lock closed(gate);
   std::atomic<std::uint64_t> seen = 0;
-  auto started =
-      ProxyProcess::Start(Proxy::LoopbackConfig(), Proxy::StartOptions(), [&](const ProxyEvent&) {
-        std::lock_guard wait(gate);
-        ++seen;
-      });
+  auto started = StartProxy(Proxy::LoopbackConfig(), [&](const ProxyEvent&) {
+    std::lock_guard wait(gate);
+    ++seen;
+  });
   ASSERT_TRUE(started.has_value());
   BoundListener bound = ListenOnLoopback();
   std::uint16_t port = bound.port;

@@ -1,11 +1,12 @@
 // ProxyProcess: the runner's handle on one session's egress proxy.
 //
-// Start() spawns `writ-egress-proxy` with one end of a SOCK_SEQPACKET pair as its only descriptor
-// and the configuration in a sealed memory file. The process drops every privilege, never binds,
-// and leaves when the socket closes: destroying the handle (or dying) ends all egress of the
-// session.
+// Spawn() starts `writ-egress-proxy` with one end of a SOCK_SEQPACKET pair as its only descriptor;
+// Start() sends the configuration in a sealed memory file. The two are apart because a process
+// takes milliseconds to come up, which its owner can spend otherwise. The process drops every
+// privilege, never binds, and leaves when the socket closes: destroying the handle (or dying) ends
+// all egress of the session.
 //
-// Threads: Start, AddListener, Stop and the destructor are called by one owner. Events are
+// Threads: Spawn, Start, AddListener, Stop and the destructor are called by one owner. Events are
 // delivered one at a time on a thread of the handle, in order; while the sink does not return, the
 // proxy is held up once the socket is full and takes no further decision (back-pressure), and
 // nothing is dropped. The sink must not call AddListener or Stop. After Stop() returns, the sink is
@@ -21,6 +22,7 @@
 #include <optional>
 #include <string>
 
+#include "writ/base/child.h"
 #include "writ/base/result.h"
 #include "writ/base/unique_fd.h"
 #include "writ/egress/proxy_config.h"
@@ -43,17 +45,26 @@ enum class ListenerReach : std::uint8_t {
 struct ProxyStart {
   std::string executable;                 // absolute path of writ-egress-proxy
   std::optional<ProxyIdentity> identity;  // required when the caller is root
-  std::chrono::milliseconds deadline{5'000};
+};
+
+// A process that is coming up and has no rules yet. Destroying it ends it.
+struct SpawnedProxy {
+  UniqueFd socket;
+  Child child;
 };
 
 class ProxyProcess {
  public:
   using Sink = std::function<void(const ProxyEvent&)>;
 
-  // Returns when the process has dropped its privileges, installed its filter and taken the rules.
-  // Errors: egress.start_failed (with what the process said), egress.identity, egress.config.
-  static Result<std::unique_ptr<ProxyProcess>> Start(const ProxyConfig& config,
-                                                     const ProxyStart& start, Sink sink);
+  // Does not wait for the process. Errors: egress.identity, those of Child::Spawn.
+  static Result<SpawnedProxy> Spawn(const ProxyStart& start);
+  // Returns when the process has dropped its privileges, installed its filter and taken the rules,
+  // `deadline` from now at the latest. Errors: egress.start_failed (with what the process said),
+  // egress.config.
+  static Result<std::unique_ptr<ProxyProcess>> Start(
+      SpawnedProxy spawned, const ProxyConfig& config, Sink sink,
+      std::chrono::milliseconds deadline = std::chrono::seconds(5));
 
   ProxyProcess(const ProxyProcess&) = delete;
   ProxyProcess& operator=(const ProxyProcess&) = delete;
