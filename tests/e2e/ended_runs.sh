@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Runs that end otherwise than their job would have it: a closed terminal, a runner that cannot start, a
+# receipt that the plane does not take. Each has its exit code and leaves nothing waiting or running.
+. "$(dirname "$0")/../../examples/common.sh"
+make_repository
+writ init >/dev/null
+
+# state RUN: its status in the plane.
+status() { writ --json runs >"$work/runs.json"; json "$work/runs.json" "[r['status'] for r in (d['runs'] if isinstance(d, dict) else d) if r['runId'] == '$1'][0]"; }
+# begin COMMAND...: a run in the background whose job says "ready" and stays; $pid, $run.
+begin() {
+  mkfifo "$work/ready"
+  # As a shell in a terminal starts it: whoever started this script may ignore SIGHUP.
+  env --default-signal=HUP "$WRIT_BIN/writ" --dir "$state" run --repo "$repo" 'echo ready; sleep 600' \
+    >"$work/ready" 2>"$work/err" &
+  pid=$!
+  background+=("$pid")
+  exec 3<"$work/ready"
+  read -r -u 3 line || { cat "$work/err"; fail "the job did not start"; }
+  [ "$line" = ready ] || fail "the job said $line"
+  run=$(sed -n 's/^run \(run_.*\)$/\1/p' "$work/err")
+}
+# ends CODE: waits for it and compares.
+ends() {
+  local got=0
+  wait "$pid" || got=$?
+  background=()
+  exec 3<&-
+  rm -f "$work/ready"
+  [ "$got" = "$1" ] || { cat "$work/err"; fail "exit $got, $1 expected"; }
+}
+
+# A closed terminal cancels the run, as Ctrl-C does (4).
+begin
+kill -HUP "$pid"
+ends 4
+[ "$(status "$run")" = cancelled ] || fail "after SIGHUP the run is $(status "$run")"
+writ receipt "$run" --json >"$work/receipt.json"
+[ "$(json "$work/receipt.json" 'd["receipt"]["status"]')" = cancelled ] || fail "the receipt does not say cancelled"
+[ "$(json "$work/receipt.json" 'd["verification"]["ok"]')" = True ] || fail "the receipt does not verify"
+
+# The plane has something else where the runner's chain goes on: it cannot take the receipt. The command
+# says so (1) and where the signed bundle is kept.
+begin
+python3 - "$state/plane/state.db" "$run" <<'END'
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], timeout=30)
+with db:
+    db.execute("UPDATE events SET hash = ?, body = replace(body, 'run.claimed', 'run.cleared') "
+               "WHERE run_id = ? AND seq = (SELECT max(seq) FROM events WHERE run_id = ?)",
+               ("0" * 64, sys.argv[2], sys.argv[2]))
+END
+kill -INT "$pid"
+ends 1
+grep -q 'run.parked' "$work/err" || { cat "$work/err"; fail "it is not said that the receipt is parked"; }
+bundle=$(grep -o "/[^ ]*/parked/$run.bundle.json" "$work/err" | head -n 1)
+[ -s "$bundle" ] || fail "the bundle is not where the message says"
+
+# A runner that cannot start: its run does not wait for the next one (1, cancelled).
+echo '{"bogus": true}' >"$state/runner.json"
+got=0
+writ run --repo "$repo" 'touch ran' >"$work/out" 2>"$work/err" || got=$?
+[ "$got" = 1 ] || { cat "$work/err"; fail "exit $got, 1 expected of a runner that cannot start"; }
+run=$(sed -n 's/^run \(run_.*\)$/\1/p' "$work/err")
+[ "$(status "$run")" = cancelled ] || fail "after the failed start the run is $(status "$run")"
+rm "$state/runner.json"
+writ run --repo "$repo" true >/dev/null 2>"$work/err" || { cat "$work/err"; fail "the next run did not work"; }
+[ "$(status "$run")" = cancelled ] || fail "the next writ run took the cancelled one up"
+echo "ended runs: as expected"
