@@ -1,5 +1,8 @@
 #include "writ/plane/config.h"
 
+#include <algorithm>
+
+#include "writ/base/log.h"
 #include "writ/protocol/json.h"
 #include "writ/protocol/reader.h"
 
@@ -40,6 +43,32 @@ void ReadNumber(json::ObjectReader& reader, std::string_view name, std::int64_t 
   if (auto value = reader.OptionalInteger(name, min, max)) out = static_cast<T>(*value);
 }
 
+// A whole number that is brought into the bounds (L42): a lease shorter than a renewal takes or a
+// grace of a year would only break runs.
+std::int64_t Clamped(json::ObjectReader& reader, std::string_view name, std::int64_t min,
+                     std::int64_t max, std::int64_t fallback) {
+  const std::int64_t wanted = reader.OptionalInteger(name).value_or(fallback);
+  const std::int64_t taken = std::clamp(wanted, min, max);
+  if (taken != wanted) {
+    log::Warn("plane.config_clamped", "a value of config.json was brought into its bounds",
+              {{"member", reader.PointerOf(name)}, {"wanted", wanted}, {"taken", taken}});
+  }
+  return taken;
+}
+
+LeaseTerms ReadLease(json::ObjectReader& reader, const LeaseTerms& defaults) {
+  using std::chrono::seconds;
+  auto whole = [](std::chrono::milliseconds d) { return d.count() / 1000; };
+  LeaseTerms out;
+  out.lease = seconds(Clamped(reader, "seconds", 10, 3600, whole(defaults.lease)));
+  out.grace = seconds(Clamped(reader, "graceSeconds", 0, 7 * 86400, whole(defaults.grace)));
+  out.offer = seconds(Clamped(reader, "offerSeconds", 2, 300, whole(defaults.offer)));
+  out.max_attempts =
+      static_cast<std::uint32_t>(Clamped(reader, "maxAttempts", 1, 20, defaults.max_attempts));
+  reader.RefuseUnknown();
+  return out;
+}
+
 }  // namespace
 
 Result<Config> ParseConfig(std::string_view bytes) {
@@ -71,6 +100,7 @@ Result<Config> ParseConfig(std::string_view bytes) {
     seconds = config.approval_timeout.count();
     ReadNumber(*plane, "approvalTimeoutSeconds", 60, 365ll * 86400, seconds);
     config.approval_timeout = std::chrono::seconds(seconds);
+    if (auto lease = plane->OptionalChild("lease")) config.lease = ReadLease(*lease, config.lease);
     plane->RefuseUnknown();
   }
   WRIT_TRY(issues.ToStatus("config.json"));

@@ -1,6 +1,5 @@
 // Claims: the next contract of a pool, once, with its secrets.
-#include "plane_impl.h"
-#include "runner_identity.h"
+#include "claim_access.h"
 #include "sealing.h"
 #include "secret_source.h"
 #include "writ/base/encoding.h"
@@ -11,22 +10,37 @@ namespace writ::plane {
 Result<RunnerIdentity> FindRunner(store::Database& db, std::string_view runner_token) {
   const std::string hash = TokenHash(runner_token);
   WRIT_ASSIGN(auto row,
-              db.Ask("SELECT r.runner_id, r.pool, r.key_id, r.public_key, t.token_hash "
+              db.Ask("SELECT r.runner_id, r.pool, r.key_id, r.public_key, t.token_hash, "
+                     "r.revoked_at IS NOT NULL, t.revoked_at IS NOT NULL, "
+                     "r.rotate_asked_at IS NOT NULL, "
+                     "t.replaces IS NOT NULL AND t.used_at IS NULL "
                      "FROM runner_tokens t JOIN runners r USING (runner_id) "
-                     "WHERE t.token_hash = ? AND t.revoked_at IS NULL AND r.revoked_at IS NULL",
+                     "WHERE t.token_hash = ? AND NOT EXISTS (SELECT 1 FROM runner_tokens n "
+                     "WHERE n.replaces = t.token_hash AND n.used_at IS NOT NULL)",
                      hash));
   WRIT_ASSIGN(bool any, row.Next());
   if (!any || !ConstantTimeEqual(row.Text(4), hash)) return Unauthorized("invalid runner token");
-  return RunnerIdentity{row.Text(0), row.Text(1), row.Text(2), row.Text(3)};
+  if (row.Int(5) != 0) return RunnerRevoked();
+  if (row.Int(6) != 0) return Unauthorized("invalid runner token");
+  return RunnerIdentity{.runner_id = row.Text(0),
+                        .pool = row.Text(1),
+                        .key_id = row.Text(2),
+                        .public_key = row.Text(3),
+                        .rotate_asked = row.Int(7) != 0,
+                        .first_use = row.Int(8) != 0};
 }
 
 Result<RunnerIdentity> FindRunnerById(store::Database& db, const std::string& runner_id) {
-  WRIT_ASSIGN(auto row, db.Ask("SELECT runner_id, pool, key_id, public_key FROM runners "
-                               "WHERE runner_id = ?",
+  WRIT_ASSIGN(auto row, db.Ask("SELECT runner_id, pool, key_id, public_key, rotate_asked_at IS NOT "
+                               "NULL FROM runners WHERE runner_id = ?",
                                runner_id));
   WRIT_ASSIGN(bool any, row.Next());
   if (!any) return Unauthorized("invalid claim token");
-  return RunnerIdentity{row.Text(0), row.Text(1), row.Text(2), row.Text(3)};
+  return RunnerIdentity{.runner_id = row.Text(0),
+                        .pool = row.Text(1),
+                        .key_id = row.Text(2),
+                        .public_key = row.Text(3),
+                        .rotate_asked = row.Int(4) != 0};
 }
 
 Result<Secret> Plane::Impl::SecretValue(const protocol::SecretGrant& grant) {
@@ -61,6 +75,39 @@ Result<Secret> Plane::Impl::SecretValue(const protocol::SecretGrant& grant) {
   return value;
 }
 
+Result<std::optional<QueuedRun>> NextInQueue(store::Database& db, const RunnerIdentity& runner,
+                                             WallTime now, const std::string& only_run) {
+  WRIT_ASSIGN(auto next,
+              db.Ask("SELECT run_id, contract, contract_hash, timeout_ms FROM runs r WHERE "
+                     "status = 'created' AND pool = ?1 AND expires_at > ?2 AND "
+                     "(?3 = '' OR run_id = ?3) AND "
+                     "(offered_until IS NULL OR offered_until <= ?2) AND NOT EXISTS "
+                     "(SELECT 1 FROM declined_offers d WHERE d.run_id = r.run_id AND "
+                     "d.runner_id = ?4 AND d.until > ?2) ORDER BY ord LIMIT 1",
+                     runner.pool, now.unix_ms, only_run, runner.runner_id));
+  WRIT_ASSIGN(bool any, next.Next());
+  if (!any) return std::optional<QueuedRun>{};
+  return std::optional(QueuedRun{.run_id = next.Text(0),
+                                 .contract = next.Text(1),
+                                 .contract_hash = next.Text(2),
+                                 .timeout = std::chrono::milliseconds(next.Int(3))});
+}
+
+Status WriteClaimEvents(store::Database& db, const QueuedRun& run, const RunnerIdentity& runner,
+                        const std::vector<protocol::SecretGrant>& grants, WallTime now) {
+  WRIT_ASSIGN(auto head, ChainHeadOf(db, run.run_id, run.contract_hash));
+  protocol::EventChain chain(head);
+  WRIT_ASSIGN(auto runner_id, protocol::RunnerId::Parse(runner.runner_id));
+  WRIT_ASSIGN(auto key_id, protocol::KeyId::Parse(runner.key_id));
+  WRIT_TRY(InsertEvent(db, run.run_id,
+                       chain.Append(now, protocol::events::RunClaimed(runner_id, key_id))));
+  for (const auto& grant : grants) {
+    WRIT_TRY(
+        InsertEvent(db, run.run_id, chain.Append(now, protocol::events::SecretReleased(grant))));
+  }
+  return {};
+}
+
 namespace {
 
 // One try to claim: nothing to do, a claim, or a run whose secrets must be fetched first.
@@ -80,58 +127,38 @@ struct ClaimOrder {
 
 Result<Attempt> TryClaim(const Plane::Impl& plane, store::Database& db, const ClaimOrder& order) {
   Attempt out;
-  WRIT_ASSIGN(auto next,
-              db.Ask("SELECT run_id, contract, contract_hash, timeout_ms FROM runs WHERE "
-                     "status = 'created' AND pool = ?1 AND expires_at > ?2 AND "
-                     "(?3 = '' OR run_id = ?3) ORDER BY ord LIMIT 1",
-                     order.runner.pool, order.now.unix_ms, order.only_run));
-  WRIT_ASSIGN(bool any, next.Next());
-  if (!any) return out;
-  Claim claim;
-  claim.run_id = next.Text(0);
-  claim.contract = next.Text(1);
-  const std::string contract_hash = next.Text(2);
-  const auto timeout = std::chrono::milliseconds(next.Int(3));
-  WRIT_ASSIGN(json::Value value, json::Parse(claim.contract));
+  WRIT_ASSIGN(auto next, NextInQueue(db, order.runner, order.now, order.only_run));
+  if (!next) return out;
+  WRIT_ASSIGN(json::Value value, json::Parse(next->contract));
   WRIT_ASSIGN(auto contract, protocol::Contract::Parse(value));
   if (!contract.secrets.empty() && order.secrets == SecretValues::kNotYet) {
-    out.needs_secrets = claim.run_id;
+    out.needs_secrets = next->run_id;
     out.grants = contract.secrets;
     return out;
   }
-  WRIT_ASSIGN(int moved, db.Run("UPDATE runs SET status = 'claimed', runner_id = ?, "
-                                "updated_at = max(?, updated_at + 1) "
-                                "WHERE run_id = ? AND status = 'created'",
-                                order.runner.runner_id, order.now.unix_ms, claim.run_id));
+  WRIT_ASSIGN(int moved,
+              db.Run("UPDATE runs SET status = 'claimed', runner_id = ?, runner_key = ?, "
+                     "seen_at = ?, offered_to = NULL, offer_nonce = NULL, offered_until = NULL, "
+                     "updated_at = max(?, updated_at + 1) "
+                     "WHERE run_id = ? AND status = 'created'",
+                     order.runner.runner_id, order.runner.public_key, order.now.unix_ms,
+                     order.now.unix_ms, next->run_id));
   if (moved != 1) return out;
-  WRIT_ASSIGN(auto head, ChainHeadOf(db, claim.run_id, contract_hash));
-  protocol::EventChain chain(head);
-  WRIT_ASSIGN(auto runner_id, protocol::RunnerId::Parse(order.runner.runner_id));
-  WRIT_ASSIGN(auto key_id, protocol::KeyId::Parse(order.runner.key_id));
-  WRIT_TRY(InsertEvent(db, claim.run_id,
-                       chain.Append(order.now, protocol::events::RunClaimed(runner_id, key_id))));
-  for (const auto& grant : contract.secrets) {
-    WRIT_TRY(InsertEvent(db, claim.run_id,
-                         chain.Append(order.now, protocol::events::SecretReleased(grant))));
-  }
-  // Long enough for the job, and an hour for everything around it.
-  const ClaimTokenFacts facts{.run_id = claim.run_id,
-                              .runner_id = order.runner.runner_id,
-                              .nonce = Base64UrlEncode(RandomBytes(16)),
-                              .expires_at = order.now + timeout + std::chrono::hours(1)};
-  claim.claim_token = MintClaimToken(facts, plane.keys.plane);
-  WRIT_ASSIGN(int noted,
-              db.Run("INSERT INTO claim_tokens (nonce, run_id, runner_id, expires_at) "
-                     "VALUES (?,?,?,?)",
-                     facts.nonce, facts.run_id, facts.runner_id, facts.expires_at.unix_ms));
-  (void)noted;
+  WRIT_TRY(WriteClaimEvents(db, *next, order.runner, contract.secrets, order.now));
+  Claim claim{.run_id = next->run_id,
+              .contract = next->contract,
+              .claim_token = {},
+              .events = {},
+              .secrets = {}};
+  WRIT_ASSIGN(claim.claim_token, IssueClaimToken(plane, db, next->run_id, order.runner.runner_id,
+                                                 order.now + ClaimTokenLife(next->timeout)));
   WRIT_ASSIGN(claim.events, EventTexts(db, claim.run_id));
   out.claim = std::move(claim);
   return out;
 }
 
-// The values for a run's grants, checked once more against the policy in force (the contract may be
-// older than the policy).
+}  // namespace
+
 Result<std::vector<ReleasedSecret>> FetchSecrets(Plane::Impl& plane, const std::string& pool,
                                                  const std::vector<protocol::SecretGrant>& grants) {
   WRIT_ASSIGN(auto policy, plane.Policy());
@@ -151,8 +178,6 @@ Result<std::vector<ReleasedSecret>> FetchSecrets(Plane::Impl& plane, const std::
   return out;
 }
 
-}  // namespace
-
 Result<std::optional<writ::plane::Claim>> Plane::Claim(std::string_view runner_token,
                                                        std::string_view pool,
                                                        std::chrono::milliseconds wait,
@@ -161,17 +186,12 @@ Result<std::optional<writ::plane::Claim>> Plane::Claim(std::string_view runner_t
   const auto deadline = std::chrono::steady_clock::now() + wait;
   for (;;) {
     const auto seen = impl_->changed.Generation();
-    WRIT_ASSIGN(auto runner, impl_->store->Read([&](store::Database& db) {
-      return FindRunner(db, runner_token);
-    }));
+    WRIT_ASSIGN(auto runner, AuthenticateRunner(*impl_, runner_token));
     if (runner.pool != pool) return Unauthorized("runner is not enrolled in the requested pool");
     const WallTime now = impl_->clock.Now();
     // Cheap look first: an idle runner costs no write.
     WRIT_ASSIGN(auto waiting, impl_->store->Read([&](store::Database& db) {
-      return db.Number(
-          "SELECT 1 FROM runs WHERE status = 'created' AND pool = ? AND expires_at > ? AND "
-          "(? = '' OR run_id = ?) LIMIT 1",
-          runner.pool, now.unix_ms, only_run, only_run);
+      return NextInQueue(db, runner, now, only_run);
     }));
     if (!waiting) {
       if (!impl_->changed.WaitSlice(seen, deadline)) return std::optional<writ::plane::Claim>{};

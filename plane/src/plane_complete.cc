@@ -1,7 +1,5 @@
 // What a runner sends back: events, the receipt, live output.
-#include "plane_impl.h"
-#include "runner_identity.h"
-#include "writ/base/encoding.h"
+#include "claim_access.h"
 #include "writ/base/log.h"
 #include "writ/protocol/bundle.h"
 
@@ -9,26 +7,6 @@ namespace writ::plane {
 namespace {
 
 namespace events = protocol::events;
-
-struct RunRow {
-  std::string status, contract, contract_hash, runner_id, disclosure, receipt;
-  bool cancel_requested = false;
-};
-
-Result<RunRow> FindRun(store::Database& db, const std::string& run_id) {
-  WRIT_ASSIGN(auto row, db.Ask("SELECT status, contract, contract_hash, runner_id, disclosure, "
-                               "cancel_actor IS NOT NULL, receipt FROM runs WHERE run_id = ?",
-                               run_id));
-  WRIT_ASSIGN(bool any, row.Next());
-  if (!any) return RunNotFound();
-  return RunRow{.status = row.Text(0),
-                .contract = row.Text(1),
-                .contract_hash = row.Text(2),
-                .runner_id = row.Text(3),
-                .disclosure = row.Text(4),
-                .receipt = row.Text(6),
-                .cancel_requested = row.Int(5) != 0};
-}
 
 bool WrittenByPlaneOnly(std::string_view type) {
   return type == events::kRunCreated || type == events::kRunClaimed ||
@@ -43,27 +21,6 @@ std::string WordsFor(const Error& error) {
   return error.message;
 }
 
-// Form, signature and run; expiry and use are left to the caller.
-Result<ClaimTokenFacts> CheckClaimToken(const Plane::Impl& plane, std::string_view token,
-                                        const std::string& run_id) {
-  WRIT_ASSIGN(auto facts, ParseClaimToken(token, plane.keys.plane_public));
-  if (!ConstantTimeEqual(facts.run_id, run_id)) return Unauthorized("claim token run mismatch");
-  return facts;
-}
-
-Status CheckExpiry(const Plane::Impl& plane, const ClaimTokenFacts& facts) {
-  if (facts.expires_at <= plane.clock.Now()) return Unauthorized("claim token has expired");
-  return {};
-}
-
-Status CheckRunnerNotRevoked(store::Database& db, const std::string& runner_id) {
-  WRIT_ASSIGN(
-      auto open,
-      db.Number("SELECT 1 FROM runners WHERE runner_id = ? AND revoked_at IS NULL", runner_id));
-  if (!open) return Unauthorized("the runner has been revoked");
-  return {};
-}
-
 Error Rejected(std::string message) {
   return Error{.kind = ErrorKind::kInvalid,
                .code = "receipt.rejected",
@@ -75,8 +32,10 @@ Error Rejected(std::string message) {
 Status Plane::AuthenticateClaim(std::string_view claim_token) const {
   WRIT_ASSIGN(auto facts, ParseClaimToken(claim_token, impl_->keys.plane_public));
   WRIT_TRY(CheckExpiry(*impl_, facts));
-  return impl_->store->Read(
-      [&](store::Database& db) { return CheckRunnerNotRevoked(db, facts.runner_id); });
+  return impl_->store->Read([&](store::Database& db) -> Status {
+    WRIT_TRY(CheckRunnerNotRevoked(db, facts.runner_id));
+    return CheckLedger(db, facts);
+  });
 }
 
 Result<EventsAnswer> Plane::AppendEvents(const std::string& run_id, std::string_view claim_token,
@@ -93,8 +52,10 @@ Result<EventsAnswer> Plane::AppendEvents(const std::string& run_id, std::string_
   EventsAnswer answer;
   WRIT_TRY(impl_->store->Write([&](store::Database& db) -> Status {
     WRIT_TRY(CheckRunnerNotRevoked(db, facts.runner_id));
-    WRIT_ASSIGN(RunRow run, FindRun(db, run_id));
+    WRIT_ASSIGN(ClaimedRun run, FindRun(db, run_id));
     if (run.runner_id != facts.runner_id) return Unauthorized("claim token runner mismatch");
+    WRIT_TRY(CheckLedger(db, facts));
+    if (!run.closed_reason.empty()) return RunEnded(run_id, run);
     WRIT_ASSIGN(auto head, ChainHeadOf(db, run_id, run.contract_hash));
     protocol::EventChain chain(head);
     WRIT_ASSIGN(
@@ -107,7 +68,7 @@ Result<EventsAnswer> Plane::AppendEvents(const std::string& run_id, std::string_
       terminal = event != nullptr && events::IsTerminalType(event->FindString("type").value_or(""));
     }
     answer = {.accepted = true,
-              .cancel_requested = run.cancel_requested,
+              .cancel_requested = run.cancel_requested(),
               .rejection = {},
               .next_seq = head.next_seq,
               .head = head.head.ToHex()};
@@ -131,7 +92,7 @@ Result<EventsAnswer> Plane::AppendEvents(const std::string& run_id, std::string_
       materialized = materialized || event.type() == events::kWorkspaceMaterialized;
       chain = probe;
     }
-    const auto state = protocol::ParseRunState(run.status).value_or(RunState::kFailed);
+    const auto state = run.state();
     if (!batch->empty()) {
       if (IsTerminal(state)) return StateConflict(run_id, "is " + run.status);
       for (const auto& event : *batch) WRIT_TRY(InsertEvent(db, run_id, event));
@@ -139,8 +100,8 @@ Result<EventsAnswer> Plane::AppendEvents(const std::string& run_id, std::string_
                       : state == RunState::kClaimed ? RunState::kProvisioning
                                                     : state;
       WRIT_ASSIGN(int moved,
-                  db.Run("UPDATE runs SET status = ?, updated_at = max(?, updated_at + 1) "
-                         "WHERE run_id = ? AND status = ?",
+                  db.Run("UPDATE runs SET status = ?1, updated_at = max(?2, updated_at + 1), "
+                         "seen_at = ?2 WHERE run_id = ?3 AND status = ?4",
                          protocol::Word(next), impl_->clock.Now().unix_ms, run_id, run.status));
       if (moved != 1) return StateConflict(run_id, "has changed meanwhile");
     }
@@ -158,27 +119,18 @@ Result<Completion> Plane::Complete(const std::string& run_id, std::string_view c
   WRIT_ASSIGN(auto facts, CheckClaimToken(*impl_, claim_token, run_id));
 
   struct Found {
-    RunRow run;
+    ClaimedRun run;
     RunnerIdentity runner;
     std::vector<std::string> event_texts;
-    bool used = false;
   };
   WRIT_ASSIGN(Found found, impl_->store->Read([&](store::Database& db) -> Result<Found> {
     Found out;
     WRIT_ASSIGN(out.run, FindRun(db, run_id));
     if (out.run.runner_id != facts.runner_id) return Unauthorized("claim token runner mismatch");
-    WRIT_ASSIGN(auto used, db.Ask("SELECT used_at FROM claim_tokens WHERE nonce = ?", facts.nonce));
-    WRIT_ASSIGN(bool known, used.Next());
-    if (!known) return Unauthorized("invalid claim token");
-    out.used = !used.Null(0);
+    WRIT_TRY(CheckLedger(db, facts));
     WRIT_ASSIGN(out.runner, FindRunnerById(db, facts.runner_id));
-    if (!out.used) {
-      if (facts.expires_at <= impl_->clock.Now()) {
-        // After its end the token proves nothing; the runner's own token and its signature do.
-        if (runner_token.empty()) return Unauthorized("claim token has expired");
-        WRIT_ASSIGN(auto who, FindRunner(db, runner_token));
-        if (who.runner_id != facts.runner_id) return Unauthorized("invalid runner token");
-      }
+    out.runner.public_key = out.run.runner_key;  // as it was when the run was claimed
+    if (out.run.receipt.empty()) {
       WRIT_TRY(CheckRunnerNotRevoked(db, facts.runner_id));
       WRIT_ASSIGN(out.event_texts, EventTexts(db, run_id));
     }
@@ -190,11 +142,14 @@ Result<Completion> Plane::Complete(const std::string& run_id, std::string_view c
                       protocol::HashWithout(receipt_value, "signatures")) {
       return Completion{.replayed = true, .receipt = found.run.receipt};
     }
+    if (!found.run.closed_reason.empty()) return RunEnded(run_id, found.run);
     return Error{.kind = ErrorKind::kConflict,
                  .code = "claim.used",
                  .message = "claim token already used for completion"};
   };
-  if (found.used) return replay();
+  if (!found.run.receipt.empty()) return replay();
+  // After its end the token proves nothing; the runner's own token and its signature do.
+  WRIT_TRY(CheckExpiryOrRunner(*impl_, facts, runner_token));
 
   auto receipt = protocol::Receipt::Parse(receipt_value);
   if (!receipt) {
@@ -240,12 +195,10 @@ Result<Completion> Plane::Complete(const std::string& run_id, std::string_view c
   bool lost_race = false;
   WRIT_TRY(impl_->store->Write([&](store::Database& db) -> Status {
     const std::int64_t now = impl_->clock.Now().unix_ms;
-    WRIT_ASSIGN(int used,
-                db.Run("UPDATE claim_tokens SET used_at = ? WHERE nonce = ? AND used_at IS NULL",
-                       now, facts.nonce));
-    if (used != 1) {
+    WRIT_TRY(CheckRunnerNotRevoked(db, facts.runner_id));
+    WRIT_ASSIGN(found.run, FindRun(db, run_id));
+    if (!found.run.receipt.empty()) {
       lost_race = true;
-      WRIT_ASSIGN(found.run, FindRun(db, run_id));
       return {};
     }
     WRIT_ASSIGN(auto count, db.Number("SELECT count(*) FROM events WHERE run_id = ?", run_id));
@@ -259,6 +212,10 @@ Result<Completion> Plane::Complete(const std::string& run_id, std::string_view c
                "AND receipt IS NULL AND status IN ('claimed','provisioning','running')",
                protocol::Word(receipt->status), done.receipt, now, run_id, found.run.status));
     if (moved != 1) return StateConflict(run_id, "has changed meanwhile");
+    WRIT_ASSIGN(int used, db.Run("UPDATE claim_tokens SET used_at = ? WHERE run_id = ? AND "
+                                 "used_at IS NULL",
+                                 now, run_id));
+    (void)used;
     return {};
   }));
   if (lost_race) return replay();
@@ -274,9 +231,10 @@ Result<LogChunk> Plane::AppendLog(const std::string& run_id, std::string_view cl
   WRIT_TRY(CheckExpiry(*impl_, facts));
   WRIT_TRY(impl_->store->Read([&](store::Database& db) -> Status {
     WRIT_TRY(CheckRunnerNotRevoked(db, facts.runner_id));
-    WRIT_ASSIGN(RunRow run, FindRun(db, run_id));
-    const auto state = protocol::ParseRunState(run.status).value_or(RunState::kFailed);
-    if (IsTerminal(state)) return StateConflict(run_id, "is " + run.status);
+    WRIT_ASSIGN(ClaimedRun run, FindRun(db, run_id));
+    WRIT_TRY(CheckLedger(db, facts));
+    if (!run.closed_reason.empty()) return RunEnded(run_id, run);
+    if (IsTerminal(run.state())) return StateConflict(run_id, "is " + run.status);
     const auto disclosure = protocol::ParseDisclosure(run.disclosure);
     if (disclosure == protocol::Disclosure::kNone ||
         disclosure == protocol::Disclosure::kMetadataOnly) {
@@ -295,7 +253,7 @@ Result<LogChunk> Plane::ReadLog(const std::string& run_id, std::uint64_t offset,
   for (;;) {
     const auto seen = impl_->changed.Generation();
     // State before bytes: bytes that come with the end are not missed.
-    WRIT_ASSIGN(RunRow run,
+    WRIT_ASSIGN(ClaimedRun run,
                 impl_->store->Read([&](store::Database& db) { return FindRun(db, run_id); }));
     const bool ended = IsTerminal(protocol::ParseRunState(run.status).value_or(RunState::kFailed));
     WRIT_ASSIGN(LogChunk chunk, impl_->logs.Read(run_id, offset));

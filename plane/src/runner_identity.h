@@ -14,8 +14,10 @@ struct RunnerIdentity {
   std::string pool;
   std::string key_id;
   std::string public_key;  // PEM
+  bool rotate_asked = false;
+  bool first_use = false;  // of a token that rotation gave: AuthenticateRunner notes it
 };
-// kDenied "unauthorized" for an unknown or revoked token.
+// kDenied "unauthorized" for an unknown token or one that rotation has ended, "runner.revoked".
 Result<RunnerIdentity> FindRunner(store::Database& db, std::string_view runner_token);
 Result<RunnerIdentity> FindRunnerById(store::Database& db, const std::string& runner_id);
 

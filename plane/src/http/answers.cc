@@ -60,21 +60,60 @@ Response IssuesAnswer(const json::Issues& issues) {
                                       {"pointer", issues.list().front().pointer}});
 }
 
+namespace {
+
 // Built by hand, so that a secret's value is in one buffer only, and that one is the answer.
+void AppendSecrets(const std::vector<ReleasedSecret>& secrets, std::string& out) {
+  out += ",\"secrets\":[";
+  for (std::size_t i = 0; i < secrets.size(); ++i) {
+    out += i == 0 ? "{\"name\":" : ",{\"name\":";
+    json::AppendQuoted(secrets[i].name, out);
+    out += ",\"value\":";
+    json::AppendQuoted(secrets[i].value.Reveal(), out);
+    out += '}';
+  }
+  out += ']';
+}
+
+}  // namespace
+
 Response ClaimAnswer(const Claim& claim) {
   std::string out = "{\"runId\":";
   json::AppendQuoted(claim.run_id, out);
   out += ",\"contract\":" + claim.contract + ",\"claimToken\":";
   json::AppendQuoted(claim.claim_token, out);
-  out += ",\"events\":" + JoinedArray(claim.events) + ",\"secrets\":[";
-  for (std::size_t i = 0; i < claim.secrets.size(); ++i) {
-    out += i == 0 ? "{\"name\":" : ",{\"name\":";
-    json::AppendQuoted(claim.secrets[i].name, out);
-    out += ",\"value\":";
-    json::AppendQuoted(claim.secrets[i].value.Reveal(), out);
-    out += '}';
-  }
-  return RawJsonAnswer(200, out + "]}");
+  out += ",\"events\":" + JoinedArray(claim.events);
+  AppendSecrets(claim.secrets, out);
+  return RawJsonAnswer(200, out + "}");
+}
+
+Response OfferJsonAnswer(const OfferAnswer& answer) {
+  const Offer& offer = *answer.offer;
+  std::string out = "{\"offer\":true,\"runId\":";
+  json::AppendQuoted(offer.run_id, out);
+  out += ",\"contract\":" + offer.contract + ",\"claimToken\":";
+  json::AppendQuoted(offer.claim_token, out);
+  out += ",\"offerMs\":" + std::to_string(offer.lasts.count());
+  out += ",\"events\":" + JoinedArray(offer.events);
+  return RawJsonAnswer(200, out + "}");
+}
+
+Response AcknowledgementAnswer(const Acknowledgement& taken) {
+  std::string out = "{\"events\":" + JoinedArray(taken.events);
+  AppendSecrets(taken.secrets, out);
+  out += ",\"leaseMs\":" + std::to_string(taken.times.lease.count());
+  out += ",\"renewAfterMs\":" + std::to_string(taken.times.renew_after.count());
+  return RawJsonAnswer(200, out + "}");
+}
+
+json::Value LeaseJson(const LeaseAnswer& lease) {
+  json::Object out{{"leaseMs", lease.times.lease.count()},
+                   {"renewAfterMs", lease.times.renew_after.count()}};
+  if (!lease.claim_token.empty()) out.Set("claimToken", lease.claim_token);
+  if (lease.cancel_requested) out.Set("cancelRequested", true);
+  if (lease.cancelled_by) out.Set("cancelledBy", lease.cancelled_by->ToJson());
+  if (lease.rotate) out.Set("rotate", true);
+  return out;
 }
 
 Response SubmissionAnswer(const Submission& submission) {

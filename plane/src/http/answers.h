@@ -4,6 +4,7 @@
 #include <string>
 
 #include "http/router.h"
+#include "writ/plane/lease.h"
 #include "writ/plane/types.h"
 #include "writ/protocol/reader.h"
 
@@ -17,6 +18,9 @@ Response ErrorAnswer(int status, std::string_view code, std::string_view sentenc
                      const Error& error);
 Response IssuesAnswer(const json::Issues& issues);
 Response ClaimAnswer(const Claim& claim);
+Response OfferJsonAnswer(const OfferAnswer& answer);  // one with an offer
+Response AcknowledgementAnswer(const Acknowledgement& taken);
+json::Value LeaseJson(const LeaseAnswer& lease);
 Response SubmissionAnswer(const Submission& submission);
 Response RunAnswer(const RunDetail& run);
 json::Value SummaryJson(const RunSummary& run);

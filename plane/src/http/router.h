@@ -58,6 +58,9 @@ class Router {
   Response Ready(const Request&, const std::string&);
   Response Enroll(const Request&, const std::string&);
   Response Claim(const Request&, const std::string&);
+  Response Acknowledge(const Request&, const std::string& id);
+  Response Decline(const Request&, const std::string& id);
+  Response Lease(const Request&, const std::string& id);
   Response Events(const Request&, const std::string& id);
   Response Complete(const Request&, const std::string& id);
   Response PutLog(const Request&, const std::string& id);
@@ -75,6 +78,14 @@ class Router {
   Response Export(const Request&, const std::string&);
   Response EnrollTokens(const Request&, const std::string&);
   Response Principals(const Request&, const std::string&);
+
+  struct OfferOrder {
+    std::string token, pool, only_run;
+    std::chrono::milliseconds wait{0};
+  };
+  Response TakeOffer(const Request& request, const OfferOrder& order);
+  // True once nobody waits for the answer or the server stops.
+  std::function<bool()> Abandoned(const Request& request);
 
   // The bearer of the request, with one of the roles.
   Result<Caller> Bearer(const Request& request, const std::vector<Role>& roles);

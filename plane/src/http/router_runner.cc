@@ -31,8 +31,12 @@ Response Router::Claim(const Request& request, const std::string&) {
   auto pool = reader.String("pool", {.max_bytes = 256});
   auto wait = PollTime(reader.OptionalInteger("waitMs").value_or(0));
   auto only_run = reader.OptionalString("runId", {.max_bytes = 128}).value_or("");
+  const bool offer = reader.OptionalBool("acknowledge").value_or(false);
   if (!issues.empty()) return IssuesAnswer(issues);
   if (auto may = MayTryToAuthenticate(request); !may) return FromError(may.error());
+  if (offer) {
+    return TakeOffer(request, {.token = token, .pool = pool, .only_run = only_run, .wait = wait});
+  }
   const auto deadline = clock_.Monotonic() + wait;
   for (;;) {
     auto left =
@@ -140,6 +144,7 @@ Response Router::PutBlob(const Request& request, const std::string&) {
   if (!caller && caller.error().code == "unauthorized" && !request.head.authorization.empty()) {
     // Not a principal's token, so perhaps a claim's.
     auto claim = plane_.AuthenticateClaim(std::string_view(request.head.authorization).substr(7));
+    if (!claim && claim.error().code == "runner.revoked") return FromError(claim.error());
     if (!claim) return ErrorAnswer(401, "unauthorized", "unauthorized");
   } else if (!caller) {
     return FromError(caller.error());
@@ -175,6 +180,7 @@ Response Router::GetBlob(const Request& request, const std::string& hash) {
         return FromError(caller.error());
       }
       auto claim = plane_.AuthenticateClaim(std::string_view(request.head.authorization).substr(7));
+      if (!claim && claim.error().code == "runner.revoked") return FromError(claim.error());
       if (!claim) return ErrorAnswer(401, "unauthorized", "unauthorized");
     }
   }

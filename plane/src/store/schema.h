@@ -128,6 +128,50 @@ CREATE TABLE policies (
   seen_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 )sql",
+    // 2: offers, leases, runs that the plane closed, late receipts, rotated runner keys.
+    R"sql(
+ALTER TABLE runs ADD COLUMN runner_key TEXT;       -- PEM, as it was at the claim
+ALTER TABLE runs ADD COLUMN offered_to TEXT;       -- runner id; the run is still `created`
+ALTER TABLE runs ADD COLUMN offer_nonce TEXT;
+ALTER TABLE runs ADD COLUMN offered_until INTEGER;
+ALTER TABLE runs ADD COLUMN claim_nonce TEXT;      -- of the token that acknowledged
+ALTER TABLE runs ADD COLUMN lease_until INTEGER;   -- null: a claim without a lease
+ALTER TABLE runs ADD COLUMN seen_at INTEGER;       -- the runner's last call
+ALTER TABLE runs ADD COLUMN closed_reason TEXT;    -- the plane closed it in the runner's place
+ALTER TABLE runs ADD COLUMN open_events INTEGER;   -- how many events there were before that
+ALTER TABLE runs ADD COLUMN attempt INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE runs ADD COLUMN retry_of TEXT;
+ALTER TABLE runs ADD COLUMN retried_as TEXT;
+UPDATE runs SET runner_key = (SELECT public_key FROM runners r WHERE r.runner_id = runs.runner_id)
+  WHERE runner_id IS NOT NULL;
+CREATE INDEX runs_claimed ON runs (runner_id) WHERE status IN ('claimed','provisioning','running');
+CREATE INDEX runs_offered ON runs (offered_to) WHERE offered_to IS NOT NULL;
+CREATE INDEX claim_tokens_by_run ON claim_tokens (run_id);
+CREATE TABLE declined_offers (
+  run_id TEXT NOT NULL REFERENCES runs(run_id) ON DELETE CASCADE,
+  runner_id TEXT NOT NULL,
+  until INTEGER NOT NULL,                          -- not offered to this runner again before
+  reason TEXT NOT NULL,
+  PRIMARY KEY (run_id, runner_id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE late_receipts (
+  run_id TEXT NOT NULL PRIMARY KEY REFERENCES runs(run_id) ON DELETE CASCADE,
+  receipt TEXT NOT NULL,                           -- JSON, signed by the runner only
+  events TEXT NOT NULL,                            -- JSON texts joined by commas: after open_events
+  received_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+ALTER TABLE runners ADD COLUMN rotate_asked_at INTEGER;
+ALTER TABLE runner_tokens ADD COLUMN replaces TEXT; -- the token hash that ends with the first use
+ALTER TABLE runner_tokens ADD COLUMN used_at INTEGER;
+CREATE INDEX runner_tokens_replaced ON runner_tokens (replaces) WHERE replaces IS NOT NULL;
+CREATE TABLE retired_runner_keys (
+  public_key TEXT NOT NULL,
+  runner_id TEXT NOT NULL REFERENCES runners(runner_id),
+  key_id TEXT NOT NULL,
+  retired_at INTEGER NOT NULL,
+  PRIMARY KEY (runner_id, public_key)
+) STRICT, WITHOUT ROWID;
+)sql",
 };
 
 }  // namespace writ::plane::store

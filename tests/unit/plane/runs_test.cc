@@ -167,9 +167,9 @@ TEST(Claims, ARevokedRunnerGetsNothingAndItsTokensEnd) {
   auto claim = Claimed(plane, runner);
   auto finished = FinishClaim(claim, runner, plane.clock.Now());
   ASSERT_TRUE(plane->RevokeRunner(plane.local, runner.id));
-  EXPECT_EQ(plane->Claim(runner.token, "default", kNoWait).error().code, "unauthorized");
+  EXPECT_EQ(plane->Claim(runner.token, "default", kNoWait).error().code, "runner.revoked");
   EXPECT_EQ(plane->AppendEvents(claim.run_id, claim.claim_token, finished.events).error().code,
-            "unauthorized");
+            "runner.revoked");
   EXPECT_FALSE(plane->AuthenticateClaim(claim.claim_token));
 }
 

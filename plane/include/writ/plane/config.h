@@ -29,6 +29,16 @@ enum class OpenNetwork {
   kGranted,  // the operator lets contracts ask for defaultDeny:false where the policy has it too
 };
 
+// How long a claim lives without a word from its runner. A configuration file's values are clamped
+// to what makes sense (config.cc).
+struct LeaseTerms {
+  std::chrono::milliseconds lease{60'000};
+  std::chrono::milliseconds grace{
+      600'000};  // after the lease's end, before the plane closes the run
+  std::chrono::milliseconds offer{10'000};  // until an offer must be acknowledged
+  std::uint32_t max_attempts = 3;           // of an idempotent job, the first one included
+};
+
 struct Config {
   // Run requests.
   std::optional<RateLimit> per_principal = RateLimit{600, 200};
@@ -44,6 +54,7 @@ struct Config {
   std::uint32_t max_connections = 256;
   std::chrono::seconds contract_lifetime{3600};
   std::chrono::seconds approval_timeout{7 * 24 * 3600};
+  LeaseTerms lease;
 };
 
 // Parses a whole config.json.

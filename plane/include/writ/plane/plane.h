@@ -24,6 +24,7 @@
 #include "writ/base/result.h"
 #include "writ/base/unique_fd.h"
 #include "writ/plane/config.h"
+#include "writ/plane/lease.h"
 #include "writ/plane/types.h"
 
 namespace writ::plane {
@@ -89,6 +90,20 @@ class Plane {
                                                   std::chrono::milliseconds wait,
                                                   const std::function<bool()>& abandoned = {},
                                                   const std::string& only_run = {});
+  // The same as an offer, which becomes a claim by its acknowledgement and is nobody's once it has
+  // run out.
+  Result<OfferAnswer> TakeOffer(std::string_view runner_token, std::string_view pool,
+                                std::chrono::milliseconds wait,
+                                const std::function<bool()>& abandoned = {},
+                                const std::string& only_run = {});
+  // kConflict "offer.expired" where the offer is over; "claim.started" once the runner has appended
+  // an event; "run.ended".
+  Result<Acknowledgement> Acknowledge(const std::string& run_id, std::string_view claim_token);
+  // Gives an offer back. kConflict "claim.acknowledged" where it was taken.
+  Status Decline(const std::string& run_id, std::string_view claim_token, std::string_view reason);
+  // Renews at arrival; with `wait` answers as soon as there is something to say. kDenied
+  // "runner.revoked", kConflict "run.ended".
+  Result<LeaseAnswer> Lease(const std::string& run_id, const LeaseCall& call);
   Result<EventsAnswer> AppendEvents(const std::string& run_id, std::string_view claim_token,
                                     const json::Value& events);
   // `runner_token` may be empty; it is needed once the claim token has run out. A token that was
@@ -97,6 +112,7 @@ class Plane {
                               const json::Value& receipt, std::string_view runner_token);
   Status AuthenticateClaim(std::string_view claim_token) const;  // for blobs: signature and expiry
   Result<std::vector<RunnerInfo>> Runners() const;
+  // Bites at the runner's next call, in a run too; its open runs are closed by the plane.
   Status RevokeRunner(const Caller& caller, const std::string& runner_id);
 
   // Blobs, addressed by the hex SHA-256 of their bytes.
