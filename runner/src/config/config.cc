@@ -86,6 +86,14 @@ void ReadGrants(json::ObjectReader reader, OperatorGrants& grants) {
   reader.RefuseUnknown();
 }
 
+void ReadPlaneLost(json::ObjectReader reader, PlaneLost& lost) {
+  static constexpr json::EnumName<PlaneLost::Policy> kPolicies[] = {
+      {PlaneLost::Policy::kKeepRunning, "keep-running"}, {PlaneLost::Policy::kStop, "stop"}};
+  lost.policy = reader.Enum("policy", kPolicies);
+  ReadMillis(reader, "stopAfterMs", lost.stop_after, 1'000, std::int64_t{366} * 86'400'000);
+  reader.RefuseUnknown();
+}
+
 bool IsAbsolute(const std::string& path) {
   return path.size() > 1 && path[0] == '/' && path.find('\0') == std::string::npos;
 }
@@ -145,6 +153,9 @@ Result<RunnerConfig> ParseRunnerConfig(std::string_view text) {
   ReadMillis(reader, "callTimeoutMs", config.call_timeout, 100, 3'600'000);
   ReadMillis(reader, "transferTimeoutMs", config.transfer_timeout, 100, 86'400'000);
   ReadMillis(reader, "heartbeatMs", config.heartbeat, 100, 600'000);
+  ReadMillis(reader, "cancelGraceMs", config.cancel_grace, 0, 3'600'000);
+  if (auto lost = reader.OptionalChild("planeLost"))
+    ReadPlaneLost(std::move(*lost), config.plane_lost);
   reader.RefuseUnknown();
   WRIT_TRY(issues.ToStatus("runner configuration"));
   return config;
@@ -212,6 +223,11 @@ std::string RunnerConfigJson(const RunnerConfig& c) {
   out.Set("callTimeoutMs", c.call_timeout.count());
   out.Set("transferTimeoutMs", c.transfer_timeout.count());
   out.Set("heartbeatMs", c.heartbeat.count());
+  out.Set("cancelGraceMs", c.cancel_grace.count());
+  out.Set("planeLost",
+          json::Object{
+              {"policy", c.plane_lost.policy == PlaneLost::Policy::kStop ? "stop" : "keep-running"},
+              {"stopAfterMs", c.plane_lost.stop_after.count()}});
   return json::WritePretty(std::move(out)) + "\n";
 }
 

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include "engine/offers.h"
 #include "session/parked.h"
 #include "writ/base/log.h"
 #include "writ/protocol/bundle.h"
@@ -87,6 +88,17 @@ Status SendEvents(PlaneClient& plane, const OpenRun& run,
 void Finish(SessionServices& services, OpenRun run) {
   Result<std::unique_ptr<RunJournal>> journal = services.journal.Resume(run.claim.run_id);
   if (!journal) return;
+  if (run.claim.offered) {
+    Result<PlaneClient> plane = PlaneClient::Open(services.config.plane, services.clock);
+    Result<bool> ours =
+        plane ? ResolveOffer(services, *plane, run) : Result<bool>(std::move(plane).error());
+    if (!ours) return;  // the journal keeps it: the plane's answer is needed
+    if (!*ours) {
+      (void)(*journal)->Close();
+      return;
+    }
+    (void)(*journal)->NoteAcknowledged(run.claim.events);
+  }
   std::vector<std::string> leaks = EndJob(services, run);
   for (const std::string& leak : leaks)
     log::Error("runner.recovery_leak", "something of an earlier run is left",

@@ -190,6 +190,7 @@ std::variant<SessionPlan, RunFailure> PlanSession(const Contract& contract, cons
                         std::to_string(config.limits.max_timeout.count() / 1000) + " s)",
                     "lower timeoutMs or maxDurationMin");
   job.limits.wall_timeout = plan.prepared.timeout;
+  job.limits.term_grace = config.cancel_grace;
   plan.timeout_is_budget =
       contract.budget.max_duration_min &&
       (!execution.timeout_ms ||

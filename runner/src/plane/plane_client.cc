@@ -1,64 +1,10 @@
 #include "writ/runner/plane_client.h"
 
-#include <string.h>
-#include <sys/types.h>
-#include <unistd.h>
-
-#include <algorithm>
-
 #include "plane/backoff.h"
-#include "writ/base/file.h"
-#include "writ/protocol/reader.h"
+#include "plane/plane_parts.h"
+#include "writ/protocol/digest.h"
 
 namespace writ::runner {
-namespace {
-
-constexpr std::uint64_t kSmallAnswer = 1 << 20;
-constexpr std::uint64_t kClaimAnswer = 64 << 20;
-
-HttpRequest Post(std::string path, std::string_view body, std::uint64_t max_bytes = kSmallAnswer) {
-  HttpRequest request;
-  request.method = "POST";
-  request.path = std::move(path);
-  request.content_type = "application/json";
-  request.body = body;
-  request.max_response_bytes = max_bytes;
-  return request;
-}
-
-// A request body that holds a token: wiped when it goes.
-struct WipedText {
-  std::string text;
-  ~WipedText() { explicit_bzero(text.data(), text.size()); }
-};
-
-bool MayRetry(int status) {
-  return status == 429 || status == 502 || status == 503 || status == 504;
-}
-
-// A plane's `code` member, if it looks like one: it is shown, so it must not be able to carry
-// anything else.
-std::string CodeOf(const std::string& body) {
-  if (body.size() > 64 * 1024) return {};
-  Result<json::Value> value = json::Parse(body, {.max_depth = 16, .max_bytes = 64 * 1024});
-  if (!value) return {};
-  std::string code(value->FindString("code").value_or(""));
-  bool plain =
-      !code.empty() && code.size() <= 64 && std::all_of(code.begin(), code.end(), [](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '.';
-      });
-  return plain ? code : std::string();
-}
-
-// Moves a text member out of a parsed answer without leaving a copy behind (L8).
-Secret TakeSecret(json::Object& object, std::string_view name) {
-  json::Value* value = object.Find(name);
-  if (value == nullptr || value->if_string() == nullptr) return {};
-  return Secret::Consume(const_cast<std::string&>(*value->if_string()));
-}
-
-}  // namespace
-
 Result<PlaneClient> PlaneClient::Open(const HttpEndpoint& endpoint, const Clock& clock) {
   WRIT_ASSIGN(HttpClient http, HttpClient::Open(endpoint, clock));
   return PlaneClient(std::move(http), clock);
@@ -71,17 +17,18 @@ Result<PlaneClient::Answered> PlaneClient::Call(const HttpRequest& request, Repe
   int internal_errors = 0;
   for (;;) {
     Result<HttpResponse> answer = http_.Do(request, deadline, stop);
-    bool again = false;
     if (answer) {
       if (answer->date) {
         if (auto theirs = ParseHttpDate(*answer->date)) clock_offset_ = *theirs - clock_->Now();
       }
-      again = MayRetry(answer->status) ||
-              (answer->status == 500 && repeat == Repeat::kAlways && ++internal_errors < 3);
+      const bool again =
+          repeat != Repeat::kNever &&
+          (MayRetry(answer->status) ||
+           (answer->status == 500 && repeat == Repeat::kAlways && ++internal_errors < 3));
       if (!again) return Answered{std::move(answer).value(), silence};
     } else {
-      if (answer.error().kind != ErrorKind::kUnavailable) return std::move(answer).error();
-      again = true;
+      if (answer.error().kind != ErrorKind::kUnavailable || repeat == Repeat::kNever)
+        return std::move(answer).error();
       silence = true;
     }
     auto pause = backoff.Next();
@@ -114,8 +61,16 @@ Error PlaneClient::Refused(const std::string& method, const HttpResponse& respon
       : response.status >= 500 ? "the plane's own log says more"
       : response.status < 400  ? "is this the plane's URL?"
                                : "";
+  const bool acted_on = response.status == 403 || response.status == 409;
+  std::string own = response.status < 400                  ? "plane.nonsense"
+                    : acted_on && code == "runner.revoked" ? "plane.revoked"
+                    : acted_on && code == "run.ended"      ? "plane.run_ended"
+                    : acted_on && code == "offer.expired"  ? "plane.offer_expired"
+                                                           : "plane.refused";
+  if (own == "plane.revoked")
+    hint = "the plane's operator has taken this runner out of service: enrol it anew, or remove it";
   return Error{.kind = kind,
-               .code = response.status < 400 ? "plane.nonsense" : "plane.refused",
+               .code = std::move(own),
                .message = method + " to " + http_.origin().host + " was answered " +
                           std::to_string(response.status) +
                           (code.empty() ? "" : " (" + code + ")") + " after " +
@@ -182,58 +137,6 @@ Result<Enrolled> PlaneClient::Enroll(const Secret& enroll_token, const std::stri
   return enrolled;
 }
 
-Result<std::optional<ClaimAnswer>> PlaneClient::Claim(const Secret& runner_token,
-                                                      const std::string& pool,
-                                                      std::optional<std::chrono::milliseconds> wait,
-                                                      const Deadline& deadline,
-                                                      std::stop_token stop,
-                                                      const std::string& only_run) {
-  json::Object members{{"runnerToken", std::string(runner_token.Reveal())}, {"pool", pool}};
-  if (wait) members.Set("waitMs", wait->count());
-  if (!only_run.empty()) members.Set("runId", only_run);
-  WipedText body{json::Write(std::move(members))};
-  HttpRequest request = Post("/v1/claims", body.text, kClaimAnswer);
-  WRIT_ASSIGN(Answered answer, Call(request, Repeat::kUnlessAnswered, deadline, stop));
-  Result<json::Value> parsed = ReadJson("POST", answer.response);
-  explicit_bzero(answer.response.body.data(), answer.response.body.size());
-  if (!parsed) return std::move(parsed).error();
-  json::Object& object = parsed->object();
-  if (const json::Value* empty = object.Find("empty");
-      empty != nullptr && empty->if_bool() != nullptr && *empty->if_bool())
-    return std::optional<ClaimAnswer>();
-  json::Issues issues;
-  json::ObjectReader reader(issues, *parsed);
-  ClaimAnswer claim;
-  claim.run_id = reader.As<protocol::RunId>("runId");
-  reader.String("claimToken", {.min_bytes = 1, .max_bytes = 64 * 1024});
-  const json::Value* contract = reader.Require("contract");
-  const json::Value* events = reader.Require("events");
-  if (contract != nullptr && !contract->is_object())
-    issues.Add("object.type", "/contract", "must be an object");
-  if (events != nullptr && !events->is_array())
-    issues.Add("object.type", "/events", "must be an array");
-  if (reader.Has("secrets")) {
-    reader.ForEachObject(
-        "secrets",
-        [](json::ObjectReader& secret) {
-          secret.As<protocol::SecretName>("name");
-          secret.String("value");
-        },
-        1000);
-  }
-  if (!issues.empty()) return Nonsense("POST", answer.response, issues.list().front().ToString());
-  claim.contract = *contract;
-  claim.events = *events;
-  if (json::Value* secrets = object.Find("secrets")) {
-    for (json::Value& secret : secrets->array()) {
-      std::string name(secret.FindString("name").value_or(""));
-      claim.secrets.push_back({std::move(name), TakeSecret(secret.object(), "value")});
-    }
-  }
-  claim.claim_token = TakeSecret(object, "claimToken");
-  return std::optional<ClaimAnswer>(std::move(claim));
-}
-
 Result<RunSignals> PlaneClient::ReadSignals(const std::string& method,
                                             const HttpResponse& response) const {
   WRIT_ASSIGN(json::Value value, ReadJson(method, response));
@@ -263,7 +166,9 @@ Result<RunSignals> PlaneClient::AppendEvents(const protocol::RunId& run, const S
                                           {"events", std::move(list)}})};
   HttpRequest request = Post("/v1/runs/" + run.text() + "/events", body.text);
   WRIT_ASSIGN(Answered answer, Call(request, Repeat::kUnlessAnswered, deadline, stop));
-  if (answer.after_silence && (answer.response.status == 400 || answer.response.status == 409))
+  if (answer.after_silence &&
+      (answer.response.status == 400 ||
+       (answer.response.status == 409 && CodeOf(answer.response.body) != "run.ended")))
     return RunSignals{};
   return ReadSignals("POST", answer.response);
 }
@@ -276,99 +181,26 @@ Result<std::optional<json::Value>> PlaneClient::Complete(
   WipedText body{json::Write(std::move(members))};
   HttpRequest request = Post("/v1/runs/" + run.text() + "/complete", body.text, kClaimAnswer);
   WRIT_ASSIGN(Answered answer, Call(request, Repeat::kUnlessAnswered, deadline, stop));
-  if (answer.after_silence && answer.response.status == 409) return std::optional<json::Value>();
+  if (answer.response.status == 409) {
+    const bool ended = CodeOf(answer.response.body) == "run.ended";
+    // Whether the receipt that the plane has is this one is in the answer of planes with the
+    // extension.
+    Result<json::Value> body_of = json::Parse(answer.response.body);
+    const json::Value* stored = body_of ? body_of->Find("receipt") : nullptr;
+    if (stored != nullptr && stored->is_object() &&
+        protocol::HashWithout(*stored, "signatures") ==
+            protocol::HashWithout(receipt, "signatures"))
+      return std::optional<json::Value>(*stored);
+    if (answer.after_silence && stored == nullptr && !ended) return std::optional<json::Value>();
+    Error error = Refused("POST", answer.response);
+    if (stored != nullptr) error.code = "plane.run_ended";  // with another receipt
+    return error;
+  }
   WRIT_ASSIGN(json::Value value, ReadJson("POST", answer.response));
   const json::Value* countersigned = value.Find("receipt");
   if (countersigned == nullptr || !countersigned->is_object())
     return Nonsense("POST", answer.response, "no member \"receipt\"");
   return std::optional<json::Value>(*countersigned);
-}
-
-Result<std::uint64_t> PlaneClient::GetBlob(const protocol::Digest& digest,
-                                           const Secret& claim_token, int fd,
-                                           std::uint64_t max_bytes, const Deadline& deadline,
-                                           std::stop_token stop) {
-  // A transfer that breaks off is begun again, so the loop is here and each attempt starts an empty
-  // file.
-  Backoff backoff;
-  for (;;) {
-    if (ftruncate(fd, 0) != 0 || lseek(fd, 0, SEEK_SET) != 0)
-      return SysError(errno, "transfer.write", "could not write a blob's file");
-    protocol::Sha256Hasher hasher;
-    std::uint64_t bytes = 0;
-    Status written;
-    HttpRequest request;
-    request.path = "/v1/blobs/" + digest.ToHex();
-    request.bearer = &claim_token;
-    request.max_response_bytes = max_bytes;
-    request.sink = [&](std::string_view piece) {
-      hasher.Update(piece);
-      bytes += piece.size();
-      written = WriteAll(fd, piece);
-      return written.has_value();
-    };
-    Result<HttpResponse> answer = http_.Do(request, deadline, stop);
-    if (!written) return std::move(written).error();
-    if (answer && !MayRetry(answer->status) && answer->status != 500) {
-      if (answer->status != 200) return Refused("GET", *answer);
-      if (hasher.Finish() != digest)
-        return Error{.kind = ErrorKind::kIntegrity,
-                     .code = "transfer.blob_hash",
-                     .message = "the plane at " + http_.origin().host +
-                                " gave other bytes than those of blob " + digest.ToHex(),
-                     .hint = "its store is damaged, or something on the way changes answers"};
-      return bytes;
-    }
-    if (!answer && answer.error().kind != ErrorKind::kUnavailable) return std::move(answer).error();
-    auto pause = backoff.Next();
-    if (pause >= deadline.Left() || !Backoff::Pause(pause, stop)) {
-      if (!answer) return std::move(answer).error();
-      return Refused("GET", *answer);
-    }
-  }
-}
-
-Status PlaneClient::PutBlob(std::string_view bytes, const Secret& claim_token,
-                            const Deadline& deadline, std::stop_token stop) {
-  HttpRequest request = Post("/v1/blobs", bytes);
-  request.content_type = "application/octet-stream";
-  request.bearer = &claim_token;
-  WRIT_ASSIGN(Answered answer, Call(request, Repeat::kAlways, deadline, stop));
-  WRIT_ASSIGN(json::Value value, ReadJson("POST", answer.response));
-  if (value.FindString("hash") != protocol::Sha256(bytes).ToHex())
-    return Error{.kind = ErrorKind::kIntegrity,
-                 .code = "transfer.blob_hash",
-                 .message = "the plane at " + http_.origin().host +
-                            " named another hash than that of the blob it was given"};
-  return {};
-}
-
-Result<RunSignals> PlaneClient::Renew(const protocol::RunId& run, const Secret& claim_token,
-                                      const Deadline& deadline, std::stop_token stop) {
-  WipedText body{json::Write(json::Object{{"claimToken", std::string(claim_token.Reveal())}})};
-  HttpRequest request = Post("/v1/runs/" + run.text() + "/lease", body.text);
-  WRIT_ASSIGN(Answered answer, Call(request, Repeat::kAlways, deadline, stop));
-  if (answer.response.status == 404)
-    return Error{.kind = ErrorKind::kUnsupported,
-                 .code = "plane.no_such_call",
-                 .message = "the plane at " + http_.origin().host + " renews no leases"};
-  return ReadSignals("POST", answer.response);
-}
-
-Status PlaneClient::AppendLog(const protocol::RunId& run, const Secret& claim_token,
-                              std::uint64_t offset, std::string_view bytes,
-                              const Deadline& deadline, std::stop_token stop) {
-  HttpRequest request =
-      Post("/v1/runs/" + run.text() + "/log?offset=" + std::to_string(offset), bytes);
-  request.content_type = "application/octet-stream";
-  request.bearer = &claim_token;
-  WRIT_ASSIGN(Answered answer, Call(request, Repeat::kAlways, deadline, stop));
-  if (answer.response.status == 404)
-    return Error{.kind = ErrorKind::kUnsupported,
-                 .code = "plane.no_such_call",
-                 .message = "the plane at " + http_.origin().host + " takes no live output"};
-  if (answer.response.status != 200) return Refused("POST", answer.response);
-  return {};
 }
 
 }  // namespace writ::runner

@@ -2,8 +2,6 @@
 
 namespace writ::runner {
 namespace {
-constexpr std::size_t kLiveBuffer = 1 << 20;
-
 struct Collect final : backends::OutputSink {
   std::string bytes;
   std::uint64_t left_out = 0;
@@ -22,7 +20,7 @@ struct LogCapture::Lane {
   Lane(const Redactor& redactor, std::uint64_t limit, backends::Stream stream, LogCapture& owner)
       : cut(stream, limit - limit / 4, limit / 4, collected),
         redaction(redactor, [this, &owner](std::string_view piece) {
-          owner.Pass(piece);
+          if (owner.live_) owner.live_(piece);
           cut.Add(piece, when);
         }) {}
   Collect collected;
@@ -54,31 +52,12 @@ void LogCapture::OnLeftOut(backends::Stream stream, std::uint64_t bytes) {
   LaneOf(stream).lost_before += bytes;
 }
 
-void LogCapture::Pass(std::string_view redacted) {
-  if (live_) live_(redacted);
-  std::lock_guard lock(mutex_);
-  pending_ += redacted;
-  if (pending_.size() > kLiveBuffer) {
-    std::size_t drop = pending_.size() - kLiveBuffer;
-    pending_.erase(0, drop);
-    pending_offset_ += drop;
-  }
-}
-
 LogCapture::Log LogCapture::Finish(backends::Stream stream) {
   Lane& lane = LaneOf(stream);
   lane.redaction.Finish();
   lane.cut.Finish(lane.when);
   return Log{std::move(lane.collected.bytes), lane.collected.left_out + lane.lost_before,
              lane.redaction.replaced()};
-}
-
-LogCapture::Chunk LogCapture::TakeLive() {
-  std::lock_guard lock(mutex_);
-  Chunk chunk{pending_offset_, std::move(pending_)};
-  pending_.clear();
-  pending_offset_ += chunk.bytes.size();
-  return chunk;
 }
 
 }  // namespace writ::runner

@@ -2,12 +2,11 @@
 // L18).
 //
 // The cut is behind the redaction, so it cannot leave half a secret. Live output (observer, plane)
-// is the redacted stream. Called by the watching thread; TakeLive by the heartbeat's.
+// is the redacted stream. Called by the watching thread.
 #pragma once
 
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
 
 #include "writ/backends/head_tail.h"
@@ -35,23 +34,11 @@ class LogCapture final : public backends::OutputSink {
   // merged).
   Log Finish(backends::Stream stream);
 
-  // Redacted output that has not been taken yet, and where it stands; what outgrew the buffer is
-  // skipped.
-  struct Chunk {
-    std::uint64_t offset = 0;
-    std::string bytes;
-  };
-  Chunk TakeLive();
-
  private:
   struct Lane;
   Lane& LaneOf(backends::Stream stream);
-  void Pass(std::string_view redacted);
   std::unique_ptr<Lane> out_, err_;
   Live live_;
-  std::mutex mutex_;  // guards what follows
-  std::string pending_;
-  std::uint64_t pending_offset_ = 0;
 };
 
 }  // namespace writ::runner

@@ -1,5 +1,5 @@
 // Parked bundles: receipts that the plane did not take, whole and signed, in
-// <state_dir>/parked/RUN.bundle.json (0600).
+// <state_dir>/parked/RUN.bundle.json (0600), and why, in RUN.why.json beside it.
 #pragma once
 
 #include <string>
@@ -10,6 +10,13 @@
 
 namespace writ::runner {
 
-Status ParkBundle(const std::string& state_dir, const protocol::RunId& run, json::Value bundle);
+struct ParkReason {
+  std::string code;     // of the refusal
+  std::string message;  // one sentence
+  std::string late;     // "stored", the code of the refusal, or empty: not tried
+};
+
+Status ParkBundle(const std::string& state_dir, const protocol::RunId& run, json::Value bundle,
+                  const ParkReason& why = {});
 
 }  // namespace writ::runner

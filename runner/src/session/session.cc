@@ -5,20 +5,67 @@
 
 namespace writ::runner {
 
-Session::Session(SessionServices& services, PlaneClient& plane, ClaimAnswer claim,
+namespace {
+// For a step that is bounded by its transfers and the size of a workspace, not by a timer.
+constexpr std::chrono::milliseconds kStepAllowance{600'000};
+}  // namespace
+
+Session::Session(SessionServices& services, PlaneClient& plane, ClaimedRun run,
                  Vocabulary vocabulary, unsigned slot, std::stop_token cancel)
     : services_(services),
       plane_(plane),
-      claim_(std::move(claim)),
+      claim_(std::move(run.claim)),
       ticket_(claim_.claim_token.Clone()),
       vocabulary_(vocabulary),
       slot_(slot),
       cancel_(std::move(cancel)),
-      contract_hash_(protocol::HashWithout(claim_.contract, "signatures")) {}
+      contract_hash_(protocol::HashWithout(claim_.contract, "signatures")),
+      journal_(std::move(run.journal)),
+      beat_(services.liveness.Register("run " + claim_.run_id.text())) {
+  if (run.lease) KeepLease(*run.lease);
+}
 
 Session::~Session() = default;
 
+void Session::KeepLease(LeaseTerms terms) {
+  lease_.emplace(
+      services_.config, services_.clock, claim_.run_id, terms, ticket_, services_.liveness,
+      Lease::Listener{
+          .on_cancel =
+              [this](std::optional<protocol::Actor> actor) {
+                Halt(std::nullopt,
+                     actor ? *actor : protocol::Actor{protocol::ActorKind::kService, "plane"});
+              },
+          .on_loss = [this](LeaseLoss loss, const std::string& message) { OnLoss(loss, message); },
+          .on_rotation = services_.on_rotation});
+}
+
+void Session::OnLoss(LeaseLoss loss, const std::string& message) {
+  const char* code = loss == LeaseLoss::kSilent      ? "lease.plane_lost"
+                     : loss == LeaseLoss::kEnded     ? "lease.run_ended"
+                     : loss == LeaseLoss::kForgotten ? "lease.forgotten"
+                                                     : "lease.revoked";
+  Halt(RunFailure{protocol::FailureClass::kSessionFailed, code, message,
+                  loss == LeaseLoss::kSilent ? "see planeLost in the runner's configuration" : ""},
+       std::nullopt);
+  if (loss != LeaseLoss::kRevoked) return;
+  kill_job_.request_stop();
+  if (services_.on_revoked) services_.on_revoked();
+}
+
+void Session::Halt(std::optional<RunFailure> why, std::optional<protocol::Actor> cancelled_by) {
+  {
+    std::lock_guard lock(cause_mutex_);
+    if (std::exchange(halted_, true)) return;
+    if (why) guard_failure_ = std::move(why);
+    cancelled_by_ = std::move(cancelled_by);
+  }
+  halt_.request_stop();
+  stop_job_.request_stop();
+}
+
 RunEnd Session::Run() {
+  std::stop_callback on_cancel(cancel_, [this] { Halt(std::nullopt, std::nullopt); });
   Tell(runner::Step::kClaimed);
   Take(&Session::Verify) && Take(&Session::Decide) && Take(&Session::SpawnProxy) &&
       Take(&Session::Materialize) && Take(&Session::PrepareBackend) &&
@@ -31,6 +78,7 @@ RunEnd Session::Run() {
   Dismantle();
   Upload();
   Conclude();
+  lease_.reset();  // held until here: the receipt is stored, or parked
 
   RunEnd end;
   end.status = cancelled_ ? "cancelled" : failure_ ? "failed" : "completed";
@@ -44,8 +92,13 @@ RunEnd Session::Run() {
 }
 
 bool Session::Take(Step step) {
-  if (cancel_.stop_requested()) {
-    cancelled_ = true;
+  if (halt_.stop_requested()) {
+    std::lock_guard lock(cause_mutex_);
+    if (guard_failure_) {
+      Fail(*guard_failure_);
+    } else {
+      cancelled_ = true;
+    }
     return false;
   }
   if (auto failure = (this->*step)()) {
@@ -60,6 +113,8 @@ void Session::Fail(RunFailure failure) {
 }
 
 void Session::Tell(runner::Step step) {
+  beat_.Within(services_.config.transfer_timeout * 4 + kStepAllowance, std::string(StepName(step)));
+  if (auto fresh = ticket_.TakeUnnoted(); fresh && journal_) (void)journal_->NoteToken(*fresh);
   if (journal_) {
     if (Status noted = journal_->NoteStep(StepName(step)); !noted)
       log::Warn("runner.journal", "a step could not be noted",

@@ -14,6 +14,8 @@
 #include "session/chain_writer.h"
 #include "session/claim_ticket.h"
 #include "session/cleaner.h"
+#include "session/lease.h"
+#include "session/live_spool.h"
 #include "session/log_capture.h"
 #include "session/proxy_session.h"
 #include "session/session_dirs.h"
@@ -46,17 +48,30 @@ struct SessionServices {
   const Clock& clock;
   RunObserver* observer;  // may be null
   std::vector<egress::ProtectedEndpoint> plane_addresses;
+  Liveness& liveness;
+  // From any session's threads: the plane asks for another key; this runner is out of service.
+  std::function<void()> on_rotation{};
+  std::function<void()> on_revoked{};
+};
+
+// A run that is ours.
+struct ClaimedRun {
+  ClaimAnswer claim;
+  std::unique_ptr<RunJournal> journal{};  // of an acknowledged offer; else it is not noted yet
+  std::optional<LeaseTerms> lease{};      // of an acknowledged offer
 };
 
 class Session {
  public:
-  Session(SessionServices& services, PlaneClient& plane, ClaimAnswer claim, Vocabulary vocabulary,
+  Session(SessionServices& services, PlaneClient& plane, ClaimedRun run, Vocabulary vocabulary,
           unsigned slot, std::stop_token cancel);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
   RunEnd Run();
+  // After Run: the contract was refused before anything was touched.
+  bool refused() const { return !verified_; }
   // After Run: something of the isolation is left, so the slot and its uid are not used again
   // (L37).
   bool leaked() const { return !leaks_.empty(); }
@@ -66,6 +81,11 @@ class Session {
   bool Take(Step step);           // false once anything has failed
   void Fail(RunFailure failure);  // the first one counts
   void Tell(runner::Step step);
+  void KeepLease(LeaseTerms terms);
+  void OnLoss(LeaseLoss loss, const std::string& message);
+  // Ends the run, from any thread: a failure, or, without one, a cancellation. The first one
+  // counts.
+  void Halt(std::optional<RunFailure> why, std::optional<protocol::Actor> cancelled_by);
   Deadline CallDeadline() const {
     return Deadline::After(services_.clock, services_.config.call_timeout);
   }
@@ -91,6 +111,9 @@ class Session {
                       std::string_view bytes);
   json::Value EnvironmentRecord() const;
   void Conclude();
+  // session_deliver.cc
+  Status Deliver(const json::Value& receipt);
+  Status DeliverLate(const json::Value& receipt);
   bool Park(const json::Value& receipt, const Error& why);  // whether the bundle is kept
 
   SessionServices& services_;
@@ -99,7 +122,7 @@ class Session {
   ClaimTicket ticket_;
   Vocabulary vocabulary_;
   unsigned slot_;
-  std::stop_token cancel_;
+  std::stop_token cancel_;  // of the engine: cancel what runs
   protocol::Digest contract_hash_;
   std::unique_ptr<RunJournal> journal_;
   std::optional<ChainWriter> chain_;
@@ -116,21 +139,28 @@ class Session {
   std::optional<Redactor> redactor_;       // both are made before the proxy, whose thread
   std::optional<Redactor> host_redactor_;  // reads the second, and stay as they are
   backends::Environment late_env_;
+  std::unique_ptr<LiveSpool> spool_;  // null: no output leaves this runner while the job runs
   std::unique_ptr<LogCapture> log_;
   std::optional<LogCapture::Log> out_log_, err_log_;
   std::optional<backends::Outcome> outcome_;
   std::optional<workspace::Collected> collected_;
   UndoStack undo_;
   std::vector<std::string> leaks_;
+  bool verified_ = false;
   bool started_ = false;
   bool dismantled_ = false;
 
-  std::stop_source stop_job_;
-  std::mutex cause_mutex_;  // guards the two causes below: heartbeat and proxy write them
+  Liveness::Beat beat_;
+  std::stop_source halt_;      // no further steps
+  std::stop_source stop_job_;  // ends the job, with its grace
+  std::stop_source kill_job_;  // without
+  std::mutex cause_mutex_;     // guards the three below: lease, sender and proxy write them
+  bool halted_ = false;
   std::optional<protocol::Actor> cancelled_by_;
   std::optional<RunFailure> guard_failure_;
   std::optional<RunFailure> failure_;
   bool cancelled_ = false;
+  std::optional<Lease> lease_;  // last: its thread uses the above
 };
 
 // For receipts of contracts that cannot be read as such: what is known, else empty.

@@ -39,14 +39,21 @@ std::optional<RunFailure> Session::Verify() {
   std::vector<protocol::Event> before =
       events ? std::move(*events) : std::vector<protocol::Event>();
   Result<protocol::EventChain> chain = protocol::EventChain::FromEvents(contract_hash_, before);
-  Result<std::unique_ptr<RunJournal>> journal =
-      services_.journal.Begin(JournalClaim{claim_.run_id, claim_.contract, claim_.events,
-                                           vocabulary_ == Vocabulary::kExtended, slot_},
-                              claim_.claim_token);
-  if (journal) journal_ = std::move(*journal);
+  Status noted;
+  if (!journal_) {
+    Result<std::unique_ptr<RunJournal>> journal =
+        services_.journal.Begin(JournalClaim{claim_.run_id, claim_.contract, claim_.events,
+                                             vocabulary_ == Vocabulary::kExtended, slot_},
+                                claim_.claim_token);
+    if (journal) {
+      journal_ = std::move(*journal);
+    } else {
+      noted = std::move(journal).error();
+    }
+  }
   chain_.emplace(services_.clock, chain ? *chain : BestEffortChain(contract_hash_, before), before,
                  vocabulary_, journal_.get());
-  if (!journal) return FailureFrom(journal.error(), FailureClass::kSessionFailed);
+  if (!noted) return FailureFrom(noted.error(), FailureClass::kSessionFailed);
 
   Result<protocol::Contract> contract = protocol::Contract::Parse(claim_.contract);
   if (!contract) return FailureFrom(contract.error(), FailureClass::kCapabilityMismatch);
@@ -68,6 +75,7 @@ std::optional<RunFailure> Session::Verify() {
     return RunFailure{FailureClass::kAttestationFailed, "claim.no_events",
                       "the plane gave no events with the contract, not even run.created",
                       "update the plane"};
+  verified_ = true;
   Tell(runner::Step::kVerified);
   return std::nullopt;
 }
@@ -154,7 +162,7 @@ std::optional<RunFailure> Session::Materialize() {
     Secret token = ticket_.Get();
     WRIT_ASSIGN([[maybe_unused]] std::uint64_t bytes,
                 plane_.GetBlob(digest, token, fd.get(), services_.config.limits.max_blob_bytes,
-                               deadline, cancel_));
+                               deadline, halt_.get_token()));
     if (lseek(fd.get(), 0, SEEK_SET) != 0)
       return SysError(errno, "transfer.read", "could not read a blob's file");
     received.push_back(digest);
@@ -166,6 +174,7 @@ std::optional<RunFailure> Session::Materialize() {
                                                        protocol::kDataClassWorkspace));
   if (!made) {
     const Error& error = made.error();
+    if (error.kind == ErrorKind::kCancelled && halt_.stop_requested()) return std::nullopt;
     bool transfer = error.code.starts_with("plane.") || error.code.starts_with("transfer.");
     FailureClass failure = transfer ? FailureClass::kTransferFailed
                                     : protocol::ParseFailureClass(workspace::FailureClassOf(error))
@@ -184,21 +193,16 @@ std::optional<RunFailure> Session::Materialize() {
         finding.code, finding.detail,
         finding.path.empty() ? std::nullopt : std::optional<std::string_view>(path)));
   }
-  Result<RunSignals> flushed =
-      chain_->Flush(plane_, claim_.run_id, ticket_.Get(), services_.config.call_timeout, cancel_);
+  Result<RunSignals> flushed = chain_->Flush(plane_, claim_.run_id, ticket_.Get(),
+                                             services_.config.call_timeout, halt_.get_token());
   if (!flushed) {
-    if (flushed.error().kind == ErrorKind::kCancelled) {
-      cancelled_ = true;
-      return std::nullopt;
-    }
+    // What halted the run is taken up before the next step.
+    if (flushed.error().kind == ErrorKind::kCancelled) return std::nullopt;
     return FailureFrom(flushed.error(), flushed.error().code.starts_with("journal.")
                                             ? FailureClass::kSessionFailed
                                             : FailureClass::kTransferFailed);
   }
-  if (flushed->cancel_requested) {
-    cancelled_ = true;
-    cancelled_by_ = flushed->cancelled_by;
-  }
+  if (flushed->cancel_requested) Halt(std::nullopt, flushed->cancelled_by);
   Tell(runner::Step::kMaterialized);
   return std::nullopt;
 }

@@ -1,11 +1,9 @@
-// Final event -> sign receipt -> complete. And what the receipt does not prove, written on it
+// Final event -> sign receipt -> deliver. And what the receipt does not prove, written on it
 // (L47).
 #include <fcntl.h>
 
-#include "session/parked.h"
 #include "session/session.h"
 #include "writ/base/log.h"
-#include "writ/protocol/bundle.h"
 #include "writ/protocol/events.h"
 
 namespace writ::runner {
@@ -101,6 +99,11 @@ json::Value Session::EnvironmentRecord() const {
 }
 
 void Session::Conclude() {
+  if (lease_) {
+    if (auto gap = lease_->gap())
+      chain_->EmitOurs(events::Finding("lease.gap", "the plane did not renew the run's lease for " +
+                                                        std::to_string(gap->count()) + " ms"));
+  }
   if (cancelled_) {
     std::lock_guard lock(cause_mutex_);
     chain_->Emit(events::RunCancelled(
@@ -147,51 +150,13 @@ void Session::Conclude() {
       log::Error("runner.journal", "the receipt goes to the plane without having been noted",
                  {{"run", claim_.run_id.text()}, {"code", noted.error().code}});
   }
-  Status delivered;
-  Result<RunSignals> flushed = chain_->Flush(plane_, claim_.run_id, ticket_.Get(),
-                                             services_.config.call_timeout, {}, UnlessNoted::kSend);
-  if (!flushed) {
-    delivered = std::move(flushed).error();
-  } else {
-    Secret token = ticket_.Get();
-    Result<std::optional<json::Value>> done =
-        plane_.Complete(claim_.run_id, token,
-                        vocabulary_ == Vocabulary::kExtended ? &services_.identity.token : nullptr,
-                        receipt->raw, CallDeadline(), {});
-    if (!done) delivered = std::move(done).error();
-  }
+  Status delivered = Deliver(receipt->raw);
   if (delivered) {
     Tell(runner::Step::kCompleted);
   } else if (!Park(receipt->raw, delivered.error())) {
     return;  // the journal keeps the run open, and the next start tries again
   }
   if (journal_) (void)journal_->Close();
-}
-
-bool Session::Park(const json::Value& receipt, const Error& why) {
-  json::Array list;
-  for (const protocol::Event& event : chain_->Events()) list.push_back(event.ToJson());
-  json::Object bundle{
-      {"version", protocol::kBundleVersion},
-      {"contract", claim_.contract},
-      {"receipt", receipt},
-      {"events", std::move(list)},
-      {"keys", json::Object{{"planePublicKeyPem", services_.plane_key.ToPem()},
-                            {"runnerPublicKeyPem", services_.identity.key.Public().ToPem()}}}};
-  Status parked = ParkBundle(services_.config.state_dir, claim_.run_id, std::move(bundle));
-  const char* what =
-      parked
-          ? "the plane did not take the receipt; the bundle is kept in the state directory under "
-            "parked/"
-          : "the plane did not take the receipt, and the bundle could not be kept either; the next "
-            "start of this runner tries again";
-  log::Error("runner.parked", what,
-             {{"run", claim_.run_id.text()}, {"code", why.code}, {"error", why.ToString()}});
-  if (!parked)
-    log::Error("runner.not_parked", parked.error().message,
-               {{"run", claim_.run_id.text()}, {"code", parked.error().code}});
-  if (parked) Tell(runner::Step::kParked);
-  return parked.has_value();
 }
 
 }  // namespace writ::runner

@@ -3,16 +3,23 @@
 #include <charconv>
 #include <set>
 
+#include <fcntl.h>
 #include <unistd.h>
 
-#include "session/heartbeat.h"
+#include "session/live_sender.h"
 #include "session/session.h"
 #include "writ/base/log.h"
+#include "writ/base/paths.h"
 #include "writ/protocol/events.h"
 
 namespace writ::runner {
 
 using protocol::FailureClass;
+
+namespace {
+// Past its time-out and grace the tree must be dead within this, or the watch is stuck.
+constexpr std::chrono::milliseconds kEndAllowance{120'000};
+}  // namespace
 
 // A process takes milliseconds to come up: it does so while the workspace is made.
 std::optional<RunFailure> Session::SpawnProxy() {
@@ -195,27 +202,35 @@ std::optional<RunFailure> Session::StartJob() {
 void Session::Watch() {
   const std::string& run = claim_.run_id.text();
   RunObserver* observer = services_.observer;
-  log_ = std::make_unique<LogCapture>(*redactor_, plan_->log_bytes,
-                                      [observer, &run](std::string_view piece) {
-                                        if (observer != nullptr) observer->OnOutput(run, piece);
-                                      });
-  std::stop_callback forward(cancel_, [this] { stop_job_.request_stop(); });
-  std::optional<Heartbeat> heartbeat;
-  if (vocabulary_ == Vocabulary::kExtended) {
-    heartbeat.emplace(services_.config, services_.clock, claim_.run_id, *chain_, ticket_, *log_,
-                      journal_.get(), [this](std::optional<protocol::Actor> actor) {
-                        {
-                          std::lock_guard lock(cause_mutex_);
-                          cancelled_by_ =
-                              actor ? *actor
-                                    : protocol::Actor{protocol::ActorKind::kService, "plane"};
-                        }
-                        stop_job_.request_stop();
-                      });
+  const bool shown = plan_->disclosure != protocol::Disclosure::kNone &&
+                     plan_->disclosure != protocol::Disclosure::kMetadataOnly;
+  if (vocabulary_ == Vocabulary::kExtended && shown) {
+    // A disk that is full costs the live view, not the run.
+    if (auto file = OpenBeneath(services_.sessions_dir, dirs_->name + "/private/live.log",
+                                O_RDWR | O_CREAT | O_TRUNC, 0600))
+      spool_ = std::make_unique<LiveSpool>(std::move(*file), plan_->log_bytes);
   }
+  log_ = std::make_unique<LogCapture>(*redactor_, plan_->log_bytes,
+                                      [this, observer, &run](std::string_view piece) {
+                                        if (observer != nullptr) observer->OnOutput(run, piece);
+                                        if (spool_) spool_->Append(piece);
+                                      });
+  std::optional<LiveSender> sender;
+  if (vocabulary_ == Vocabulary::kExtended) {
+    sender.emplace(services_.config, services_.clock, claim_.run_id, *chain_, ticket_, spool_.get(),
+                   journal_.get(),
+                   lease_ ? LiveSender::Cancels::kByLease : LiveSender::Cancels::kAskedHere,
+                   [this](std::optional<protocol::Actor> actor) {
+                     Halt(std::nullopt,
+                          actor ? *actor : protocol::Actor{protocol::ActorKind::kService, "plane"});
+                   });
+  }
+  beat_.Within(plan_->prepared.timeout + services_.config.cancel_grace * 2 + kEndAllowance,
+               "watching the job");
   std::set<std::string> refused_hosts;
   backends::WatchOptions options;
   options.stop = stop_job_.get_token();
+  options.kill = kill_job_.get_token();
   options.on_refused_connect = [this, &refused_hosts](const backends::RefusedConnect& refused) {
     // "203.0.113.7:443" is a host for the record; "unix" or "family 40" is a finding.
     std::size_t colon = refused.address.rfind(':');
@@ -237,7 +252,7 @@ void Session::Watch() {
   outcome_ = job_->Watch(*log_, options);
   out_log_ = log_->Finish(backends::Stream::kStdout);
   err_log_ = log_->Finish(backends::Stream::kStderr);
-  heartbeat.reset();  // sends what the redactor had held back until now
+  sender.reset();  // sends what the redactor had held back until now
   if (proxy_) proxy_->Drain();
   Judge(*outcome_);
   Tell(runner::Step::kEnded);

@@ -2,12 +2,10 @@
 
 #include <httplib.h>
 
-#include <condition_variable>
 #include <ctime>
-#include <deque>
-#include <mutex>
 #include <thread>
 
+#include "e2e/support/fake_plane_state.h"
 #include "support/shared_dir.h"
 #include "writ/base/encoding.h"
 #include "writ/base/file.h"
@@ -26,26 +24,7 @@ std::string HttpDate(WallTime now) {
   return text;
 }
 
-FakePlane::Answer Json(json::Value value, int status = 200) {
-  return {status, json::Write(value), "application/json"};
-}
-FakePlane::Answer Refuse(int status, const std::string& why) {
-  return Json(json::Object{{"error", why}, {"code", "bad_request"}}, status);
-}
-
 }  // namespace
-
-struct FakePlane::State {
-  mutable std::mutex mutex;
-  std::deque<std::string> queue;           // run ids to hand out
-  std::map<std::string, std::string> raw;  // claim answers as they are
-  std::map<std::string, Run> runs;
-  std::map<std::string, std::string> blobs;
-  std::map<std::string, int> calls;
-  std::vector<std::string> violations;
-  std::function<std::optional<Answer>(const std::string&, const std::string&)> fault;
-  std::string runner_pem;
-};
 
 struct FakePlane::Server {
   httplib::Server http;
@@ -60,8 +39,9 @@ FakePlane::FakePlane(const Clock& clock, Dialect dialect)
       state_(std::make_unique<State>()),
       server_(std::make_unique<Server>()) {
   auto serve = [this](const httplib::Request& request, httplib::Response& response) {
-    Answer answer = Handle(request.method, request.path, request.body,
-                           request.get_header_value("Authorization"));
+    Answer answer =
+        Handle({request.method, request.path, request.body,
+                request.get_header_value("Authorization"), request.get_param_value("offset")});
     response.status = answer.status;
     response.set_header("Date", HttpDate(clock_.Now()));
     response.set_content(answer.body, answer.content_type.c_str());
@@ -69,6 +49,8 @@ FakePlane::FakePlane(const Clock& clock, Dialect dialect)
   server_->http.Get(".*", serve);
   server_->http.Post(".*", serve);
   server_->http.set_payload_max_length(256 << 20);
+  // Each kept connection and each held call has a thread.
+  server_->http.new_task_queue = [] { return new httplib::ThreadPool(48); };
   server_->http.set_tcp_nodelay(true);
   server_->port = server_->http.bind_to_any_port("127.0.0.1");
   server_->thread = std::thread([this] { server_->http.listen_after_bind(); });
@@ -76,6 +58,11 @@ FakePlane::FakePlane(const Clock& clock, Dialect dialect)
 }
 
 FakePlane::~FakePlane() {
+  {
+    std::lock_guard lock(state_->mutex);
+    state_->stopping = true;
+    state_->changed.notify_all();
+  }
   server_->http.stop();
   server_->thread.join();
 }
@@ -156,6 +143,7 @@ FakePlane::Run FakePlane::Get(const std::string& run_id) const {
 void FakePlane::RequestCancel(const std::string& run_id) {
   std::lock_guard lock(state_->mutex);
   state_->runs.at(run_id).cancel = true;
+  state_->changed.notify_all();
 }
 std::vector<std::string> FakePlane::violations() const {
   std::lock_guard lock(state_->mutex);
@@ -183,8 +171,8 @@ json::Value FakePlane::Bundle(const std::string& run_id) const {
                                protocol::BundleKeys{key_.Public(), runner_key(), std::nullopt});
 }
 
-FakePlane::Answer FakePlane::Handle(const std::string& method, const std::string& path,
-                                    const std::string& body, const std::string& authorization) {
+FakePlane::Answer FakePlane::Handle(const Call& call) {
+  const auto& [method, path, body, authorization, offset] = call;
   std::function<std::optional<Answer>(const std::string&, const std::string&)> fault;
   {
     std::lock_guard lock(state_->mutex);
@@ -194,10 +182,10 @@ FakePlane::Answer FakePlane::Handle(const std::string& method, const std::string
   if (fault) {
     if (auto answer = fault(method, path)) return *answer;
   }
-  std::lock_guard lock(state_->mutex);
+  std::unique_lock lock(state_->mutex);
   if (path == "/v1/health") {
     json::Object health{{"ok", true}, {"service", "warrant-plane"}};
-    if (dialect_ == Dialect::kExtended) health.Set("extensions", json::Value::Texts({"writ.1"}));
+    if (dialect_ != Dialect::kBase) health.Set("extensions", json::Value::Texts({"writ.1"}));
     return Json(std::move(health));
   }
   if (path == "/v1/blobs" && method == "POST") {
@@ -213,14 +201,16 @@ FakePlane::Answer FakePlane::Handle(const std::string& method, const std::string
     if (at == state_->blobs.end()) return Refuse(404, "blob not found");
     return {200, at->second, "application/octet-stream"};
   }
+  if (dialect_ == Dialect::kLeased) {
+    if (auto answer = HandleLease(call, lock)) return *answer;
+  }
   Result<json::Value> value = json::Parse(body);
   if (!value) return Refuse(400, "request body is not valid JSON");
   if (path == "/v1/runners/enroll") {
     if (value->FindString("enrollToken") != "testkit-enroll-token")
       return Refuse(400, "invalid enroll token");
     state_->runner_pem = std::string(value->FindString("publicKeyPem").value_or(""));
-    return Json(
-        json::Object{{"runnerId", "rnr_test"}, {"runnerToken", "runner-token-of-the-test"}});
+    return Json(json::Object{{"runnerId", "rnr_test"}, {"runnerToken", state_->runner_token}});
   }
   if (path == "/v1/claims") return Claim(*value);
   if (path.starts_with("/v1/runs/") && path.ends_with("/events"))
@@ -230,15 +220,21 @@ FakePlane::Answer FakePlane::Handle(const std::string& method, const std::string
   return Refuse(404, "no route");
 }
 
-// What a plane writes before it hands a run out; the key is that of the runner that asks.
-void FakePlane::BeginChain(Run& run) {
+// What a plane writes before it hands a run out, or offers it; the key is that of the runner that
+// asks.
+void FakePlane::WriteChain(Run& run, Chain part) {
   protocol::Contract contract = protocol::Contract::Parse(run.contract).value();
-  protocol::EventChain chain(contract.Hash());
+  protocol::EventChain chain =
+      protocol::EventChain::FromEvents(contract.Hash(), run.events).value();
   auto add = [&](json::Value event) {
     run.events.push_back(chain.Append(clock_.Now(), std::move(event)));
   };
-  add(protocol::events::RunCreated());
-  add(protocol::events::PolicyEvaluated("allow", "policy allows this run"));
+  if (part != Chain::kRest) {
+    add(protocol::events::RunCreated());
+    add(protocol::events::PolicyEvaluated("allow", "policy allows this run"));
+    run.events_of_plane = run.events.size();
+    if (part == Chain::kToOffer) return;
+  }
   add(protocol::events::RunClaimed(protocol::RunnerId::Parse("rnr_test").value(),
                                    protocol::PublicKey::FromPem(state_->runner_pem).value().Id()));
   for (const protocol::SecretGrant& grant : contract.secrets)
@@ -248,17 +244,25 @@ void FakePlane::BeginChain(Run& run) {
 }
 
 FakePlane::Answer FakePlane::Claim(const json::Value& body) {
-  if (body.FindString("runnerToken") != "runner-token-of-the-test")
+  if (state_->revoked) return Refuse(403, "revoked", "runner.revoked");
+  if (body.FindString("runnerToken") != state_->runner_token)
     return Refuse(401, "invalid runner token");
+  // The first use of the new token ends the old key.
+  if (!state_->rotated_to.empty()) state_->runner_pem = state_->rotated_to;
   if (dialect_ == Dialect::kBase && body.Find("waitMs") != nullptr)
     Violation("waitMs was sent to a plane without the extension");
-  if (state_->queue.empty()) return Json(json::Object{{"empty", true}});
+  if (dialect_ == Dialect::kBase && body.Find("acknowledge") != nullptr)
+    Violation("an offer was asked of a plane without the extension");
+  if (state_->queue.empty())
+    return Json(json::Object{{"empty", true}, {"rotate", state_->rules.ask_rotation}});
   std::string run_id = state_->queue.front();
   state_->queue.pop_front();
   if (auto raw = state_->raw.find(run_id); raw != state_->raw.end())
     return {200, raw->second, "application/json"};
   Run& run = state_->runs.at(run_id);
-  BeginChain(run);
+  const json::Value* acknowledge = body.Find("acknowledge");
+  if (dialect_ == Dialect::kLeased && acknowledge != nullptr) return Offer(run_id, run);
+  WriteChain(run, Chain::kToClaim);
   json::Array events, secrets;
   for (const protocol::Event& event : run.events) events.push_back(event.ToJson());
   for (const auto& [name, value] : run.secrets)
@@ -274,6 +278,7 @@ FakePlane::Answer FakePlane::Append(const std::string& run_id, const json::Value
   auto at = state_->runs.find(run_id);
   if (at == state_->runs.end()) return Refuse(404, "no such run");
   Run& run = at->second;
+  if (auto no = Gate(*state_, run)) return *no;
   Result<std::vector<protocol::Event>> events =
       body.Find("events") != nullptr ? protocol::Event::ParseAll(*body.Find("events")) : Error{};
   if (!events) {
@@ -297,12 +302,13 @@ FakePlane::Answer FakePlane::Append(const std::string& run_id, const json::Value
     run.events.push_back(event);
   }
   json::Object answer{{"ok", true}};
-  if (dialect_ == Dialect::kExtended) answer.Set("cancelRequested", run.cancel);
+  if (dialect_ != Dialect::kBase) answer.Set("cancelRequested", run.cancel);
   return Json(std::move(answer));
 }
 
 FakePlane::Answer FakePlane::Complete(const std::string& run_id, const json::Value& body) {
   Run& run = state_->runs.at(run_id);
+  if (auto no = Gate(*state_, run)) return *no;
   const json::Value* value = body.Find("receipt");
   if (value == nullptr) return Refuse(400, "no receipt");
   if (run.completions > 0) return Refuse(409, "already completed");

@@ -3,13 +3,15 @@
 // It checks strictly what it is given - unknown event types and members, chains that do not extend,
 // receipts with unknown members are refused with 400 and noted in violations() - so a runner that
 // completes against it speaks the base vocabulary. With Dialect::kExtended its health lists
-// "writ.1" and our own vocabulary passes. Thread-safe.
+// "writ.1" and our own vocabulary passes; kLeased also offers runs, keeps leases, takes live output
+// and late bundles, and rotates keys (protocol.md section 6). Thread-safe.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -24,7 +26,7 @@ namespace writ::test {
 
 class FakePlane {
  public:
-  enum class Dialect { kBase, kExtended };
+  enum class Dialect { kBase, kExtended, kLeased };
   struct Answer {
     int status = 200;
     std::string body;
@@ -38,6 +40,18 @@ class FakePlane {
     json::Value receipt;  // as posted; null until then
     int completions = 0;
     bool cancel = false;
+    // kLeased
+    bool offered = false, acknowledged = false, ended = false, forgotten = false;
+    int offers = 0, acknowledgements = 0, renewals = 0;
+    std::vector<std::string> declined;  // reasons
+    std::string claim_token;            // the one that counts
+    std::string log;                    // live output as it came
+    json::Value late;                   // body of the late call; null until then
+  };
+  struct LeaseRules {
+    std::int64_t offer_ms = 10'000, lease_ms = 60'000, renew_after_ms = 100;
+    bool fresh_tokens = false;  // with every renewal
+    bool ask_rotation = false;
   };
 
   FakePlane(const Clock& clock, Dialect dialect);
@@ -63,6 +77,12 @@ class FakePlane {
 
   Run Get(const std::string& run_id) const;
   void RequestCancel(const std::string& run_id);
+  void SetLease(LeaseRules rules);
+  void Revoke();                                              // the one runner
+  void CloseRun(const std::string& run_id);                   // as a plane whose lease has run out
+  void ForgetRun(const std::string& run_id);                  // as one restored from an old backup
+  std::string runner_token() const;                           // the one that counts
+  void CutLog(const std::string& run_id, std::size_t bytes);  // keeps so many
   std::vector<std::string> violations() const;
   // "POST /v1/claims" -> how often it was called.
   int Calls(const std::string& method_and_path) const;
@@ -78,10 +98,21 @@ class FakePlane {
  private:
   struct Server;
   struct State;
-  Answer Handle(const std::string& method, const std::string& path, const std::string& body,
-                const std::string& authorization);
+  struct Call {
+    std::string method, path, body, authorization, offset;
+  };
+  Answer Handle(const Call& call);
   Answer Claim(const json::Value& body);
-  void BeginChain(Run& run);
+  enum class Chain { kToOffer, kToClaim, kRest };
+  void WriteChain(Run& run, Chain part);
+  // fake_plane_lease.cc
+  std::optional<Answer> HandleLease(const Call& call, std::unique_lock<std::mutex>& lock);
+  Answer Offer(const std::string& run_id, Run& run);
+  Answer Acknowledge(Run& run);
+  Answer Lease(const std::string& run_id, const json::Value& body,
+               std::unique_lock<std::mutex>& lock);
+  Answer AppendLog(Run& run, const Call& call);
+  Answer Rotate(const json::Value& body);
   Answer Append(const std::string& run_id, const json::Value& body);
   Answer Complete(const std::string& run_id, const json::Value& body);
   void Violation(std::string what);

@@ -61,6 +61,15 @@ struct HostOverride {
   std::vector<std::string> addresses;
 };
 
+// What happens to a running job whose plane does not answer. Either way the run's receipt is made
+// and delivered when the plane is back, and a plane that has closed the run meanwhile gets it as a
+// late bundle.
+struct PlaneLost {
+  enum class Policy { kKeepRunning, kStop };
+  Policy policy = Policy::kKeepRunning;
+  std::chrono::milliseconds stop_after{900'000};  // kStop: this long after the last answer
+};
+
 struct RunnerConfig {
   std::string state_dir;  // identity and journal; absolute, 0700 parts below
   std::string work_dir;   // sessions and caches; absolute; every parent must be enterable by job
@@ -96,6 +105,8 @@ struct RunnerConfig {
   std::chrono::milliseconds call_timeout{60'000};  // one plane operation, retries included (L19)
   std::chrono::milliseconds transfer_timeout{600'000};  // one blob
   std::chrono::milliseconds heartbeat{5'000};
+  std::chrono::milliseconds cancel_grace{5'000};  // from SIGTERM to SIGKILL of the whole tree
+  PlaneLost plane_lost;
 };
 
 // The file's text; paths are taken as they stand. Absent members keep their defaults, so that a

@@ -1,13 +1,17 @@
 // Engine: claims runs and drives each through its session, one supervising thread per slot.
 //
 // Use: Create, Start, ... RequestStop, Wait. Stopping drains (L40): no new claim, a long poll in
-// flight is given up, runs in work are finished and their receipts delivered; a second
-// RequestStop(kCancelRuns) cancels the jobs, whose receipts are delivered still. Before each claim
-// the engine checks that it could start a session (L41). Thread-safe except for Create, Start and
-// the destructor, which belong to one owner. The registry and the clock are borrowed and outlive
-// the engine.
+// flight is given up and an offer declined, runs in work are finished and their receipts delivered;
+// a second RequestStop(kCancelRuns) cancels the jobs, whose receipts are delivered still. Before
+// each claim, and again before it takes an offer, the engine checks that it could start a session
+// (L41). With a plane that has the extension every run is an offer first: noted in the journal,
+// then acknowledged (protocol.md section 6). Thread-safe except for Create, Start and the
+// destructor, which belong to one owner. The registry and the clock are borrowed and outlive the
+// engine.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -27,6 +31,12 @@ class BackendRegistry;
 namespace writ::runner {
 
 enum class StopMode { kDrain, kCancelRuns };
+
+// When an engine leaves by itself, as if drained.
+struct ServeOptions {
+  std::optional<std::uint64_t> max_runs;                    // after so many
+  std::optional<std::chrono::milliseconds> exit_when_idle;  // after so long without one
+};
 
 // One thing the runner lacks, for `writ doctor` and for the log.
 struct ReadinessProblem {
@@ -50,9 +60,19 @@ class Engine {
   // What stands in the way, freshly looked at. Changes nothing.
   std::vector<ReadinessProblem> CheckReadiness();
 
-  Status Start();  // slots threads that claim until they are stopped
+  // As many threads as slots, which claim until they are stopped.
+  Status Start(ServeOptions options = {});
   void RequestStop(StopMode mode);
   void Wait();  // until every slot has ended and bulk files are deleted
+
+  // After Start: an eventfd that is readable once every slot has ended, asked to or not. Borrowed.
+  int ended_fd() const;
+  // Why the engine left by itself, where that is trouble: plane.revoked, slots.none.
+  std::optional<Error> Trouble() const;
+  // A loop that has not turned for longer than it said, for a service manager's watchdog; nullopt
+  // where all is well.
+  std::optional<std::string> Stuck() const;
+  unsigned ActiveRuns() const;
 
   // Claims and finishes at most one run in the calling thread (--once, `writ run`). nullopt:
   // nothing to do within `wait` (zero: asked once). The value is the run's id; how it ended went to

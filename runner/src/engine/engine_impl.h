@@ -1,0 +1,106 @@
+// Engine::Impl: what the engine's sources share. engine.cc makes and stops it, claim_loop.cc turns.
+#pragma once
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "engine/liveness.h"
+#include "engine/offers.h"
+#include "engine/slot_pool.h"
+#include "plane/backoff.h"
+#include "session/session.h"
+#include "writ/base/unique_fd.h"
+#include "writ/runner/engine.h"
+
+namespace writ::runner {
+
+struct Engine::Impl {
+  Impl(RunnerConfig c, Identity i, protocol::PublicKey key, const Clock& the_clock)
+      : config(std::move(c)),
+        identity(std::move(i)),
+        plane_key(key),
+        clock(&the_clock),
+        liveness(the_clock),
+        pool(SlotCapacity{.slots = config.slots, .total = {}}) {}
+
+  RunnerConfig config;
+  Identity identity;  // changed only while nobody asks for a run and none is in work
+  protocol::PublicKey plane_key;
+  const Clock* clock;
+  UniqueFd state_dir, lock, sessions, ended;
+  std::unique_ptr<workspace::ObjectCache> cache;
+  std::unique_ptr<Journal> journal;
+  std::unique_ptr<Cleaner> cleaner;
+  Liveness liveness;
+  std::optional<SessionServices> services;
+  backends::BackendRegistry* registry = nullptr;
+
+  mutable std::mutex mutex;             // guards what follows
+  std::condition_variable_any changed;  // any of it
+  ServeOptions serve;
+  SlotPool pool;
+  unsigned asking = 0;      // loops with a claim in flight
+  unsigned active = 0;      // runs in work
+  std::uint64_t taken = 0;  // runs since Start
+  unsigned loops = 0;       // threads that still turn
+  std::chrono::nanoseconds idle_since{0};
+  bool rotation_wanted = false, rotating = false;
+  std::optional<Error> trouble;
+  bool info_known = false;
+  PlaneInfo info;
+  std::chrono::nanoseconds info_time{0};
+  std::string last_problem, last_trouble;  // so that a lasting one is logged once
+
+  std::stop_source drain;   // no new claims
+  std::stop_source cancel;  // cancel what runs
+  std::vector<std::jthread> threads;
+
+  // How one turn of a loop went.
+  struct Turn {
+    std::optional<std::string> run_id;  // a run was done
+    bool refused = false;               // it, or an offer, was refused: come back later
+    std::optional<PendingOffer> doubt;  // an offer whose acknowledgement may have arrived
+  };
+  // What a loop may do now.
+  enum class Next { kClaim, kRotate, kLeave };
+  struct Permit {
+    Next next = Next::kLeave;
+    unsigned slot = 0;  // for kClaim: reserved
+  };
+
+  bool Ready();
+  Vocabulary AskVocabulary(PlaneClient& plane, std::stop_token stop);
+  Permit NextTurn(std::stop_token stop);
+  Result<unsigned> ReserveSlot(std::stop_token stop);  // waits for one, whatever `serve` says
+  void EndTurn(unsigned slot, Teardown teardown);
+  // One claim and, where it brings a run, the whole session. `doubt`: first the offer whose fate
+  // is not known.
+  struct Order {
+    unsigned slot = 0;  // reserved, and counted in `asking`
+    std::chrono::milliseconds wait{0};
+    std::optional<PendingOffer> doubt{};
+    Liveness::Beat* beat = nullptr;  // paused while a run is in work
+  };
+  Result<Turn> TakeTurn(PlaneClient& plane, Order order, Teardown& teardown, std::stop_token stop);
+  Result<std::optional<ClaimAnswer>> AskForRun(PlaneClient& plane, Vocabulary vocabulary,
+                                               std::chrono::milliseconds wait,
+                                               std::stop_token stop);
+  void RunSession(PlaneClient& plane, ClaimedRun run, Vocabulary vocabulary, unsigned slot,
+                  Turn& turn, Teardown& teardown);
+  void SlotLoop(unsigned number);
+  void LoopEnded();
+  std::chrono::milliseconds PollTime() const;  // the long poll, or what is left of idling
+  void LeaveIfIdle();
+  void LogTrouble(const Error& error);
+  void LogAllWell();
+  void OnRevoked();
+  void Rotate(PlaneClient& plane);        // `rotating` is ours
+  void RotateIfIdle(PlaneClient& plane);  // where it is wanted and nothing is open
+};
+
+}  // namespace writ::runner

@@ -1,0 +1,77 @@
+#include "plane/plane_parts.h"
+
+#include <algorithm>
+
+namespace writ::runner {
+
+HttpRequest Post(std::string path, std::string_view body, std::uint64_t max_bytes) {
+  HttpRequest request;
+  request.method = "POST";
+  request.path = std::move(path);
+  request.content_type = "application/json";
+  request.body = body;
+  request.max_response_bytes = max_bytes;
+  return request;
+}
+
+bool MayRetry(int status) {
+  return status == 429 || status == 502 || status == 503 || status == 504;
+}
+
+std::string CodeOf(const std::string& body) {
+  if (body.size() > 64 * 1024) return {};
+  Result<json::Value> value = json::Parse(body, {.max_depth = 16, .max_bytes = 64 * 1024});
+  if (!value) return {};
+  std::string code(value->FindString("code").value_or(""));
+  bool plain =
+      !code.empty() && code.size() <= 64 && std::all_of(code.begin(), code.end(), [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '.';
+      });
+  return plain ? code : std::string();
+}
+
+Secret TakeSecret(json::Object& object, std::string_view name) {
+  json::Value* value = object.Find(name);
+  if (value == nullptr || value->if_string() == nullptr) return {};
+  return Secret::Consume(const_cast<std::string&>(*value->if_string()));
+}
+
+void CheckSecrets(json::ObjectReader& reader) {
+  if (!reader.Has("secrets")) return;
+  reader.ForEachObject(
+      "secrets",
+      [](json::ObjectReader& secret) {
+        secret.As<protocol::SecretName>("name");
+        secret.String("value");
+      },
+      1000);
+}
+
+std::vector<NamedSecret> TakeSecrets(json::Object& object) {
+  std::vector<NamedSecret> out;
+  if (json::Value* secrets = object.Find("secrets")) {
+    for (json::Value& secret : secrets->array()) {
+      std::string name(secret.FindString("name").value_or(""));
+      out.push_back({std::move(name), TakeSecret(secret.object(), "value")});
+    }
+  }
+  return out;
+}
+
+std::chrono::milliseconds ClampedMillis(json::ObjectReader& reader, std::string_view name,
+                                        std::chrono::milliseconds least,
+                                        std::chrono::milliseconds most,
+                                        std::chrono::milliseconds otherwise) {
+  const json::Value* value = reader.Find(name);
+  if (value == nullptr) return otherwise;
+  const double* number = value->if_number();
+  if (number == nullptr) {
+    reader.issues().Add("object.type", reader.PointerOf(name), "must be a number");
+    return otherwise;
+  }
+  if (!(*number > static_cast<double>(least.count()))) return least;
+  if (*number >= static_cast<double>(most.count())) return most;
+  return std::chrono::milliseconds(static_cast<std::int64_t>(*number));
+}
+
+}  // namespace writ::runner

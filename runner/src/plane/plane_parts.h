@@ -1,0 +1,49 @@
+// What the sources of PlaneClient share: making requests that hold tokens, reading members of
+// answers that nobody may trust.
+#pragma once
+
+#include <string.h>
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "writ/protocol/reader.h"
+#include "writ/runner/plane_client.h"
+
+namespace writ::runner {
+
+inline constexpr std::uint64_t kSmallAnswer = 1 << 20;
+inline constexpr std::uint64_t kClaimAnswer = 64 << 20;
+
+HttpRequest Post(std::string path, std::string_view body, std::uint64_t max_bytes = kSmallAnswer);
+
+// A request body that holds a token: wiped when it goes.
+struct WipedText {
+  std::string text;
+  ~WipedText() { explicit_bzero(text.data(), text.size()); }
+};
+
+bool MayRetry(int status);
+
+// A plane's `code` member, if it looks like one: it is shown, so it must not be able to carry
+// anything else.
+std::string CodeOf(const std::string& body);
+
+// Moves a text member out of a parsed answer without leaving a copy behind (L8).
+Secret TakeSecret(json::Object& object, std::string_view name);
+
+// The `secrets` of a claim or an acknowledgement: checked, then taken.
+void CheckSecrets(json::ObjectReader& reader);
+std::vector<NamedSecret> TakeSecrets(json::Object& object);
+
+// A time in ms that is ours to clamp: absurd numbers of any size become the nearest end, an absent
+// member the default; another type is an issue.
+std::chrono::milliseconds ClampedMillis(json::ObjectReader& reader, std::string_view name,
+                                        std::chrono::milliseconds least,
+                                        std::chrono::milliseconds most,
+                                        std::chrono::milliseconds otherwise);
+
+}  // namespace writ::runner

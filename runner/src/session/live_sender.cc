@@ -1,0 +1,127 @@
+#include "session/live_sender.h"
+
+#include <algorithm>
+
+#include "plane/backoff.h"
+#include "writ/base/log.h"
+
+namespace writ::runner {
+
+using std::chrono::milliseconds;
+
+namespace {
+// How long output may wait before it is shown to those who watch; pieces that come close together
+// go as one.
+constexpr milliseconds kLiveInterval{150};
+constexpr std::size_t kPieceBytes = 256 * 1024;
+// A plane that wants the same bytes again this often is not getting anywhere.
+constexpr int kMaxRewinds = 8;
+}  // namespace
+
+LiveSender::LiveSender(const RunnerConfig& config, const Clock& clock, protocol::RunId run,
+                       ChainWriter& chain, ClaimTicket& ticket, LiveSpool* spool,
+                       RunJournal* journal, Cancels cancels, OnCancel on_cancel)
+    : config_(config),
+      clock_(clock),
+      run_(std::move(run)),
+      chain_(chain),
+      ticket_(ticket),
+      spool_(spool),
+      journal_(journal),
+      cancels_(cancels),
+      on_cancel_(std::move(on_cancel)),
+      thread_([this](std::stop_token stop) { Run(stop); }) {}
+
+LiveSender::~LiveSender() = default;
+
+bool LiveSender::SendPiece(PlaneClient& plane, std::stop_token stop) {
+  if (spool_ == nullptr) return false;
+  Result<std::string> piece = spool_->Read(sent_, kPieceBytes);
+  if (!piece) {
+    spool_ = nullptr;
+    return false;
+  }
+  if (piece->empty()) return false;
+  Result<std::uint64_t> next =
+      plane.AppendLog(run_, ticket_.Get(), sent_, *piece,
+                      Deadline::After(clock_, std::max(config_.heartbeat, kLiveInterval)), stop);
+  if (!next) {
+    const ErrorKind kind = next.error().kind;
+    failing_ = kind == ErrorKind::kUnavailable;
+    if (!failing_ && kind != ErrorKind::kCancelled) {
+      spool_ = nullptr;
+      log::Info("runner.live", "the plane takes no live output of this run",
+                {{"run", run_.text()}, {"code", next.error().code}});
+    }
+    return false;
+  }
+  failing_ = false;
+  rewinds_ = *next > sent_ ? 0 : rewinds_ + 1;
+  if (*next > sent_ + piece->size() || rewinds_ > kMaxRewinds) {
+    spool_ = nullptr;
+    log::Warn("runner.live",
+              "the plane's place in the live output cannot be: it gets no more of it",
+              {{"run", run_.text()}});
+    return false;
+  }
+  sent_ = *next;
+  return true;
+}
+
+void LiveSender::SendEvents(PlaneClient& plane, std::stop_token stop) {
+  if (auto fresh = ticket_.TakeUnnoted(); fresh && journal_ != nullptr)
+    (void)journal_->NoteToken(*fresh);
+  Secret token = ticket_.Get();
+  Result<RunSignals> signals = RunSignals{};
+  if (chain_.HasUnsent()) {
+    signals = chain_.Flush(plane, run_, token, config_.call_timeout, stop);
+  } else if (cancels_ == Cancels::kAskedHere) {
+    // Nothing to send is a question too: the answer tells of a cancellation.
+    signals = plane.AppendEvents(run_, token, {}, Deadline::After(clock_, config_.heartbeat), stop);
+  }
+  if (!signals) {
+    if (signals.error().kind != ErrorKind::kCancelled)
+      log::Warn("runner.heartbeat", "a heartbeat was not answered",
+                {{"run", run_.text()}, {"code", signals.error().code}});
+    return;
+  }
+  if (signals->claim_token) ticket_.Renew(std::move(*signals->claim_token));
+  if (signals->cancel_requested && on_cancel_) on_cancel_(std::move(signals->cancelled_by));
+}
+
+void LiveSender::Run(std::stop_token stop) {
+  Result<PlaneClient> plane = PlaneClient::Open(config_.plane, clock_);
+  if (!plane) {
+    log::Warn("runner.heartbeat", "no heartbeat: the plane client could not be opened",
+              {{"code", plane.error().code}});
+    return;
+  }
+  Backoff backoff(kLiveInterval, milliseconds(10'000));
+  auto events_due = clock_.Monotonic() + config_.heartbeat;
+  while (!stop.stop_requested()) {
+    auto left = std::chrono::duration_cast<milliseconds>(events_due - clock_.Monotonic());
+    left = std::max(left, milliseconds(0));
+    if (failing_) {
+      Backoff::Pause(std::min(left, backoff.Next()), stop);
+    } else if (spool_ != nullptr) {
+      spool_->WaitPast(sent_, left, stop);
+      if (spool_->size() > sent_) Backoff::Pause(std::min(left, kLiveInterval), stop);
+    } else {
+      Backoff::Pause(left, stop);
+    }
+    if (stop.stop_requested()) break;
+    while (SendPiece(*plane, stop) && clock_.Monotonic() < events_due) {
+    }
+    if (!failing_) backoff = Backoff(kLiveInterval, milliseconds(10'000));
+    if (clock_.Monotonic() < events_due) continue;
+    SendEvents(*plane, stop);
+    events_due = clock_.Monotonic() + config_.heartbeat;
+  }
+  // What the job wrote last.
+  Deadline end = Deadline::After(clock_, config_.heartbeat * 2);
+  failing_ = false;
+  while (!end.Passed() && SendPiece(*plane, {})) {
+  }
+}
+
+}  // namespace writ::runner
