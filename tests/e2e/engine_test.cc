@@ -177,7 +177,7 @@ TEST_F(EngineTest, ClosesARunThatAKilledRunnerLeftOpen) {
     auto claim = plane->Claim(identity->token, "default", std::nullopt,
                               runner::Deadline::After(clock_, std::chrono::seconds(5)), {});
     ASSERT_TRUE(claim && *claim);
-    auto journal = runner::OpenFileJournal(world_.config.state_dir);
+    auto journal = runner::OpenJournal(world_.config.state_dir, clock_);
     ASSERT_TRUE(journal);
     auto note = (*journal)->Begin(
         {(*claim)->run_id, (*claim)->contract, (*claim)->events, false, 0}, (*claim)->claim_token);

@@ -79,7 +79,8 @@ Result<std::unique_ptr<Engine>> Engine::Create(RunnerConfig config, Identity ide
   WRIT_ASSIGN(e.sessions, MakeFolder(sessions_path, 0711));
   WRIT_ASSIGN(UniqueFd trash, MakeFolder(e.config.work_dir + "/trash", 0700));
   WRIT_ASSIGN(e.cache, workspace::ObjectCache::Open(e.config.work_dir + "/cache"));
-  WRIT_ASSIGN(e.journal, OpenFileJournal(e.config.state_dir));
+  WRIT_ASSIGN(e.journal, OpenJournal(e.config.state_dir, clock));
+  e.journal->UseKeys({plane_key.ToPem(), e.identity.key.Public().ToPem()});
   WRIT_ASSIGN(UniqueFd sessions_copy, e.sessions.Duplicate());
   e.cleaner = std::make_unique<Cleaner>(std::move(sessions_copy), std::move(trash));
   if (auto plane = PlaneClient::Open(e.config.plane, clock); !plane)

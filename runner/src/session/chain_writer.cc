@@ -18,7 +18,30 @@ ChainWriter::ChainWriter(const Clock& clock, protocol::EventChain chain,
       chain_(std::move(chain)),
       events_(std::move(before)),
       sent_(events_.size()),
-      journaled_(events_.size()) {}
+      journaled_(events_.size()),
+      noted_{sent_, 0} {}
+
+void ChainWriter::Resume(const ChainDelivery& delivery) {
+  std::lock_guard sending(sending_);
+  std::lock_guard lock(mutex_);
+  sent_ = std::min(delivery.sent, events_.size());
+  in_doubt_ = std::min(delivery.in_doubt, events_.size());
+  noted_ = {sent_, in_doubt_};
+}
+
+Status ChainWriter::NoteCollected(const json::Value& ending,
+                                  std::span<const JournalUpload> uploads) {
+  if (journal_ == nullptr) return {};
+  std::lock_guard sending(sending_);
+  std::vector<protocol::Event> unjournaled;
+  {
+    std::lock_guard lock(mutex_);
+    unjournaled.assign(events_.begin() + static_cast<std::ptrdiff_t>(journaled_), events_.end());
+  }
+  WRIT_TRY(journal_->NoteCollected(unjournaled, ending, uploads));
+  journaled_ += unjournaled.size();
+  return {};
+}
 
 void ChainWriter::Emit(json::Value event) {
   std::lock_guard lock(mutex_);
@@ -53,9 +76,13 @@ Result<RunSignals> ChainWriter::Flush(PlaneClient& plane, const protocol::RunId&
       batch.assign(events_.begin() + static_cast<std::ptrdiff_t>(sent_),
                    events_.begin() + static_cast<std::ptrdiff_t>(end));
     }
-    if (journal_ != nullptr) {
-      if (Status noted = journal_->NoteEvents(unjournaled); noted) {
-        journaled_ += unjournaled.size();  // only touched while sending_ is held
+    if (batch.empty()) return signals;
+    // The batch is in doubt from before it is sent until the next one is noted.
+    const ChainDelivery delivery{sent_, sent_ + batch.size()};
+    if (journal_ != nullptr && (!unjournaled.empty() || delivery != noted_)) {
+      if (Status noted = journal_->NoteEvents(unjournaled, delivery); noted) {
+        journaled_ += unjournaled.size();
+        noted_ = delivery;
       } else if (unless_noted == UnlessNoted::kStop) {
         return std::move(noted).error();
       } else {
@@ -63,7 +90,6 @@ Result<RunSignals> ChainWriter::Flush(PlaneClient& plane, const protocol::RunId&
                    {{"run", run.text()}, {"code", noted.error().code}});
       }
     }
-    if (batch.empty()) return signals;
     Result<RunSignals> answer = plane.AppendEvents(run, claim_token, batch, deadline, stop);
     std::lock_guard lock(mutex_);
     if (!answer) {

@@ -38,6 +38,11 @@ class ChainWriter {
   Result<RunSignals> Flush(PlaneClient& plane, const protocol::RunId& run,
                            const Secret& claim_token, std::chrono::milliseconds limit,
                            std::stop_token stop, UnlessNoted unless_noted = UnlessNoted::kStop);
+  // Before the first flush of a run that another process began: what it knew of the delivery.
+  void Resume(const ChainDelivery& delivery);
+  // Journals what is not journaled yet, with the run's ending and collected output: from here on
+  // the run can be finished from the journal.
+  Status NoteCollected(const json::Value& ending, std::span<const JournalUpload> uploads);
   // Empty where everything is sent.
   bool HasUnsent() const;
   std::vector<protocol::Event> Events() const;
@@ -57,7 +62,8 @@ class ChainWriter {
   std::size_t in_doubt_ = 0;
   json::Array trace_;
   std::mutex sending_;         // held during a flush; taken before mutex_
-  std::size_t journaled_ = 0;  // guarded by sending_
+  std::size_t journaled_ = 0;  // guarded by sending_, as is
+  ChainDelivery noted_;        // what the journal has
 };
 
 }  // namespace writ::runner

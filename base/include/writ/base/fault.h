@@ -47,6 +47,8 @@ inline constexpr std::string_view kPoints[] = {
     // Writes of the journal (runner/src/journal).
     "journal.begin.before",
     "journal.begin.after",
+    "journal.acknowledged.before",
+    "journal.acknowledged.after",
     "journal.step.before",
     "journal.step.after",
     "journal.session.before",

@@ -1,0 +1,79 @@
+// The journal's schema, as the list of steps that made it. A step that has shipped is never edited:
+// a change is a new step at the end.
+//
+// What never changes (runs) and what changes with each step (progress) are rows of two tables: a
+// note rewrites a small row, not the contract.
+#pragma once
+
+#include <array>
+
+namespace writ::runner {
+
+inline constexpr std::array kJournalMigrations = {
+    // 1: open and waiting runs, their chains, uploads and receipts; parked bundles.
+    R"sql(
+CREATE TABLE runs (
+  ord INTEGER PRIMARY KEY AUTOINCREMENT,    -- the order of claims, and of delivery
+  run_id TEXT NOT NULL UNIQUE,
+  claimed_at INTEGER NOT NULL,              -- unix ms
+  extended INTEGER NOT NULL,
+  slot INTEGER NOT NULL,
+  contract TEXT NOT NULL,                   -- JSON, as it came
+  plane_events TEXT NOT NULL                -- JSON array, as it came
+) STRICT;
+CREATE TABLE progress (
+  ord INTEGER PRIMARY KEY REFERENCES runs(ord) ON DELETE CASCADE,
+  state TEXT NOT NULL DEFAULT 'open' CHECK (state IN ('open','waiting','damaged')),
+  offered INTEGER NOT NULL,                 -- not acknowledged: the run may be nobody's
+  claim_token TEXT NOT NULL,
+  step TEXT NOT NULL DEFAULT '',
+  step_done INTEGER NOT NULL DEFAULT 0,
+  step_at INTEGER NOT NULL DEFAULT 0,
+  session TEXT NOT NULL DEFAULT '',
+  backend TEXT NOT NULL DEFAULT '',
+  leftovers TEXT NOT NULL DEFAULT '',
+  output_bytes INTEGER NOT NULL DEFAULT 0,
+  sent INTEGER NOT NULL DEFAULT 0,          -- events that the plane has
+  in_doubt INTEGER NOT NULL DEFAULT 0,      -- end of the batch whose answer is not known
+  waiting_since INTEGER NOT NULL DEFAULT 0,
+  why_code TEXT NOT NULL DEFAULT '',
+  why TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE TABLE events (                       -- ours, behind the plane's
+  ord INTEGER NOT NULL REFERENCES runs(ord) ON DELETE CASCADE,
+  seq INTEGER NOT NULL,
+  body TEXT NOT NULL,
+  PRIMARY KEY (ord, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE endings (
+  ord INTEGER PRIMARY KEY REFERENCES runs(ord) ON DELETE CASCADE,
+  body TEXT NOT NULL
+) STRICT;
+CREATE TABLE uploads (
+  ord INTEGER NOT NULL REFERENCES runs(ord) ON DELETE CASCADE,
+  n INTEGER NOT NULL,
+  kind TEXT NOT NULL,
+  data_class TEXT NOT NULL,
+  hash TEXT NOT NULL,
+  bytes INTEGER NOT NULL,
+  uploaded INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (ord, n)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE receipts (
+  ord INTEGER PRIMARY KEY REFERENCES runs(ord) ON DELETE CASCADE,
+  body TEXT NOT NULL,
+  plane_key TEXT NOT NULL,
+  runner_key TEXT NOT NULL
+) STRICT;
+CREATE TABLE parked (
+  run_id TEXT NOT NULL PRIMARY KEY,
+  at INTEGER NOT NULL,
+  status TEXT NOT NULL,
+  code TEXT NOT NULL,
+  why TEXT NOT NULL,
+  bundle TEXT NOT NULL                      -- JSON
+) STRICT;
+)sql",
+};
+
+}  // namespace writ::runner
