@@ -89,6 +89,10 @@ Result<Config> ParseConfig(std::string_view bytes) {
       ReadNumber(*limits, "maxHeadBytes", 1024, 1 << 20, config.max_head_bytes);
       ReadNumber(*limits, "maxHeaders", 8, 1000, config.max_headers);
       ReadNumber(*limits, "maxConnections", 1, 100'000, config.max_connections);
+      ReadNumber(*limits, "maxConnectionsPerAddress", 1, 100'000,
+                 config.max_connections_per_address);
+      ReadNumber(*limits, "maxConnectionsOnLoopback", 1, 100'000,
+                 config.max_connections_on_loopback);
       limits->RefuseUnknown();
     }
     if (auto word = plane->OptionalEnum("blobReads", kBlobReadsTable)) config.blob_reads = *word;

@@ -11,16 +11,7 @@ constexpr std::chrono::seconds kLongest{60};
 
 }  // namespace
 
-std::chrono::milliseconds Backoff::Wait(const std::string& address) {
-  std::lock_guard lock(mutex_);
-  auto found = by_address_.find(address);
-  if (found == by_address_.end()) return std::chrono::milliseconds(0);
-  auto left = found->second->until - clock_.Monotonic();
-  if (left <= std::chrono::nanoseconds(0)) return std::chrono::milliseconds(0);
-  return std::chrono::ceil<std::chrono::milliseconds>(left);
-}
-
-void Backoff::Failed(const std::string& address) {
+std::chrono::milliseconds Backoff::Failed(const std::string& address) {
   std::lock_guard lock(mutex_);
   const auto now = clock_.Monotonic();
   auto found = by_address_.find(address);
@@ -35,12 +26,14 @@ void Backoff::Failed(const std::string& address) {
     entries_.splice(entries_.begin(), entries_, found->second);
   }
   Entry& entry = entries_.front();
+  if (now < entry.until) return std::chrono::ceil<std::chrono::milliseconds>(entry.until - now);
   if (entry.failures > 0 && now - entry.last > kForgive) entry.failures = 0;
   entry.last = now;
   ++entry.failures;
-  if (entry.failures <= kFree) return;
+  if (entry.failures <= kFree) return std::chrono::milliseconds(0);
   const int doublings = std::min(entry.failures - kFree - 1, 6);
   entry.until = now + std::min<std::chrono::nanoseconds>(kFirst * (1 << doublings), kLongest);
+  return std::chrono::milliseconds(0);
 }
 
 std::size_t Backoff::size() const {

@@ -1,7 +1,9 @@
 // Back-off on failed authentication, per address of the peer. In memory, bounded, thread-safe.
 //
-// Some failures are free; after them each one doubles the time during which the address is not
-// listened to. A quiet spell forgives.
+// Some failures are free; after them each one doubles the time during which further failures of the
+// address are answered "come back later" instead of what was wrong. A quiet spell forgives. A right
+// credential is never asked to wait: whoever shares an address with a guesser goes on working, and
+// tokens are too long to be guessed.
 #pragma once
 
 #include <chrono>
@@ -18,9 +20,9 @@ namespace writ::plane::http {
 class Backoff {
  public:
   explicit Backoff(const Clock& clock) : clock_(clock) {}
-  // How long the address has still to wait; zero: it may try.
-  std::chrono::milliseconds Wait(const std::string& address);
-  void Failed(const std::string& address);
+  // A wrong credential came from `address`. Zero: it was counted, and is answered as what it is;
+  // else how long the address is still to wait.
+  std::chrono::milliseconds Failed(const std::string& address);
   std::size_t size() const;
 
   static constexpr int kFree = 20;

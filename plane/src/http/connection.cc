@@ -231,6 +231,7 @@ struct MessageEngine::Impl final : public httplib::Server {
     Request request{.head = head,
                     .id = "req_" + HexEncode(RandomBytes(8)),
                     .peer = peer.text,
+                    .peer_group = peer.group,
                     .peer_is_loopback = peer.loopback,
                     .read_body = [](const auto&) { return true; },
                     .peer_gone = [&channel] { return channel.PeerGone(); }};

@@ -25,6 +25,7 @@ namespace {
 
 constexpr std::chrono::seconds kHandshake{10};
 constexpr std::chrono::seconds kSweepEvery{60};
+constexpr std::chrono::seconds kTellEvery{10};
 
 }  // namespace
 
@@ -40,13 +41,16 @@ struct HttpServer::Impl {
   UniqueFd wake;  // eventfd: the acceptor is to end
 
   struct Worker {
-    UniqueFd fd;  // a second descriptor of the connection, so that Stop can shut it down
+    UniqueFd fd;        // a second descriptor of the connection, so that Stop can shut it down
+    std::string group;  // of its peer
     bool done = false;
     std::thread thread;
   };
   std::mutex mutex_;  // guards workers_ and each worker's fd and done
   std::condition_variable ended_;
   std::list<Worker> workers_;
+  std::size_t turned_away_ = 0;  // since the last line about it; the acceptor's
+  std::optional<std::chrono::nanoseconds> told_;
   std::atomic<bool> stopping{false};
   std::thread acceptor;
   std::thread sweeper;
@@ -86,22 +90,48 @@ struct HttpServer::Impl {
         if (worker.done) worker.thread.join();
         return worker.done;
       });
-      if (workers_.size() >= plane.config().max_connections) {
+      const http::PeerAddress peer = http::PeerOf(fd.get());
+      if (!HasRoomFor(peer)) {
         if (!tls) (void)::send(fd.get(), kBusy.data(), kBusy.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-        log::Warn("plane.connections", "a connection was turned away: the limit is reached",
-                  {{"limit", plane.config().max_connections}});
         continue;
       }
       Worker& worker = workers_.emplace_back();
       worker.fd = std::move(*second);
-      worker.thread = std::thread([this, &worker, socket = std::move(fd)]() mutable {
-        Serve(std::move(socket));
+      worker.group = peer.group;
+      worker.thread = std::thread([this, &worker, peer, socket = std::move(fd)]() mutable {
+        Serve(std::move(socket), peer);
         std::lock_guard done_lock(mutex_);
         worker.fd.reset();
         worker.done = true;
         ended_.notify_all();
       });
     }
+  }
+
+  // Under mutex_. Whether the limits, that of all connections and that of one peer, let it in. Who
+  // is turned away is told to the log now and then, not each time: the line is as cheap to cause as
+  // a connection.
+  bool HasRoomFor(const http::PeerAddress& peer) {
+    const Config& config = plane.config();
+    const std::size_t own =
+        peer.loopback ? config.max_connections_on_loopback : config.max_connections_per_address;
+    const auto of_peer = std::count_if(workers_.begin(), workers_.end(),
+                                       [&](const Worker& w) { return w.group == peer.group; });
+    const bool crowded = static_cast<std::size_t>(of_peer) >= own;
+    if (!crowded && workers_.size() < config.max_connections) return true;
+    ++turned_away_;
+    const auto now = clock.Monotonic();
+    if (!told_ || now - *told_ >= kTellEvery) {
+      log::Warn("plane.connections",
+                crowded ? "connections are turned away: one address has too many"
+                        : "connections are turned away: the limit is reached",
+                {{"peer", peer.text},
+                 {"limit", crowded ? own : config.max_connections},
+                 {"turnedAway", turned_away_}});
+      told_ = now;
+      turned_away_ = 0;
+    }
+    return false;
   }
 
   // Out of descriptors or memory: go on when a connection has ended, or soon.
@@ -111,8 +141,7 @@ struct HttpServer::Impl {
     ended_.wait_for(lock, std::chrono::milliseconds(200));
   }
 
-  void Serve(UniqueFd fd) {
-    const auto peer = http::PeerOf(fd.get());
+  void Serve(UniqueFd fd, const http::PeerAddress& peer) {
     auto socket = tls ? http::Socket::Tls(std::move(fd), *tls, kHandshake)
                       : http::Socket::Plain(std::move(fd));
     if (socket == nullptr) {

@@ -4,6 +4,16 @@
 #include <charconv>
 
 namespace writ::plane::http {
+
+Result<std::string_view> BearerToken(const Request& request) {
+  constexpr std::string_view kPrefix = "Bearer ";
+  const std::string_view header = request.head.authorization;
+  if (header.starts_with(kPrefix)) return header.substr(kPrefix.size());
+  return Error{.kind = ErrorKind::kDenied,
+               .code = "unauthorized",
+               .message = "unauthorized",
+               .hint = "send Authorization: Bearer TOKEN"};
+}
 namespace {
 
 constexpr std::chrono::milliseconds kLongestPoll{30'000};

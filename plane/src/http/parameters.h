@@ -8,6 +8,10 @@
 
 namespace writ::plane::http {
 
+// The token of the Authorization header, borrowed from the request. kDenied "unauthorized" where
+// there is none: nothing was tried, so nothing is counted.
+Result<std::string_view> BearerToken(const Request& request);
+
 // A long poll looks again after a slice, so that a stop of the server is noticed soon.
 inline constexpr std::chrono::milliseconds kPollSlice{400};
 // What was asked for, within bounds.

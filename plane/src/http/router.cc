@@ -127,14 +127,10 @@ Response Router::FromError(const Error& error) {
   return out;
 }
 
-Response Router::Answer(const Request& request, const Error& error) {
-  if (IsWrongCredential(error)) backoff_.Failed(request.peer);
-  return FromError(error);
-}
-
-Status Router::MayTryToAuthenticate(const Request& request) {
-  auto wait = backoff_.Wait(request.peer);
-  if (wait.count() == 0) return {};
+Error Router::Counted(const Request& request, Error error) {
+  if (!IsWrongCredential(error)) return error;
+  const auto wait = backoff_.Failed(request.peer_group);
+  if (wait.count() == 0) return error;
   return Error{.kind = ErrorKind::kOverloaded,
                .code = "auth.backoff",
                .message = "too many failed authentications from this address",
@@ -142,20 +138,9 @@ Status Router::MayTryToAuthenticate(const Request& request) {
 }
 
 Result<Caller> Router::Bearer(const Request& request, const std::vector<Role>& roles) {
-  constexpr std::string_view kPrefix = "Bearer ";
-  const std::string& header = request.head.authorization;
-  Error unauthorized{.kind = ErrorKind::kDenied, .code = "unauthorized", .message = "unauthorized"};
-  if (!header.starts_with(kPrefix)) {
-    // Nothing was tried, so nothing is counted.
-    unauthorized.hint = "send Authorization: Bearer TOKEN";
-    return unauthorized;
-  }
-  WRIT_TRY(MayTryToAuthenticate(request));
-  auto caller = plane_.Authenticate(std::string_view(header).substr(kPrefix.size()));
-  if (!caller) {
-    if (IsWrongCredential(caller.error())) backoff_.Failed(request.peer);
-    return std::move(caller).error();
-  }
+  WRIT_ASSIGN(std::string_view token, BearerToken(request));
+  auto caller = plane_.Authenticate(token);
+  if (!caller) return Counted(request, std::move(caller).error());
   bool may = std::any_of(roles.begin(), roles.end(), [&](Role role) { return caller->Has(role); });
   if (!may) {
     return Error{.kind = ErrorKind::kDenied,
@@ -163,6 +148,14 @@ Result<Caller> Router::Bearer(const Request& request, const std::vector<Role>& r
                  .message = "role " + std::string(RoleName(roles.front())) + " is needed"};
   }
   return caller;
+}
+
+Status Router::ClaimOrBearer(const Request& request, const std::vector<Role>& roles) {
+  WRIT_ASSIGN(std::string_view token, BearerToken(request));
+  auto claim = plane_.AuthenticateClaim(token);
+  if (claim || claim.error().code == "runner.revoked") return claim;
+  auto caller = Bearer(request, roles);
+  return caller ? Status() : Status(std::move(caller).error());
 }
 
 Result<std::string> Router::Body(const Request& request) {

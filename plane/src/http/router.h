@@ -19,8 +19,9 @@ namespace writ::plane::http {
 
 struct Request {
   const RequestHead& head;
-  std::string id;    // for the log and the answer
-  std::string peer;  // address
+  std::string id;          // for the log and the answer
+  std::string peer;        // address
+  std::string peer_group;  // PeerAddress::group
   bool peer_is_loopback = false;
   // Reads the whole body in pieces; false where the connection broke or `take` said stop.
   std::function<bool(const std::function<bool(std::string_view)>& take)> read_body;
@@ -89,9 +90,14 @@ class Router {
 
   // The bearer of the request, with one of the roles.
   Result<Caller> Bearer(const Request& request, const std::vector<Role>& roles);
-  Status MayTryToAuthenticate(const Request& request);
-  // Counts what was a wrong credential.
-  Response Answer(const Request& request, const Error& error);
+  // The holder of a claim, or a bearer with one of the roles: who may move blobs.
+  Status ClaimOrBearer(const Request& request, const std::vector<Role>& roles);
+  // The error as it is to be answered: a wrong credential is counted, and while its address backs
+  // off it is kOverloaded "auth.backoff" instead.
+  Error Counted(const Request& request, Error error);
+  Response Answer(const Request& request, Error error) {
+    return FromError(Counted(request, std::move(error)));
+  }
   Result<std::string> Body(const Request& request);
   Result<json::Value> JsonBody(const Request& request);
 

@@ -15,7 +15,6 @@ Response Router::Enroll(const Request& request, const std::string&) {
   auto key = reader.String("publicKeyPem", {.max_bytes = 4096});
   auto pool = reader.String("pool", {.max_bytes = 256});
   if (!issues.empty()) return IssuesAnswer(issues);
-  if (auto may = MayTryToAuthenticate(request); !may) return FromError(may.error());
   auto enrolled = plane_.Enroll(token, key, pool);
   if (!enrolled) return Answer(request, enrolled.error());
   return JsonAnswer(200, json::Object{{"runnerId", enrolled->runner_id},
@@ -33,7 +32,6 @@ Response Router::Claim(const Request& request, const std::string&) {
   auto only_run = reader.OptionalString("runId", {.max_bytes = 128}).value_or("");
   const bool offer = reader.OptionalBool("acknowledge").value_or(false);
   if (!issues.empty()) return IssuesAnswer(issues);
-  if (auto may = MayTryToAuthenticate(request); !may) return FromError(may.error());
   if (offer) {
     return TakeOffer(request, {.token = token, .pool = pool, .only_run = only_run, .wait = wait});
   }
@@ -59,7 +57,6 @@ Response Router::Events(const Request& request, const std::string& id) {
   auto token = reader.String("claimToken", {.max_bytes = 4096});
   const json::Value* events = reader.Require("events");
   if (!issues.empty()) return IssuesAnswer(issues);
-  if (auto may = MayTryToAuthenticate(request); !may) return FromError(may.error());
   auto answer = plane_.AppendEvents(id, token, *events);
   if (!answer) return Answer(request, answer.error());
   if (!answer->accepted) {
@@ -82,7 +79,6 @@ Response Router::Complete(const Request& request, const std::string& id) {
   auto runner_token = reader.OptionalString("runnerToken", {.max_bytes = 4096}).value_or("");
   const json::Value* receipt = reader.Require("receipt");
   if (!issues.empty()) return IssuesAnswer(issues);
-  if (auto may = MayTryToAuthenticate(request); !may) return FromError(may.error());
   auto done = plane_.Complete(id, token, *receipt, runner_token);
   if (!done) return Answer(request, done.error());
   if (!done->replayed) return RawJsonAnswer(200, "{\"receipt\":" + done->receipt + "}");
@@ -94,18 +90,13 @@ Response Router::Complete(const Request& request, const std::string& id) {
 }
 
 Response Router::PutLog(const Request& request, const std::string& id) {
-  constexpr std::string_view kPrefix = "Bearer ";
-  if (!request.head.authorization.starts_with(kPrefix)) {
-    return ErrorAnswer(401, "unauthorized", "unauthorized");
-  }
-  if (auto may = MayTryToAuthenticate(request); !may) return FromError(may.error());
+  auto token = BearerToken(request);
+  if (!token) return FromError(token.error());
   auto offset = QueryNumber(request, "offset", 0);
   if (!offset) return FromError(offset.error());
   auto body = Body(request);
   if (!body) return FromError(body.error());
-  auto stored =
-      plane_.AppendLog(id, std::string_view(request.head.authorization).substr(kPrefix.size()),
-                       static_cast<std::uint64_t>(*offset), *body);
+  auto stored = plane_.AppendLog(id, *token, static_cast<std::uint64_t>(*offset), *body);
   if (!stored) return Answer(request, stored.error());
   json::Object out{{"ok", true}, {"size", stored->size}};
   if (stored->truncated) out.Set("truncated", true);
@@ -140,15 +131,7 @@ Response Router::GetLog(const Request& request, const std::string& id) {
 }
 
 Response Router::PutBlob(const Request& request, const std::string&) {
-  auto caller = Bearer(request, {Role::kRequester});
-  if (!caller && caller.error().code == "unauthorized" && !request.head.authorization.empty()) {
-    // Not a principal's token, so perhaps a claim's.
-    auto claim = plane_.AuthenticateClaim(std::string_view(request.head.authorization).substr(7));
-    if (!claim && claim.error().code == "runner.revoked") return FromError(claim.error());
-    if (!claim) return ErrorAnswer(401, "unauthorized", "unauthorized");
-  } else if (!caller) {
-    return FromError(caller.error());
-  }
+  if (auto may = ClaimOrBearer(request, {Role::kRequester}); !may) return FromError(may.error());
   const std::uint64_t limit = plane_.config().max_blob_bytes;
   if (request.head.content_length.value_or(0) > limit) {
     return ErrorAnswer(413, "too_large",
@@ -174,15 +157,8 @@ Response Router::GetBlob(const Request& request, const std::string& hash) {
   const bool free = reads == BlobReads::kFree ||
                     (reads == BlobReads::kTokenOffLoopback && request.peer_is_loopback);
   if (!free) {
-    auto caller = Bearer(request, {Role::kRequester, Role::kApprover});
-    if (!caller) {
-      if (caller.error().code != "unauthorized" || request.head.authorization.empty()) {
-        return FromError(caller.error());
-      }
-      auto claim = plane_.AuthenticateClaim(std::string_view(request.head.authorization).substr(7));
-      if (!claim && claim.error().code == "runner.revoked") return FromError(claim.error());
-      if (!claim) return ErrorAnswer(401, "unauthorized", "unauthorized");
-    }
+    auto may = ClaimOrBearer(request, {Role::kRequester, Role::kApprover});
+    if (!may) return FromError(may.error());
   }
   auto blob = plane_.OpenBlob(hash);
   if (!blob) return FromError(blob.error());

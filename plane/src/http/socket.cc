@@ -14,6 +14,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "writ/base/encoding.h"
+
 namespace writ::plane::http {
 namespace {
 
@@ -177,6 +179,13 @@ std::string NumericHost(const sockaddr* address, socklen_t size) {
   return text;
 }
 
+std::string GroupOf(const sockaddr* address, const std::string& text) {
+  if (address->sa_family != AF_INET6) return text;
+  const auto& bytes = reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr;
+  if (IN6_IS_ADDR_V4MAPPED(&bytes) || IN6_IS_ADDR_LOOPBACK(&bytes)) return text;
+  return HexEncode({reinterpret_cast<const char*>(bytes.s6_addr), 8});
+}
+
 }  // namespace
 
 Result<TlsContext> TlsContext::Load(const TlsFiles& files) {
@@ -275,9 +284,11 @@ Result<Listener> Listen(const std::string& host, std::uint16_t port, PlainHttp p
 PeerAddress PeerOf(int fd) {
   sockaddr_storage peer{};
   socklen_t size = sizeof peer;
-  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) != 0) return {"unknown", false};
+  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) != 0)
+    return {"unknown", "unknown", false};
   auto* address = reinterpret_cast<sockaddr*>(&peer);
-  return {NumericHost(address, size), IsLoopback(address)};
+  const std::string text = NumericHost(address, size);
+  return {text, GroupOf(address, text), IsLoopback(address)};
 }
 
 }  // namespace writ::plane::http

@@ -57,6 +57,8 @@ Result<Listener> Listen(const std::string& host, std::uint16_t port, PlainHttp p
 
 struct PeerAddress {
   std::string text;
+  // What limits count as one peer: an IPv4 address; of IPv6 the /64, which one host can use whole.
+  std::string group;
   bool loopback = false;
 };
 PeerAddress PeerOf(int fd);

@@ -1,10 +1,9 @@
-// The API over real sockets: roles, limits, tokens, TLS, long polls, stopping.
+// The API over real sockets: roles, tokens, blobs, long polls, stopping.
 #include <gtest/gtest.h>
 
 #include <thread>
 
-#include "http_client.h"
-#include "test_plane.h"
+#include "http_api.h"
 #include "writ/protocol/keys.h"
 
 namespace writ::test {
@@ -13,24 +12,6 @@ namespace {
 using json::Array;
 using json::Object;
 using std::chrono::milliseconds;
-
-class Api : public ::testing::Test {
- protected:
-  void Start(const plane::Config& config = {}, plane::HttpServerOptions options = {}) {
-    plane = std::make_unique<TestPlane>("", config);
-    auto started = plane::HttpServer::Start(**plane, real, std::move(options));
-    ASSERT_TRUE(started) << started.error().ToString();
-    server = std::move(*started);
-    client = std::make_unique<HttpClient>(server->url());
-  }
-  std::string Token(const std::string& name, std::vector<plane::Role> roles) {
-    return (*plane)->CreatePrincipal(plane->local, name, roles).value().token;
-  }
-  SystemClock real;
-  std::unique_ptr<TestPlane> plane;
-  std::unique_ptr<plane::HttpServer> server;
-  std::unique_ptr<HttpClient> client;
-};
 
 TEST_F(Api, HealthListsTheExtensionAndReadyLooksForItself) {
   Start();
@@ -149,53 +130,6 @@ TEST_F(Api, TheListOfRunnersCarriesEachRunnersPublicKeyForWhoPinsIt) {
   EXPECT_EQ(entry.FindString("publicKeyPem"), runner.key.Public().ToPem());
 }
 
-TEST_F(Api, BodiesAndHeadsHaveLimits) {
-  plane::Config config;
-  config.max_json_bytes = 4096;
-  config.max_blob_bytes = 10'000;
-  config.max_head_bytes = 4096;
-  Start(config);
-  auto token = Token("req", {plane::Role::kRequester});
-  EXPECT_EQ(client
-                ->Send({.method = "POST",
-                        .path = "/v1/runs",
-                        .token = token,
-                        .body = std::string(5000, ' ')})
-                .status,
-            413);
-  EXPECT_EQ(client
-                ->Send({.method = "POST",
-                        .path = "/v1/blobs",
-                        .token = token,
-                        .body = std::string(10'001, 'x')})
-                .status,
-            413);
-  EXPECT_EQ(client
-                ->Send({.method = "POST",
-                        .path = "/v1/blobs",
-                        .token = token,
-                        .body = std::string(10'000, 'x')})
-                .status,
-            200);
-  EXPECT_EQ(client->Get("/v1/health", std::string(5000, 't')).status, 431);
-  std::string chunked = "POST /v1/blobs HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer " + token +
-                        "\r\nTransfer-Encoding: chunked\r\n\r\n";
-  for (int i = 0; i < 11; ++i) chunked += "3e8\r\n" + std::string(1000, 'y') + "\r\n";
-  EXPECT_TRUE(RawExchange(server->port(), chunked + "0\r\n\r\n").starts_with("HTTP/1.1 413"));
-  EXPECT_TRUE(
-      RawExchange(server->port(),
-                  "GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab")
-          .starts_with("HTTP/1.1 400"));
-  EXPECT_TRUE(RawExchange(server->port(),
-                          "POST /v1/claims HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: "
-                          "chunked\r\nConnection: close\r\n\r\nzz\r\n")
-                  .starts_with("HTTP/1.1 400"));
-  int left = 0;
-  for (const auto& file : std::filesystem::directory_iterator(plane->dir() + "/plane/tmp"))
-    left += file.exists() ? 1 : 0;
-  EXPECT_EQ(left, 0) << "a refused upload leaves nothing behind";
-}
-
 TEST_F(Api, BadInputGetsASentenceACodeAndAPlace) {  // L3, L43
   Start();
   auto token = Token("req", {plane::Role::kRequester});
@@ -228,30 +162,6 @@ TEST_F(Api, BadInputGetsASentenceACodeAndAPlace) {  // L3, L43
         << answer.body;
     EXPECT_FALSE(answer.Json().FindString("code").value_or("").empty()) << answer.body;
   }
-}
-
-TEST_F(Api, FailedAuthenticationBacksOffPerAddress) {
-  Start();
-  auto token = Token("req", {plane::Role::kRequester});
-  HttpAnswer last;
-  for (int i = 0; i < 40 && last.status != 429; ++i)
-    last = client->Get("/v1/runs", "wrong-" + std::to_string(i));
-  EXPECT_EQ(last.status, 429);
-  EXPECT_EQ(last.headers["retry-after"], "1");
-  EXPECT_EQ(client->Get("/v1/runs", token).status, 429) << "a right guess is not told apart";
-  EXPECT_EQ(client->Get("/v1/health").status, 200);
-}
-
-TEST_F(Api, RunRequestsOverTheRateAreToldWhenToComeAgain) {
-  plane::Config config;
-  config.per_principal = plane::RateLimit{30, 1};
-  Start(config);
-  auto token = Token("req", {plane::Role::kRequester});
-  auto body = RunBody(**plane);
-  EXPECT_EQ(client->Post("/v1/runs", body, token).status, 200);
-  auto second = client->Post("/v1/runs", body, token);
-  EXPECT_EQ(second.status, 429) << second.body;
-  EXPECT_EQ(second.headers["retry-after"], "2");
 }
 
 TEST_F(Api, BlobsAreFreeOnLoopbackUnlessTheOperatorWantsATokenAlways) {
@@ -389,73 +299,6 @@ TEST_F(Api, PlainHttpIsRefusedOffLoopback) {
       **plane, real, {.host = "127.0.0.1", .port = server->port(), .tls = std::nullopt});
   ASSERT_FALSE(taken);
   EXPECT_EQ(taken.error().kind, ErrorKind::kUnavailable);
-}
-
-// A CA, a server certificate and a client certificate, made with the openssl tool.
-class Tls : public Api {
- protected:
-  void SetUp() override {
-    const std::string d = folder.path();
-    auto run = [](const std::string& command) {
-      return std::system((command + " >/dev/null 2>&1").c_str());
-    };
-    if (run("openssl version") != 0) GTEST_SKIP() << "the openssl tool is not here";
-    WriteText(d + "/ext", "subjectAltName=IP:127.0.0.1\n");
-    ASSERT_EQ(run("openssl req -x509 -newkey ed25519 -nodes -days 2 -subj /CN=test-ca -keyout " +
-                  d + "/ca.key -out " + d + "/ca.pem"),
-              0);
-    for (const std::string name : {"server", "client"}) {
-      ASSERT_EQ(run("openssl req -newkey ed25519 -nodes -subj /CN=" + name + " -keyout " + d + "/" +
-                    name + ".key -out " + d + "/" + name + ".csr"),
-                0);
-      ASSERT_EQ(run("openssl x509 -req -days 2 -in " + d + "/" + name + ".csr -CA " + d +
-                    "/ca.pem -CAkey " + d + "/ca.key -CAcreateserial -extfile " + d + "/ext -out " +
-                    d + "/" + name + ".pem"),
-                0);
-    }
-  }
-  plane::HttpServerOptions Options(const std::string& client_ca) {
-    const std::string d = folder.path();
-    plane::HttpServerOptions options;
-    options.host = "127.0.0.1";
-    options.tls = plane::TlsFiles{d + "/server.pem", d + "/server.key", client_ca};
-    return options;
-  }
-  TempFolder folder;
-};
-
-TEST_F(Tls, ServesUnderItsCertificateAndNotWithoutTls) {
-  Start({}, Options(""));
-  EXPECT_TRUE(server->url().starts_with("https://127.0.0.1:"));
-  EXPECT_EQ(client->Get("/v1/health").status, 0) << "a certificate of an unknown CA is not trusted";
-  client->ca_file = folder.path() + "/ca.pem";
-  EXPECT_EQ(client->Get("/v1/health").status, 200);
-  std::string large(2 << 20, 'z');
-  auto hash = (*plane)->PutBlob(large).value();
-  EXPECT_EQ(client->Get("/v1/blobs/" + hash).body, large);
-  HttpClient plain("http://127.0.0.1:" + std::to_string(server->port()));
-  EXPECT_EQ(plain.Get("/v1/health").status, 0);
-}
-
-TEST_F(Tls, AClientCaDemandsACertificateOfIt) {
-  const std::string d = folder.path();
-  Start({}, Options(d + "/ca.pem"));
-  client->ca_file = d + "/ca.pem";
-  EXPECT_EQ(client->Get("/v1/health").status, 0) << "no certificate";
-  HttpClient known(server->url());
-  known.ca_file = d + "/ca.pem";
-  known.certificate = d + "/client.pem";
-  known.key = d + "/client.key";
-  EXPECT_EQ(known.Get("/v1/health").status, 200);
-}
-
-TEST_F(Tls, FilesThatDoNotFitAreAClearError) {
-  Start();
-  auto options = Options("");
-  options.tls->key = folder.path() + "/client.key";
-  auto refused = plane::HttpServer::Start(**plane, real, options);
-  ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error().code, "plane.tls");
 }
 
 }  // namespace

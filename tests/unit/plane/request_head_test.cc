@@ -123,22 +123,21 @@ TEST(RequestHead, RefusesEveryHeadThatAnotherStrictParserRefuses) {
 }
 
 TEST(Backoff, LetsGoodWilledMistakesPassAndThenDoublesTheWait) {
+  using std::chrono::seconds;
   ManualClock clock(test::kTestStart);
   Backoff backoff(clock);
-  for (int i = 0; i < Backoff::kFree; ++i) backoff.Failed("192.0.2.1");
-  EXPECT_EQ(backoff.Wait("192.0.2.1").count(), 0);
-  backoff.Failed("192.0.2.1");
-  EXPECT_EQ(backoff.Wait("192.0.2.1"), std::chrono::seconds(1));
-  clock.Advance(std::chrono::seconds(1));
-  EXPECT_EQ(backoff.Wait("192.0.2.1").count(), 0);
-  backoff.Failed("192.0.2.1");
-  EXPECT_EQ(backoff.Wait("192.0.2.1"), std::chrono::seconds(2));
-  for (int i = 0; i < 100; ++i) backoff.Failed("192.0.2.1");
-  EXPECT_EQ(backoff.Wait("192.0.2.1"), std::chrono::seconds(60));
-  EXPECT_EQ(backoff.Wait("192.0.2.2").count(), 0) << "another address is not punished";
+  const std::string peer = "192.0.2.1";
+  for (int i = 0; i <= Backoff::kFree; ++i) EXPECT_EQ(backoff.Failed(peer).count(), 0) << i;
+  for (int wait : {1, 2, 4, 8, 16, 32, 60, 60}) {
+    EXPECT_EQ(backoff.Failed(peer), seconds(wait));
+    EXPECT_EQ(backoff.Failed(peer), seconds(wait)) << "what comes meanwhile adds nothing";
+    clock.Advance(seconds(wait));
+    EXPECT_EQ(backoff.Failed(peer).count(), 0);
+  }
+  EXPECT_EQ(backoff.Failed("192.0.2.2").count(), 0) << "another address is not punished";
   clock.Advance(std::chrono::minutes(11));
-  backoff.Failed("192.0.2.1");
-  EXPECT_EQ(backoff.Wait("192.0.2.1").count(), 0) << "a quiet spell forgives";
+  EXPECT_EQ(backoff.Failed(peer).count(), 0);
+  EXPECT_EQ(backoff.Failed(peer).count(), 0) << "a quiet spell forgives";
 }
 
 TEST(Backoff, ItsMemoryIsBounded) {

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "test_plane.h"
+#include "writ/base/sqlite/database.h"
 #include "writ/protocol/bundle.h"
 #include "writ/protocol/events.h"
 
@@ -245,9 +246,13 @@ TEST(Secrets, ARunWhoseSecretIsNoLongerReleasableEndsInsteadOfGettingIt) {
 TEST(Secrets, ASealedValueMovedToAnotherNameDoesNotOpen) {
   TestPlane plane(SecretPolicy());
   ASSERT_TRUE(plane->SetSecret(plane.local, "OTHER", "pool:default", Secret("of another")));
-  const std::string db = plane.dir() + "/plane/state.db";
   plane.Close();
-  { ASSERT_EQ(std::system(("sqlite3 " + db + " \"UPDATE secrets SET name='TOKEN'\"").c_str()), 0); }
+  {
+    auto db =
+        sqlite::Database::Open(plane.dir() + "/plane/state.db", sqlite::Database::Mode::kReadWrite);
+    ASSERT_TRUE(db);
+    ASSERT_EQ((*db)->Run("UPDATE secrets SET name = 'TOKEN'").value(), 1);
+  }
   plane.Reopen();
   TestRunner runner(*plane, plane.local);
   auto run = Submit(plane, {.secrets = {"TOKEN"}});

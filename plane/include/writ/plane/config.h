@@ -52,6 +52,9 @@ struct Config {
   std::uint32_t max_head_bytes = 32u << 10;
   std::uint32_t max_headers = 64;
   std::uint32_t max_connections = 256;
+  // Of them by one peer: an IPv4 address, an IPv6 /64. Runners behind one address share it.
+  std::uint32_t max_connections_per_address = 128;
+  std::uint32_t max_connections_on_loopback = 224;  // the same, for each loopback address
   std::chrono::seconds contract_lifetime{3600};
   std::chrono::seconds approval_timeout{7 * 24 * 3600};
   LeaseTerms lease;
