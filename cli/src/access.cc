@@ -15,6 +15,15 @@ void Access::AddOptions(CLI::App& command) {
                      "PEM file with the CA of --plane's certificate");
 }
 
+std::string Access::Arguments() const {
+  std::string out;
+  for (const auto& [name, value] : {std::pair{" --plane ", &address_.url},
+                                    {" --token-file ", &address_.token_file},
+                                    {" --plane-ca ", &address_.ca_file}})
+    if (!value->empty()) out += name + ShellWord(*value);
+  return out;
+}
+
 Result<std::unique_ptr<Requester>> Access::Open(const Context& context) {
   if (!local()) return MakeRemoteRequester(address_, LocalUser(), clock_);
   if (!address_.token_file.empty())

@@ -22,6 +22,8 @@ class Access {
   void AddOptions(CLI::App& command);
   bool local() const { return address_.url.empty(); }
   const PlaneAddress& address() const { return address_; }
+  // What a command to type next needs to find the same plane: "", or " --plane URL ...".
+  std::string Arguments() const;
   // Opens the local plane, or reaches for the far one.
   Result<std::unique_ptr<Requester>> Open(const Context& context);
   // The opened local plane; nullptr for a far one or before Open.

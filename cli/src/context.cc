@@ -9,6 +9,7 @@ ExitCode ExitCodeFor(const Error& error) {
       error.code == "plane.timeout")
     return kPlaneUnreachable;
   if (error.code == "policy_denied") return kPolicyDenied;
+  if (error.code.starts_with("cli.dir_")) return kUsage;    // unreadable input
   if (error.code.starts_with("workspace.")) return kUsage;  // not a checkout that can be run
   switch (error.kind) {
     case ErrorKind::kInvalid:
@@ -21,6 +22,10 @@ ExitCode ExitCodeFor(const Error& error) {
     default:
       return kFailed;
   }
+}
+
+std::string Context::Command(std::string_view arguments) const {
+  return self + " " + std::string(arguments);
 }
 
 void Context::PrintJson(const json::Value& value) const {

@@ -17,7 +17,11 @@ namespace writ::cli {
 struct Context {
   std::string dir;  // absolute; state, keys and configuration
   bool json = false;
+  std::string self = "writ";  // how this program was called: with --dir where one was given
   int exit_code = kDone;
+
+  // A command to type next, for hints and receipts: it finds the same directory.
+  std::string Command(std::string_view arguments) const;
 
   void PrintJson(const json::Value& value) const;
   void Print(std::string_view text) const;  // standard output; ignored with --json

@@ -47,6 +47,8 @@ std::string FormatDuration(std::chrono::milliseconds duration) {
     std::snprintf(out, sizeof out, "%lld ms", ms);
   } else if (ms < 60'000) {
     std::snprintf(out, sizeof out, "%.1f s", static_cast<double>(ms) / 1000.0);
+  } else if (ms / 1000 % 60 == 0) {
+    std::snprintf(out, sizeof out, "%lld min", ms / 60'000);
   } else {
     std::snprintf(out, sizeof out, "%lld min %lld s", ms / 60'000, ms / 1000 % 60);
   }

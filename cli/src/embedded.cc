@@ -8,6 +8,7 @@
 #include "home.h"
 #include "runner_setup.h"
 #include "writ/backends/registry.h"
+#include "writ/base/file.h"
 #include "writ/base/log.h"
 #include "writ/base/paths.h"
 #include "writ/plane/http_server.h"
@@ -17,21 +18,29 @@
 namespace writ::cli {
 namespace {
 
-// Runners of one directory that may work at the same time: each has a seat with its own identity,
-// lock, caches and uids, and the next `writ run` takes the first free one.
+// Runners of one directory that may work at the same time. A seat is a lock and a range of uids;
+// who sits on it has, per pool, an identity and caches of its own, and the next `writ run` takes
+// the first free one.
 constexpr int kSeats = 16;
 
 struct Seat {
   std::unique_ptr<runner::Engine> engine;
   std::string state_dir;
+  UniqueFd lock;
 };
 
 Result<Seat> TakeSeat(const EmbeddedOptions& options, plane::Plane& plane, const std::string& url,
                       backends::BackendRegistry& registry, const Clock& clock) {
+  // Job uids pass through this folder on the way to their sessions.
+  WRIT_ASSIGN(UniqueFd runners, MakeDirectories(options.dir + "/runner", 0711));
   for (int seat = 0; seat < kSeats; ++seat) {
+    const std::string number = std::to_string(seat);
+    auto lock = LockFile(runners.get(), "seat-" + number + ".lock");
+    if (!lock && lock.error().kind == ErrorKind::kConflict) continue;
+    if (!lock) return std::move(lock).error();
     RunnerSetup setup;
     setup.dir = options.dir;
-    setup.name = "embedded-" + std::to_string(seat);
+    setup.name = "embedded-" + number + "-" + options.pool;
     setup.pool = options.pool;
     setup.plane.url = url;
     setup.plane_key_pem = plane.public_key_pem();
@@ -42,7 +51,6 @@ Result<Seat> TakeSeat(const EmbeddedOptions& options, plane::Plane& plane, const
     config.heartbeat = std::chrono::milliseconds(500);  // loopback: cheap, and Ctrl-C acts at once
     WRIT_ASSIGN(runner::IdentityStore store, runner::IdentityStore::Open(config.state_dir));
     WRIT_ASSIGN(std::optional<runner::Identity> known, store.Load());
-    if (known && known->pool != config.pool) continue;  // this seat serves another pool
     if (!known) {
       WRIT_ASSIGN(plane::IssuedToken token,
                   plane.CreateEnrollToken(plane::Caller::Local(LocalUser()),
@@ -54,7 +62,7 @@ Result<Seat> TakeSeat(const EmbeddedOptions& options, plane::Plane& plane, const
         runner::Engine::Create(config, std::move(*known), registry, clock, options.observer);
     if (!engine && engine.error().code == "runner.locked") continue;
     if (!engine) return std::move(engine).error();
-    return Seat{std::move(*engine), config.state_dir};
+    return Seat{std::move(*engine), config.state_dir, std::move(*lock)};
   }
   return Error{ErrorKind::kOverloaded, "cli.no_seat",
                "all " + std::to_string(kSeats) + " runners of this directory are at work",
@@ -97,6 +105,7 @@ struct Embedded::Impl {
   std::unique_ptr<EndKeeper> end;
   std::unique_ptr<plane::HttpServer> server;
   backends::BackendRegistry registry;
+  UniqueFd seat;  // outlives the engine
   std::unique_ptr<runner::Engine> engine;
   plane::Plane* plane = nullptr;
   std::string only_run;
@@ -142,6 +151,7 @@ Result<std::unique_ptr<Embedded>> Embedded::Start(const EmbeddedOptions& options
   WRIT_ASSIGN(impl->server, plane::HttpServer::Start(plane, clock, {}));
   WRIT_TRY(RegisterBackends(impl->registry));
   WRIT_ASSIGN(Seat seat, TakeSeat(observed, plane, impl->server->url(), impl->registry, clock));
+  impl->seat = std::move(seat.lock);
   impl->engine = std::move(seat.engine);
   impl->parked_dir = seat.state_dir + "/parked";
   for (const runner::ReadinessProblem& problem : impl->engine->CheckReadiness()) {

@@ -3,6 +3,7 @@
 #include <pwd.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <climits>
 #include <cstdlib>
 #include <filesystem>
@@ -49,13 +50,42 @@ Result<Programs> FindPrograms() {
                "build all targets, or install with cmake --install"};
 }
 
+Error ExplainDirError(Error error, const std::string& dir) {
+  if (error.sys_errno == EACCES || error.sys_errno == EPERM || error.sys_errno == EROFS) {
+    const bool read_only = error.sys_errno == EROFS;
+    error.kind = ErrorKind::kDenied;
+    error.code = read_only ? "cli.dir_read_only" : "cli.dir_unreadable";
+    error.message = "the state directory " + dir +
+                    (read_only ? " cannot be written" : " is not yours to read and write");
+    error.hint = read_only ? "name another directory with --dir"
+                           : "use the account that it belongs to, or name a directory of your own "
+                             "with --dir";
+  } else if (error.code == "plane.not_initialized") {
+    error.message = "there is no plane in " + dir;
+    error.sys_errno = 0;
+    error.hint = "make one with `writ init`, or name another directory with --dir";
+  }
+  return error;
+}
+
+std::string ShellWord(std::string_view word) {
+  constexpr std::string_view kPlain =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-./:=@%+,";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string_view::npos)
+    return std::string(word);
+  std::string out = "'";
+  for (char c : word) {
+    if (c == '\'')
+      out += "'\\''";
+    else
+      out += c;
+  }
+  return out + "'";
+}
+
 Result<std::unique_ptr<plane::Plane>> OpenPlane(const std::string& dir, const Clock& clock) {
   auto opened = plane::Plane::Open(plane::PlaneOptions{dir, std::nullopt}, clock);
-  if (!opened && opened.error().code == "plane.not_initialized") {
-    Error error = std::move(opened).error();
-    error.hint = "run `writ init` first, or name another directory with --dir";
-    return error;
-  }
+  if (!opened) return ExplainDirError(std::move(opened).error(), dir);
   return opened;
 }
 

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "writ/base/clock.h"
 #include "writ/base/result.h"
@@ -24,8 +25,14 @@ struct Programs {
 // "cli.program_missing".
 Result<Programs> FindPrograms();
 
-// Opens the plane of `dir`; kNotFound with the hint to run `writ init`.
+// An error of opening or making `dir`, said so that its reader knows what to do: another user's
+// directory is kDenied "cli.dir_unreadable", one without a plane has the hint to run `writ init`.
+Error ExplainDirError(Error error, const std::string& dir);
+// Opens the plane of `dir`; errors as ExplainDirError has them.
 Result<std::unique_ptr<plane::Plane>> OpenPlane(const std::string& dir, const Clock& clock);
+
+// `word` as a shell takes it back unchanged: as it is, or between quotation marks.
+std::string ShellWord(std::string_view word);
 
 // user@host of the person at this terminal, for `requestedBy` and `actor` in local use.
 std::string LocalUser();

@@ -39,6 +39,7 @@ class LocalRequester final : public Requester {
     return plane_.Export(since, write);
   }
   Result<plane::Plane::PolicyDocument> Policy() override { return plane_.Policy(); }
+  Result<std::vector<plane::RunnerInfo>> Runners() override { return plane_.Runners(); }
   Result<plane::IssuedToken> CreateEnrollToken(std::chrono::seconds lifetime,
                                                std::optional<std::string> pool) override {
     return plane_.CreateEnrollToken(caller_, lifetime, std::move(pool));

@@ -63,6 +63,7 @@ int main(int argc, char** argv) {
       throw CLI::RuntimeError(context.exit_code);
     }
     context.dir = *found;
+    if (!dir.empty()) context.self = "writ --dir " + writ::cli::ShellWord(*found);
   });
 
   using namespace writ::cli;
@@ -75,6 +76,7 @@ int main(int argc, char** argv) {
   AddPolicy(app, context);
   AddPlane(app, context);
   AddRunner(app, context);
+  AddRunners(app, context);
   AddTokens(app, context);
   AddExport(app, context);
   AddCanonicalize(app, context);

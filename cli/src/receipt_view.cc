@@ -5,7 +5,9 @@
 #include <vector>
 
 #include "context.h"
+#include "disclosure_report.h"
 #include "duration.h"
+#include "home.h"
 #include "writ/base/clock.h"
 
 namespace writ::cli {
@@ -116,9 +118,69 @@ std::vector<std::string> Enforcement(const Value& receipt) {
   return out;
 }
 
+// Whether a disclosure is one of the parts that MovedIn tells of.
+bool IsWorkspacePart(const Value& contract, const Value& disclosure) {
+  const Value& workspace = At(contract, {"workspace"});
+  const std::string hash = Text(At(disclosure, {"contentHash"}));
+  if (hash == Text(At(workspace, {"bundleHash"})) || hash == Text(At(workspace, {"dirtyDiffHash"})))
+    return true;
+  const Array& files = Items(At(workspace, {"untrackedFiles"}));
+  return std::any_of(files.begin(), files.end(),
+                     [&](const Value& file) { return file.FindString("hash") == hash; });
+}
+
+// "commit 1234, 2 uncommitted changes ..." is what the contract named; how it came is another
+// matter: a runner that had the history already fetched nothing.
+std::vector<std::string> MovedIn(const Value& bundle, const Value& contract, const Value& receipt) {
+  std::vector<std::string> out;
+  if (EventsOfType(bundle, "workspace.materialized").empty()) return out;  // it never came to that
+  // Only a runner with our extensions records what it received.
+  const bool recorded = !At(receipt, {"runner", "environment"}).is_null();
+  const Array& disclosures = Items(At(receipt, {"boundaryDisclosures"}));
+  const auto moved = [&](const std::string& hash) {
+    return std::any_of(disclosures.begin(), disclosures.end(), [&](const Value& entry) {
+      return entry.FindString("direction") == "in" && entry.FindString("contentHash") == hash;
+    });
+  };
+  const Value& workspace = At(contract, {"workspace"});
+  const auto tell = [&](const std::string& what, const std::string& hash) {
+    if (hash.empty()) return;
+    out.push_back(what + (moved(hash) ? " " + Short(hash)
+                          : recorded  ? " from the runner's cache (" + Short(hash) + ")"
+                                      : " " + Short(hash) + " (how it came is not recorded)"));
+  };
+  tell("history", Text(At(workspace, {"bundleHash"})));
+  tell("uncommitted changes", Text(At(workspace, {"dirtyDiffHash"})));
+  for (const Value& file : Items(At(workspace, {"untrackedFiles"})))
+    tell("untracked file " + Text(At(file, {"path"})), Text(At(file, {"hash"})));
+  return out;
+}
+
+// The lines that bring an auditor from nothing to a verification with pinned keys.
+void HowToVerify(Screen& screen, const Value& contract, const Value& receipt,
+                 const ReceiptCommands& commands) {
+  const Array& signatures = Items(At(contract, {"signatures"}));
+  const bool by_org = std::any_of(signatures.begin(), signatures.end(), [](const Value& signature) {
+    return signature.FindString("signer") == "org";
+  });
+  // Whatever a bundle that does not verify has here: a shell takes it for one word.
+  const std::string run = ShellWord(Text(At(receipt, {"runId"})));
+  const std::string runner = ShellWord(Text(At(receipt, {"runner", "runnerId"})));
+  screen.Row("bundle",
+             commands.writ + " bundle " + run + commands.access + " --out " + run + ".json");
+  screen.Row("runner's key", commands.writ + " runners key " + runner + commands.access +
+                                 " --out " + runner + ".pub.pem");
+  screen.Row("verify",
+             "writ-verify " + run + ".json --plane-key " + commands.plane_key + " --runner-key " +
+                 runner + ".pub.pem" +
+                 (commands.org_key.empty() || !by_org ? "" : " --org-key " + commands.org_key) +
+                 " --require-pinned");
+}
+
 }  // namespace
 
-std::string RenderReceipt(const Value& bundle, const protocol::VerifyReport& report) {
+std::string RenderReceipt(const Value& bundle, const protocol::VerifyReport& report,
+                          const ReceiptCommands& commands) {
   const Value& contract = At(bundle, {"contract"});
   const Value& receipt = At(bundle, {"receipt"});
   Screen screen;
@@ -142,18 +204,24 @@ std::string RenderReceipt(const Value& bundle, const protocol::VerifyReport& rep
       "in",
       "commit " + Text(At(receipt, {"workspaceIn", "baseRef"})).substr(0, 12) +
           (At(contract, {"workspace", "dirtyDiffHash"}).is_null() ? "" : " + uncommitted changes") +
-          " + " + std::to_string(Items(At(contract, {"workspace", "untrackedFiles"})).size()) +
-          " untracked files; " +
-          std::to_string(Items(At(contract, {"workspace", "deniedPaths"})).size()) +
-          " paths kept back");
+          " + " +
+          Counted(Items(At(contract, {"workspace", "untrackedFiles"})).size(), "untracked file",
+                  "untracked files") +
+          "; " +
+          Counted(Items(At(contract, {"workspace", "deniedPaths"})).size(), "path", "paths") +
+          " kept back");
+  const std::vector<std::string> parts = MovedIn(bundle, contract, receipt);
+  for (std::size_t i = 0; i < parts.size() && i < 8; ++i) screen.Row("", parts[i]);
+  if (parts.size() > 8) screen.Row("", "and " + std::to_string(parts.size() - 8) + " more");
   std::vector<std::string> files;
   for (const Value* event : EventsOfType(bundle, "file.changed"))
     files.push_back(Text(At(*event, {"path"})));
-  screen.Row("changed", std::to_string(files.size()) +
-                            (files.size() == 1 ? " file: " : " files: ") + JoinLimited(files, 6));
+  screen.Row("changed", Counted(files.size(), "file", "files") +
+                            (files.empty() ? "" : ": " + JoinLimited(files, 6)));
   for (const Value& entry : Items(At(receipt, {"boundaryDisclosures"})))
-    screen.Row(Text(At(entry, {"direction"})),
-               Text(At(entry, {"dataClass"})) + " " + Short(Text(At(entry, {"contentHash"}))));
+    if (entry.FindString("direction") != "in" || !IsWorkspacePart(contract, entry))
+      screen.Row(Text(At(entry, {"direction"})),
+                 Text(At(entry, {"dataClass"})) + " " + Short(Text(At(entry, {"contentHash"}))));
 
   screen.Head("Why");
   screen.Row("task", FirstLine(Text(At(contract, {"task", "prompt"})), 90));
@@ -202,12 +270,12 @@ std::string RenderReceipt(const Value& bundle, const protocol::VerifyReport& rep
                               Text(At(*event, {"detail"})));
 
   screen.Head("How to inspect or reproduce");
-  std::string run = Text(At(receipt, {"runId"}));
   screen.Row("chain", Text(At(receipt, {"eventCount"})) + " events, head " +
                           Short(Text(At(receipt, {"eventsHead"}))));
-  screen.Row("bundle", "writ bundle " + run + " --out " + run + ".json; writ-verify " + run +
-                           ".json --plane-key PLANE.pub.pem");
-  screen.Row("changes", "writ pull " + run);
+  HowToVerify(screen, contract, receipt, commands);
+  if (!files.empty())
+    screen.Row("changes", commands.writ + " pull " + ShellWord(Text(At(receipt, {"runId"}))) +
+                              commands.access);
   for (const protocol::Finding& note : report.notes) screen.Row("not proven", note.message);
   return screen.Take();
 }

@@ -9,8 +9,17 @@
 
 namespace writ::cli {
 
+// How the reader goes on from here: what the commands on the screen begin and end with, and where
+// the public keys lie that a verifier pins (words to replace where this machine has no such file).
+struct ReceiptCommands {
+  std::string writ = "writ";  // with --dir where one was given
+  std::string access{};       // " --plane URL --token-file F" for a far plane
+  std::string plane_key = "PLANE.pub.pem";
+  std::string org_key{};  // empty: not known here
+};
 // `bundle` is a parsed bundle, `report` its verification. Text of it is terminal-safe.
-std::string RenderReceipt(const json::Value& bundle, const protocol::VerifyReport& report);
+std::string RenderReceipt(const json::Value& bundle, const protocol::VerifyReport& report,
+                          const ReceiptCommands& commands);
 // The same answers as JSON (for --json).
 json::Value ReceiptAnswers(const json::Value& bundle, const protocol::VerifyReport& report);
 

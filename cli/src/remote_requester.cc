@@ -213,6 +213,25 @@ class RemoteRequester final : public Requester {
     if (hash.empty()) hash = protocol::HashValue(*policy).ToHex();
     return plane::Plane::PolicyDocument{json::Write(*policy), hash};
   }
+  Result<std::vector<plane::RunnerInfo>> Runners() override {
+    WRIT_ASSIGN(json::Value answer, GetJson("/v1/runners", "the list of runners"));
+    const json::Value* list = answer.if_array() != nullptr ? &answer : answer.Find("runners");
+    if (list == nullptr || list->if_array() == nullptr) return Nonsense("the list of runners");
+    std::vector<plane::RunnerInfo> out;
+    for (const json::Value& item : list->array()) {
+      plane::RunnerInfo runner;
+      runner.runner_id = TextOf(item, "runnerId");
+      runner.pool = TextOf(item, "pool");
+      runner.key_id = TextOf(item, "keyId");
+      runner.public_key_pem = TextOf(item, "publicKeyPem");
+      runner.enrolled_at = ParseRfc3339(TextOf(item, "enrolledAt")).value_or(WallTime{});
+      const json::Value* revoked = item.Find("revoked");
+      runner.revoked = revoked != nullptr && revoked->if_bool() != nullptr && *revoked->if_bool();
+      if (runner.runner_id.empty()) return Nonsense("the list of runners");
+      out.push_back(std::move(runner));
+    }
+    return out;
+  }
   Result<plane::IssuedToken> CreateEnrollToken(std::chrono::seconds lifetime,
                                                std::optional<std::string> pool) override {
     json::Object body{{"ttlSeconds", lifetime.count()}};

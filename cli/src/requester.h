@@ -42,6 +42,7 @@ class Requester {
   virtual Status Export(WallTime since,
                         const std::function<Status(std::string_view line)>& write) = 0;
   virtual Result<plane::Plane::PolicyDocument> Policy() = 0;
+  virtual Result<std::vector<plane::RunnerInfo>> Runners() = 0;
   virtual Result<plane::IssuedToken> CreateEnrollToken(std::chrono::seconds lifetime,
                                                        std::optional<std::string> pool) = 0;
 

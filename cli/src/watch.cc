@@ -9,6 +9,7 @@
 #include "duration.h"
 #include "embedded.h"
 #include "home.h"
+#include "writ/protocol/events.h"
 
 namespace writ::cli {
 namespace {
@@ -70,10 +71,27 @@ std::string FailureText(const plane::RunDetail& detail) {
   return detail.summary.failure;
 }
 
+// Only what there is: a run that was refused has no change to pull, and one that nobody claimed has
+// no receipt.
+void TellNext(const Context& context, const plane::RunDetail& detail, const NextSteps& next) {
+  if (detail.receipt.empty()) return;
+  const std::string& run = detail.summary.run_id;
+  context.Note("receipt: " + context.Command("receipt " + run + next.access));
+  bool changed = false;
+  for (const std::string& text : detail.events) {
+    auto event = json::Parse(text);
+    const json::Value* inner = event ? event->Find("event") : nullptr;
+    changed |= inner != nullptr && inner->FindString("type") == protocol::events::kFileChanged;
+  }
+  if (changed)
+    context.Note("changes: " + context.Command("pull " + run + next.access) +
+                 (next.repository.empty() ? "" : " --repo " + ShellWord(next.repository)));
+}
+
 }  // namespace
 
 ExitCode WatchRun(Context& context, Requester& requester, const std::string& run_id,
-                  Embedded* embedded) {
+                  Embedded* embedded, const NextSteps& next) {
   using namespace std::chrono_literals;
   InterruptCounter interrupts;
   std::uint64_t offset = 0;
@@ -89,7 +107,8 @@ ExitCode WatchRun(Context& context, Requester& requester, const std::string& run
     }
     plane::RunState status = detail->summary.status;
     if (status != last) {
-      context.Note("-- " + std::string(protocol::Word(status)));
+      // The end is said when all output is out, and with its reason.
+      if (!plane::IsTerminal(status)) context.Note("-- " + std::string(protocol::Word(status)));
       last = status;
     }
     if (status == plane::RunState::kAwaitingApproval) {
@@ -101,7 +120,7 @@ ExitCode WatchRun(Context& context, Requester& requester, const std::string& run
       }
       for (const std::string& requirement : detail->summary.consent_requirements)
         context.Note("needs consent: " + TerminalSafe(requirement));
-      context.Note("approve it with: writ approve " + run_id);
+      context.Note("approve it with: " + context.Command("approve " + run_id + next.access));
       return kWaitingApproval;
     }
     bool terminal = plane::IsTerminal(status);
@@ -121,7 +140,8 @@ ExitCode WatchRun(Context& context, Requester& requester, const std::string& run
     if (cancel_sent && std::chrono::steady_clock::now() > give_up) {
       context.Fail(kRunCancelled, Error{ErrorKind::kCancelled, "watch.not_ended",
                                         "the run was told to stop and has not ended yet",
-                                        "its runner may be gone; look again with: writ runs"});
+                                        "its runner may be gone; look again with: " +
+                                            context.Command("runs" + next.access)});
       return kRunCancelled;
     }
     if (g_interrupts > 0 && !cancel_sent) {
@@ -152,11 +172,13 @@ ExitCode WatchRun(Context& context, Requester& requester, const std::string& run
     }
     context.PrintJson(std::move(out));
   }
+  context.Note("-- " + std::string(protocol::Word(status)) +
+               (failure.empty() ? "" : ": " + TerminalSafe(failure)));
   if (!failure.empty()) {
-    context.Note("-- " + TerminalSafe(failure));
     auto end = embedded != nullptr ? embedded->End() : std::nullopt;
     if (end && !end->hint.empty()) context.Note("hint: " + TerminalSafe(end->hint));
   }
+  TellNext(context, *detail, next);
   switch (status) {
     case plane::RunState::kCompleted:
       return kDone;

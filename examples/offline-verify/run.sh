@@ -13,9 +13,23 @@ verify "$work/bundle.json"
 verify "$work/bundle.json" --json >"$work/verdict.json"
 [ "$(json "$work/verdict.json" 'd["pinned"]')" = False ] || fail "an unpinned verification must say so"
 
-say "pinned"
-json "$work/bundle.json" 'd["keys"]["runnerPublicKeyPem"]' >"$work/runner.pem"
-verify "$work/bundle.json" --plane-key "$state/keys/plane.pub.pem" --runner-key "$work/runner.pem" --require-pinned
+say "pinned: the keys come from the plane, not out of the bundle"
+writ receipt "$run" --json >"$work/receipt.json"
+runner=$(json "$work/receipt.json" 'd["saw"]["runner"]["runnerId"]')
+writ runners
+writ runners key "$runner" --out "$work/runner.pem"
+pins=(--plane-key "$state/keys/plane.pub.pem" --runner-key "$work/runner.pem" --require-pinned)
+verify "$work/bundle.json" "${pins[@]}"
+verify "$work/bundle.json" "${pins[@]}" --json >"$work/verdict.json"
+[ "$(json "$work/verdict.json" 'd["ok"] and d["pinned"]')" = True ] || fail "pinned keys must be said to be pinned"
+find "$state/runner" -path '*/identity/runner.pub.pem' -exec cmp {} "$work/runner.pem" \; || fail "the runner's own folder has another key"
+code=0; verify "$work/bundle.json" --plane-key "$state/keys/plane.pub.pem" --require-pinned >/dev/null || code=$?
+[ "$code" = 1 ] || fail "half pinned: exit $code, 1 expected"
+
+say "the lines of the receipt's screen do the same"
+writ receipt "$run" >"$work/screen"
+(cd "$work" && unset -f writ && PATH=$WRIT_BIN:$PATH && sed -n 's/^  \(bundle\|runner.s key\|verify\)  *\(writ.*\)$/\2/p' screen >commands && [ "$(wc -l <commands)" = 3 ] && . ./commands) ||
+  fail "the commands on the receipt do not verify it"
 
 say "tampered: the status, an event, a host"
 python3 - "$work" <<'PY'

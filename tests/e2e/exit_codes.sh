@@ -30,4 +30,33 @@ run=$(cat "$work/run")
 expect 0 'cancelled' writ cancel "$run"
 expect 4 'cancelled' writ watch "$run"
 expect 2 'run.ended' writ cancel "$run"
+
+# Keys for auditors: of a runner that the plane knows, and of no other.
+expect 0 'RUNNER' writ runners
+expect 2 'runner.not_found' writ runners key rnr_nobody
+expect 2 'cli.usage' writ runners keys
+writ runners --json >"$work/runners.json"
+[ "$(json "$work/runners.json" 'd["runners"][0]["publicKeyPem"][:26]')" = '-----BEGIN PUBLIC KEY-----' ] || fail "no key in the list"
+
+# What a refused run does not have is not offered.
+writ run --repo "$repo" --isolation microvm true >"$work/out" 2>&1 || true
+grep -q 'receipt: ' "$work/out" || fail "a refused run has a receipt"
+if grep -q 'writ.*pull' "$work/out"; then cat "$work/out"; fail "nothing to pull, and pull is offered"; fi
+[ "$(grep -c 'no backend of the tier' "$work/out")" = 1 ] || { cat "$work/out"; fail "the reason is to be said once"; }
+
+# A state directory of somebody else is not one that lacks a plane.
+if [ "$(id -u)" -eq 0 ] && setpriv --reuid 65534 --regid 65534 --clear-groups test -x "$WRIT_BIN/writ"; then
+  as_other() { setpriv --reuid 65534 --regid 65534 --clear-groups "$WRIT_BIN/writ" --dir "$state" "$@"; }
+  for command in runs init 'policy show' 'secrets list'; do
+    expect 2 'cli.dir_unreadable' as_other $command
+  done
+fi
+expect 2 'plane.not_initialized' "$WRIT_BIN/writ" --dir "$work/absent" runs
+
+# One directory serves several pools: the second is not turned away by the seat of the first.
+python3 -c 'import json,sys; p=json.load(open(sys.argv[1])); p["runners"]["allowPools"].append("other"); json.dump(p, sys.stdout)' "$state/policy.json" >"$work/policy.json"
+expect 0 'can be enforced' writ policy check "$work/policy.json"
+cp "$work/policy.json" "$state/policy.json"
+expect 0 'completed' writ run --repo "$repo" --pool other true
+expect 0 'completed' writ run --repo "$repo" true
 echo "exit codes: as documented"

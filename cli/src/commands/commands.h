@@ -13,6 +13,7 @@ struct Context;
 void AddInit(CLI::App& app, Context& context);
 void AddPlane(CLI::App& app, Context& context);
 void AddRunner(CLI::App& app, Context& context);
+void AddRunners(CLI::App& app, Context& context);  // runners, runners key
 void AddRun(CLI::App& app, Context& context);
 void AddRuns(CLI::App& app, Context& context);     // runs, watch, approve, cancel
 void AddReceipt(CLI::App& app, Context& context);  // receipt, bundle, verify

@@ -2,6 +2,7 @@
 
 #include "commands.h"
 #include "context.h"
+#include "home.h"
 #include "writ/plane/init.h"
 
 namespace writ::cli {
@@ -15,7 +16,7 @@ void AddInit(CLI::App& app, Context& context) {
       "Examples:\n  writ init\n  writ --dir ./state init --json");
   init->callback([&context] {
     auto report = plane::Init(context.dir);
-    if (!report) return context.Fail(report.error());
+    if (!report) return context.Fail(ExplainDirError(std::move(report).error(), context.dir));
     if (context.json) {
       context.PrintJson(json::Object{{"dir", context.dir},
                                      {"created", json::Value::Texts(report->created)},

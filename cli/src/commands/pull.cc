@@ -64,7 +64,8 @@ void Pull(Context& context, PullCommand& command) {
   protocol::VerifyReport report = protocol::VerifyBundle(*text, verify);
   if (!report.ok) {
     Error error{ErrorKind::kIntegrity, "pull.not_verified", "the run's bundle does not verify",
-                "look at it with: writ receipt " + command.run_id};
+                "look at it with: " +
+                    context.Command("receipt " + command.run_id + command.access.Arguments())};
     if (!report.problems.empty()) error.message += ": " + report.problems.front().message;
     return context.Fail(kFailed, error);
   }

@@ -49,7 +49,12 @@ void ShowReceipt(Context& context, ReceiptCommand& command) {
   if (context.json) {
     context.PrintJson(ReceiptAnswers(*bundle, report));
   } else {
-    context.Print(RenderReceipt(*bundle, report));
+    ReceiptCommands commands{.writ = context.self, .access = command.access.Arguments()};
+    if (command.access.local()) {
+      commands.plane_key = ShellWord(context.dir + "/keys/plane.pub.pem");
+      commands.org_key = ShellWord(context.dir + "/keys/org.pub.pem");
+    }
+    context.Print(RenderReceipt(*bundle, report, commands));
   }
   if (!report.ok) context.exit_code = kFailed;
 }
@@ -80,7 +85,7 @@ void WriteBundle(Context& context, BundleCommand& command) {
     context.PrintJson(
         json::Object{{"runId", command.run_id}, {"bundle", path}, {"bytes", text->size() + 1}});
   } else {
-    context.Print("bundle: " + path + "\nverify: writ-verify " + path + "\n");
+    context.Print("bundle: " + path + "\nverify: writ-verify " + ShellWord(path) + "\n");
   }
 }
 

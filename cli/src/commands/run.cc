@@ -7,6 +7,7 @@
 #include "access.h"
 #include "commands.h"
 #include "context.h"
+#include "disclosure_report.h"
 #include "duration.h"
 #include "embedded.h"
 #include "home.h"
@@ -106,69 +107,16 @@ void PrintFindings(const Context& context, const workspace::Captured& captured) 
 void PrintDryRun(Context& context, const plane::Submission& submission,
                  const workspace::Captured& captured) {
   auto report = json::Parse(submission.report);
-  if (!report) return context.Fail(kFailed, report.error());
+  if (!report || !report->is_object())
+    return context.Fail(kFailed, Error{ErrorKind::kInternal, "plane.nonsense",
+                                       "the plane's disclosure report cannot be read", ""});
   const json::Value* decision = report->Find("policyDecision");
   if (decision != nullptr && decision->FindString("decision") == "deny")
     context.exit_code = kPolicyDenied;
-  json::Array blobs;
-  std::uint64_t total = 0;
-  for (const workspace::CapturedBlob& blob : captured.blobs) {
-    static constexpr const char* kKinds[] = {"bundle", "dirty-diff", "untracked"};
-    blobs.push_back(json::Object{{"kind", kKinds[static_cast<int>(blob.kind)]},
-                                 {"hash", blob.digest},
-                                 {"bytes", blob.bytes}});
-    total += blob.bytes;
-  }
-  json::Array findings;
-  for (const workspace::Finding& finding : captured.findings)
-    findings.push_back(json::Object{{"code", finding.code},
-                                    {"path", json::ToWellFormedUtf8(finding.path)},
-                                    {"detail", json::ToWellFormedUtf8(finding.detail)}});
-  if (context.json) {
-    report->object().Set("wouldUpload",
-                         json::Object{{"blobs", std::move(blobs)}, {"bytes", total}});
-    report->object().Set("findings", std::move(findings));
-    context.PrintJson(*report);
-    return;
-  }
-  auto text = [&](std::string_view name) {
-    return json::Write(report->Find(name) != nullptr ? *report->Find(name) : json::Value());
-  };
-  context.Print("DRY RUN: nothing was moved\n\n");
-  context.Print("Would move in  (" + std::to_string(captured.blobs.size()) + " blobs, " +
-                FormatBytes(total) + ")\n");
-  context.Print(
-      "  history      commit " + captured.summary.head.substr(0, 12) +
-      (captured.summary.branch.empty() ? "" : " of " + TerminalSafe(captured.summary.branch)) +
-      ", bundle " + FormatBytes(captured.blobs.empty() ? 0 : captured.blobs.front().bytes) + "\n");
-  context.Print("  changes      " + std::to_string(captured.summary.changed_files) +
-                " uncommitted files\n");
-  context.Print("  untracked    " + std::to_string(captured.summary.untracked_files) + " files\n");
-  for (const protocol::UntrackedFile& file : captured.manifest.untracked_files)
-    context.Print("               + " + TerminalSafe(file.path.text()) + " (" +
-                  FormatBytes(static_cast<unsigned long long>(file.bytes)) + ")\n");
-  context.Print("  kept back    " + std::to_string(captured.manifest.denied_paths.size()) +
-                " paths by deny patterns\n");
-  for (const std::string& path : captured.manifest.denied_paths)
-    context.Print("               - " + TerminalSafe(path) + "\n");
-  context.Print("Would run      " + TerminalSafe(text("execution")) + "\n");
-  context.Print("  agent        " + TerminalSafe(text("agent")) + " in pool " +
-                TerminalSafe(text("pool")) + "\n");
-  context.Print("  secrets      " + TerminalSafe(text("secrets")) + "\n");
-  context.Print("  network      " + TerminalSafe(text("network")) + "\n");
-  context.Print("  budget       " + TerminalSafe(text("budget")) + "\n");
-  context.Print("Would disclose " + TerminalSafe(text("disclosure")) + "\n");
-  if (decision != nullptr) {
-    context.Print("Policy says    " + std::string(decision->FindString("decision").value_or("?")) +
-                  ": " + TerminalSafe(std::string(decision->FindString("reason").value_or(""))) +
-                  "\n");
-    if (const json::Value* requirements = decision->Find("consentRequirements");
-        requirements != nullptr && requirements->if_array() != nullptr) {
-      for (const json::Value& item : requirements->array())
-        context.Print("  needs consent: " + TerminalSafe(json::Write(item)) + "\n");
-    }
-  }
-  PrintFindings(context, captured);
+  if (context.json)
+    context.PrintJson(DisclosureJson(std::move(*report), captured));
+  else
+    context.Print(RenderDisclosure(*report, captured));
 }
 
 Status Upload(const Context& context, Requester& requester, const workspace::Captured& captured) {
@@ -212,7 +160,7 @@ void Run(Context& context, RunCommand& command) {
   if (command.access.local() && !command.dry_run) {
     // A first run needs no ceremony: what is missing is made, nothing is overwritten.
     auto report = plane::Init(context.dir);
-    if (!report) return context.Fail(report.error());
+    if (!report) return context.Fail(ExplainDirError(std::move(report).error(), context.dir));
     if (report->kept.empty()) context.Note("made keys, policy and configuration in " + context.dir);
   }
   auto captured = CaptureCheckout(context, command);
@@ -260,9 +208,9 @@ void Run(Context& context, RunCommand& command) {
     }
     embedded = std::move(*started);
   }
-  context.exit_code = WatchRun(context, **requester, run_id, embedded.get());
-  if (context.exit_code != kWaitingApproval)
-    context.Note("receipt: writ receipt " + run_id + "   changes: writ pull " + run_id);
+  NextSteps next{.access = command.access.Arguments(), .repository = ""};
+  if (command.repository != ".") next.repository = AbsolutePath(command.repository);
+  context.exit_code = WatchRun(context, **requester, run_id, embedded.get(), next);
 }
 
 }  // namespace

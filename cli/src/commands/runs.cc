@@ -88,7 +88,7 @@ void ApproveRun(Context& context, ActCommand& command) {
         json::Object{{"runId", command.run_id}, {"status", std::string(protocol::Word(*status))}});
   context.Print("run " + command.run_id + " is " + std::string(protocol::Word(*status)) + "\n");
   if (command.access.local() && *status == plane::RunState::kCreated)
-    context.Note("next: writ watch " + command.run_id +
+    context.Note("next: " + context.Command("watch " + command.run_id) +
                  "   (starts it here where no runner is serving this plane)");
 }
 
@@ -127,7 +127,8 @@ void WatchOne(Context& context, WatchCommand& command) {
     if (!started) return context.Fail(started.error());
     embedded = std::move(*started);
   }
-  context.exit_code = WatchRun(context, **requester, command.run_id, embedded.get());
+  context.exit_code = WatchRun(context, **requester, command.run_id, embedded.get(),
+                               {.access = command.access.Arguments(), .repository = ""});
 }
 
 }  // namespace

@@ -62,6 +62,31 @@ TEST_F(EnrollTest, HasItsKeysOnDiskBeforeThePlaneIsAsked) {
   EXPECT_EQ(enrolled->runner_id.text(), "rnr_1");
 }
 
+TEST_F(EnrollTest, LeavesItsPublicKeyForAuditorsAndTrustsNothingInThatFile) {
+  RawServer server(RawServer::Security::kPlain,
+                   [&](auto& c) { c.write(JsonAnswer(200, kIdentity)); });
+  Result<Identity> enrolled = Enroll(Config(server), Secret("enrol-me"), clock_);
+  ASSERT_TRUE(enrolled) << enrolled.error().ToString();
+  const std::string path = identity() + "/runner.pub.pem";
+  const auto text = [&] {
+    std::ifstream in(path);
+    return std::string(std::istreambuf_iterator<char>(in), {});
+  };
+  EXPECT_EQ(text(), enrolled->key.Public().ToPem());
+  EXPECT_EQ(ModeOf(path), 0644u);
+  // Of a runner that enrolled before there was such a file, and where somebody put another key.
+  for (const char* there : {"", "another key"}) {
+    std::filesystem::remove(path);
+    if (*there != '\0') std::ofstream(path) << there;
+    Result<IdentityStore> store = IdentityStore::Open(dir_ + "/state");
+    ASSERT_TRUE(store);
+    Result<std::optional<Identity>> loaded = store->Load();
+    ASSERT_TRUE(loaded && *loaded);
+    EXPECT_EQ((*loaded)->key.Public(), enrolled->key.Public());
+    EXPECT_EQ(text(), enrolled->key.Public().ToPem());
+  }
+}
+
 TEST_F(EnrollTest, AsksAgainWithTheSameKeyAfterALostAnswer) {
   std::vector<std::string> keys;
   RawServer server(RawServer::Security::kPlain, [&](auto& c) {

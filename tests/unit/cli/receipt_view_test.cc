@@ -1,0 +1,100 @@
+#include "receipt_view.h"
+
+#include <gtest/gtest.h>
+
+#include "writ/protocol/events.h"
+
+namespace writ::cli {
+namespace {
+
+using json::Array;
+using json::Object;
+using json::Value;
+
+const std::string kBundle(64, 'b'), kDiff(64, 'd'), kOther(64, 'e');
+
+Object Crossed(const std::string& direction, const std::string& hash) {
+  return {{"direction", direction}, {"contentHash", hash}, {"dataClass", "workspace"}};
+}
+
+struct Shape {
+  Array disclosures = {};
+  Array events = Array{Object{{"event", Object{{"type", "workspace.materialized"}}}}};
+  std::string run_id = "run_1", runner_id = "rnr_1";
+  Object runner_more{{"environment", Object{{"tier", "process"}}}};
+  Array signatures = {};
+};
+
+Value Bundle(const Shape& shape) {
+  Object runner{{"runnerId", shape.runner_id}, {"pool", "default"}};
+  for (const json::Member& member : shape.runner_more) runner.Set(member.name, member.value);
+  return Object{
+      {"contract", Object{{"workspace", Object{{"bundleHash", kBundle}, {"dirtyDiffHash", kDiff}}},
+                          {"signatures", shape.signatures}}},
+      {"receipt", Object{{"runId", shape.run_id},
+                         {"runner", std::move(runner)},
+                         {"boundaryDisclosures", shape.disclosures}}},
+      {"events", shape.events}};
+}
+
+std::string Screen(const Shape& shape, const ReceiptCommands& commands = {}) {
+  return RenderReceipt(Bundle(shape), protocol::VerifyReport(), commands);
+}
+
+bool Has(const std::string& text, const std::string& what) {
+  return text.find(what) != std::string::npos;
+}
+
+TEST(ReceiptScreen, SaysWhatCameOutOfTheRunnersCache) {
+  const std::string cached = Screen({.disclosures = {Crossed("in", kDiff)}});
+  EXPECT_TRUE(Has(cached, "history from the runner's cache (bbbbbbbbbbbbbbbb)")) << cached;
+  EXPECT_TRUE(Has(cached, "uncommitted changes dddddddddddddddd")) << cached;
+  const std::string fetched =
+      Screen({.disclosures = {Crossed("in", kBundle), Crossed("in", kDiff)}});
+  EXPECT_TRUE(Has(fetched, "history bbbbbbbbbbbbbbbb")) << fetched;
+  EXPECT_FALSE(Has(fetched, "cache")) << fetched;
+}
+
+TEST(ReceiptScreen, ClaimsNoCacheWhereTheRunnerRecordsNoArrivalsOrNothingCame) {
+  EXPECT_TRUE(Has(Screen({.runner_more = {}}), "how it came is not recorded"));
+  const std::string refused = Screen({.events = {}});
+  EXPECT_FALSE(Has(refused, "cache")) << refused;
+  EXPECT_FALSE(Has(refused, "history")) << refused;
+}
+
+TEST(ReceiptScreen, ShowsEveryArrivalThatTheContractDidNotName) {
+  EXPECT_TRUE(Has(Screen({.disclosures = {Crossed("in", kOther)}}), "workspace eeeeeeeeeeeeeeee"));
+}
+
+TEST(ReceiptScreen, LeadsToAPinnedVerificationWithoutTheBundlesOwnKeys) {
+  const ReceiptCommands commands{.writ = "writ --dir /srv/w",
+                                 .access = "",
+                                 .plane_key = "/srv/w/keys/plane.pub.pem",
+                                 .org_key = "/srv/w/keys/org.pub.pem"};
+  const std::string screen = Screen({}, commands);
+  EXPECT_TRUE(Has(screen, "writ --dir /srv/w bundle run_1 --out run_1.json\n"));
+  EXPECT_TRUE(Has(screen, "writ --dir /srv/w runners key rnr_1 --out rnr_1.pub.pem\n"));
+  EXPECT_TRUE(Has(screen,
+                  "writ-verify run_1.json --plane-key /srv/w/keys/plane.pub.pem "
+                  "--runner-key rnr_1.pub.pem --require-pinned\n"))
+      << screen;
+  // The organisation's key is pinned where it signed: a contract that it did not sign would fail.
+  EXPECT_TRUE(Has(Screen({.signatures = {Object{{"signer", "org"}}}}, commands),
+                  "--org-key /srv/w/keys/org.pub.pem --require-pinned"));
+}
+
+TEST(ReceiptScreen, OffersAPullOnlyWhereAFileChanged) {
+  EXPECT_FALSE(Has(Screen({}), " pull "));
+  EXPECT_TRUE(
+      Has(Screen({.events = {Object{{"event", Object{{"type", "file.changed"}, {"path", "a"}}}}}}),
+          "writ pull run_1"));
+}
+
+TEST(ReceiptScreen, IdsOfAHostileBundleAreOneShellWord) {
+  const std::string screen = Screen({.run_id = "x; id", .runner_id = "$(id)\n"});
+  EXPECT_TRUE(Has(screen, "bundle 'x; id' --out 'x; id'.json")) << screen;
+  EXPECT_TRUE(Has(screen, "runners key '$(id)\\x0a'")) << screen;
+}
+
+}  // namespace
+}  // namespace writ::cli
