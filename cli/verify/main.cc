@@ -13,6 +13,7 @@
 
 #include "writ/base/file.h"
 #include "writ/protocol/bundle.h"
+#include "writ/protocol/key_manifest.h"
 
 namespace {
 
@@ -22,7 +23,7 @@ using writ::Result;
 
 constexpr int kVerified = 0, kNotVerified = 1, kUsage = 2;
 constexpr std::uint64_t kMostBytes = 0xFFFFFFFFull - 64;  // the reader's offsets are 32 bits wide
-constexpr std::uint64_t kLargestKey = 1 << 16;
+constexpr std::uint64_t kLargestKey = 1 << 16, kLargestManifest = 1 << 20;
 
 constexpr std::string_view kHelp =
     R"(Usage: writ-verify BUNDLE [options]
@@ -33,6 +34,9 @@ the whole chain of events. BUNDLE is a file, or - for standard input.
   --plane-key FILE    the plane's public key, known from elsewhere (PEM)
   --runner-key FILE   the runner's public key
   --org-key FILE      the organisation's public key; the contract must be signed by it
+  --key-manifest FILE the plane's keys as the organisation signed them (writ plane keys);
+                      needs --org-key, whose signature is then asked of the manifest and
+                      not of the contract, and stands instead of --plane-key
   --require-pinned    not verified unless plane and runner key are given
   --max-bytes N       read a bundle of up to N bytes (default 268435456); the number of
                       JSON values that are looked at grows with it
@@ -51,7 +55,7 @@ Examples:
 
 struct Arguments {
   std::string bundle;
-  std::optional<std::string> plane_key, runner_key, org_key;
+  std::optional<std::string> plane_key, runner_key, org_key, key_manifest;
   std::uint64_t max_bytes = writ::protocol::kDefaultMaxBundleBytes;
   bool require_pinned = false, json = false, help = false, version = false;
 };
@@ -92,11 +96,12 @@ Result<Arguments> ParseArguments(const std::vector<std::string_view>& words) {
       attached = word.substr(equals + 1);
       word = word.substr(0, equals);
     }
-    std::optional<std::string>* file = word == "--plane-key"    ? &out.plane_key
-                                       : word == "--runner-key" ? &out.runner_key
-                                       : word == "--org-key"    ? &out.org_key
-                                       : word == "--max-bytes"  ? &max_bytes
-                                                                : nullptr;
+    std::optional<std::string>* file = word == "--plane-key"      ? &out.plane_key
+                                       : word == "--runner-key"   ? &out.runner_key
+                                       : word == "--org-key"      ? &out.org_key
+                                       : word == "--key-manifest" ? &out.key_manifest
+                                       : word == "--max-bytes"    ? &max_bytes
+                                                                  : nullptr;
     bool* flag = word == "--require-pinned"         ? &out.require_pinned
                  : word == "--json"                 ? &out.json
                  : word == "--help" || word == "-h" ? &out.help
@@ -120,6 +125,9 @@ Result<Arguments> ParseArguments(const std::vector<std::string_view>& words) {
   if (max_bytes) {
     WRIT_ASSIGN(out.max_bytes, ParseBytes(*max_bytes));
   }
+  if (out.key_manifest && !out.org_key) return Usage("--key-manifest needs --org-key");
+  if (out.key_manifest && out.plane_key)
+    return Usage("--key-manifest stands instead of --plane-key");
   if (!have_bundle && !out.help && !out.version) return Usage("no bundle is named");
   return out;
 }
@@ -130,6 +138,19 @@ Result<std::optional<writ::protocol::PublicKey>> ReadKey(const std::optional<std
   Result<writ::protocol::PublicKey> key = writ::protocol::PublicKey::FromPem(pem);
   if (!key) return std::move(key).error().With("reading " + *path);
   return std::optional(*key);
+}
+
+// One that the organisation's key signed.
+Result<writ::protocol::KeyManifest> ReadManifest(const std::string& path,
+                                                 const writ::protocol::PublicKey& org_key) {
+  WRIT_ASSIGN(const std::string text, writ::ReadFile(path, kLargestManifest));
+  auto value = writ::json::Parse(text, {.max_depth = 8, .max_bytes = kLargestManifest});
+  if (!value) return std::move(value).error().With("reading " + path);
+  auto manifest = writ::protocol::KeyManifest::Parse(*value);
+  if (!manifest) return std::move(manifest).error().With("reading " + path);
+  if (auto good = writ::protocol::CheckKeyManifest(*manifest, org_key); !good)
+    return std::move(good).error().With("reading " + path);
+  return manifest;
 }
 
 bool Print(std::FILE* to, std::string_view text) {
@@ -153,6 +174,12 @@ Result<bool> Run(const Arguments& arguments) {
   WRIT_ASSIGN(options.plane_key, ReadKey(arguments.plane_key));
   WRIT_ASSIGN(options.runner_key, ReadKey(arguments.runner_key));
   WRIT_ASSIGN(options.org_key, ReadKey(arguments.org_key));
+  std::optional<writ::protocol::KeyManifest> manifest;
+  if (arguments.key_manifest) {
+    WRIT_ASSIGN(manifest, ReadManifest(*arguments.key_manifest, *options.org_key));
+    options.key_manifest = &*manifest;
+    options.org_key.reset();
+  }
   options.require_pinned = arguments.require_pinned;
   options.max_bytes = arguments.max_bytes;
   Result<std::string> text = arguments.bundle == "-"

@@ -4,6 +4,7 @@
 
 #include "exact_time.h"
 #include "writ/protocol/events.h"
+#include "writ/protocol/key_manifest.h"
 
 namespace writ::protocol {
 namespace {
@@ -116,6 +117,8 @@ void BundleCheck::OnEvent(const EventFacts& event) {
   last_ts_ = event.ts;
   head_ = event.stated;
   if (terminals_ > 0 && early_terminal_ == 0) early_terminal_ = event.index;
+  if (terminals_ > 0 && event.type != events::kRunRequeued && event.type != events::kRunFailed)
+    runner_went_on_ = true;
   if (events::IsTerminalType(event.type)) ++terminals_;
   last_type_ = event.type;
   if (event.type == events::kFileChanged) ++files_changed_;
@@ -214,7 +217,7 @@ void BundleCheck::CheckPins() {
     else
       org_ = options_.org_key;
   }
-  report_.plane_pinned = options_.plane_key.has_value();
+  report_.plane_pinned = options_.plane_key.has_value() || options_.key_manifest != nullptr;
   report_.runner_pinned = options_.runner_key.has_value();
   report_.pinned = report_.plane_pinned && report_.runner_pinned;
   if (!report_.pinned && options_.require_pinned) {
@@ -253,6 +256,43 @@ void BundleCheck::CheckOrg(const json::Value& contract) {
   }
 }
 
+void BundleCheck::CheckKeyManifest(const json::Value& contract) {
+  if (options_.key_manifest == nullptr) return;
+  const json::Value* issued = contract.Find("issuedAt");
+  const std::optional<WallTime> at =
+      issued != nullptr && issued->is_string() ? ExactTime(issued->string()) : std::nullopt;
+  if (plane_ && at && options_.key_manifest->Holds(*plane_, *at)) return;
+  Further("pin.plane_key",
+          "the key manifest does not list the bundle's plane key for the time of the contract",
+          "/keys/planePublicKeyPem");
+}
+
+// The plane may close a run whose runner was lost, and then it signs alone: so only as a failure,
+// only after its own closing event, and only where no runner put its name to it (L46).
+bool BundleCheck::CheckClosedByPlane(const json::Value& receipt) {
+  if (receipt.Find("closedBy") == nullptr) return false;
+  const std::vector<Signature> signatures = SignaturesOf(receipt);
+  const bool by_runner = std::any_of(signatures.begin(), signatures.end(), [](const Signature& s) {
+    return s.signer == Signer::kRunner;
+  });
+  const bool by_plane = plane_ && FindValidSignature(signatures, Signer::kPlane, *plane_,
+                                                     HashWithout(receipt, "signatures")) != nullptr;
+  const bool as_failure = IsText(receipt.Find("status"), Word(RunStatus::kFailed)) &&
+                          last_type_ == events::kRunFailed &&
+                          failure_class_ == Word(FailureClass::kSessionFailed);
+  if (Receipt::Parse(receipt) && by_plane && !by_runner && as_failure) {
+    report_.closed_by_plane = true;
+    return true;
+  }
+  Problem("receipt.closed_by",
+          by_runner     ? "a runner signed a receipt that says the plane closed the run"
+          : !as_failure ? "a run that the plane closed ends as failed, by session_failed"
+          : !by_plane   ? "the plane did not sign the receipt that says it closed the run"
+                        : "it does not say who closed the run, why and when it was last seen",
+          "/receipt/closedBy");
+  return false;
+}
+
 void BundleCheck::CheckContract(const json::Value& contract) {
   contract_hash_ = HashWithout(contract, "signatures");
   if (Result<Contract> parsed = Contract::Parse(contract); !parsed) {
@@ -265,6 +305,7 @@ void BundleCheck::CheckContract(const json::Value& contract) {
             "/contract/issuer/keyId");
   }
   CheckOrg(contract);
+  CheckKeyManifest(contract);
 }
 
 void BundleCheck::CheckReceipt(const json::Value& contract, const json::Value& receipt) {
@@ -287,8 +328,10 @@ void BundleCheck::CheckReceipt(const json::Value& contract, const json::Value& r
   if (!SameText(At(receipt, "runner", "pool"), At(contract, "runner", "pool"))) {
     Problem("receipt.pool", "the receipt's pool is not the contract's", "/receipt/runner/pool");
   }
-  CheckSignature(receipt, "/receipt", hash, Signer::kRunner, runner_, "receipt.runner_signature",
-                 "the receipt has no valid signature by the runner's key");
+  if (!CheckClosedByPlane(receipt)) {
+    CheckSignature(receipt, "/receipt", hash, Signer::kRunner, runner_, "receipt.runner_signature",
+                   "the receipt has no valid signature by the runner's key");
+  }
   CheckSignature(receipt, "/receipt", hash, Signer::kPlane, plane_, "receipt.plane_signature",
                  "the receipt has no valid countersignature by the plane's key");
   if (!SameText(At(receipt, "workspaceIn", "baseRef"), At(contract, "workspace", "baseRef"))) {
@@ -340,7 +383,10 @@ void BundleCheck::CheckReceiptAgainstEvents(const json::Value& receipt) {
     Problem("receipt.status", "the last event is not the end that the receipt states",
             "/receipt/status");
   }
-  if (early_terminal_ != 0) {
+  // A lost runner may have written its end already: the plane's closing events may follow it.
+  const bool closing_only =
+      report_.closed_by_plane && !runner_went_on_ && event_count_ - early_terminal_ <= 2;
+  if (early_terminal_ != 0 && !closing_only) {
     Further("chain.after_end", "there are events after the one that ends the run",
             json::PointerTo("/events", early_terminal_));
   }

@@ -74,6 +74,9 @@ class BundleCheck {
                       Signer signer, const std::optional<PublicKey>& key, std::string code,
                       std::string message);
   void CheckOrg(const json::Value& contract);
+  void CheckKeyManifest(const json::Value& contract);
+  // Whether the receipt is one that needs no signature by its runner.
+  bool CheckClosedByPlane(const json::Value& receipt);
   void CheckList(const json::Value& receipt, std::string_view path,
                  std::array<std::string_view, 3> names, const List& expected, std::string code,
                  std::string message, bool further);
@@ -95,6 +98,7 @@ class BundleCheck {
   std::size_t backwards_ = 0, terminals_ = 0, early_terminal_ = 0, files_changed_ = 0,
               unknown_types_ = 0;
   bool has_network_closed_ = false;
+  bool runner_went_on_ = false;  // an event that only a runner writes follows a terminal one
   List secrets_, network_, models_, disclosures_, artifacts_, diffs_;
   std::unordered_set<std::string> network_seen_, models_seen_;
   struct Claim {

@@ -39,7 +39,12 @@ void BundleCheck::AddNotes(const json::Value& receipt) {
   }
   const json::Value* runner = receipt.Find("runner");
   if (runner == nullptr) return;
-  if (runner->FindString("attestationTier") == kAttestationTierMock) {
+  if (report_.closed_by_plane) {
+    Note("note.closed_by_plane",
+         "the runner did not sign: the plane closed the run because it had lost it; what the job "
+         "did after the last event that arrived is not known",
+         "/receipt/closedBy");
+  } else if (runner->FindString("attestationTier") == kAttestationTierMock) {
     Note("note.software_key",
          "the runner's key is a software key: its signature says nothing about the machine",
          "/receipt/runner/attestationTier");
@@ -78,6 +83,8 @@ void BundleCheck::AddFacts(const json::Value& contract, const json::Value& recei
        {"agent", "requestedBy", "approvedBy", "policyHash", "disclosure", "expiresAt"})
     Copy(contract, name, facts);
   Copy(receipt, "runner", facts);
+  Copy(receipt, "closedBy", facts);
+  Copy(contract, "retryOf", facts);
   if (plane_) facts.Set("planeKeyId", plane_->Id());
   if (runner_) facts.Set("runnerKeyId", runner_->Id());
   if (org_) facts.Set("orgKeyId", org_->Id());

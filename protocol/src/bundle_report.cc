@@ -101,7 +101,8 @@ std::string RenderText(const VerifyReport& report, std::string_view name) {
                            : report.plane_pinned  ? ", plane key pinned, runner key not"
                            : report.runner_pinned ? ", runner key pinned, plane key not"
                                                   : ", keys not pinned")
-                        : "");
+                        : "")
+      .append(report.ok && report.closed_by_plane ? ", lost: closed by the plane" : "");
   out.append(": ").append(Printable(name)).append("\n");
   const json::Object& facts = report.facts;
   if (!facts.empty()) {
@@ -110,6 +111,11 @@ std::string RenderText(const VerifyReport& report, std::string_view name) {
     if (facts.Contains("failure"))
       Row(out, "failure",
           Text(In(facts, "failure", "class")) + ": " + Text(In(facts, "failure", "message")));
+    if (facts.Contains("closedBy"))
+      Row(out, "closed by",
+          "the plane, not the runner: " + Text(In(facts, "closedBy", "reason")) + ", last seen " +
+              Text(In(facts, "closedBy", "lastSeen")));
+    if (facts.Contains("retryOf")) Row(out, "repeats", Text(facts.Find("retryOf")));
     Row(out, "time", Text(facts.Find("startedAt")) + " to " + Text(facts.Find("endedAt")));
     Row(out, "asked by",
         Actors(facts.Find("requestedBy")) +
@@ -126,7 +132,8 @@ std::string RenderText(const VerifyReport& report, std::string_view name) {
     Row(out, "events", Text(facts.Find("eventCount")) + ", head " + Text(facts.Find("eventsHead")));
     Row(out, "workspace",
         "base " + Text(In(facts, "workspaceIn", "baseRef")) + ", " +
-            Text(facts.Find("filesChanged")) + " files changed");
+            Text(facts.Find("filesChanged")) +
+            (Text(facts.Find("filesChanged")) == "1" ? " file changed" : " files changed"));
     Row(out, "secrets", Listed(facts.Find("secretsReleased"), "name", ""));
     Row(out, "network", Listed(facts.Find("networkAccessed"), "host", "decision"));
     Row(out, "models", Listed(facts.Find("modelsUsed"), "provider", "model"));
@@ -139,12 +146,14 @@ std::string RenderText(const VerifyReport& report, std::string_view name) {
 }
 
 json::Value RenderJson(const VerifyReport& report) {
-  return json::Object{{"ok", report.ok},
-                      {"pinned", report.pinned},
-                      {"problems", FindingsToJson(report.problems)},
-                      {"warnings", FindingsToJson(report.warnings)},
-                      {"notes", FindingsToJson(report.notes)},
-                      {"facts", report.facts}};
+  json::Object out{{"ok", report.ok}, {"pinned", report.pinned}};
+  if (const json::Value* closed = report.facts.Find("closedBy"); closed && report.closed_by_plane)
+    out.Set("closedBy", *closed);
+  out.Set("problems", FindingsToJson(report.problems))
+      .Set("warnings", FindingsToJson(report.warnings))
+      .Set("notes", FindingsToJson(report.notes))
+      .Set("facts", report.facts);
+  return out;
 }
 
 }  // namespace writ::protocol

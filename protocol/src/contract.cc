@@ -97,6 +97,7 @@ Result<Contract> Contract::Parse(const json::Value& value) {
                      .checkpoint_id = continuation->String("checkpointId", kShortText),
                      .tier = continuation->String("tier", kShortText)};
   }
+  out.retry_of = reader.OptionalAs<RunId>("retryOf");
   out.expires_at = reader.Time("expiresAt");
   out.signatures = ReadSignatures(reader);
   WRIT_TRY(issues.ToStatus("the contract"));
@@ -133,6 +134,7 @@ json::Value Contract::BuildUnsigned() const {
                                          {"checkpointId", continuation->checkpoint_id},
                                          {"tier", continuation->tier}});
   }
+  out.SetOptional("retryOf", retry_of);
   out.Set("expiresAt", FormatRfc3339(expires_at));
   return out;
 }

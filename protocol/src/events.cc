@@ -90,6 +90,10 @@ json::Value RunCancelled(const Actor& actor) {
   return json::Object{{"type", kRunCancelled}, {"actor", actor.ToJson()}};
 }
 
+json::Value RunRequeued(const RunId& as) {
+  return json::Object{{"type", kRunRequeued}, {"runId", as}};
+}
+
 json::Value SecretDelivered(const SecretName& name, std::string_view to) {
   return json::Object{{"type", kSecretDelivered}, {"name", name}, {"to", to}};
 }

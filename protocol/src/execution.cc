@@ -136,6 +136,7 @@ Execution Execution::Read(json::ObjectReader reader, const json::Value& raw) {
     log->RefuseUnknown();
     out.log = spec;
   }
+  out.idempotent = reader.OptionalBool("idempotent").value_or(false);
   reader.RefuseUnknown();
   return out;
 }
@@ -173,6 +174,7 @@ json::Value Execution::ToJson() const {
     spec.SetOptional("maxBytes", log->max_bytes);
     out.Set("log", std::move(spec));
   }
+  if (idempotent) out.Set("idempotent", true);
   return out;
 }
 

@@ -83,6 +83,11 @@ Result<Receipt> Receipt::Parse(const json::Value& value) {
     out.boundary_disclosures.push_back(std::move(disclosure));
   });
   out.cost_usd = reader.OptionalNumber("costUsd", 0, 1e12);
+  if (auto closed = reader.OptionalChild("closedBy")) {
+    closed->Literal("kind", "plane");
+    out.closed_by = ClosedByPlane{.reason = closed->Enum("reason", kCloseReasonTable),
+                                  .last_seen = closed->Time("lastSeen")};
+  }
   out.signatures = ReadSignatures(reader);
   WRIT_TRY(issues.ToStatus("the receipt"));
   out.raw = value;
@@ -129,6 +134,11 @@ json::Value Receipt::BuildUnsigned() const {
       {"modelsUsed", std::move(models)},
       {"boundaryDisclosures", std::move(disclosures)}};
   out.SetOptional("costUsd", cost_usd);
+  if (closed_by) {
+    out.Set("closedBy", json::Object{{"kind", "plane"},
+                                     {"reason", WordIn(kCloseReasonTable, closed_by->reason)},
+                                     {"lastSeen", FormatRfc3339(closed_by->last_seen)}});
+  }
   return out;
 }
 
@@ -225,6 +235,19 @@ Status CountersignAsPlane(Receipt& receipt, const PublicKey& runner, const Priva
   receipt.signatures.push_back(SignDigest(plane_key, Signer::kPlane, hash));
   if (!receipt.raw.is_object()) receipt.raw = receipt.BuildUnsigned();
   receipt.raw.object().Set("signatures", SignaturesToJson(receipt.signatures));
+  return {};
+}
+
+Status SignInPlaceOfRunner(Receipt& receipt, const PrivateKey& plane_key) {
+  if (!receipt.closed_by || receipt.status == RunStatus::kCompleted) {
+    return Error{.kind = ErrorKind::kInvalid,
+                 .code = "receipt.not_closed",
+                 .message = "a plane signs alone only what it closed itself, and never a success"};
+  }
+  json::Value value = receipt.BuildUnsigned();
+  value.object().Set("signatures",
+                     SignaturesToJson({SignDigest(plane_key, Signer::kPlane, HashValue(value))}));
+  WRIT_ASSIGN(receipt, Receipt::Parse(value));
   return {};
 }
 

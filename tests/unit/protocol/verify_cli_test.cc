@@ -8,6 +8,7 @@
 #include "support.h"
 #include "writ/base/child.h"
 #include "writ/base/file.h"
+#include "writ/protocol/key_manifest.h"
 
 namespace writ::protocol {
 namespace {
@@ -129,6 +130,34 @@ TEST_F(WritVerify, IsOneStaticFile) {
   // No program header of type PT_INTERP: nothing is loaded at its start.
   const std::string image = ReadFile(WRIT_BIN_DIR "/writ-verify", 1u << 30).value();
   EXPECT_EQ(image.find("/lib64/ld-linux"), std::string::npos);
+}
+
+TEST_F(WritVerify, PinsThePlaneByAManifestThatTheOrganisationSigned) {
+  const test::MadeRun run = test::MakeRun({});
+  const std::string bundle = File("bundle.json", run.text);
+  const std::string org = File("org.pem", test::Key("org").Public().ToPem());
+  const std::string runner = File("runner.pem", test::Key("runner").Public().ToPem());
+  auto manifest = [&](const char* name, const char* listed, const char* signer) {
+    KeyManifest draft;
+    draft.issued_at = run.contract.issued_at;
+    draft.plane_keys = {{test::Key(listed).Public(), run.contract.issued_at, std::nullopt}};
+    return File(name, json::Write(SealKeyManifest(std::move(draft), test::Key(signer))->raw));
+  };
+  const std::string good = manifest("keys.json", "plane", "org");
+  EXPECT_EQ(RunVerify({bundle, "--key-manifest", good, "--org-key", org, "--runner-key", runner,
+                       "--require-pinned"})
+                .code,
+            0);
+  const Ran other = RunVerify(
+      {bundle, "--key-manifest", manifest("other.json", "stranger", "org"), "--org-key", org});
+  EXPECT_EQ(other.code, 1);
+  EXPECT_NE(other.out.find("pin.plane_key"), std::string::npos);
+  const Ran forged = RunVerify(
+      {bundle, "--key-manifest", manifest("forged.json", "plane", "plane"), "--org-key", org});
+  EXPECT_EQ(forged.code, 2) << "a manifest that the organisation did not sign pins nothing";
+  EXPECT_NE(forged.err.find("organisation's key"), std::string::npos);
+  EXPECT_EQ(RunVerify({bundle, "--key-manifest", good}).code, 2);
+  EXPECT_EQ(RunVerify({bundle, "--key-manifest", bundle, "--org-key", org}).code, 2);
 }
 
 }  // namespace

@@ -31,12 +31,17 @@ json::Value BuildBundle(const Contract& contract, const Receipt& receipt,
 // What a verifier reads where nobody asks for more: some 700,000 events.
 inline constexpr std::size_t kDefaultMaxBundleBytes = std::size_t{256} << 20;
 
+struct KeyManifest;
+
 struct VerifyOptions {
   // Keys that the caller knows from elsewhere. Each one given must be the key that the bundle
   // names.
   std::optional<PublicKey> plane_key = std::nullopt;
   std::optional<PublicKey> runner_key = std::nullopt;
   std::optional<PublicKey> org_key = std::nullopt;
+  // Instead of plane_key: the plane keys that an organisation signed (key_manifest.h), checked by
+  // the caller. The bundle's plane key must be one of them at the time of the contract. Borrowed.
+  const KeyManifest* key_manifest = nullptr;
   bool require_pinned = false;  // a problem where plane or runner key is not pinned
   // More is refused before it is read (json.too_large). The number of JSON values is bounded along
   // with it (json.too_many_values), so that time and memory are too, whatever the text is.
@@ -55,6 +60,7 @@ struct VerifyReport {
   bool pinned = false;        // plane and runner key were given by the caller
   bool plane_pinned = false;  // each for itself
   bool runner_pinned = false;
+  bool closed_by_plane = false;  // the plane closed the run in its runner's place, as facts say
   std::vector<Finding> problems;
   std::vector<Finding> warnings;  // odd, but nothing that the protocol forbids
   std::vector<Finding> notes;     // what this receipt does not prove (L47)

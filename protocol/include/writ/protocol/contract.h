@@ -71,6 +71,7 @@ struct Contract {
   std::optional<Execution> execution;
   std::optional<std::string> isolation;  // ours, or a word of another plane
   std::optional<Continuation> continuation;
+  std::optional<RunId> retry_of;  // the lost run that this one repeats: our extension
   WallTime expires_at;
   std::vector<Signature> signatures;
   json::Value raw;  // as it was read or sealed

@@ -38,7 +38,8 @@ inline constexpr std::string_view kSecretDelivered = "secret.delivered",
                                   kNetworkFlow = "network.flow", kNetworkClosed = "network.closed",
                                   kSessionPlanned = "session.planned",
                                   kSessionStarted = "session.started",
-                                  kSessionClosed = "session.closed", kFinding = "finding";
+                                  kSessionClosed = "session.closed", kFinding = "finding",
+                                  kRunRequeued = "run.requeued";
 
 bool IsBaseType(std::string_view type);      // of the protocol's own vocabulary
 bool IsTerminalType(std::string_view type);  // run.completed, run.failed, run.cancelled
@@ -67,6 +68,8 @@ json::Value CheckpointCreated(std::string_view checkpoint_id, std::string_view t
 json::Value RunCompleted();
 json::Value RunFailed(FailureClass failure, std::string_view message);
 json::Value RunCancelled(const Actor& actor);
+// Written by the plane before the end of a lost run: the new run that repeats it.
+json::Value RunRequeued(const RunId& as);
 
 // Where a released secret went: "environment" of the job, or "proxy" only.
 json::Value SecretDelivered(const SecretName& name, std::string_view to);

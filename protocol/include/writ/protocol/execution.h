@@ -57,6 +57,9 @@ struct Execution {
   std::optional<std::int64_t> timeout_ms;
   ExecutionEnv env;
   std::optional<ExecutionLog> log;
+  // The job may be run again where nobody knows how it ended: the plane requeues a lost run only
+  // where the contract says this. Our extension (protocol.md section 6).
+  bool idempotent = false;
   json::Value raw;  // as it was read; null when built here
 
   // Unknown members are refused: an execution that we do not fully understand is not run (L4).

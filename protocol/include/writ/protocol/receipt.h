@@ -41,6 +41,16 @@ struct BoundaryDisclosure {
   bool operator==(const BoundaryDisclosure&) const = default;
 };
 
+// A receipt that the plane closed in its runner's place, because the runner was not heard of any
+// more: no runner signature, never `completed` (protocol.md section 6). {kind:"plane",...}.
+enum class CloseReason { kLeaseExpired, kRunnerRevoked };
+inline constexpr json::EnumName<CloseReason> kCloseReasonTable[] = {
+    {CloseReason::kLeaseExpired, "lease_expired"}, {CloseReason::kRunnerRevoked, "runner_revoked"}};
+struct ClosedByPlane {
+  CloseReason reason = CloseReason::kLeaseExpired;
+  WallTime last_seen;  // by the plane's clock
+};
+
 struct Receipt {
   RunId run_id;
   Digest contract_hash;
@@ -63,6 +73,7 @@ struct Receipt {
   std::vector<ModelUse> models_used;
   std::vector<BoundaryDisclosure> boundary_disclosures;
   std::optional<double> cost_usd;
+  std::optional<ClosedByPlane> closed_by;
   std::vector<Signature> signatures;
   json::Value raw;  // as it was read or signed
 
@@ -102,5 +113,9 @@ Status SignAsRunner(Receipt& receipt, const PrivateKey& runner_key);
 // Adds the plane's signature over the same hash; refuses a receipt whose runner signature is not
 // `runner`'s (kIntegrity "receipt.runner_signature").
 Status CountersignAsPlane(Receipt& receipt, const PublicKey& runner, const PrivateKey& plane_key);
+
+// Signs as the plane alone; `runner_key` of the receipt is the one of the claim. kInvalid
+// "receipt.not_closed" where closed_by is not set or the status is `completed`.
+Status SignInPlaceOfRunner(Receipt& receipt, const PrivateKey& plane_key);
 
 }  // namespace writ::protocol
