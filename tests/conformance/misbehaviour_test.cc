@@ -34,7 +34,7 @@ TEST_P(Conformance, SurvivesEveryMisbehaviourOfTheMockAgent) {
            {"closed-directory", Outcome::Kind::kExited, kLong},
            {"read-host-files", Outcome::Kind::kExited, kLong},
            {"secret-in-pieces", Outcome::Kind::kExited, kLong},
-           {"fork-bomb", Outcome::Kind::kTimedOut, kShort},
+           {"fork-bomb", Outcome::Kind::kViolated, kLong},
            {"ignore-sigterm", Outcome::Kind::kTimedOut, kShort},
            {"burst-exit", Outcome::Kind::kExited, kLong},
            {"endless-output", Outcome::Kind::kTimedOut, kShort},

@@ -28,4 +28,16 @@ std::string_view OutcomeKindName(Outcome::Kind kind) {
   std::abort();
 }
 
+std::string_view CountedByName(Usage::CountedBy by) {
+  switch (by) {
+    case Usage::CountedBy::kRusage:
+      return "rusage";
+    case Usage::CountedBy::kCgroupV1:
+      return "cgroup-v1";
+    case Usage::CountedBy::kCgroupV2:
+      return "cgroup-v2";
+  }
+  std::abort();
+}
+
 }  // namespace writ::backends

@@ -97,6 +97,8 @@ Status ValidatePlan(const Plan& plan) {
     return Invalid("bad_timeout", "the wall time-out is not greater than zero");
   if (plan.limits.term_grace < std::chrono::milliseconds(0))
     return Invalid("bad_timeout", "the grace between SIGTERM and SIGKILL is negative");
+  if (plan.limits.cpu_time < std::chrono::milliseconds(0))
+    return Invalid("bad_limit", "the limit of CPU time is negative");
   if (plan.limits.processes == 0 || plan.limits.open_files < 16)
     return Invalid("bad_limit", "a job needs at least one process and 16 open files");
   return {};

@@ -20,18 +20,25 @@ json::Value NetworkJson(const Network& network) {
 }
 
 json::Value LimitsJson(const Limits& limits) {
+  json::Object sources;
+  for (const PlannedLimit& limit : PlannedLimits(limits))
+    sources.Set(LimitName(limit.kind), LimitSourceName(limit.source));
   return json::Object{
       {"wallTimeoutMs", limits.wall_timeout.count()},
       {"termGraceMs", limits.term_grace.count()},
       {"outputHeadBytes", limits.output.head_bytes},
       {"outputTailBytes", limits.output.tail_bytes},
       {"endJobOverOutputBytes", limits.output.end_job_over_bytes},
+      {"cpuMs", limits.cpu_time.count()},
       {"processes", limits.processes},
       {"openFiles", limits.open_files},
       {"fileBytes", limits.file_bytes},
       {"memoryBytes", limits.memory_bytes},
       {"addressSpaceBytes", limits.address_space_bytes},
+      {"diskBytes", limits.disk_bytes},
+      {"diskFiles", limits.disk_files},
       {"coreBytes", 0},
+      {"sources", std::move(sources)},
   };
 }
 

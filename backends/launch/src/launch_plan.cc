@@ -8,7 +8,7 @@ namespace writ::backends::launch {
 namespace {
 
 constexpr std::uint64_t kMagic =
-    0x31304c5452495257;  // "WRITL01" read as a number: another version is refused
+    0x32304c5452495257;  // "WRITL02" read as a number: another version is refused
 constexpr std::uint64_t kMaxInt = std::numeric_limits<std::int32_t>::max();
 constexpr std::uint64_t kMaxU32 = std::numeric_limits<std::uint32_t>::max();
 
@@ -19,6 +19,7 @@ std::string EncodeLaunchPlan(const LaunchPlan& plan) {
   out.Number(kMagic);
   out.Text(plan.born_in_cgroup);
   out.Texts(plan.cgroup_dirs);
+  out.Text(plan.freezer);
   out.Number(plan.limits.size());
   for (const ResourceLimit& limit : plan.limits) {
     out.Number(static_cast<std::uint64_t>(limit.resource));
@@ -59,6 +60,7 @@ Result<LaunchPlan> DecodeLaunchPlan(std::string_view bytes) {
   if (in.Number() != kMagic) in.Fail();
   plan.born_in_cgroup = in.Text();
   plan.cgroup_dirs = in.Texts();
+  plan.freezer = in.Text();
   for (std::uint64_t n = in.Count(16); n > 0 && in.ok(); --n) {
     ResourceLimit limit;
     limit.resource = static_cast<int>(in.NumberAtMost(kMaxInt));

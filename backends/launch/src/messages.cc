@@ -13,6 +13,7 @@ struct Body {
   void operator()(const CancelMessage&) const {}
   void operator()(const DeadlineMessage&) const {}
   void operator()(const OutputLimitMessage&) const {}
+  void operator()(const LimitPassedMessage&) const {}
   void operator()(const StartedMessage& m) const { out.Number(static_cast<std::uint64_t>(m.pid)); }
   void operator()(const SetupFailedMessage& m) const {
     out.Text(m.stage);
@@ -30,8 +31,8 @@ struct Body {
          {static_cast<std::uint64_t>(m.observed), static_cast<std::uint64_t>(m.signalled),
           static_cast<std::uint64_t>(m.code), static_cast<std::uint64_t>(m.signal),
           static_cast<std::uint64_t>(m.exec_errno), static_cast<std::uint64_t>(m.tree_dead),
-          m.duration_ns, m.user_us, m.system_us, m.max_resident_bytes, m.refused_total,
-          m.proxied_total})
+          m.duration_ns, m.user_us, m.system_us, m.max_resident_bytes, m.read_bytes,
+          m.written_bytes, m.refused_total, m.proxied_total})
       out.Number(n);
   }
 };
@@ -40,7 +41,7 @@ EndedMessage ReadEnded(Reader& in) {
   constexpr std::uint64_t kMaxInt = 0x7fffffff;
   EndedMessage m;
   m.cause = static_cast<EndedMessage::Cause>(
-      in.NumberAtMost(static_cast<std::uint64_t>(EndedMessage::Cause::kExecFailed)));
+      in.NumberAtMost(static_cast<std::uint64_t>(EndedMessage::Cause::kLimitPassed)));
   m.observed = static_cast<std::uint8_t>(in.NumberAtMost(1));
   m.signalled = static_cast<std::uint8_t>(in.NumberAtMost(1));
   m.code = static_cast<std::int32_t>(in.NumberAtMost(kMaxInt));
@@ -51,6 +52,8 @@ EndedMessage ReadEnded(Reader& in) {
   m.user_us = in.Number();
   m.system_us = in.Number();
   m.max_resident_bytes = in.Number();
+  m.read_bytes = in.Number();
+  m.written_bytes = in.Number();
   m.refused_total = in.Number();
   m.proxied_total = in.Number();
   return m;
@@ -100,6 +103,9 @@ Result<Message> DecodeMessage(std::string_view bytes) {
     }
     case 6:
       message = ReadEnded(in);
+      break;
+    case 7:
+      message = LimitPassedMessage{};
       break;
     default:
       in.Fail();

@@ -33,26 +33,6 @@ bool Exists(const std::string& path) {
   return ::access(path.c_str(), F_OK) == 0;
 }
 
-std::uint64_t ReadNumber(const std::string& path) {
-  auto text = ReadFile(path, kFileLimit);
-  std::uint64_t value = 0;
-  if (text) std::from_chars(text->data(), text->data() + text->size(), value);
-  return value;
-}
-
-// "name N" lines of memory.oom_control (v1) and memory.events (v2).
-std::uint64_t ReadNamedNumber(const std::string& path, const std::string& name) {
-  auto text = ReadFile(path, kFileLimit);
-  if (!text) return 0;
-  std::istringstream lines(*text);
-  std::string key;
-  std::uint64_t value = 0;
-  while (lines >> key >> value) {
-    if (key == name) return value;
-  }
-  return 0;
-}
-
 // Where our own groups are: controller name ("" for v2) -> directory.
 std::map<std::string, std::string> OwnDirectories() {
   std::map<std::string, std::string> own_path;  // controller -> path in its hierarchy
@@ -113,14 +93,14 @@ bool TryGroup(const std::string& base,
 
 }  // namespace
 
-CgroupSupport ProbeCgroups() {
+CgroupSupport ProbeCgroups(CgroupGenerations generations) {
   CgroupSupport support;
   std::map<std::string, std::string> own = OwnDirectories();
   auto at = [&own](const std::string& name) {
     auto it = own.find(name);
     return it == own.end() ? std::string() : it->second;
   };
-  const std::string v2 = at("");
+  const std::string v2 = generations == CgroupGenerations::kBoth ? at("") : std::string();
   if (!v2.empty() && TryGroup(v2, {{"cgroup.kill", ""}})) support.kill_base = v2;
   if (!v2.empty() && TryGroup(v2, {{"pids.max", "1000"}})) {
     support.pids_base = v2;
@@ -135,6 +115,9 @@ CgroupSupport ProbeCgroups() {
              TryGroup(at("memory"), {{"memory.limit_in_bytes", "1073741824"}})) {
     support.memory_base = at("memory");
   }
+  if (support.kill_base.empty() && !at("freezer").empty() &&
+      TryGroup(at("freezer"), {{"freezer.state", "THAWED"}}))
+    support.freezer_base = at("freezer");
   if (own.empty())
     support.reason = "no cgroup hierarchy is mounted";
   else if (support.pids_base.empty() || support.memory_base.empty())
@@ -146,51 +129,50 @@ CgroupSupport ProbeCgroups() {
 Result<CgroupSet> CgroupSet::Create(const CgroupSupport& support, const std::string& name,
                                     const Limits& limits) {
   CgroupSet set;
-  auto make = [&set, &name](const std::string& base) -> Result<std::string> {
+  Directories& dirs = set.dirs_;
+  auto make = [&dirs, &name](const std::string& base) -> Result<std::string> {
     std::string dir = base + "/writ-" + name;
-    for (const std::string& known : set.directories_) {
+    for (const std::string& known : dirs.all) {
       if (known == dir) return dir;
     }
     if (::mkdir(dir.c_str(), 0755) != 0)
       return SysError(errno, "cgroup.make", "cannot make the cgroup " + dir);
-    set.directories_.push_back(dir);
+    dirs.all.push_back(dir);
     return dir;
   };
   if (!support.kill_base.empty()) {
-    WRIT_ASSIGN(set.v2_directory_, make(support.kill_base));
+    WRIT_ASSIGN(dirs.v2, make(support.kill_base));
+  }
+  if (!support.freezer_base.empty()) {
+    WRIT_ASSIGN(dirs.freezer, make(support.freezer_base));
   }
   if (!support.pids_base.empty() && limits.processes != 0) {
-    WRIT_ASSIGN(std::string dir, make(support.pids_base));
-    WRIT_TRY(WriteControl(dir + "/pids.max", std::to_string(limits.processes)));
+    WRIT_ASSIGN(dirs.pids, make(support.pids_base));
+    WRIT_TRY(WriteControl(dirs.pids + "/pids.max", std::to_string(limits.processes)));
   }
   if (!support.memory_base.empty() && limits.memory_bytes != 0) {
-    WRIT_ASSIGN(std::string dir, make(support.memory_base));
-    set.memory_dir_ = dir;
-    set.memory_is_v2_ = support.memory_is_v2;
+    WRIT_ASSIGN(dirs.memory, make(support.memory_base));
+    dirs.memory_is_v2 = support.memory_is_v2;
     std::string value = std::to_string(limits.memory_bytes);
-    WRIT_TRY(WriteControl(dir + (support.memory_is_v2 ? "/memory.max" : "/memory.limit_in_bytes"),
-                          value));
+    WRIT_TRY(WriteControl(
+        dirs.memory + (support.memory_is_v2 ? "/memory.max" : "/memory.limit_in_bytes"), value));
     // Swap would let the job grow past the limit; absent where swap accounting is off.
     std::string swap =
-        dir + (support.memory_is_v2 ? "/memory.swap.max" : "/memory.memsw.limit_in_bytes");
+        dirs.memory + (support.memory_is_v2 ? "/memory.swap.max" : "/memory.memsw.limit_in_bytes");
     if (Exists(swap)) WRIT_TRY(WriteControl(swap, support.memory_is_v2 ? "0" : value));
+    // The job is ended as a whole anyway; without it, half a job would go on until the next look.
+    std::string group = dirs.memory + "/memory.oom.group";
+    if (support.memory_is_v2 && Exists(group)) WRIT_TRY(WriteControl(group, "1"));
   }
   return set;
 }
 
-CgroupSet::CgroupSet(CgroupSet&& other) noexcept
-    : directories_(std::exchange(other.directories_, {})),
-      v2_directory_(std::exchange(other.v2_directory_, {})),
-      memory_dir_(std::exchange(other.memory_dir_, {})),
-      memory_is_v2_(other.memory_is_v2_) {}
+CgroupSet::CgroupSet(CgroupSet&& other) noexcept : dirs_(std::exchange(other.dirs_, {})) {}
 
 CgroupSet& CgroupSet::operator=(CgroupSet&& other) noexcept {
   if (this != &other) {
     Remove();
-    directories_ = std::exchange(other.directories_, {});
-    v2_directory_ = std::exchange(other.v2_directory_, {});
-    memory_dir_ = std::exchange(other.memory_dir_, {});
-    memory_is_v2_ = other.memory_is_v2_;
+    dirs_ = std::exchange(other.dirs_, {});
   }
   return *this;
 }
@@ -199,25 +181,19 @@ CgroupSet::~CgroupSet() {
   Remove();
 }
 
-std::uint64_t CgroupSet::PeakMemoryBytes() const {
-  if (memory_dir_.empty()) return 0;
-  return ReadNumber(memory_dir_ + (memory_is_v2_ ? "/memory.peak" : "/memory.max_usage_in_bytes"));
-}
-
-std::uint64_t CgroupSet::OutOfMemoryKills() const {
-  if (memory_dir_.empty()) return 0;
-  return ReadNamedNumber(memory_dir_ + (memory_is_v2_ ? "/memory.events" : "/memory.oom_control"),
-                         "oom_kill");
-}
-
 std::vector<std::string> CgroupSet::Remove() {
   std::vector<std::string> left;
-  for (const std::string& dir : directories_) {
+  if (!dirs_.freezer.empty()) SetFreezer(dirs_.freezer, Freeze::kThawed);
+  for (const std::string& dir : dirs_.all) {
     if (!KillAndRemoveCgroup(dir)) left.push_back(dir);
   }
-  directories_.clear();
-  memory_dir_.clear();
+  dirs_ = {};
   return left;
+}
+
+bool SetFreezer(const std::string& directory, Freeze state) {
+  return WriteControl(directory + "/freezer.state", state == Freeze::kFrozen ? "FROZEN" : "THAWED")
+      .has_value();
 }
 
 bool KillAndRemoveCgroup(const std::string& directory) {

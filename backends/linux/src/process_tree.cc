@@ -8,6 +8,7 @@
 #include <charconv>
 #include <map>
 #include <memory>
+#include <sstream>
 #include <string_view>
 
 #include "writ/backends/linux/pidfd.h"
@@ -50,6 +51,26 @@ pid_t ParentOf(pid_t pid) {
   pid_t parent = 0;
   std::from_chars(stat.data() + at + 4, stat.data() + stat.size(), parent);
   return parent;
+}
+
+// Fields 14 (utime) to 17 (cstime) of /proc/PID/stat, two of them added.
+std::uint64_t TicksOf(pid_t pid, int first_field) {
+  std::string stat = ProcFile(pid, "stat");
+  auto at = stat.rfind(')');
+  if (at == std::string::npos) return 0;
+  std::istringstream fields(stat.substr(at + 1));
+  std::string skipped;
+  for (int field = 3; field < first_field; ++field) fields >> skipped;
+  std::uint64_t user = 0;
+  std::uint64_t system = 0;
+  fields >> user >> system;
+  return user + system;
+}
+std::uint64_t OwnTicks(pid_t pid) {
+  return TicksOf(pid, 14);
+}
+std::uint64_t WaitedForTicks(pid_t pid) {
+  return TicksOf(pid, 16);
 }
 
 void AppendNumbers(std::string_view text, pid_t parent, std::vector<TreeMember>& out) {
@@ -104,9 +125,27 @@ Status BecomeSubreaper() {
   return {};
 }
 
+std::vector<TreeMember> DescendantsOf(pid_t root) {
+  return KernelListsChildren() ? DescendantsByChildren(root) : DescendantsByParents(root);
+}
+
 std::vector<TreeMember> Descendants() {
-  return KernelListsChildren() ? DescendantsByChildren(::getpid())
-                               : DescendantsByParents(::getpid());
+  return DescendantsOf(::getpid());
+}
+
+std::chrono::microseconds TreeCpuTime(pid_t root) {
+  std::uint64_t ticks = WaitedForTicks(root);
+  for (const TreeMember& member : DescendantsOf(root))
+    ticks += OwnTicks(member.pid) + WaitedForTicks(member.pid);
+  static const auto per_second = static_cast<std::uint64_t>(::sysconf(_SC_CLK_TCK));
+  return std::chrono::microseconds(ticks * 1'000'000 / per_second);
+}
+
+std::uint64_t TreeTasks(pid_t root) {
+  std::uint64_t tasks = 0;
+  for (const TreeMember& member : DescendantsOf(root))
+    tasks += NumericEntries("/proc/" + std::to_string(member.pid) + "/task").size();
+  return tasks;
 }
 
 int SignalDescendants(int signal) {

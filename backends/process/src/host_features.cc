@@ -140,8 +140,10 @@ HostFeatures ProbeHost(const ProcessBackendOptions& options) {
     features.user_notification = false;
     features.no_notification_reason = "assumed absent";
   }
-  if (options.cgroups == ProcessBackendOptions::Cgroups::kAsProbed)
-    features.cgroups = ProbeCgroups();
+  if (options.cgroups != ProcessBackendOptions::Cgroups::kAssumeAbsent)
+    features.cgroups = ProbeCgroups(options.cgroups == ProcessBackendOptions::Cgroups::kAsProbed
+                                        ? CgroupGenerations::kBoth
+                                        : CgroupGenerations::kOnlyV1);
   else
     features.cgroups.reason = "assumed absent";
   auto filter = CompileJobFilter(features.user_notification ? ConnectRule::kSupervised

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "limit_holders.h"
+
 namespace writ::backends {
 namespace {
 
@@ -51,11 +53,12 @@ std::vector<launch::ResourceLimit> PlanLimits(const Plan& plan, const HostFeatur
   const Limits& limits = plan.limits;
   std::vector<launch::ResourceLimit> out = {{RLIMIT_CORE, 0}, {RLIMIT_NOFILE, limits.open_files}};
   // The kernel counts by uid: exact for a uid of the job's own, a distance from now for a shared
-  // one.
+  // one. It refuses a little above the limit, so that a job which only fills its limit can be told
+  // from one that passes it and is ended for it.
   if (features.root)
-    out.push_back({RLIMIT_NPROC, limits.processes});
+    out.push_back({RLIMIT_NPROC, limits.processes + kTaskSlack});
   else if (!facts.processes_in_cgroup)
-    out.push_back({RLIMIT_NPROC, facts.tasks_of_user + limits.processes});
+    out.push_back({RLIMIT_NPROC, facts.tasks_of_user + limits.processes + kTaskSlack});
   if (limits.file_bytes != 0) out.push_back({RLIMIT_FSIZE, limits.file_bytes});
   if (limits.address_space_bytes != 0) out.push_back({RLIMIT_AS, limits.address_space_bytes});
   // Data, not address space: runtimes reserve far more than they use.
@@ -80,6 +83,21 @@ Status CheckAspect(Aspect aspect, Enforcement wanted, const Capabilities& capabi
                      have.mend);
 }
 
+// L4: what the contract limits is held for the job as a whole, or refused.
+Status CheckLimits(const Plan& plan, const HostFeatures& features) {
+  for (const HeldLimit& held : HoldLimits(plan.limits, features)) {
+    if (held.limit.source != LimitSource::kContract) continue;
+    const bool per_process =
+        held.limit.kind == LimitKind::kMemory && held.holder == LimitHolder::kRlimit;
+    if (held.holder != LimitHolder::kNone && !per_process) continue;
+    return Unsupported("limit_not_held",
+                       "the contract limits " + std::string(LimitName(held.limit.kind)) +
+                           ", which nothing on this host can hold: " + held.note,
+                       "run the runner as root, or give its service Delegate=yes");
+  }
+  return {};
+}
+
 }  // namespace
 
 launch::LaunchPlan PlanLaunch(const Plan& plan, const HostFeatures& features,
@@ -88,6 +106,7 @@ launch::LaunchPlan PlanLaunch(const Plan& plan, const HostFeatures& features,
   launch::LaunchPlan out;
   out.born_in_cgroup = facts.born_in_cgroup;
   out.cgroup_dirs = facts.cgroup_dirs;
+  out.freezer = facts.freezer;
   out.limits = PlanLimits(plan, features, facts);
   out.identity = features.root ? launch::IdentityStep::kDrop : launch::IdentityStep::kCheck;
   out.uid = plan.identity.uid;
@@ -131,7 +150,8 @@ Status CheckPlan(const Plan& plan, const Capabilities& capabilities, const HostF
   WRIT_TRY(CheckAspect(Aspect::kFiles, plan.require.files, capabilities));
   WRIT_TRY(CheckAspect(Aspect::kSyscalls, plan.require.syscalls, capabilities));
   WRIT_TRY(CheckAspect(Aspect::kResources, plan.require.resources, capabilities));
-  return CheckAspect(Aspect::kProcesses, plan.require.processes, capabilities);
+  WRIT_TRY(CheckAspect(Aspect::kProcesses, plan.require.processes, capabilities));
+  return CheckLimits(plan, features);
 }
 
 }  // namespace writ::backends

@@ -16,6 +16,7 @@ namespace writ::backends {
 struct LaunchFacts {
   std::string born_in_cgroup;
   std::vector<std::string> cgroup_dirs;  // the others
+  std::string freezer;                   // one of them
   bool memory_in_cgroup = false;
   bool processes_in_cgroup = false;
   std::uint64_t tasks_of_user =

@@ -98,8 +98,9 @@ class ProcessBackend final : public Backend {
       }
     }
     recovered.dismantled.tree_dead_verified = true;
-    for (const std::string* base : {&features_.cgroups.kill_base, &features_.cgroups.pids_base,
-                                    &features_.cgroups.memory_base}) {
+    for (const std::string* base :
+         {&features_.cgroups.kill_base, &features_.cgroups.pids_base,
+          &features_.cgroups.memory_base, &features_.cgroups.freezer_base}) {
       if (base->empty()) continue;
       std::string group = *base + "/writ-" + run_id;
       if (!KillAndRemoveCgroup(group)) {

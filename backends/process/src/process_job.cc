@@ -15,6 +15,7 @@
 
 #include "base_environment.h"
 #include "launch_planning.h"
+#include "limit_holders.h"
 #include "private_dirs.h"
 #include "writ/backends/launch/launch_plan.h"
 #include "writ/backends/linux/pidfd.h"
@@ -78,12 +79,23 @@ Status ProcessJob::Acquire() {
   made_dirs_ =
       true;  // also half-made ones are removed; nothing else makes these names in a run's directory
   WRIT_TRY(MakePrivateDirs(session_dir_.get(), plan_));
-  // RLIMIT_NPROC is exact for a uid of the job's own; a v1 group for it would only cost time.
-  const bool by_uid = features_.root && !features_.cgroups.pids_is_v2;
-  WRIT_ASSIGN(cgroups_,
-              CgroupSet::Create(features_.cgroups, plan_.run_id,
-                                {by_uid ? 0 : plan_.limits.processes, plan_.limits.memory_bytes}));
+  WRIT_TRY(OpenWrittenTrees());
+  WRIT_ASSIGN(cgroups_, CgroupSet::Create(
+                            features_.cgroups, plan_.run_id,
+                            {ProcessesInGroup(plan_.limits, features_) ? plan_.limits.processes : 0,
+                             plan_.limits.memory_bytes}));
   if (std::holds_alternative<ProxiedNetwork>(plan_.network)) WRIT_TRY(MakeProxyListener());
+  return {};
+}
+
+// Before the job runs: it may close its directories to a runner that is not root.
+Status ProcessJob::OpenWrittenTrees() {
+  WRIT_ASSIGN(UniqueFd workspace, OpenDirectory(WorkspacePath()));
+  written_trees_.push_back(std::move(workspace));
+  for (const char* name : {kHomeName, kTmpName}) {
+    WRIT_ASSIGN(UniqueFd tree, OpenBeneath(session_dir_.get(), name, O_RDONLY | O_DIRECTORY));
+    written_trees_.push_back(std::move(tree));
+  }
   return {};
 }
 
@@ -156,6 +168,7 @@ Status ProcessJob::SpawnLauncher(Environment late) {
   for (const std::string& dir : cgroups_.directories()) {
     if (dir != facts.born_in_cgroup) facts.cgroup_dirs.push_back(dir);
   }
+  facts.freezer = cgroups_.freezer_directory();
   facts.memory_in_cgroup = !features_.cgroups.memory_base.empty();
   facts.processes_in_cgroup = !features_.cgroups.pids_base.empty();
   if (!features_.root && !facts.processes_in_cgroup)
@@ -295,6 +308,7 @@ Dismantled ProcessJob::Dismantle() {
       result.errors.push_back(std::move(error));
     }
   }
+  written_trees_.clear();
   status_file_.reset();
   session_dir_.reset();
   dismantled_ = result;

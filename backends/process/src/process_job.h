@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "host_features.h"
+#include "resource_watch.h"
 #include "writ/backends/backend.h"
 #include "writ/backends/head_tail.h"
 #include "writ/backends/launch/messages.h"
@@ -49,7 +50,8 @@ class ProcessJob final : public Job {
   void Tell(const launch::Message& message);
   // False: the control socket is at its end.
   bool OnControl(std::vector<RefusedConnect>& refused, const WatchOptions& options);
-  Outcome MakeOutcome() const;
+  Status OpenWrittenTrees();
+  Outcome MakeOutcome(ResourceWatch& resources) const;
   void EndSupervisor(Dismantled& result);
   void CheckNobodyLeft(Dismantled& result);
 
@@ -59,6 +61,7 @@ class ProcessJob final : public Job {
 
   UniqueFd session_dir_;
   bool made_dirs_ = false;
+  std::vector<UniqueFd> written_trees_;  // what counts as the job's disk
   UniqueFd status_file_;
   CgroupSet cgroups_;
   UniqueFd listener_;
@@ -72,8 +75,6 @@ class ProcessJob final : public Job {
   std::optional<launch::EndedMessage> ended_;
   std::optional<launch::SetupFailedMessage> setup_failed_;
   std::chrono::steady_clock::time_point start_time_{};
-  std::uint64_t out_of_memory_kills_ = 0;
-  std::uint64_t peak_memory_ = 0;
   std::optional<Dismantled> dismantled_;
 };
 

@@ -51,9 +51,13 @@ Outcome OutcomeOf(const launch::EndedMessage& ended) {
   outcome.duration = std::chrono::nanoseconds(std::max<std::uint64_t>(1, ended.duration_ns));
   outcome.refused_total = ended.refused_total;
   outcome.proxied_total = ended.proxied_total;
-  outcome.usage.user_time = std::chrono::microseconds(ended.user_us);
-  outcome.usage.system_time = std::chrono::microseconds(ended.system_us);
-  outcome.usage.max_resident_bytes = ended.max_resident_bytes;
+  Usage& usage = outcome.usage;
+  usage.user_time = std::chrono::microseconds(ended.user_us);
+  usage.system_time = std::chrono::microseconds(ended.system_us);
+  usage.cpu_time = usage.user_time + usage.system_time;
+  usage.max_resident_bytes = ended.max_resident_bytes;
+  usage.read_bytes = ended.read_bytes;
+  usage.written_bytes = ended.written_bytes;
   switch (ended.cause) {
     case Cause::kItself:
       ReadOwnEnd(ended, outcome);
@@ -76,6 +80,10 @@ Outcome OutcomeOf(const launch::EndedMessage& ended) {
     case Cause::kOutputLimit:
       outcome.kind = Outcome::Kind::kOutputLimit;
       outcome.reason = "the job wrote more output than it may";
+      break;
+    case Cause::kLimitPassed:
+      outcome.kind = Outcome::Kind::kViolated;
+      outcome.reason = "the job passed one of its limits";
       break;
     case Cause::kOrphaned:
       outcome.kind = Outcome::Kind::kLost;

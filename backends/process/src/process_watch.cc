@@ -10,6 +10,7 @@
 #include <stop_token>
 #include <utility>
 
+#include "limit_holders.h"
 #include "process_job.h"
 #include "writ/backends/launch/launch_plan.h"
 
@@ -29,9 +30,7 @@ std::chrono::nanoseconds Now() {
 class OutputPipe {
  public:
   OutputPipe(UniqueFd& fd, Stream stream, const OutputLimits& limits, OutputSink& sink)
-      : fd_(fd),
-        limit_(limits.end_job_over_bytes),
-        keep_(stream, limits.head_bytes, limits.tail_bytes, sink) {}
+      : fd_(fd), keep_(stream, limits.head_bytes, limits.tail_bytes, sink) {}
 
   int fd() const { return fd_.get(); }  // -1 once it is at its end: poll ignores it
   // Reads once; false when there was nothing to read.
@@ -47,13 +46,11 @@ class OutputPipe {
     keep_.Add(std::string_view(buffer.data(), static_cast<std::size_t>(n)), Now());
     return true;
   }
-  bool OverLimit() const { return limit_ != 0 && keep_.counters().seen > limit_; }
   void Finish() { keep_.Finish(Now()); }
   const OutputCounters& counters() const { return keep_.counters(); }
 
  private:
   UniqueFd& fd_;
-  std::uint64_t limit_;
   HeadTail keep_;
 };
 
@@ -85,20 +82,24 @@ Outcome ProcessJob::Watch(OutputSink& sink, const WatchOptions& options) {
   std::stop_callback on_stop(options.stop, [fd = stop_event.get()] { ::eventfd_write(fd, 1); });
   UniqueFd kill_event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   std::stop_callback on_kill(options.kill, [fd = kill_event.get()] { ::eventfd_write(fd, 1); });
+  ResourceWatch resources(plan_.limits, cgroups_, supervisor_.pid(), std::move(written_trees_));
   OutputPipe out(out_, Stream::kStdout, plan_.limits.output, sink);
   OutputPipe err(err_, Stream::kStderr, plan_.limits.output, sink);
+  const std::uint64_t output_limit = plan_.limits.output.end_job_over_bytes;
   std::vector<RefusedConnect> refused;
   std::string buffer(kReadBytes, '\0');
   bool asked_to_end = false;
   bool cancel_seen = false;
   bool kill_seen = false;
+  bool limit_seen = false;
   while (!ended_ && !setup_failed_) {
-    pollfd fds[6] = {{control_.get(), POLLIN, 0},
+    pollfd fds[7] = {{control_.get(), POLLIN, 0},
                      {out.fd(), POLLIN, 0},
                      {err.fd(), POLLIN, 0},
                      {cancel_seen ? -1 : stop_event.get(), POLLIN, 0},
                      {cancel_seen ? -1 : options.cancel_fd, POLLIN, 0},
-                     {kill_seen ? -1 : kill_event.get(), POLLIN, 0}};
+                     {kill_seen ? -1 : kill_event.get(), POLLIN, 0},
+                     {limit_seen ? -1 : resources.event_fd(), POLLIN, 0}};
     int timeout = -1;
     if (options.deadline && !asked_to_end) {
       auto left =
@@ -106,7 +107,7 @@ Outcome ProcessJob::Watch(OutputSink& sink, const WatchOptions& options) {
               .count();
       timeout = static_cast<int>(std::clamp<std::int64_t>(left, 0, 1 << 30));
     }
-    int ready = ::poll(fds, 6, timeout);
+    int ready = ::poll(fds, 7, timeout);
     if (ready < 0 && errno != EINTR) break;
     if (options.deadline && !asked_to_end && steady_clock::now() >= *options.deadline) {
       Tell(launch::DeadlineMessage{});
@@ -115,9 +116,14 @@ Outcome ProcessJob::Watch(OutputSink& sink, const WatchOptions& options) {
     if (ready <= 0) continue;
     if (fds[1].revents != 0) out.ReadSome(buffer);
     if (fds[2].revents != 0) err.ReadSome(buffer);
-    if ((out.OverLimit() || err.OverLimit()) && !asked_to_end) {
+    const std::uint64_t written = out.counters().seen + err.counters().seen;
+    if (output_limit != 0 && written > output_limit && !asked_to_end) {
       Tell(launch::OutputLimitMessage{});
       asked_to_end = true;
+    }
+    if (!limit_seen && fds[6].revents != 0) {
+      Tell(launch::LimitPassedMessage{});
+      limit_seen = asked_to_end = true;
     }
     if (!cancel_seen && (fds[3].revents != 0 || fds[4].revents != 0)) {
       Tell(launch::CancelMessage{});
@@ -139,33 +145,50 @@ Outcome ProcessJob::Watch(OutputSink& sink, const WatchOptions& options) {
   out.Finish();
   err.Finish();
   if (setup_failed_) return OutcomeOf(*setup_failed_);
-  peak_memory_ = cgroups_.PeakMemoryBytes();
-  out_of_memory_kills_ = cgroups_.OutOfMemoryKills();
-  Outcome outcome = MakeOutcome();
+  Outcome outcome = MakeOutcome(resources);
   outcome.out = out.counters();
   outcome.err = err.counters();
   outcome.refused = std::move(refused);
   return outcome;
 }
 
-Outcome ProcessJob::MakeOutcome() const {
-  if (!ended_) {
-    Outcome lost;
-    lost.reason = "the supervisor went away without a word";
-    lost.duration = std::max(
+// The first verdict wins: what was passed counts where the job had not been ended for another
+// reason, be it that the job was quicker than the next look.
+Outcome ProcessJob::MakeOutcome(ResourceWatch& resources) const {
+  std::optional<PlannedLimit> passed = resources.Stop();
+  Outcome outcome;
+  if (ended_) {
+    outcome = OutcomeOf(*ended_);
+  } else {
+    outcome.reason = "the supervisor went away without a word";
+    outcome.duration = std::max(
         std::chrono::nanoseconds(1),
         std::chrono::duration_cast<std::chrono::nanoseconds>(steady_clock::now() - start_time_));
-    return lost;
   }
-  Outcome outcome = OutcomeOf(*ended_);
-  outcome.usage.peak_memory_bytes = peak_memory_;
-  const bool killed = outcome.kind == Outcome::Kind::kSignalled && ended_->signal == SIGKILL;
-  if (killed && out_of_memory_kills_ > 0) {
+  outcome.limits = HoldLimits(plan_.limits, features_);
+  resources.AddTo(outcome.usage);
+  auto ended_by = [this, &outcome](LimitKind kind) {
+    for (const PlannedLimit& limit : PlannedLimits(plan_.limits))
+      if (limit.kind == kind) outcome.limit = limit;
+  };
+  const Limits& limits = plan_.limits;
+  if (!passed && limits.cpu_time.count() != 0 && outcome.usage.cpu_time > limits.cpu_time)
+    passed = PlannedLimit{LimitKind::kCpu, static_cast<std::uint64_t>(limits.cpu_time.count()),
+                          limits.sources.cpu};
+  if (!ended_) return outcome;
+  using Cause = launch::EndedMessage::Cause;
+  if (ended_->cause == Cause::kTimeOut) ended_by(LimitKind::kWall);
+  if (ended_->cause == Cause::kOutputLimit) ended_by(LimitKind::kOutput);
+  const bool by_itself = ended_->cause == Cause::kItself;
+  if (passed && (by_itself || ended_->cause == Cause::kLimitPassed)) {
     outcome.kind = Outcome::Kind::kViolated;
-    outcome.reason = "ended by the kernel: the job used more memory than it may";
-  } else if (outcome.kind == Outcome::Kind::kExited && out_of_memory_kills_ > 0) {
-    outcome.reason = std::to_string(out_of_memory_kills_) +
-                     " process(es) of the job were ended for using too much memory";
+    outcome.limit = passed;
+    outcome.reason = "the job passed its limit of " + std::string(LimitName(passed->kind)) + " (" +
+                     std::to_string(passed->value) + " " + std::string(LimitUnit(passed->kind)) +
+                     ")";
+  } else if (by_itself && resources.host_was_out_of_memory()) {
+    outcome.kind = Outcome::Kind::kViolated;
+    outcome.reason = "the kernel ended processes of the job because the host had no memory left";
   }
   return outcome;
 }

@@ -26,6 +26,7 @@ namespace {
 using std::chrono::steady_clock;
 
 constexpr std::size_t kMaxRefusedMessages = 64;
+constexpr std::uint64_t kRusageBlock = 512;
 constexpr std::chrono::milliseconds kKillPass{3};  // between two passes over the tree
 
 std::uint64_t Microseconds(const timeval& time) {
@@ -70,6 +71,8 @@ int Supervisor::Run() {
   ended_.user_us = Microseconds(usage.ru_utime);
   ended_.system_us = Microseconds(usage.ru_stime);
   ended_.max_resident_bytes = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
+  ended_.read_bytes = static_cast<std::uint64_t>(usage.ru_inblock) * kRusageBlock;
+  ended_.written_bytes = static_cast<std::uint64_t>(usage.ru_oublock) * kRusageBlock;
   if (connects_) {
     ended_.refused_total = connects_->refused_total();
     ended_.proxied_total = connects_->proxied_total();
@@ -159,7 +162,7 @@ void Supervisor::Loop() {
     if (phase_ == Phase::kKilling) {
       if (kill_bound == Time{}) kill_bound = steady_clock::now() + kKillBound;
       if (steady_clock::now() >= kill_bound) return;
-      SignalDescendants(SIGKILL);
+      KillPass();
       ReapAll();
       if (!children_left_) return;
       until = steady_clock::now() + kKillPass;
@@ -225,6 +228,10 @@ void Supervisor::OnControl() {
   if (std::holds_alternative<CancelMessage>(*message)) End(EndedMessage::Cause::kCancel);
   if (std::holds_alternative<DeadlineMessage>(*message)) End(EndedMessage::Cause::kDeadline);
   if (std::holds_alternative<OutputLimitMessage>(*message)) End(EndedMessage::Cause::kOutputLimit);
+  if (std::holds_alternative<LimitPassedMessage>(*message)) {
+    if (phase_ == Phase::kRunning) ended_.cause = EndedMessage::Cause::kLimitPassed;
+    StartKilling();
+  }
 }
 
 // The first verdict wins; a second wish to end shortens the grace.
@@ -250,6 +257,13 @@ void Supervisor::StartKilling() {
   if (plan_.born_in_cgroup.empty()) return;
   UniqueFd kill(::open((plan_.born_in_cgroup + "/cgroup.kill").c_str(), O_WRONLY | O_CLOEXEC));
   if (kill) (void)WriteAll(kill.get(), "1").has_value();
+}
+
+// Frozen processes cannot fork away from the pass; the signal waits and ends them when they thaw.
+void Supervisor::KillPass() {
+  const bool frozen = !plan_.freezer.empty() && SetFreezer(plan_.freezer, Freeze::kFrozen);
+  SignalDescendants(SIGKILL);
+  if (frozen) SetFreezer(plan_.freezer, Freeze::kThawed);
 }
 
 void Supervisor::OnRefused(const RefusedMessage& refused) {

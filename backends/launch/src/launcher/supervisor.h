@@ -42,6 +42,7 @@ class Supervisor {
   void OnControl();
   void End(EndedMessage::Cause cause);
   void StartKilling();
+  void KillPass();
   void OnDeadline();
   void OnRefused(const RefusedMessage& refused);
   int Finish(const Message& last);

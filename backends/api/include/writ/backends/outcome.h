@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "writ/backends/limits.h"
 #include "writ/base/child.h"
 
 namespace writ::backends {
@@ -33,12 +34,24 @@ struct RefusedConnect {
 };
 inline constexpr std::size_t kMaxRefusedRecords = 64;
 
+// What a job used, as far as somebody counted it: unknown is absent, never 0.
 struct Usage {
-  std::chrono::microseconds user_time{0};
+  // Who counted: a cgroup covers every process; "rusage" those that were waited for.
+  enum class CountedBy { kRusage, kCgroupV1, kCgroupV2 };
+  std::optional<std::chrono::microseconds> cpu_time;  // user and system, of the whole tree
+  CountedBy cpu_by = CountedBy::kRusage;
+  std::chrono::microseconds user_time{0};  // rusage; these three only where cpu_time is there
   std::chrono::microseconds system_time{0};
-  std::uint64_t max_resident_bytes = 0;  // of the largest single process
-  std::uint64_t peak_memory_bytes = 0;   // of the whole job, where a cgroup counted it; else 0
+  std::uint64_t max_resident_bytes = 0;            // of the largest single process
+  std::optional<std::uint64_t> peak_memory_bytes;  // of the whole job, where a cgroup counted it
+  CountedBy memory_by = CountedBy::kRusage;        // of peak_memory_bytes
+  std::optional<std::uint64_t> read_bytes;         // from and to disks
+  std::optional<std::uint64_t> written_bytes;
+  CountedBy io_by = CountedBy::kRusage;
+  std::optional<std::uint64_t> disk_bytes;  // the most that was seen in its places; blocks
+  std::optional<std::uint64_t> disk_files;
 };
+std::string_view CountedByName(Usage::CountedBy by);  // "rusage", "cgroup-v1", "cgroup-v2"
 
 struct Outcome {
   enum class Kind {
@@ -47,7 +60,7 @@ struct Outcome {
     kTimedOut,     // the wall time-out of the plan or the deadline of Watch
     kCancelled,    // somebody asked
     kDenied,       // the backend refused to start it after Check (state changed in between)
-    kViolated,     // ended by a guard (seccomp kill, memory limit)
+    kViolated,     // ended by a guard: seccomp kill, or a limit of its own (`limit` is there)
     kSetupFailed,  // never ran: see reason
     kOutputLimit,  // wrote more than OutputLimits::end_job_over_bytes
     kLost,         // we no longer know: supervisor gone without a word
@@ -62,6 +75,8 @@ struct Outcome {
   std::uint64_t refused_total = 0;
   std::uint64_t proxied_total = 0;  // connections made for the job, all to its proxy
   Usage usage;
+  std::optional<PlannedLimit> limit;  // the one that ended the run
+  std::vector<HeldLimit> limits;      // all that were set, and what held each
 };
 
 // "exited", "signalled", "timed_out", "cancelled", "denied", "violated", "setup_failed",

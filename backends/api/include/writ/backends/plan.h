@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "writ/backends/capability.h"
+#include "writ/backends/limits.h"
 #include "writ/backends/tier.h"
 #include "writ/base/result.h"
 #include "writ/base/secret.h"
@@ -57,28 +58,6 @@ struct Identity {
   uid_t uid = 0;
   gid_t gid = 0;
   std::string user_name = "job";  // USER and LOGNAME
-};
-
-struct OutputLimits {
-  // Per stream: the first head_bytes and the last tail_bytes are kept, what is between is counted
-  // (L18).
-  std::uint64_t head_bytes = 8ull << 20;
-  std::uint64_t tail_bytes = 2ull << 20;
-  // A job that writes more than this on one stream is ended (Outcome kOutputLimit); 0 = no such
-  // limit.
-  std::uint64_t end_job_over_bytes = 0;
-};
-
-struct Limits {
-  std::chrono::milliseconds wall_timeout{std::chrono::minutes(10)};
-  std::chrono::milliseconds term_grace{std::chrono::seconds(5)};  // SIGTERM to SIGKILL
-  OutputLimits output;
-  std::uint64_t processes = 1024;   // tasks of the job
-  std::uint64_t open_files = 4096;  // per process
-  std::uint64_t file_bytes = 0;     // largest file (RLIMIT_FSIZE); 0 = unlimited
-  std::uint64_t memory_bytes =
-      0;  // of the whole job where cgroups allow, else per process; 0 = unlimited
-  std::uint64_t address_space_bytes = 0;  // per process (RLIMIT_AS); 0 = unlimited
 };
 
 // Grants: each loosening is a type of its own, so that one grep lists every place that gives it.

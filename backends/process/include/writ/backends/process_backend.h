@@ -22,7 +22,7 @@ struct ProcessBackendOptions {
   enum class UserNotification { kAsProbed, kAssumeAbsent };
   UserNotification user_notification = UserNotification::kAsProbed;
   std::optional<int> assume_landlock_abi{};  // at most this ABI is used
-  enum class Cgroups { kAsProbed, kAssumeAbsent };
+  enum class Cgroups { kAsProbed, kAssumeNoV2, kAssumeAbsent };
   Cgroups cgroups = Cgroups::kAsProbed;
 };
 

@@ -45,6 +45,9 @@ struct LaunchPlan {
   // waits for an RCU grace period, some 10 ms; being born there takes nothing. Empty: none.
   std::string born_in_cgroup;
   std::vector<std::string> cgroup_dirs;  // entered by writing; may be empty
+  // One of cgroup_dirs that can be frozen while its members are killed, where there is no
+  // cgroup.kill. Empty: none.
+  std::string freezer;
   std::vector<ResourceLimit> limits;
   IdentityStep identity = IdentityStep::kCheck;
   uid_t uid = 0;

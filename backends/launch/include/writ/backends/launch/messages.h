@@ -21,6 +21,9 @@ struct CancelMessage {};
 // outcome.
 struct DeadlineMessage {};
 struct OutputLimitMessage {};
+// Backend to launcher: a limit that the backend watches was passed. Ends the job at once, without a
+// grace in which it could go on.
+struct LimitPassedMessage {};
 
 // The job's program runs (exec has happened).
 struct StartedMessage {
@@ -46,7 +49,8 @@ struct EndedMessage {
     kDeadline,
     kOutputLimit,
     kOrphaned,
-    kExecFailed
+    kExecFailed,
+    kLimitPassed
   };
   Cause cause = Cause::kItself;
   std::uint8_t observed = 0;  // 1: code/signal are what wait(2) told
@@ -59,12 +63,14 @@ struct EndedMessage {
   std::uint64_t user_us = 0;
   std::uint64_t system_us = 0;
   std::uint64_t max_resident_bytes = 0;
+  std::uint64_t read_bytes = 0;  // from disks
+  std::uint64_t written_bytes = 0;
   std::uint64_t refused_total = 0;
   std::uint64_t proxied_total = 0;
 };
 
 using Message = std::variant<CancelMessage, DeadlineMessage, OutputLimitMessage, StartedMessage,
-                             SetupFailedMessage, RefusedMessage, EndedMessage>;
+                             SetupFailedMessage, RefusedMessage, EndedMessage, LimitPassedMessage>;
 
 std::string EncodeMessage(const Message& message);
 Result<Message> DecodeMessage(std::string_view bytes);

@@ -5,9 +5,13 @@
 // on.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include <sys/types.h>
 
 #include "writ/base/result.h"
 
@@ -15,16 +19,29 @@ namespace writ::backends {
 
 // What can be had here, found by making a group, setting its limits and removing it again.
 struct CgroupSupport {
-  std::string pids_base;    // directory to make groups in; empty: no pids limit
-  std::string memory_base;  // empty: no memory limit
-  std::string kill_base;    // a v2 directory whose groups have cgroup.kill; empty: none
+  std::string pids_base;     // directory to make groups in; empty: no pids limit
+  std::string memory_base;   // empty: no memory limit
+  std::string kill_base;     // a v2 directory whose groups have cgroup.kill; empty: none
+  std::string freezer_base;  // v1 freezer, looked for only where there is no cgroup.kill
   bool pids_is_v2 = false;
   bool memory_is_v2 = false;
   std::string reason;  // why something is missing
 };
-CgroupSupport ProbeCgroups();
+enum class CgroupGenerations { kBoth, kOnlyV1 };  // the second one for tests
+CgroupSupport ProbeCgroups(CgroupGenerations generations = CgroupGenerations::kBoth);
 
-// One job's groups. Owns the directories: the destructor removes what is empty.
+// What the kernel says about out-of-memory kills in a group.
+struct MemoryEvents {
+  std::uint64_t kills = 0;       // processes of the group that the kernel ended for memory
+  std::uint64_t limit_hits = 0;  // times the group was at its own limit; 0 with kills: the host's
+};
+struct IoBytes {
+  std::uint64_t read = 0;
+  std::uint64_t written = 0;
+};
+
+// One job's groups. Owns the directories: the destructor removes what is empty. The reading
+// methods may be called from another thread than the owner's as long as that does not call Remove.
 class CgroupSet {
  public:
   struct Limits {
@@ -39,21 +56,42 @@ class CgroupSet {
   CgroupSet& operator=(CgroupSet&& other) noexcept;
   ~CgroupSet();
 
-  const std::vector<std::string>& directories() const { return directories_; }
+  const std::vector<std::string>& directories() const { return dirs_.all; }
   // The one of them with cgroup.kill, in which a process can be born; empty: none.
-  const std::string& v2_directory() const { return v2_directory_; }
-  std::uint64_t PeakMemoryBytes() const;  // 0 where it is not counted
-  std::uint64_t OutOfMemoryKills() const;
+  const std::string& v2_directory() const { return dirs_.v2; }
+  const std::string& freezer_directory() const { return dirs_.freezer; }
+  bool memory_is_v2() const { return dirs_.memory_is_v2; }
+
+  // nullopt: not counted here.
+  std::optional<std::uint64_t> PeakMemoryBytes() const;
+  std::optional<MemoryEvents> OutOfMemory() const;
+  std::optional<std::chrono::microseconds> CpuTime() const;  // v2, with or without its controller
+  std::optional<IoBytes> Io() const;                         // v2 with the io controller
+  std::optional<std::uint64_t> RefusedForks() const;         // by the limit of tasks
+  std::optional<std::uint64_t> Tasks() const;
+  // Process ids of all members; nullopt where no group holds the whole job.
+  std::optional<std::vector<pid_t>> Members() const;
+
   // Kills all members (cgroup.kill or one by one) and removes the directories; what could not be
-  // removed is returned.
+  // removed is returned. A directory that is gone had no member left.
   std::vector<std::string> Remove();
 
  private:
-  std::vector<std::string> directories_;
-  std::string v2_directory_;
-  std::string memory_dir_;
-  bool memory_is_v2_ = false;
+  struct Directories {
+    std::vector<std::string> all;
+    std::string v2;
+    std::string memory;
+    std::string pids;
+    std::string freezer;
+    bool memory_is_v2 = false;
+  };
+  Directories dirs_;
 };
+
+// v1: stops all members of a freezer group, so that none can fork while the rest is killed; and
+// lets them go on (to die). False where the group is not there.
+enum class Freeze { kFrozen, kThawed };
+bool SetFreezer(const std::string& directory, Freeze state);
 
 // Kills what is in the group and removes it; empty on success. For groups of an earlier process, by
 // their directory.

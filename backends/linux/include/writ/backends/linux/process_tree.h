@@ -8,6 +8,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -26,6 +27,12 @@ struct TreeMember {
 // A snapshot of all descendants, parents before children (CONFIG_PROC_CHILDREN, else a walk of
 // /proc).
 std::vector<TreeMember> Descendants();
+// The same of another process that is a subreaper, for looking only: its pid is held by the caller
+// (not yet waited for).
+std::vector<TreeMember> DescendantsOf(pid_t root);
+// CPU time of those, of what they have waited for, and of what `root` has waited for.
+std::chrono::microseconds TreeCpuTime(pid_t root);
+std::uint64_t TreeTasks(pid_t root);  // threads of the descendants
 
 // Sends `signal` to every descendant found; the number that it reached.
 int SignalDescendants(int signal);

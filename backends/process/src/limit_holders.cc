@@ -1,0 +1,82 @@
+#include "limit_holders.h"
+
+#include <string>
+
+namespace writ::backends {
+namespace {
+
+LimitHolder Cgroup(bool is_v2) {
+  return is_v2 ? LimitHolder::kCgroupV2 : LimitHolder::kCgroupV1;
+}
+
+void HoldMemory(HeldLimit& held, const HostFeatures& f) {
+  if (!f.cgroups.memory_base.empty()) {
+    held.holder = Cgroup(f.cgroups.memory_is_v2);
+    return;
+  }
+  held.holder = LimitHolder::kRlimit;
+  held.note = "per process and not for the whole job: " + f.cgroups.reason;
+}
+
+void HoldProcesses(HeldLimit& held, const Limits& limits, const HostFeatures& f) {
+  if (ProcessesInGroup(limits, f)) {
+    held.holder = Cgroup(f.cgroups.pids_is_v2);
+    return;
+  }
+  held.holder = LimitHolder::kRlimit;
+  held.note = f.root ? "of the job's own uid, " + std::to_string(kTaskSlack) +
+                           " above the limit at which the supervisor ends the job"
+                     : "of a uid that the job shares with the runner";
+}
+
+void HoldDisk(HeldLimit& held, const HostFeatures& f) {
+  held.holder = LimitHolder::kSupervisor;
+  held.note = "passed by what is written in " + std::to_string(kWatchInterval.count()) +
+              " ms and one measurement";
+  if (f.landlock_abi == 0)
+    held.note += "; without Landlock the job can also write where its uid may elsewhere";
+}
+
+}  // namespace
+
+bool ProcessesInGroup(const Limits& limits, const HostFeatures& features) {
+  const CgroupSupport& groups = features.cgroups;
+  if (groups.pids_base.empty()) return false;
+  const bool moved_anyway =
+      limits.memory_bytes != 0 && !groups.memory_base.empty() && !groups.memory_is_v2;
+  return !features.root || groups.pids_is_v2 || moved_anyway;
+}
+
+std::vector<HeldLimit> HoldLimits(const Limits& limits, const HostFeatures& features) {
+  std::vector<HeldLimit> out;
+  for (const PlannedLimit& limit : PlannedLimits(limits)) {
+    HeldLimit held{limit, LimitHolder::kSupervisor, ""};
+    switch (limit.kind) {
+      case LimitKind::kWall:
+      case LimitKind::kOutput:
+        break;
+      case LimitKind::kCpu:
+        held.note = features.cgroups.kill_base.empty() ? "counted process by process"
+                                                       : "counted by cgroup v2";
+        break;
+      case LimitKind::kMemory:
+        HoldMemory(held, features);
+        break;
+      case LimitKind::kProcesses:
+        HoldProcesses(held, limits, features);
+        break;
+      case LimitKind::kOpenFiles:
+        held.holder = LimitHolder::kRlimit;
+        held.note = "per process; refused call by call, the job goes on";
+        break;
+      case LimitKind::kDisk:
+      case LimitKind::kDiskFiles:
+        HoldDisk(held, features);
+        break;
+    }
+    out.push_back(std::move(held));
+  }
+  return out;
+}
+
+}  // namespace writ::backends

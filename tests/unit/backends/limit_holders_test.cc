@@ -1,0 +1,74 @@
+// What holds a limit is said as it is on the host, and what nothing holds is refused (L4, L47).
+#include "limit_holders.h"
+
+#include <gtest/gtest.h>
+
+#include "launch_planning.h"
+
+namespace writ::backends {
+namespace {
+
+LimitHolder HolderOf(LimitKind kind, const Limits& limits, const HostFeatures& features) {
+  for (const HeldLimit& held : HoldLimits(limits, features))
+    if (held.limit.kind == kind) return held.holder;
+  return LimitHolder::kNone;
+}
+
+HostFeatures Host(const char* pids, bool pids_v2, const char* memory, bool memory_v2, bool root) {
+  HostFeatures features;
+  features.root = root;
+  features.cgroups.pids_base = pids;
+  features.cgroups.pids_is_v2 = pids_v2;
+  features.cgroups.memory_base = memory;
+  features.cgroups.memory_is_v2 = memory_v2;
+  return features;
+}
+
+TEST(LimitHolders, NameTheCgroupGenerationThatReallyHolds) {  // L47
+  Limits limits;
+  limits.memory_bytes = 1u << 30;
+  HostFeatures v2 = Host("/cg", true, "/cg", true, true);
+  EXPECT_EQ(HolderOf(LimitKind::kMemory, limits, v2), LimitHolder::kCgroupV2);
+  EXPECT_EQ(HolderOf(LimitKind::kProcesses, limits, v2), LimitHolder::kCgroupV2);
+  HostFeatures v1 = Host("/pids", false, "/memory", false, true);
+  EXPECT_EQ(HolderOf(LimitKind::kMemory, limits, v1), LimitHolder::kCgroupV1);
+  EXPECT_EQ(HolderOf(LimitKind::kProcesses, limits, v1), LimitHolder::kCgroupV1);
+  HostFeatures none = Host("", false, "", false, true);
+  EXPECT_EQ(HolderOf(LimitKind::kMemory, limits, none), LimitHolder::kRlimit);
+  EXPECT_EQ(HolderOf(LimitKind::kProcesses, limits, none), LimitHolder::kRlimit);
+}
+
+TEST(LimitHolders, LeaveTheTasksToTheUidWhereAGroupWouldOnlyCostTime) {
+  Limits limits;
+  EXPECT_FALSE(ProcessesInGroup(limits, Host("/pids", false, "/memory", false, true)));
+  EXPECT_TRUE(ProcessesInGroup(limits, Host("/pids", false, "/memory", false, false)));
+  EXPECT_TRUE(ProcessesInGroup(limits, Host("/cg", true, "", false, true)));
+  limits.memory_bytes = 1;
+  EXPECT_TRUE(ProcessesInGroup(limits, Host("/pids", false, "/memory", false, true)));
+  EXPECT_FALSE(ProcessesInGroup(limits, Host("", false, "/memory", false, true)));
+}
+
+TEST(LimitHolders, ListOnlyLimitsThatAreSetWithTheirSource) {
+  Limits limits;
+  limits.sources.wall = LimitSource::kContract;
+  std::vector<PlannedLimit> planned = PlannedLimits(limits);
+  ASSERT_EQ(planned.size(), 3u);
+  EXPECT_EQ(LimitName(planned[0].kind), "wall");
+  EXPECT_EQ(LimitSourceName(planned[0].source), "contract");
+  EXPECT_EQ(LimitName(planned[1].kind), "processes");
+  EXPECT_EQ(LimitName(planned[2].kind), "openFiles");
+  EXPECT_EQ(LimitCode(LimitKind::kDiskFiles), LimitCode(LimitKind::kDisk));
+}
+
+TEST(LimitHolders, SayWhatARlimitLeavesOpen) {
+  Limits limits;
+  limits.memory_bytes = 1u << 30;
+  for (const HeldLimit& held : HoldLimits(limits, Host("", false, "", false, false))) {
+    if (held.holder == LimitHolder::kRlimit) {
+      EXPECT_NE(held.note, "") << LimitName(held.limit.kind);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace writ::backends
