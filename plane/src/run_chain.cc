@@ -26,7 +26,10 @@ Status InsertEvent(store::Database& db, const std::string& run_id, const protoco
                      static_cast<std::int64_t>(event.seq), event.ts.unix_ms, event.hash.ToHex(),
                      json::Write(event.ToJson())));
   (void)added;
-  // What the event names among the blobs must outlive its run's term.
+  return KeepNamedBlob(db, run_id, event);
+}
+
+Status KeepNamedBlob(store::Database& db, const std::string& run_id, const protocol::Event& event) {
   const bool artifact = event.type() == protocol::events::kArtifactCreated;
   const bool crossed = event.type() == protocol::events::kBoundaryCrossed;
   if (artifact || crossed) {
@@ -69,6 +72,8 @@ Result<protocol::Contract> IssueContract(const Plane::Impl& plane, const Contrac
   draft.execution = input.request.execution;
   if (!draft.execution) draft.execution = draft.EffectiveExecution();
   draft.isolation = input.request.isolation;
+  draft.retry_of = input.retry_of;
+  draft.trace = input.request.trace;
   return protocol::SealContract(std::move(draft), plane.keys.plane);
 }
 

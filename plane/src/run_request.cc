@@ -97,6 +97,9 @@ RunRequest ReadRequest(ObjectReader& reader) {
                     .pattern = IsIsolationWord,
                     .pattern_words = "one of process, sandbox, container, microvm, hermetic, "
                                      "vercel-sandbox"});
+  if (auto trace = reader.OptionalString("traceparent", {.pattern = protocol::IsTraceparent,
+                                                         .pattern_words = "a W3C traceparent"}))
+    request.trace = protocol::TraceContext{*trace};
   if (reader.Has("continuation")) {
     reader.Find("continuation");
     reader.issues().Add("request.continuation", reader.PointerOf("continuation"),

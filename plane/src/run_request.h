@@ -24,6 +24,7 @@ struct RunRequest {
   std::string prompt;
   std::optional<protocol::Execution> execution;
   std::optional<std::string> isolation;
+  std::optional<protocol::TraceContext> trace;
 
   // The time after which the runner ends it: the smaller of timeoutMs and maxDurationMin, else 10
   // min.

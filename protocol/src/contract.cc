@@ -10,6 +10,18 @@ constexpr json::TextRule kPrompt{.min_bytes = 1, .max_bytes = 1 << 20};
 
 }  // namespace
 
+bool IsTraceparent(std::string_view text) {
+  if (text.size() != 55 || !text.starts_with("00-") || text[35] != '-' || text[52] != '-')
+    return false;
+  auto is_hex = [](std::string_view part) {
+    return part.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+  };
+  const std::string_view trace = text.substr(3, 32), parent = text.substr(36, 16);
+  return is_hex(trace) && is_hex(parent) && is_hex(text.substr(53)) &&
+         trace.find_first_not_of('0') != std::string_view::npos &&
+         parent.find_first_not_of('0') != std::string_view::npos;
+}
+
 json::Value Actor::ToJson() const {
   return json::Object{{"kind", Word(kind)}, {"id", id}};
 }
@@ -98,6 +110,10 @@ Result<Contract> Contract::Parse(const json::Value& value) {
                      .tier = continuation->String("tier", kShortText)};
   }
   out.retry_of = reader.OptionalAs<RunId>("retryOf");
+  if (auto trace = reader.OptionalChild("trace")) {
+    out.trace = TraceContext{trace->String(
+        "traceparent", {.pattern = IsTraceparent, .pattern_words = "a W3C traceparent"})};
+  }
   out.expires_at = reader.Time("expiresAt");
   out.signatures = ReadSignatures(reader);
   WRIT_TRY(issues.ToStatus("the contract"));
@@ -135,6 +151,7 @@ json::Value Contract::BuildUnsigned() const {
                                          {"tier", continuation->tier}});
   }
   out.SetOptional("retryOf", retry_of);
+  if (trace) out.Set("trace", json::Object{{"traceparent", trace->traceparent}});
   out.Set("expiresAt", FormatRfc3339(expires_at));
   return out;
 }

@@ -76,6 +76,11 @@ json::Value BoundaryCrossed(Direction direction, const Digest& content_hash,
 json::Value ArtifactCreated(ArtifactKind kind, const Digest& hash) {
   return json::Object{{"type", kArtifactCreated}, {"kind", Word(kind)}, {"hash", hash}};
 }
+json::Value FileArtifactCreated(const Digest& hash, std::string_view path, std::uint64_t bytes) {
+  json::Value out = ArtifactCreated(ArtifactKind::kFile, hash);
+  out.object().Set("path", path).Set("bytes", bytes);
+  return out;
+}
 json::Value CheckpointCreated(std::string_view checkpoint_id, std::string_view tier) {
   return json::Object{
       {"type", kCheckpointCreated}, {"checkpointId", checkpoint_id}, {"tier", tier}};
@@ -133,6 +138,13 @@ json::Value SessionClosed(const std::vector<std::string>& leaks,
   out.SetOptional("durationMs", duration_ms);
   return out;
 }
+json::Value HookResult(const HookOutcome& outcome) {
+  json::Object out{{"type", kHookResult}, {"hook", outcome.hook}};
+  out.SetOptional("exitCode", outcome.exit_code);
+  out.Set("durationMs", outcome.duration_ms).Set("veto", outcome.veto);
+  return out;
+}
+
 json::Value Finding(std::string_view code, std::string_view message,
                     std::optional<std::string_view> path) {
   json::Object out{{"type", kFinding}, {"code", code}, {"message", message}};

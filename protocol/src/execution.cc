@@ -29,6 +29,11 @@ constexpr json::TextRule kSomeArgument{.min_bytes = 1,
                                        .pattern = HasNoNul,
                                        .pattern_words = "text without NUL"};
 
+constexpr json::TextRule kGlob{.min_bytes = 1,
+                               .max_bytes = 1024,
+                               .pattern = IsArtifactGlob,
+                               .pattern_words = "a glob over paths of the workspace"};
+
 ExecutionEnv ReadEnv(json::ObjectReader& reader) {
   ExecutionEnv env;
   std::optional<json::ObjectReader> child = reader.OptionalChild("env");
@@ -136,6 +141,13 @@ Execution Execution::Read(json::ObjectReader reader, const json::Value& raw) {
     log->RefuseUnknown();
     out.log = spec;
   }
+  if (reader.Has("artifacts")) {
+    out.artifacts = reader.Strings("artifacts", kGlob);
+    if (out.artifacts.size() > kMaxArtifactGlobs)
+      reader.issues().Add("object.range", reader.PointerOf("artifacts"),
+                          "must have at most " + std::to_string(kMaxArtifactGlobs) + " items");
+  }
+  out.result = reader.OptionalAs<WorkspacePath>("result");
   out.idempotent = reader.OptionalBool("idempotent").value_or(false);
   reader.RefuseUnknown();
   return out;
@@ -174,6 +186,8 @@ json::Value Execution::ToJson() const {
     spec.SetOptional("maxBytes", log->max_bytes);
     out.Set("log", std::move(spec));
   }
+  if (!artifacts.empty()) out.Set("artifacts", json::Value::Texts(artifacts));
+  out.SetOptional("result", result);
   if (idempotent) out.Set("idempotent", true);
   return out;
 }
@@ -263,6 +277,19 @@ Digest PreparedExecution::ExecutionHash() const {
         json::Object{{"kind", "shell"}, {"shell", shell}, {"script", script}, {"cwd", cwd}});
   return HashValue(json::Object{
       {"kind", "argv"}, {"cmd", cmd}, {"args", json::Value::Texts(args)}, {"cwd", cwd}});
+}
+
+bool IsArtifactGlob(std::string_view glob) {
+  if (glob.empty() || glob.size() > 1024) return false;
+  if (glob.find('\0') != std::string_view::npos || glob.find('\\') != std::string_view::npos)
+    return false;
+  for (std::size_t begin = 0; begin <= glob.size();) {
+    const std::size_t end = std::min(glob.find('/', begin), glob.size());
+    const std::string_view part = glob.substr(begin, end - begin);
+    if (part.empty() || part == "." || part == "..") return false;
+    begin = end + 1;
+  }
+  return true;
 }
 
 bool IsReservedEnvName(std::string_view name) {

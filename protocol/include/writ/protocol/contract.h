@@ -52,6 +52,15 @@ struct Continuation {
   std::string tier;
 };
 
+// The W3C trace context of a request (https://www.w3.org/TR/trace-context/): our extension.
+struct TraceContext {
+  std::string traceparent;  // "00-TRACE-PARENT-FLAGS", lower-case hex
+  std::string trace_id() const { return traceparent.substr(3, 32); }
+  bool operator==(const TraceContext&) const = default;
+};
+// Version 00 with a trace and a parent id that are not all zero; nothing else is passed on.
+bool IsTraceparent(std::string_view text);
+
 struct Contract {
   RunId run_id;
   WallTime issued_at;
@@ -72,6 +81,7 @@ struct Contract {
   std::optional<std::string> isolation;  // ours, or a word of another plane
   std::optional<Continuation> continuation;
   std::optional<RunId> retry_of;  // the lost run that this one repeats: our extension
+  std::optional<TraceContext> trace;
   WallTime expires_at;
   std::vector<Signature> signatures;
   json::Value raw;  // as it was read or sealed

@@ -38,8 +38,8 @@ inline constexpr std::string_view kSecretDelivered = "secret.delivered",
                                   kNetworkFlow = "network.flow", kNetworkClosed = "network.closed",
                                   kSessionPlanned = "session.planned",
                                   kSessionStarted = "session.started",
-                                  kSessionClosed = "session.closed", kFinding = "finding",
-                                  kRunRequeued = "run.requeued";
+                                  kSessionClosed = "session.closed", kHookResult = "hook.result",
+                                  kFinding = "finding", kRunRequeued = "run.requeued";
 
 bool IsBaseType(std::string_view type);      // of the protocol's own vocabulary
 bool IsTerminalType(std::string_view type);  // run.completed, run.failed, run.cancelled
@@ -64,6 +64,9 @@ json::Value ModelCalled(std::string_view provider, std::string_view model);
 json::Value BoundaryCrossed(Direction direction, const Digest& content_hash,
                             std::string_view data_class);
 json::Value ArtifactCreated(ArtifactKind kind, const Digest& hash);
+// A declared output file (kind `file`): ours, because of the two further members. The path is as in
+// FileChanged.
+json::Value FileArtifactCreated(const Digest& hash, std::string_view path, std::uint64_t bytes);
 json::Value CheckpointCreated(std::string_view checkpoint_id, std::string_view tier);
 json::Value RunCompleted();
 json::Value RunFailed(FailureClass failure, std::string_view message);
@@ -95,6 +98,14 @@ json::Value SessionPlanned(const Digest& plan_hash);
 json::Value SessionStarted(std::string_view backend, Tier tier);
 json::Value SessionClosed(const std::vector<std::string>& leaks,
                           std::optional<std::uint64_t> duration_ms);
+// How a hook of the operator ended; nullopt: by a signal, or it was ended at its deadline.
+struct HookOutcome {
+  std::string_view hook;  // "before-run", "after-run", ...
+  std::optional<int> exit_code;
+  std::uint64_t duration_ms = 0;
+  bool veto = false;
+};
+json::Value HookResult(const HookOutcome& outcome);
 // Something that an auditor should see: a stable code, a sentence, and optionally a path.
 json::Value Finding(std::string_view code, std::string_view message,
                     std::optional<std::string_view> path = std::nullopt);

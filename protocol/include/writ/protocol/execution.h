@@ -57,6 +57,10 @@ struct Execution {
   std::optional<std::int64_t> timeout_ms;
   ExecutionEnv env;
   std::optional<ExecutionLog> log;
+  // Output files to keep, beside the diff (protocol.md section 6): globs over the final workspace,
+  // and one file of structured results, which must hold strict JSON. Our extension.
+  std::vector<std::string> artifacts;
+  std::optional<WorkspacePath> result;
   // The job may be run again where nobody knows how it ended: the plane requeues a lost run only
   // where the contract says this. Our extension (protocol.md section 6).
   bool idempotent = false;
@@ -102,6 +106,11 @@ struct PreparedExecution {
 Result<PreparedExecution> Prepare(const Execution& execution,
                                   std::optional<double> max_duration_min,
                                   const PrepareOptions& options = {});
+
+// A glob over workspace paths: relative, no "." or ".." or empty component, no "\\" or NUL, at most
+// 1,024 bytes.
+bool IsArtifactGlob(std::string_view glob);
+inline constexpr std::size_t kMaxArtifactGlobs = 100;
 
 // Names that a contract's `vars`, `secrets` or `inherit` may never set: proxy and CA variables,
 // LD_*, PATH and the like (protocol.md section 2, "Environment of a session"). Case matters not for
