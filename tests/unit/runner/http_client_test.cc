@@ -72,16 +72,14 @@ TEST_F(HttpClientTest, DoesNotFollowRedirects) {
 
 // L19
 TEST_F(HttpClientTest, EndsAtItsDeadlineWhenTheServerDripsForEver) {
-  RawServer server(RawServer::Security::kPlain, [](auto& c) {
+  std::promise<void> given_up;
+  RawServer server(RawServer::Security::kPlain, [gone = given_up.get_future().share()](auto& c) {
     c.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
-    while (c.write("1\r\nx\r\n")) {
-      struct timespec pause {
-        0, 5000000
-      };
-      nanosleep(&pause, nullptr);
+    while (c.write("1\r\nx\r\n") && gone.wait_for(milliseconds(5)) == std::future_status::timeout) {
     }
   });
   Result<HttpResponse> answer = Get({.url = server.url()}, milliseconds(300));
+  given_up.set_value();
   ASSERT_FALSE(answer);
   EXPECT_EQ(answer.error().code, "plane.timeout");
   EXPECT_NE(answer.error().message.find(" ms"), std::string::npos);  // the measured wait
