@@ -25,7 +25,7 @@ constexpr int kSeats = 16;
 
 struct Seat {
   std::unique_ptr<runner::Engine> engine;
-  std::string state_dir;
+  std::string name;
   UniqueFd lock;
 };
 
@@ -62,7 +62,7 @@ Result<Seat> TakeSeat(const EmbeddedOptions& options, plane::Plane& plane, const
         runner::Engine::Create(config, std::move(*known), registry, clock, options.observer);
     if (!engine && engine.error().code == "runner.locked") continue;
     if (!engine) return std::move(engine).error();
-    return Seat{std::move(*engine), config.state_dir, std::move(*lock)};
+    return Seat{std::move(*engine), setup.name, std::move(*lock)};
   }
   return Error{ErrorKind::kOverloaded, "cli.no_seat",
                "all " + std::to_string(kSeats) + " runners of this directory are at work",
@@ -109,7 +109,7 @@ struct Embedded::Impl {
   std::unique_ptr<runner::Engine> engine;
   plane::Plane* plane = nullptr;
   std::string only_run;
-  std::string parked_dir;    // where the runner keeps bundles that the plane did not take
+  std::string name;          // of the runner that works here
   mutable std::mutex mutex;  // guards trouble
   std::optional<Error> trouble;
   std::jthread worker;  // last: ends first
@@ -128,10 +128,10 @@ struct Embedded::Impl {
       if (!detail || plane::IsTerminal(detail->summary.status)) return;
       if (*run == only_run) {  // ours is over, and the plane has no receipt of it
         std::lock_guard lock(mutex);
-        trouble =
-            Error{ErrorKind::kConflict, "run.parked",
-                  "the plane did not take the receipt of run " + only_run,
-                  "its signed bundle is kept: " + parked_dir + "/" + only_run + ".bundle.json"};
+        trouble = Error{ErrorKind::kConflict, "run.parked",
+                        "the plane did not take the receipt of run " + only_run,
+                        "its signed bundle is kept: writ runner receipts export " + only_run +
+                            " --name " + name + " --out FILE"};
         return;
       }
     }
@@ -153,7 +153,7 @@ Result<std::unique_ptr<Embedded>> Embedded::Start(const EmbeddedOptions& options
   WRIT_ASSIGN(Seat seat, TakeSeat(observed, plane, impl->server->url(), impl->registry, clock));
   impl->seat = std::move(seat.lock);
   impl->engine = std::move(seat.engine);
-  impl->parked_dir = seat.state_dir + "/parked";
+  impl->name = std::move(seat.name);
   for (const runner::ReadinessProblem& problem : impl->engine->CheckReadiness()) {
     if (!problem.blocks_claims) continue;
     return Error{ErrorKind::kUnsupported, problem.code, problem.message, problem.hint};

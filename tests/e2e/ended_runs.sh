@@ -53,8 +53,9 @@ END
 kill -INT "$pid"
 ends 1
 grep -q 'run.parked' "$work/err" || { cat "$work/err"; fail "it is not said that the receipt is parked"; }
-bundle=$(grep -o "/[^ ]*/parked/$run.bundle.json" "$work/err" | head -n 1)
-[ -s "$bundle" ] || fail "the bundle is not where the message says"
+name=$(sed -n "s/.*receipts export $run --name \([^ ]*\) .*/\1/p" "$work/err" | head -n 1)
+writ runner receipts export "$run" --name "$name" --out "$work/parked.json" || fail "the bundle is not where the message says"
+[ "$(json "$work/parked.json" 'd["receipt"]["runId"]')" = "$run" ] || fail "the exported bundle is of another run"
 
 # A runner that cannot start: its run does not wait for the next one (1, cancelled).
 echo '{"bogus": true}' >"$state/runner.json"

@@ -9,6 +9,7 @@
 #include "e2e/support/runner_world.h"
 #include "e2e/support/small_disk.h"
 #include "writ/protocol/bundle.h"
+#include "writ/runner/journal.h"
 
 namespace writ {
 namespace {
@@ -154,15 +155,15 @@ TEST_F(FullDisk, LeavesARunOpenThatNeitherPlaneNorDiskTakesAndEndsItAtTheNextSta
   AddRun("run_open");
   ASSERT_TRUE(world_.RunOne());
   EXPECT_EQ(plane_.Get("run_open").completions, 0);
-  EXPECT_FALSE(std::filesystem::exists(folder_ + "/state/parked/run_open.bundle.json"));
+  EXPECT_TRUE(runner::ListKeptReceipts(world_.config.state_dir)->empty());
   EXPECT_EQ(world_.observer.steps().find("parked"), std::string::npos);
   world_.Close();
   disk_.Free();
   plane_.SetFault(nullptr);
   world_.Open();
   FakePlane::Run run = plane_.Get("run_open");
-  const bool parked = std::filesystem::exists(folder_ + "/state/parked/run_open.bundle.json");
-  EXPECT_TRUE(run.completions == 1 || parked);  // told to the plane, or kept for it
+  const auto kept = runner::ListKeptReceipts(world_.config.state_dir).value();
+  EXPECT_EQ(run.completions + static_cast<int>(kept.size()), 1);  // told to the plane, or kept
   EXPECT_EQ(world_.Sessions(), std::vector<std::string>());
 }
 

@@ -7,6 +7,7 @@
 
 #include "e2e/support/runner_world.h"
 #include "writ/protocol/bundle.h"
+#include "writ/runner/journal.h"
 
 namespace writ {
 namespace {
@@ -305,7 +306,12 @@ TEST_F(SessionFailure, AReceiptThatThePlaneRefusesIsParkedWhole) {
       });
   plane_.Add(Draft());
   ASSERT_TRUE(world_.RunOne());
-  EXPECT_TRUE(std::filesystem::exists(world_.config.state_dir + "/parked/run_x.bundle.json"));
+  const auto kept = runner::ListKeptReceipts(world_.config.state_dir).value();
+  ASSERT_EQ(kept.size(), 1u);
+  EXPECT_TRUE(kept[0].parked);
+  const json::Value bundle =
+      runner::ReadKeptBundle(world_.config.state_dir, kept[0].run_id).value();
+  EXPECT_EQ(bundle.Find("receipt")->FindString("runId"), "run_x");
   EXPECT_NE(world_.observer.steps().find("parked"), std::string::npos);
 }
 

@@ -6,8 +6,8 @@
 
 #include "e2e/support/runner_world.h"
 #include "e2e/support/slow_link.h"
-#include "writ/base/file.h"
 #include "writ/protocol/bundle.h"
+#include "writ/runner/journal.h"
 
 namespace writ {
 namespace {
@@ -114,10 +114,11 @@ TEST_F(SlowPlane, KeepsTheBundleOfARunWhoseCompletionIsNotAnsweredInTime) {
   ASSERT_TRUE(world_.RunOne());
   // The plane stored it; the runner cannot know, and keeps what it has.
   EXPECT_EQ(plane_.Get("run_slow").completions, 1);
-  Result<std::string> parked =
-      ReadFile(world_.config.state_dir + "/parked/run_slow.bundle.json", 64 << 20);
-  ASSERT_TRUE(parked);
-  protocol::VerifyReport report = protocol::VerifyBundleValue(json::Parse(*parked).value());
+  const auto kept = runner::ListKeptReceipts(world_.config.state_dir).value();
+  ASSERT_EQ(kept.size(), 1u);
+  EXPECT_FALSE(kept[0].parked);  // it is sent again
+  protocol::VerifyReport report = protocol::VerifyBundleValue(
+      runner::ReadKeptBundle(world_.config.state_dir, kept[0].run_id).value());
   std::vector<std::string> problems;
   for (const auto& problem : report.problems) problems.push_back(problem.code);
   EXPECT_EQ(problems, std::vector<std::string>{"receipt.plane_signature"});

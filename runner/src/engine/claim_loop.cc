@@ -111,11 +111,12 @@ Engine::Impl::Permit Engine::Impl::NextTurn(std::stop_token stop) {
       return {};
     }
     const bool all_given = serve.max_runs && taken + asking >= *serve.max_runs;
-    if (rotation_wanted && !rotating && asking == 0 && active == 0) {
+    // Receipts that wait are signed by the key that is.
+    if (rotation_wanted && !rotating && asking == 0 && active == 0 && !courier->HasWaiting()) {
       rotating = true;
       return {Next::kRotate, 0};
     }
-    if (!all_given && !rotation_wanted && !rotating) {
+    if (!all_given && (!rotation_wanted || courier->HasWaiting()) && !rotating) {
       Result<unsigned> slot = pool.Reserve(ResourceShare{});
       if (slot) {
         ++asking;
@@ -276,6 +277,7 @@ void Engine::Impl::Rotate(PlaneClient& plane) {
   if (!rotated)
     log::Warn("runner.rotation", "this runner's key could not be replaced; it keeps the old one",
               {{"code", rotated.error().code}, {"error", rotated.error().ToString()}});
+  if (rotated) journal->UseKeys({plane_key.ToPem(), identity.key.Public().ToPem()});
   std::lock_guard lock_state(mutex);
   rotating = false;
   rotation_wanted = false;  // the plane asks again where it still wants it
@@ -285,7 +287,7 @@ void Engine::Impl::Rotate(PlaneClient& plane) {
 void Engine::Impl::RotateIfIdle(PlaneClient& plane) {
   {
     std::lock_guard lock_state(mutex);
-    if (!rotation_wanted || rotating || asking > 0 || active > 0) return;
+    if (!rotation_wanted || rotating || asking > 0 || active > 0 || courier->HasWaiting()) return;
     rotating = true;
   }
   Rotate(plane);

@@ -20,6 +20,10 @@ namespace {
 
 using std::chrono::milliseconds;
 
+// How long a start waits for receipts of earlier runs to go out, and a drain for the last ones.
+constexpr milliseconds kFirstTurn{5'000};
+constexpr milliseconds kLastTurn{10'000};
+
 // The plane's addresses, never dialled for a job (L22). A plane behind a proxy may not resolve
 // here: then its name's absence from allow-lists is what protects it.
 std::vector<egress::ProtectedEndpoint> PlaneAddresses(const HttpEndpoint& endpoint) {
@@ -93,7 +97,10 @@ Result<std::unique_ptr<Engine>> Engine::Create(RunnerConfig config, Identity ide
     engine->rotation_wanted = true;
   };
   e.services->on_revoked = [engine = &e] { engine->OnRevoked(); };
-  FinishOpenRuns(*e.services);
+  CloseOpenRuns(*e.services);
+  e.courier = std::make_unique<Courier>(*e.services);
+  e.services->courier = e.courier.get();
+  e.courier->WaitTurn(std::min(e.config.call_timeout, kFirstTurn));
   return std::unique_ptr<Engine>(new Engine(std::move(impl)));
 }
 
@@ -130,6 +137,7 @@ void Engine::Wait() {
   for (std::jthread& thread : impl_->threads)
     if (thread.joinable()) thread.join();
   impl_->threads.clear();
+  impl_->courier->WaitTurn(std::min(impl_->config.call_timeout, kLastTurn));
   impl_->cleaner->WaitIdle();
 }
 

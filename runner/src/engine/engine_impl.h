@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "engine/courier.h"
 #include "engine/liveness.h"
 #include "engine/offers.h"
 #include "engine/slot_pool.h"
@@ -38,6 +39,7 @@ struct Engine::Impl {
   std::unique_ptr<Cleaner> cleaner;
   Liveness liveness;
   std::optional<SessionServices> services;
+  std::unique_ptr<Courier> courier;  // after what it borrows
   backends::BackendRegistry* registry = nullptr;
 
   mutable std::mutex mutex;             // guards what follows

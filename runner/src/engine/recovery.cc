@@ -1,173 +1,253 @@
 #include "engine/recovery.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "engine/offers.h"
-#include "session/parked.h"
+#include "writ/base/fault.h"
+#include "writ/base/file.h"
 #include "writ/base/log.h"
-#include "writ/protocol/bundle.h"
+#include "writ/base/paths.h"
 #include "writ/protocol/events.h"
 
 namespace writ::runner {
 namespace {
 
+namespace events = protocol::events;
+
 constexpr std::chrono::milliseconds kSupervisorWait{10'000};
 
-std::vector<std::string> EndJob(SessionServices& services, const OpenRun& run) {
+struct LastFacts {
   std::vector<std::string> leaks;
-  if (run.session_name.empty()) return leaks;
-  if (run.session_name != SessionDirs::NameFor(run.claim.run_id.text()))
-    return {"directory: the journal names a session that is not this run's"};  // L13
-  if (!run.backend.empty()) {
-    backends::Identity identity{.uid = getuid(), .gid = getgid()};
-    if (services.config.uid_range) {
-      uid_t uid = services.config.uid_range->first + run.claim.slot;
-      identity = backends::Identity{.uid = uid, .gid = uid};
-    }
-    Result<backends::Backend*> backend = services.registry.Find(run.backend);
-    if (!backend) return {"process: its backend is not there any more"};
-    Result<backends::Recovered> recovered = (*backend)->Recover(
-        run.claim.run_id.text(), services.sessions_path + "/" + run.session_name + "/job", identity,
-        kSupervisorWait);
-    if (recovered) {
-      for (const backends::Leak& leak : recovered->dismantled.leaks)
-        leaks.push_back(leak.kind + ": " + leak.what);
-    } else {
-      leaks.push_back("process: " + recovered.error().message);
-    }
-  }
-  services.cleaner.Discard(run.session_name);
-  return leaks;
+  std::string job;  // what its supervisor wrote down; empty: nothing
+};
+
+std::string Describe(const backends::Outcome& outcome) {
+  std::string text(backends::OutcomeKindName(outcome.kind));
+  if (outcome.status) text += " with " + std::to_string(outcome.status->ShellCode());
+  return text;
 }
 
-json::Value CloseReceipt(SessionServices& services, const OpenRun& run, ChainWriter& chain) {
-  chain.Emit(protocol::events::RunFailed(
-      protocol::FailureClass::kSessionFailed,
-      "the runner ended while the run was in work; its job was ended with it"));
-  std::vector<protocol::Event> events = chain.Events();
-  protocol::Receipt receipt;
-  protocol::ReceiptFacts facts;
-  facts.runner_id = services.identity.runner_id;
-  if (auto pool = protocol::PoolName::Parse(services.config.pool)) facts.pool = *pool;
-  Result<protocol::Contract> contract = protocol::Contract::Parse(run.claim.contract);
-  Result<protocol::Receipt> made = contract
-                                       ? protocol::ReceiptFromEvents(*contract, events, facts)
-                                       : Result<protocol::Receipt>(std::move(contract).error());
-  if (made) {
-    receipt = std::move(*made);
-  } else {
-    receipt = MinimalReceipt(run.claim.run_id, run.claim.contract, events);
-    receipt.runner_id = facts.runner_id;
-    receipt.pool = facts.pool;
-    receipt.attestation_tier = facts.attestation_tier;
+LastFacts EndJob(SessionServices& services, const OpenRun& run) {
+  LastFacts facts;
+  if (run.backend.empty()) return facts;
+  const std::string name = SessionDirs::NameFor(run.claim.run_id.text());
+  if (run.session_name != name) {
+    facts.leaks.push_back("directory: the journal names a session that is not this run's");  // L13
+    return facts;
   }
-  if (Status ok = protocol::SignAsRunner(receipt, services.identity.key); !ok)
-    log::Error("runner.sign", "the receipt could not be signed", {{"code", ok.error().code}});
-  return receipt.raw;
+  backends::Identity identity{.uid = getuid(), .gid = getgid()};
+  if (services.config.uid_range) {
+    uid_t uid = services.config.uid_range->first + run.claim.slot;
+    identity = backends::Identity{.uid = uid, .gid = uid};
+  }
+  Result<backends::Backend*> backend = services.registry.Find(run.backend);
+  if (!backend) {
+    facts.leaks.push_back("process: its backend is not there any more");
+    return facts;
+  }
+  Result<backends::Recovered> recovered =
+      (*backend)->Recover(run.claim.run_id.text(), services.sessions_path + "/" + name + "/job",
+                          identity, kSupervisorWait);
+  if (!recovered) {
+    facts.leaks.push_back("process: " + recovered.error().message);
+    return facts;
+  }
+  for (const backends::Leak& leak : recovered->dismantled.leaks)
+    facts.leaks.push_back(leak.kind + ": " + leak.what);
+  if (recovered->outcome) facts.job = Describe(*recovered->outcome);
+  return facts;
 }
 
-// Sends everything from the first event of ours on; the plane refuses what it has, so a refusal
-// moves on one by one.
-Status SendEvents(PlaneClient& plane, const OpenRun& run,
-                  const std::vector<protocol::Event>& events, SessionServices& services) {
-  Deadline deadline = Deadline::After(services.clock, services.config.call_timeout);
-  Error last{.kind = ErrorKind::kConflict,
-             .code = "plane.refused",
-             .message = "the plane did not take the run's last events"};
-  for (std::size_t from = 0; from < events.size(); ++from) {
-    std::span<const protocol::Event> rest(events.data() + from, events.size() - from);
-    Result<RunSignals> sent =
-        plane.AppendEvents(run.claim.run_id, run.claim_token, rest, deadline, {});
-    if (sent) return {};
-    last = std::move(sent).error();
-    if (last.kind == ErrorKind::kUnavailable || last.kind == ErrorKind::kDenied) break;
+// A run in the hands of this process: its chain goes on where the journal has it.
+struct Taken {
+  OpenRun run;
+  std::unique_ptr<RunJournal> journal;
+  std::unique_ptr<ChainWriter> chain;
+
+  FinishParts Parts(SessionServices& services, PlaneClient* plane, std::stop_token stop) {
+    return FinishParts{services,
+                       plane,
+                       run.claim.run_id,
+                       run.claim.contract,
+                       *chain,
+                       journal.get(),
+                       [this] { return run.claim_token.Clone(); },
+                       std::move(stop)};
   }
-  return last;
+};
+
+Result<Taken> Take(SessionServices& services, OpenRun run) {
+  Taken taken{std::move(run), nullptr, nullptr};
+  WRIT_ASSIGN(taken.journal, services.journal.Resume(taken.run.claim.run_id));
+  const std::vector<protocol::Event>& before = taken.run.events;
+  protocol::EventChain chain =
+      before.empty()
+          ? protocol::EventChain(protocol::HashWithout(taken.run.claim.contract, "signatures"))
+          : protocol::EventChain(
+                protocol::ChainHead{before.back().seq + 1, before.back().hash, before.back().ts});
+  taken.chain = std::make_unique<ChainWriter>(
+      services.clock, std::move(chain), before,
+      taken.run.claim.extended ? Vocabulary::kExtended : Vocabulary::kBase, taken.journal.get());
+  taken.chain->Resume(taken.run.delivery);
+  return taken;
 }
 
-void Finish(SessionServices& services, OpenRun run) {
-  Result<std::unique_ptr<RunJournal>> journal = services.journal.Resume(run.claim.run_id);
-  if (!journal) return;
-  if (run.claim.offered) {
-    Result<PlaneClient> plane = PlaneClient::Open(services.config.plane, services.clock);
-    Result<bool> ours =
-        plane ? ResolveOffer(services, *plane, run) : Result<bool>(std::move(plane).error());
-    if (!ours) return;  // the journal keeps it: the plane's answer is needed
-    if (!*ours) {
-      (void)(*journal)->Close();
-      return;
-    }
-    (void)(*journal)->NoteAcknowledged(run.claim.events);
+// The receipt of a run that cannot go on, with what is known, on the disk.
+Status CloseInterrupted(SessionServices& services, Taken& taken, const LastFacts& facts) {
+  const OpenRun& run = taken.run;
+  const std::string where =
+      run.step.empty() ? "before its first step" : "during its step \"" + run.step + "\"";
+  const bool had_job = !run.backend.empty();
+  std::string message = "the runner ended while the run was in work, " + where;
+  message += had_job ? "; its job was ended with it" : "; its job had not been started";
+  taken.chain->EmitOurs(events::Finding(
+      "session.interrupted",
+      message + (facts.job.empty() ? "" : " (its supervisor wrote down: " + facts.job + ")")));
+  if (had_job) taken.chain->EmitOurs(events::SessionClosed(facts.leaks, std::nullopt));
+  Ending ending;
+  ending.failure = RunFailure{protocol::FailureClass::kSessionFailed, "session.interrupted",
+                              std::move(message), "see the runner's log of that time"};
+  if (run.claim.extended) {
+    json::Object last{{"step", run.step}, {"outputBytes", run.output_bytes}};
+    if (run.step_at.unix_ms > 0) last.Set("at", FormatRfc3339(run.step_at));
+    if (!facts.job.empty()) last.Set("job", facts.job);
+    ending.environment = json::Object{{"interrupted", std::move(last)}, {"key", "software"}};
   }
-  std::vector<std::string> leaks = EndJob(services, run);
-  for (const std::string& leak : leaks)
-    log::Error("runner.recovery_leak", "something of an earlier run is left",
-               {{"run", run.claim.run_id.text()}, {"what", leak}});
-  std::vector<protocol::Event> events = run.events;
-  json::Value receipt;
-  if (run.receipt) {
-    receipt = *run.receipt;
-  } else {
-    protocol::Digest contract_hash = protocol::HashWithout(run.claim.contract, "signatures");
-    protocol::EventChain chain =
-        events.empty() ? protocol::EventChain(contract_hash)
-                       : protocol::EventChain(protocol::ChainHead{
-                             events.back().seq + 1, events.back().hash, events.back().ts});
-    ChainWriter writer(services.clock, std::move(chain), events,
-                       run.claim.extended ? Vocabulary::kExtended : Vocabulary::kBase, nullptr);
-    if (!leaks.empty() || !run.session_name.empty()) {
-      if (run.claim.extended) writer.EmitOurs(protocol::events::SessionClosed(leaks, std::nullopt));
-    }
-    receipt = CloseReceipt(services, run, writer);
-    std::vector<protocol::Event> all = writer.Events();
-    (void)(*journal)->NoteReceipt(receipt);
-    (void)(*journal)->NoteEvents(std::span(all).subspan(events.size()));
-    events = std::move(all);
+  WRIT_ASSIGN(json::Value receipt, SignEnding(taken.Parts(services, nullptr, {}), ending));
+  WRIT_TRY(taken.chain->Note());
+  taken.run.receipt = std::move(receipt);
+  return {};
+}
+
+// What was collected, from the session's files, read and checked one at a time.
+Status UploadFromFiles(SessionServices& services, const FinishParts& parts, const OpenRun& run,
+                       const Ending& ending) {
+  std::string bytes;
+  return UploadCollected(
+      parts, run.uploads, ending.blobs,
+      [&](const protocol::Digest& digest) -> Result<std::string_view> {
+        const std::string path =
+            SessionDirs::NameFor(run.claim.run_id.text()) + "/private/out/" + digest.ToHex();
+        WRIT_ASSIGN(UniqueFd file, OpenBeneath(services.sessions_dir, path, O_RDONLY));
+        WRIT_ASSIGN(bytes, ReadAll(file.get(), services.config.limits.max_blob_bytes));
+        if (protocol::Sha256(bytes) != digest)
+          return Error{.kind = ErrorKind::kIntegrity,
+                       .code = "session.output_lost",
+                       .message = "what was collected did not survive the end of the runner"};
+        return std::string_view(bytes);
+      });
+}
+
+FinishFate LaterFate(const Error& error) {
+  return error.kind == ErrorKind::kUnavailable && error.code != "plane.refused"
+             ? FinishFate::kUnanswered
+             : FinishFate::kLater;
+}
+
+// False: not ours.
+Result<bool> SettleOffer(SessionServices& services, PlaneClient& plane, OpenRun& run) {
+  WRIT_ASSIGN(bool ours, ResolveOffer(services, plane, run));
+  WRIT_ASSIGN(std::unique_ptr<RunJournal> journal, services.journal.Resume(run.claim.run_id));
+  if (!ours) {
+    WRIT_TRY(journal->Close());
+    return false;
   }
-  Result<PlaneClient> plane = PlaneClient::Open(services.config.plane, services.clock);
-  Status delivered =
-      plane ? SendEvents(*plane, run, events, services) : Status(std::move(plane).error());
-  if (delivered || (plane && (delivered.error().kind == ErrorKind::kConflict ||
-                              delivered.error().kind == ErrorKind::kInvalid))) {
-    Result<std::optional<json::Value>> done = plane->Complete(
-        run.claim.run_id, run.claim_token, run.claim.extended ? &services.identity.token : nullptr,
-        receipt, Deadline::After(services.clock, services.config.call_timeout), {});
-    // A conflict here: the plane has the receipt already, from the process that died.
-    delivered = done || done.error().kind == ErrorKind::kConflict ? Status{}
-                                                                  : Status(std::move(done).error());
+  WRIT_TRY(journal->NoteAcknowledged(run.claim.events));
+  run.delivery = {run.events.size(), 0};
+  return true;
+}
+
+// Up to a signed receipt that is on the disk.
+Status Sign(SessionServices& services, const FinishParts& parts, Taken& taken) {
+  if (taken.run.receipt) return {};
+  if (!taken.run.ending) return CloseInterrupted(services, taken, {});
+  WRIT_ASSIGN(Ending ending, Ending::Parse(*taken.run.ending));
+  if (Status uploaded = UploadFromFiles(services, parts, taken.run, ending); !uploaded) {
+    if (LaterFate(uploaded.error()) == FinishFate::kUnanswered ||
+        uploaded.error().kind == ErrorKind::kCancelled)
+      return uploaded;
+    if (!ending.failure)
+      ending.failure =
+          FailureFrom(std::move(uploaded).error(), protocol::FailureClass::kTransferFailed);
   }
-  if (!delivered) {
-    json::Array list;
-    for (const protocol::Event& event : events) list.push_back(event.ToJson());
-    json::Object bundle{
-        {"version", protocol::kBundleVersion},
-        {"contract", run.claim.contract},
-        {"receipt", receipt},
-        {"events", std::move(list)},
-        {"keys", json::Object{{"planePublicKeyPem", services.plane_key.ToPem()},
-                              {"runnerPublicKeyPem", services.identity.key.Public().ToPem()}}}};
-    if (Status parked = ParkBundle(services.config.state_dir, run.claim.run_id, std::move(bundle));
-        !parked)
-      return;  // the journal keeps it
-    log::Error("runner.parked",
-               "the plane did not take an earlier run's receipt; its bundle is kept under parked/",
-               {{"run", run.claim.run_id.text()}, {"code", delivered.error().code}});
-  } else {
-    log::Info("runner.recovered", "a run that an earlier process left open has its receipt",
-              {{"run", run.claim.run_id.text()}});
-  }
-  (void)(*journal)->Close();
+  WRIT_ASSIGN(json::Value receipt, SignEnding(parts, ending));
+  WRIT_TRY(taken.chain->Note());
+  taken.run.receipt = std::move(receipt);
+  return {};
+}
+
+// The plane answered that there is nothing to complete. Where this receipt may have been sent
+// before, an older plane says by that that it has it.
+bool MayHaveIt(const Taken& taken, const Error& error) {
+  return error.kind == ErrorKind::kConflict && error.code != "plane.run_ended" &&
+         std::max(taken.run.delivery.in_doubt, taken.run.delivery.sent) >= taken.run.events.size();
 }
 
 }  // namespace
 
-void FinishOpenRuns(SessionServices& services) {
+void CloseOpenRuns(SessionServices& services) {
   Result<std::vector<OpenRun>> open = services.journal.FindOpen();
   if (!open) {
     log::Error("runner.journal", "the journal could not be read", {{"code", open.error().code}});
     return;
   }
-  for (OpenRun& run : *open) Finish(services, std::move(run));
+  for (OpenRun& run : *open) {
+    if (run.waiting) continue;
+    WRIT_FAULT("recovery.found");
+    const std::string id = run.claim.run_id.text();
+    LastFacts facts = EndJob(services, run);
+    for (const std::string& leak : facts.leaks)
+      log::Error("runner.recovery_leak", "something of an earlier run is left",
+                 {{"run", id}, {"what", leak}});
+    const bool files_needed = run.ending && !run.receipt && !run.uploads.empty();
+    if (!files_needed) services.cleaner.Discard(SessionDirs::NameFor(id));
+    WRIT_FAULT("recovery.ended");
+    const bool closed_here = !run.receipt && !run.ending && !run.claim.offered;
+    Result<Taken> taken = Take(services, std::move(run));
+    Status noted = taken ? Status{} : Status(taken.error());
+    if (noted && closed_here) noted = CloseInterrupted(services, *taken, facts);
+    WRIT_FAULT("recovery.closed");
+    if (noted)
+      noted = taken->journal->NoteWaiting(
+          Error{.code = "runner.interrupted", .message = "the runner ended before it was told"});
+    if (!noted)
+      log::Error("runner.journal", "a run of an earlier process could not be closed",
+                 {{"run", id}, {"code", noted.error().code}});
+  }
+}
+
+FinishFate FinishWaitingRun(SessionServices& services, PlaneClient& plane,
+                            const protocol::RunId& id, std::stop_token stop) {
+  auto later = [&](RunJournal* journal, const Error& why) {
+    if (journal != nullptr && why.kind != ErrorKind::kCancelled) (void)journal->NoteWaiting(why);
+    log::Debug("runner.waiting", "a receipt waits on",
+               {{"run", id.text()}, {"code", why.code}, {"error", why.ToString()}});
+    return LaterFate(why);
+  };
+  Result<OpenRun> run = services.journal.Read(id);
+  if (!run) return FinishFate::kLater;
+  if (run->claim.offered) {
+    Result<bool> ours = SettleOffer(services, plane, *run);
+    if (!ours) return later(nullptr, ours.error());
+    if (!*ours) return FinishFate::kDone;
+  }
+  Result<Taken> taken = Take(services, std::move(*run));
+  if (!taken) return FinishFate::kLater;
+  const FinishParts parts = taken->Parts(services, &plane, stop);
+  if (Status ready = Sign(services, parts, *taken); !ready)
+    return later(taken->journal.get(), ready.error());
+  Status delivered = DeliverReceipt(parts, *taken->run.receipt);
+  if (!delivered && MayHaveIt(*taken, delivered.error())) delivered = {};
+  if (!delivered && JudgeDelivery(delivered.error()) == Delivery::kLater)
+    return later(taken->journal.get(), delivered.error());
+  services.cleaner.Discard(SessionDirs::NameFor(id.text()));
+  if (!delivered)
+    return ParkRun(parts, *taken->run.receipt, delivered.error()) ? FinishFate::kDone
+                                                                  : FinishFate::kLater;
+  log::Info("runner.delivered", "a receipt that had waited is with the plane",
+            {{"run", id.text()}});
+  return taken->journal->Close() ? FinishFate::kDone : FinishFate::kLater;
 }
 
 }  // namespace writ::runner

@@ -1,13 +1,26 @@
-// Recovery: runs that an earlier process left open are brought to their end (L38): what is left of
-// the job is ended, and the receipt - the one signed already, or one that says what happened - is
-// delivered or parked.
+// Recovery: runs that an earlier process left open are brought to their end (L38).
+//
+// At the start, without the plane: what is left of the job is ended (never adopted), and a run that
+// cannot go on is closed with a signed receipt that says what is known. What then needs the plane -
+// an offer's fate, collected output, the receipt - is done by FinishWaitingRun, as often as needed.
 #pragma once
+
+#include <stop_token>
 
 #include "session/session.h"
 
 namespace writ::runner {
 
-// One attempt for each; failures are logged, none is fatal. Called before the first claim.
-void FinishOpenRuns(SessionServices& services);
+// Every open run waits for the plane afterwards, or is logged and left for the next start. Called
+// before the first claim.
+void CloseOpenRuns(SessionServices& services);
+
+enum class FinishFate {
+  kDone,        // the plane has the receipt, or the journal keeps the bundle, or it was not ours
+  kLater,       // the plane answered, and is not itself
+  kUnanswered,  // it did not answer
+};
+FinishFate FinishWaitingRun(SessionServices& services, PlaneClient& plane,
+                            const protocol::RunId& run, std::stop_token stop);
 
 }  // namespace writ::runner

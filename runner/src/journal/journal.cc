@@ -184,7 +184,7 @@ class SqliteRunJournal final : public RunJournal {
                 why.code, why.message, clock_.Now().unix_ms, ord_);
     });
   }
-  Status Park(const Error& why) override {
+  Status Park(const Error& why, const std::string& late) override {
     std::lock_guard lock(mutex_);
     return WriteNote(
         store_, WRIT_JOURNAL_POINTS("park"), Durability::kOnDisk, [&](Database& db) -> Status {
@@ -195,10 +195,10 @@ class SqliteRunJournal final : public RunJournal {
                          .code = "journal.no_receipt",
                          .message = "a run without a receipt cannot be parked"};
           WRIT_TRY(Do(db,
-                      "INSERT OR REPLACE INTO parked (run_id, at, status, code, why, bundle) "
-                      "VALUES (?,?,?,?,?,?)",
+                      "INSERT OR REPLACE INTO parked (run_id, at, status, code, why, late, bundle) "
+                      "VALUES (?,?,?,?,?,?,?)",
                       run.claim.run_id.text(), clock_.Now().unix_ms,
-                      run.receipt->FindString("status").value_or(""), why.code, why.message,
+                      run.receipt->FindString("status").value_or(""), why.code, why.message, late,
                       json::Write(BundleOf(run))));
           return Do(db, "DELETE FROM runs WHERE ord = ?", ord_);
         });
@@ -267,6 +267,30 @@ class SqliteJournal final : public Journal {
                    .message = "the journal has no open run of this name"};
     return std::unique_ptr<RunJournal>(
         std::make_unique<SqliteRunJournal>(*store_, clock_, keys_, *ord));
+  }
+
+  Result<std::vector<protocol::RunId>> Waiting() override {
+    return store_->Read([&](Database& db) -> Result<std::vector<protocol::RunId>> {
+      std::vector<protocol::RunId> out;
+      WRIT_ASSIGN(auto row, db.Ask("SELECT run_id FROM runs JOIN progress USING (ord) "
+                                   "WHERE state = 'waiting' ORDER BY ord"));
+      for (;;) {
+        WRIT_ASSIGN(bool any, row.Next());
+        if (!any) return out;
+        if (auto run = protocol::RunId::Parse(row.Text(0))) out.push_back(std::move(*run));
+      }
+    });
+  }
+
+  Result<OpenRun> Read(const protocol::RunId& run) override {
+    return store_->Read([&](Database& db) -> Result<OpenRun> {
+      WRIT_ASSIGN(auto ord, db.Number("SELECT ord FROM runs WHERE run_id = ?", run.text()));
+      if (!ord)
+        return Error{.kind = ErrorKind::kNotFound,
+                     .code = "journal.unknown_run",
+                     .message = "the journal has no open run of this name"};
+      return ReadRun(db, *ord);
+    });
   }
 
   Result<std::vector<OpenRun>> FindOpen() override {

@@ -29,18 +29,19 @@ Result<std::vector<KeptReceipt>> ListKeptReceipts(const std::string& state_dir) 
   std::vector<KeptReceipt> out;
   WRIT_ASSIGN(std::unique_ptr<Database> db, OpenToRead(state_dir));
   if (!db) return out;
-  WRIT_ASSIGN(auto row,
-              db->Ask("SELECT r.run_id, 0, p.waiting_since, c.body ->> 'status', p.why_code, p.why "
-                      "FROM runs r JOIN progress p USING (ord) JOIN receipts c USING (ord) "
-                      "WHERE p.state = 'waiting' UNION ALL "
-                      "SELECT run_id, 1, at, status, code, why FROM parked ORDER BY 3, 1"));
+  WRIT_ASSIGN(
+      auto row,
+      db->Ask("SELECT r.run_id, 0, p.waiting_since, c.body ->> 'status', p.why_code, p.why, '' "
+              "FROM runs r JOIN progress p USING (ord) JOIN receipts c USING (ord) "
+              "WHERE p.state = 'waiting' UNION ALL "
+              "SELECT run_id, 1, at, status, code, why, late FROM parked ORDER BY 3, 1"));
   for (;;) {
     WRIT_ASSIGN(bool any, row.Next());
     if (!any) return out;
     auto run_id = protocol::RunId::Parse(row.Text(0));
     if (!run_id) continue;
     out.push_back(KeptReceipt{*run_id, row.Int(1) != 0, WallTime{row.Int(2)}, row.Text(3),
-                              row.Text(4), row.Text(5)});
+                              row.Text(4), row.Text(5), row.Text(6)});
   }
 }
 

@@ -52,12 +52,13 @@ Status ReadUploads(sqlite::Database& db, std::int64_t ord, OpenRun& run) {
 Result<OpenRun> ReadRun(sqlite::Database& db, std::int64_t ord) {
   OpenRun run;
   {
-    WRIT_ASSIGN(auto row,
-                db.Ask("SELECT r.run_id, r.claimed_at, r.extended, r.slot, r.contract, "
-                       "r.plane_events, p.claim_token, p.step, p.step_done, p.step_at, p.session, "
-                       "p.backend, p.leftovers, p.output_bytes, p.sent, p.in_doubt, p.offered "
-                       "FROM runs r JOIN progress p USING (ord) WHERE ord = ?",
-                       ord));
+    WRIT_ASSIGN(
+        auto row,
+        db.Ask("SELECT r.run_id, r.claimed_at, r.extended, r.slot, r.contract, "
+               "r.plane_events, p.claim_token, p.step, p.step_done, p.step_at, p.session, "
+               "p.backend, p.leftovers, p.output_bytes, p.sent, p.in_doubt, p.offered, p.state "
+               "FROM runs r JOIN progress p USING (ord) WHERE ord = ?",
+               ord));
     WRIT_ASSIGN(bool any, row.Next());
     if (!any) return Damaged("rows");
     auto run_id = protocol::RunId::Parse(row.Text(0));
@@ -80,6 +81,7 @@ Result<OpenRun> ReadRun(sqlite::Database& db, std::int64_t ord) {
     run.delivery =
         ChainDelivery{static_cast<std::size_t>(row.Int(14)), static_cast<std::size_t>(row.Int(15))};
     run.claim.offered = row.Int(16) != 0;
+    run.waiting = row.Text(17) == "waiting";
   }
   WRIT_TRY(ReadEvents(db, ord, run));
   WRIT_TRY(ReadUploads(db, ord, run));

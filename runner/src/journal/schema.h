@@ -71,6 +71,7 @@ CREATE TABLE parked (
   status TEXT NOT NULL,
   code TEXT NOT NULL,
   why TEXT NOT NULL,
+  late TEXT NOT NULL,                       -- whether the plane keeps it beside its own receipt
   bundle TEXT NOT NULL                      -- JSON
 ) STRICT;
 )sql",

@@ -29,15 +29,25 @@ void ChainWriter::Resume(const ChainDelivery& delivery) {
   noted_ = {sent_, in_doubt_};
 }
 
+std::vector<protocol::Event> ChainWriter::Unjournaled() const {
+  std::lock_guard lock(mutex_);
+  return {events_.begin() + static_cast<std::ptrdiff_t>(journaled_), events_.end()};
+}
+
+Status ChainWriter::Note() {
+  if (journal_ == nullptr) return {};
+  std::lock_guard sending(sending_);
+  std::vector<protocol::Event> unjournaled = Unjournaled();
+  WRIT_TRY(journal_->NoteEvents(unjournaled));
+  journaled_ += unjournaled.size();
+  return {};
+}
+
 Status ChainWriter::NoteCollected(const json::Value& ending,
                                   std::span<const JournalUpload> uploads) {
   if (journal_ == nullptr) return {};
   std::lock_guard sending(sending_);
-  std::vector<protocol::Event> unjournaled;
-  {
-    std::lock_guard lock(mutex_);
-    unjournaled.assign(events_.begin() + static_cast<std::ptrdiff_t>(journaled_), events_.end());
-  }
+  std::vector<protocol::Event> unjournaled = Unjournaled();
   WRIT_TRY(journal_->NoteCollected(unjournaled, ending, uploads));
   journaled_ += unjournaled.size();
   return {};

@@ -43,6 +43,8 @@ class ChainWriter {
   // Journals what is not journaled yet, with the run's ending and collected output: from here on
   // the run can be finished from the journal.
   Status NoteCollected(const json::Value& ending, std::span<const JournalUpload> uploads);
+  // Journals what is not journaled yet, on the disk.
+  Status Note();
   // Empty where everything is sent.
   bool HasUnsent() const;
   std::vector<protocol::Event> Events() const;
@@ -50,6 +52,7 @@ class ChainWriter {
   WallTime FirstTime() const;
 
  private:
+  std::vector<protocol::Event> Unjournaled() const;  // with sending_ held
   const Clock* clock_;
   Vocabulary vocabulary_;
   RunJournal* journal_;

@@ -1,9 +1,29 @@
 #include "session/session.h"
 
+#include "writ/base/fault.h"
 #include "writ/base/log.h"
 #include "writ/protocol/events.h"
 
 namespace writ::runner {
+
+// The name of a step with its fault points.
+#define WRIT_STEP(name)                                                                   \
+  SessionStep {                                                                           \
+    name, fault::Index("session." name ".before"), fault::Index("session." name ".after") \
+  }
+
+namespace {
+
+// In a build with fault points: a step that was told to fail.
+std::optional<RunFailure> FaultAt([[maybe_unused]] std::size_t point) {
+#ifdef WRIT_FAULTS
+  if (Status told = fault::Reach(point); !told)
+    return FailureFrom(told.error(), protocol::FailureClass::kSessionFailed);
+#endif
+  return std::nullopt;
+}
+
+}  // namespace
 
 namespace {
 // For a step that is bounded by its transfers and the size of a workspace, not by a timer.
@@ -67,18 +87,24 @@ void Session::Halt(std::optional<RunFailure> why, std::optional<protocol::Actor>
 RunEnd Session::Run() {
   std::stop_callback on_cancel(cancel_, [this] { Halt(std::nullopt, std::nullopt); });
   Tell(runner::Step::kClaimed);
-  Take(&Session::Verify) && Take(&Session::Decide) && Take(&Session::SpawnProxy) &&
-      Take(&Session::Materialize) && Take(&Session::PrepareBackend) &&
-      Take(&Session::HideSecrets) && Take(&Session::StartProxy) && Take(&Session::DeliverSecrets) &&
-      Take(&Session::StartJob);
+  Take(&Session::Verify, WRIT_STEP("verify")) && Take(&Session::Decide, WRIT_STEP("decide")) &&
+      Take(&Session::SpawnProxy, WRIT_STEP("spawn")) &&
+      Take(&Session::Materialize, WRIT_STEP("materialize")) &&
+      Take(&Session::PrepareBackend, WRIT_STEP("prepare")) &&
+      Take(&Session::HideSecrets, WRIT_STEP("hide")) &&
+      Take(&Session::StartProxy, WRIT_STEP("proxy")) &&
+      Take(&Session::DeliverSecrets, WRIT_STEP("secrets")) &&
+      Take(&Session::StartJob, WRIT_STEP("start"));
   if (started_) {
-    Watch();
-    Collect();
+    Do(&Session::Watch, WRIT_STEP("watch"));
+    Do(&Session::Collect, WRIT_STEP("collect"));
   }
-  Dismantle();
-  Upload();
-  Conclude();
-  lease_.reset();  // held until here: the receipt is stored, or parked
+  Do(&Session::Dismantle, WRIT_STEP("dismantle"));
+  Do(&Session::Store, WRIT_STEP("store"));
+  Do(&Session::Upload, WRIT_STEP("upload"));
+  Do(&Session::Conclude, WRIT_STEP("conclude"));
+  lease_.reset();  // held until here: the receipt is stored, parked, or waits
+  Release();
 
   RunEnd end;
   end.status = cancelled_ ? "cancelled" : failure_ ? "failed" : "completed";
@@ -91,7 +117,21 @@ RunEnd Session::Run() {
   return end;
 }
 
-bool Session::Take(Step step) {
+void Session::Begin(const SessionStep& named) {
+  if (!journal_) return;
+  if (Status noted = journal_->NoteStep(named.name, StepPhase::kBegun); !noted)
+    log::Warn("runner.journal", "a step could not be noted",
+              {{"run", claim_.run_id.text()}, {"code", noted.error().code}});
+}
+
+void Session::Do(void (Session::*step)(), const SessionStep& named) {
+  Begin(named);
+  WRIT_FAULT_AT(named.before);
+  (this->*step)();
+  WRIT_FAULT_AT(named.after);
+}
+
+bool Session::Take(Step step, const SessionStep& named) {
   if (halt_.stop_requested()) {
     std::lock_guard lock(cause_mutex_);
     if (guard_failure_) {
@@ -101,7 +141,11 @@ bool Session::Take(Step step) {
     }
     return false;
   }
-  if (auto failure = (this->*step)()) {
+  Begin(named);
+  std::optional<RunFailure> failure = FaultAt(named.before);
+  if (!failure) failure = (this->*step)();
+  if (!failure) failure = FaultAt(named.after);
+  if (failure) {
     Fail(std::move(*failure));
     return false;
   }
@@ -115,11 +159,6 @@ void Session::Fail(RunFailure failure) {
 void Session::Tell(runner::Step step) {
   beat_.Within(services_.config.transfer_timeout * 4 + kStepAllowance, std::string(StepName(step)));
   if (auto fresh = ticket_.TakeUnnoted(); fresh && journal_) (void)journal_->NoteToken(*fresh);
-  if (journal_) {
-    if (Status noted = journal_->NoteStep(StepName(step)); !noted)
-      log::Warn("runner.journal", "a step could not be noted",
-                {{"run", claim_.run_id.text()}, {"code", noted.error().code}});
-  }
   log::Debug("runner.step", StepName(step), {{"run", claim_.run_id.text()}});
   if (services_.observer != nullptr) services_.observer->OnStep(claim_.run_id.text(), step);
 }
@@ -146,6 +185,8 @@ std::string_view StepName(Step step) {
       return "uploaded";
     case Step::kCompleted:
       return "completed";
+    case Step::kWaiting:
+      return "waiting";
     case Step::kParked:
       return "parked";
   }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -14,6 +15,7 @@
 #include "session/chain_writer.h"
 #include "session/claim_ticket.h"
 #include "session/cleaner.h"
+#include "session/finish.h"
 #include "session/lease.h"
 #include "session/live_spool.h"
 #include "session/log_capture.h"
@@ -34,6 +36,8 @@
 
 namespace writ::runner {
 
+class Courier;
+
 // What all sessions of an engine share. Borrowed; outlives them.
 struct SessionServices {
   const RunnerConfig& config;
@@ -52,6 +56,7 @@ struct SessionServices {
   // From any session's threads: the plane asks for another key; this runner is out of service.
   std::function<void()> on_rotation{};
   std::function<void()> on_revoked{};
+  Courier* courier = nullptr;  // delivers what a session could not
 };
 
 // A run that is ours.
@@ -59,6 +64,11 @@ struct ClaimedRun {
   ClaimAnswer claim;
   std::unique_ptr<RunJournal> journal{};  // of an acknowledged offer; else it is not noted yet
   std::optional<LeaseTerms> lease{};      // of an acknowledged offer
+};
+
+struct SessionStep {
+  std::string_view name;
+  std::size_t before, after;  // fault points
 };
 
 class Session {
@@ -78,8 +88,10 @@ class Session {
 
  private:
   using Step = std::optional<RunFailure> (Session::*)();
-  bool Take(Step step);           // false once anything has failed
-  void Fail(RunFailure failure);  // the first one counts
+  bool Take(Step step, const SessionStep& named);              // false once anything has failed
+  void Do(void (Session::*step)(), const SessionStep& named);  // a step that is always taken
+  void Begin(const SessionStep& named);  // noted: the step before it is done, this one is begun
+  void Fail(RunFailure failure);         // the first one counts
   void Tell(runner::Step step);
   void KeepLease(LeaseTerms terms);
   void OnLoss(LeaseLoss loss, const std::string& message);
@@ -106,15 +118,18 @@ class Session {
   // session_end.cc
   void Collect();
   void Dismantle();
+  // session_upload.cc
+  void AddArtifact(protocol::ArtifactKind kind, std::string_view data_class, std::string bytes);
+  void GatherArtifacts();
+  void Store();
   void Upload();
-  bool UploadArtifact(protocol::ArtifactKind kind, std::string_view data_class,
-                      std::string_view bytes);
+  Ending MakeEnding();
+  FinishParts Parts();
   json::Value EnvironmentRecord() const;
   void Conclude();
-  // session_deliver.cc
   Status Deliver(const json::Value& receipt);
-  Status DeliverLate(const json::Value& receipt);
-  bool Park(const json::Value& receipt, const Error& why);  // whether the bundle is kept
+  void HandOver(const Error& why);
+  void Release();
 
   SessionServices& services_;
   PlaneClient& plane_;
@@ -144,6 +159,12 @@ class Session {
   std::optional<LogCapture::Log> out_log_, err_log_;
   std::optional<backends::Outcome> outcome_;
   std::optional<workspace::Collected> collected_;
+  // What was collected, and its bytes by digest; once stored, files of the session hold them too.
+  std::vector<JournalUpload> uploads_;
+  std::map<protocol::Digest, std::string> artifacts_;
+  bool stored_ = false;        // another process could finish the run from the journal
+  bool handed_over_ = false;   // the courier finishes it
+  bool upload_waits_ = false;  // and needs the files for that
   UndoStack undo_;
   std::vector<std::string> leaks_;
   bool verified_ = false;

@@ -139,11 +139,6 @@ std::optional<RunFailure> Session::Materialize() {
     return FailureFrom(dirs.error(), FailureClass::kSessionFailed);
   }
   dirs_ = std::move(*dirs);
-  undo_.Push("session files", [this]() -> Status {
-    materialized_.reset();
-    services_.cleaner.Discard(dirs_->name);
-    return {};
-  });
   if (Status noted = journal_->NoteSession(dirs_->name, std::string(backend_->Name())); !noted)
     return FailureFrom(noted.error(), FailureClass::kSessionFailed);
 

@@ -37,6 +37,7 @@ Result<SessionDirs> SessionDirs::Make(int sessions, const std::string& sessions_
   WRIT_ASSIGN(UniqueFd closed, make("private", 0700));
   WRIT_ASSIGN(dirs.blobs, make("private/in", 0700));
   WRIT_ASSIGN(dirs.trusted, make("private/trusted", 0700));
+  WRIT_ASSIGN(dirs.out, make("private/out", 0700));
   WRIT_ASSIGN(dirs.tree, make("tree", 0700));
   WRIT_ASSIGN(UniqueFd job, make("job", 0711));
   dirs.tree_path = sessions_path + "/" + dirs.name + "/tree";

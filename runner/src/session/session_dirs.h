@@ -3,7 +3,8 @@
 //   NAME/        0711  entered by the job's uid, listed by nobody else
 //     tree/      the workspace, given to the job's uid
 //     job/       the backend's session directory
-//     private/   0700  what no job may reach: received blobs, trusted contents
+//     private/   0700  what no job may reach: received blobs, trusted contents, and in out/ what
+//                      was collected, each under its hash, until the plane has it
 #pragma once
 
 #include <string>
@@ -20,6 +21,7 @@ struct SessionDirs {
   UniqueFd tree;
   UniqueFd blobs;    // private/in
   UniqueFd trusted;  // private/trusted
+  UniqueFd out;      // private/out
 
   // `sessions` is a handle of `sessions_path`. kConflict where the name is in use.
   static Result<SessionDirs> Make(int sessions, const std::string& sessions_path,

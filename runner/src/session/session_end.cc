@@ -1,15 +1,13 @@
-// Collect output -> dismantle the isolation, verified -> redact and upload by disclosure.
+// Collect output -> dismantle the isolation, verified.
 #include <algorithm>
 
 #include "session/session.h"
 #include "writ/base/encoding.h"
 #include "writ/base/log.h"
-#include "writ/protocol/canonical.h"
 #include "writ/protocol/events.h"
 
 namespace writ::runner {
 
-using protocol::ArtifactKind;
 using protocol::Disclosure;
 using protocol::FailureClass;
 
@@ -82,57 +80,6 @@ void Session::Dismantle() {
                     "the isolation could not be dismantled: " + leaks_.front(),
                     "see the receipt's session.closed"});
   Tell(runner::Step::kDismantled);
-}
-
-bool Session::UploadArtifact(ArtifactKind kind, std::string_view data_class,
-                             std::string_view bytes) {
-  if (bytes.empty()) return true;
-  protocol::Digest digest = protocol::Sha256(bytes);
-  const bool only_hashes = plan_->disclosure == Disclosure::kMetadataOnly;
-  if (!only_hashes) {
-    Status put =
-        plane_.PutBlob(bytes, ticket_.Get(),
-                       Deadline::After(services_.clock, services_.config.transfer_timeout), {});
-    if (!put) {
-      Fail(FailureFrom(std::move(put).error().With("while uploading the run's " +
-                                                   std::string(protocol::Word(kind))),
-                       FailureClass::kTransferFailed));
-      return false;
-    }
-  }
-  chain_->Emit(events::ArtifactCreated(kind, digest));
-  if (!only_hashes)
-    chain_->Emit(events::BoundaryCrossed(protocol::Direction::kOut, digest, data_class));
-  return true;
-}
-
-void Session::Upload() {
-  if (!plan_ || !redactor_ || plan_->disclosure == Disclosure::kNone) return;
-  bool reachable = true;
-  if (collected_ && (!collected_->secret_found || plan_->secret_in_diff == SecretInDiff::kRedact)) {
-    const bool redact = collected_->secret_found;
-    reachable = UploadArtifact(ArtifactKind::kDiff, protocol::kDataClassCodeDiff,
-                               redact ? redactor_->Redact(collected_->diff) : collected_->diff);
-    // Input -> final, for a pull onto the captured state; planes without the extension expect one
-    // diff.
-    if (reachable && vocabulary_ == Vocabulary::kExtended)
-      reachable = UploadArtifact(ArtifactKind::kDiff, protocol::kDataClassCodeDelta,
-                                 redact ? redactor_->Redact(collected_->delta) : collected_->delta);
-  }
-  for (const auto* log : {&out_log_, &err_log_}) {
-    if (reachable && *log)
-      reachable = UploadArtifact(ArtifactKind::kLog, protocol::kDataClassSessionLog, (*log)->bytes);
-  }
-  if (reachable && vocabulary_ == Vocabulary::kBase && started_ &&
-      plan_->disclosure != Disclosure::kMetadataOnly) {
-    json::Object trace{{"version", "writ.trace.v1"},
-                       {"runId", claim_.run_id},
-                       {"environment", EnvironmentRecord()},
-                       {"events", chain_->Trace()}};
-    UploadArtifact(ArtifactKind::kTrace, protocol::kDataClassArtifact,
-                   json::CanonicalBytes(std::move(trace)));
-  }
-  if (reachable) Tell(runner::Step::kUploaded);
 }
 
 }  // namespace writ::runner

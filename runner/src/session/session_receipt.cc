@@ -1,5 +1,4 @@
-// Final event -> sign receipt -> deliver. And what the receipt does not prove, written on it
-// (L47).
+// What a receipt says of its run beside the chain, and what it does not prove (L47).
 #include <fcntl.h>
 
 #include "session/session.h"
@@ -96,67 +95,6 @@ json::Value Session::EnvironmentRecord() const {
   }
   if (failure_) record.Set("failureCode", failure_->code);
   return record;
-}
-
-void Session::Conclude() {
-  if (lease_) {
-    if (auto gap = lease_->gap())
-      chain_->EmitOurs(events::Finding("lease.gap", "the plane did not renew the run's lease for " +
-                                                        std::to_string(gap->count()) + " ms"));
-  }
-  if (cancelled_) {
-    std::lock_guard lock(cause_mutex_);
-    chain_->Emit(events::RunCancelled(
-        cancelled_by_
-            ? *cancelled_by_
-            : protocol::Actor{protocol::ActorKind::kService, services_.identity.runner_id.text()}));
-  } else if (failure_) {
-    chain_->Emit(events::RunFailed(failure_->failure, failure_->message));
-    log::Warn("runner.run_failed", failure_->message,
-              {{"run", claim_.run_id.text()},
-               {"failure", protocol::Word(failure_->failure)},
-               {"code", failure_->code},
-               {"hint", failure_->hint}});
-  } else {
-    chain_->Emit(events::RunCompleted());
-  }
-  const std::vector<protocol::Event> chain = chain_->Events();
-  protocol::ReceiptFacts facts;
-  facts.runner_id = services_.identity.runner_id;
-  if (auto pool = protocol::PoolName::Parse(services_.config.pool)) facts.pool = *pool;
-  if (plan_) facts.isolation = std::string(protocol::Word(plan_->tier));
-  if (vocabulary_ == Vocabulary::kExtended) facts.environment = EnvironmentRecord();
-  std::optional<protocol::Receipt> receipt;
-  if (contract_) {
-    if (Result<protocol::Receipt> made = protocol::ReceiptFromEvents(*contract_, chain, facts))
-      receipt = std::move(*made);
-  }
-  if (!receipt) {
-    receipt = MinimalReceipt(claim_.run_id, claim_.contract, chain);
-    receipt->runner_id = facts.runner_id;
-    receipt->pool = facts.pool;
-    receipt->attestation_tier = facts.attestation_tier;
-    receipt->isolation = facts.isolation;
-    receipt->environment = facts.environment;
-  }
-  if (Status ok = protocol::SignAsRunner(*receipt, services_.identity.key); !ok) {
-    log::Error("runner.sign", "the receipt could not be signed",
-               {{"run", claim_.run_id.text()}, {"code", ok.error().code}});
-    return;
-  }
-  // A receipt at the plane is worth more than the note of it: a full disk does not hold it back.
-  if (journal_) {
-    if (Status noted = journal_->NoteReceipt(receipt->raw); !noted)
-      log::Error("runner.journal", "the receipt goes to the plane without having been noted",
-                 {{"run", claim_.run_id.text()}, {"code", noted.error().code}});
-  }
-  Status delivered = Deliver(receipt->raw);
-  if (delivered) {
-    Tell(runner::Step::kCompleted);
-  } else if (!Park(receipt->raw, delivered.error())) {
-    return;  // the journal keeps the run open, and the next start tries again
-  }
-  if (journal_) (void)journal_->Close();
 }
 
 }  // namespace writ::runner

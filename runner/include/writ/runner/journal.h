@@ -74,6 +74,7 @@ struct BundleKeyTexts {
 // What is known of a run that is not closed.
 struct OpenRun {
   JournalClaim claim;
+  bool waiting = false;  // nothing is left of its job: only the plane's answer is missing
   Secret claim_token;
   WallTime claimed_at;
   std::vector<protocol::Event> events;  // the plane's and ours
@@ -117,7 +118,9 @@ class RunJournal {
   virtual Status Sync() = 0;
   // The plane will not take the receipt; `why` goes into the list of `writ runner receipts`. The
   // run is closed and its whole bundle kept. Needs a noted receipt.
-  virtual Status Park(const Error& why) = 0;
+  // `late`: "stored" where the plane keeps it beside its own receipt, or why it does not; else
+  // empty.
+  virtual Status Park(const Error& why, const std::string& late = {}) = 0;
 
   // The plane cannot be reached: the receipt goes out later (outlives a kill).
   virtual Status NoteWaiting(const Error& why) = 0;
@@ -134,6 +137,7 @@ struct KeptReceipt {
   std::string status;  // of the receipt
   std::string code;    // why the plane has it not
   std::string message;
+  std::string late;  // see RunJournal::Park
 };
 
 class Journal {
@@ -150,6 +154,9 @@ class Journal {
   // In the order of their claims. A run whose notes cannot be read is logged, set aside and left
   // out.
   virtual Result<std::vector<OpenRun>> FindOpen() = 0;
+  // Those that wait for the plane, in the order of their claims, and one of them.
+  virtual Result<std::vector<protocol::RunId>> Waiting() = 0;
+  virtual Result<OpenRun> Read(const protocol::RunId& run) = 0;
 };
 
 // kUnavailable where the disk does not let it, kUnsupported "journal.newer".

@@ -21,7 +21,8 @@ enum class Step {
   kDismantled,
   kUploaded,
   kCompleted,  // the plane has the receipt
-  kParked,     // the plane did not take it: the bundle is in <state_dir>/parked
+  kWaiting,    // the plane could not be reached: the receipt goes out later
+  kParked,     // the plane did not take it: the journal keeps its bundle
 };
 std::string_view StepName(Step step);
 

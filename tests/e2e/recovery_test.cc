@@ -1,0 +1,219 @@
+// What a dead runner left is brought to its end, and what the plane could not take goes out later.
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <filesystem>
+#include <fstream>
+#include <mutex>
+#include <thread>
+
+#include "e2e/support/runner_world.h"
+#include "writ/protocol/bundle.h"
+#include "writ/protocol/events.h"
+#include "writ/runner/journal.h"
+#include "writ/runner/plane_client.h"
+
+namespace writ {
+namespace {
+
+using test::Exited;
+using test::FakeJobView;
+using test::FakePlane;
+using test::RunnerWorld;
+
+class RecoveryTest : public ::testing::Test {
+ protected:
+  RecoveryTest() : plane_(clock_, FakePlane::Dialect::kExtended), world_(plane_, clock_) {
+    FakePlane::LoadRecordedBlobs(plane_);
+    world_.config.call_timeout = std::chrono::milliseconds(2000);
+    backend_ = &world_.AddFake([](FakeJobView& job) {
+      job.Write("made.txt", "made\n");
+      return Exited(0);
+    });
+  }
+  void Add(const std::string& run_id) {
+    protocol::Contract draft = plane_.Draft(run_id);
+    protocol::Execution execution;
+    execution.kind = protocol::Execution::Kind::kShell;
+    execution.script = "true";
+    execution.env.egress_proxy = false;
+    draft.execution = std::move(execution);
+    plane_.Add(std::move(draft));
+  }
+  // What a runner had done that then was killed: claimed and noted.
+  struct Left {
+    std::unique_ptr<runner::Journal> journal;
+    std::unique_ptr<runner::RunJournal> note;
+    protocol::EventChain chain{protocol::Digest()};
+    std::string session;  // folder
+  };
+  Left Claim(const std::string& run_id) {
+    Add(run_id);
+    auto identity = runner::Enroll(world_.config, Secret("testkit-enroll-token"), clock_).value();
+    auto plane = runner::PlaneClient::Open(world_.config.plane, clock_).value();
+    auto claim = plane
+                     .Claim(identity.token, "default", std::nullopt,
+                            runner::Deadline::After(clock_, std::chrono::seconds(5)), {})
+                     .value();
+    Left left;
+    left.journal = runner::OpenJournal(world_.config.state_dir, clock_).value();
+    left.note =
+        left.journal
+            ->Begin({claim->run_id, claim->contract, claim->events, true, 0}, claim->claim_token)
+            .value();
+    left.chain =
+        protocol::EventChain::FromEvents(protocol::HashWithout(claim->contract, "signatures"),
+                                         protocol::Event::ParseAll(claim->events).value())
+            .value();
+    const std::string name = "s-" + protocol::Sha256(run_id).ToHex().substr(0, 24);
+    left.session = world_.config.work_dir + "/sessions/" + name;
+    std::filesystem::create_directories(left.session + "/private/out");
+    EXPECT_TRUE(left.note->NoteSession(name, "fake"));
+    return left;
+  }
+  // Collected: one log, stored under its hash.
+  void Collect(Left& left, const std::string& log, const std::string& stored) {
+    const protocol::Digest digest = protocol::Sha256(log);
+    std::ofstream(left.session + "/private/out/" + digest.ToHex()) << stored;
+    std::vector<protocol::Event> events{
+        left.chain.Append(clock_.Now(), protocol::events::SessionClosed({}, 5))};
+    const std::vector<runner::JournalUpload> uploads{
+        {protocol::ArtifactKind::kLog, "session-log", digest, log.size(), false}};
+    ASSERT_TRUE(left.note->NoteCollected(
+        events, json::Object{{"blobs", true}, {"isolation", "process"}}, uploads));
+  }
+  void ExpectVerifies(const std::string& run_id) {
+    EXPECT_EQ(plane_.Get(run_id).completions, 1);
+    protocol::VerifyReport report = protocol::VerifyBundleValue(plane_.Bundle(run_id));
+    EXPECT_TRUE(report.ok) << protocol::RenderText(report, run_id);
+    EXPECT_EQ(world_.Sessions(), std::vector<std::string>());
+  }
+  void Restart() {
+    world_.Close();
+    world_.Open().Wait();
+  }
+  bool Finding(const std::string& run_id, const std::string& code) {
+    for (const protocol::Event& event : plane_.Get(run_id).events)
+      if (event.type() == "finding" && event.event.FindString("code") == code) return true;
+    return false;
+  }
+  void AwaitCompletions(const std::string& run_id, int count) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (plane_.Get(run_id).completions < count && std::chrono::steady_clock::now() < end)
+      std::this_thread::yield();
+    EXPECT_EQ(plane_.Get(run_id).completions, count);
+  }
+  SystemClock clock_;
+  FakePlane plane_;
+  RunnerWorld world_;
+  test::FakeBackend* backend_;
+};
+
+// L38
+TEST_F(RecoveryTest, ClosesARunWithWhatIsKnownOfIt) {
+  {
+    Left left = Claim("run_dead");
+    ASSERT_TRUE(left.note->NoteStep("watch", runner::StepPhase::kBegun));
+  }
+  Restart();
+  EXPECT_EQ(backend_->recovered, 1);
+  ExpectVerifies("run_dead");
+  FakePlane::Run run = plane_.Get("run_dead");
+  EXPECT_EQ(run.receipt.FindString("status"), "failed");
+  EXPECT_EQ(run.events.back().event.FindString("failure"), "session_failed");
+  EXPECT_TRUE(Finding("run_dead", "session.interrupted"));
+  EXPECT_NE(run.events.back().event.FindString("message")->find("watch"), std::string_view::npos);
+}
+
+// L38
+TEST_F(RecoveryTest, UploadsWhatADeadRunnerHadCollectedAndCompletesItsRun) {
+  {
+    Left left = Claim("run_collected");
+    Collect(left, "the log\n", "the log\n");
+  }
+  Restart();
+  ExpectVerifies("run_collected");
+  EXPECT_EQ(plane_.Get("run_collected").receipt.FindString("status"), "completed");
+  EXPECT_EQ(plane_.Blob(protocol::Sha256("the log\n").ToHex()), "the log\n");
+}
+
+// L15
+TEST_F(RecoveryTest, NeverUploadsCollectedBytesThatHaveChangedSince) {
+  {
+    Left left = Claim("run_torn");
+    Collect(left, "the log\n", "the lo");
+  }
+  Restart();
+  ExpectVerifies("run_torn");
+  EXPECT_EQ(plane_.Get("run_torn").events.back().event.FindString("failure"), "transfer_failed");
+  EXPECT_FALSE(plane_.HasBlob(protocol::Sha256("the lo").ToHex()));
+}
+
+TEST_F(RecoveryTest, TakesNoFolderForTheRunsThatItsJournalNamesWrongly) {
+  const std::string other = world_.config.work_dir + "/sessions/somebody-elses";
+  std::filesystem::create_directories(other);
+  {
+    Left left = Claim("run_wrong");
+    ASSERT_TRUE(left.note->NoteSession("somebody-elses", "fake"));  // L13
+  }
+  Restart();
+  EXPECT_TRUE(std::filesystem::exists(other));
+  EXPECT_EQ(plane_.Get("run_wrong").completions, 1);
+}
+
+TEST_F(RecoveryTest, ReceiptsWaitForThePlaneAndGoOutInTheirOrderWithoutHoldingUpNewRuns) {
+  std::mutex mutex;
+  std::vector<std::string> completed;
+  bool down = true;
+  plane_.SetFault(
+      [&](const std::string&, const std::string& path) -> std::optional<FakePlane::Answer> {
+        if (!path.ends_with("/complete")) return std::nullopt;
+        std::lock_guard lock(mutex);
+        if (down) return FakePlane::Answer{503, "{\"error\":\"busy\"}"};
+        completed.push_back(path.substr(9, path.size() - 18));
+        return std::nullopt;
+      });
+  world_.config.call_timeout = std::chrono::milliseconds(300);
+  const std::vector<std::string> runs{"run_1", "run_2", "run_3"};
+  for (const std::string& run : runs) {
+    Add(run);
+    auto ran = world_.Open().RunOnce(std::chrono::milliseconds(0));
+    ASSERT_TRUE(ran && *ran);
+    EXPECT_EQ(**ran, run);
+  }
+  EXPECT_EQ(backend_->prepared, 3);  // none waited for the one before it
+  EXPECT_EQ(runner::ListKeptReceipts(world_.config.state_dir)->size(), 3u);
+  EXPECT_NE(world_.observer.steps().find("waiting"), std::string::npos);
+  {
+    std::lock_guard lock(mutex);
+    down = false;
+  }
+  AwaitCompletions("run_3", 1);
+  {
+    std::lock_guard lock(mutex);
+    EXPECT_EQ(completed, runs);
+  }
+  world_.Close();
+  EXPECT_TRUE(runner::ListKeptReceipts(world_.config.state_dir)->empty());
+  for (const std::string& run : runs) ExpectVerifies(run);
+}
+
+TEST_F(RecoveryTest, ParksTheBundleOfARunThatThePlaneHasForgotten) {
+  plane_.SetFault(
+      [](const std::string&, const std::string& path) -> std::optional<FakePlane::Answer> {
+        if (path.ends_with("/complete"))
+          return FakePlane::Answer{404, "{\"error\":\"no such run\"}"};
+        return std::nullopt;
+      });
+  Add("run_forgotten");
+  ASSERT_TRUE(world_.RunOne());
+  const auto kept = runner::ListKeptReceipts(world_.config.state_dir).value();
+  ASSERT_EQ(kept.size(), 1u);
+  EXPECT_TRUE(kept[0].parked);
+  Restart();  // and is not taken up again
+  EXPECT_EQ(runner::ListKeptReceipts(world_.config.state_dir)->size(), 1u);
+  EXPECT_EQ(world_.Sessions(), std::vector<std::string>());
+}
+
+}  // namespace
+}  // namespace writ
