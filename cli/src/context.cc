@@ -53,18 +53,21 @@ void Context::Fail(ExitCode code, const Error& error) {
   exit_code = code;
   Error plain = error;
   plain.hint.clear();
+  const std::string hint = error.hint.empty() && error.code == "run.not_found"
+                               ? "list the runs with: " + Command("runs")
+                               : error.hint;
   if (json) {
     json::Object out{{"error", json::ToWellFormedUtf8(plain.ToString())},
                      {"code", error.code},
                      {"kind", std::string(ErrorKindName(error.kind))}};
-    if (!error.hint.empty()) out.Set("hint", error.hint);
+    if (!hint.empty()) out.Set("hint", hint);
     PrintJson(std::move(out));
     return;
   }
   std::fprintf(stderr, "writ: %s [%s]\n", TerminalSafe(plain.ToString(), Newlines::kKeep).c_str(),
                error.code.c_str());
-  if (!error.hint.empty())
-    std::fprintf(stderr, "hint: %s\n", TerminalSafe(error.hint, Newlines::kKeep).c_str());
+  if (!hint.empty())
+    std::fprintf(stderr, "hint: %s\n", TerminalSafe(hint, Newlines::kKeep).c_str());
 }
 
 std::string TerminalSafe(std::string_view text, Newlines newlines) {

@@ -7,6 +7,7 @@
 #include "commands/commands.h"
 #include "context.h"
 #include "home.h"
+#include "usage.h"
 #include "writ/base/log.h"
 
 namespace {
@@ -14,8 +15,9 @@ namespace {
 constexpr char kFooter[] =
     "Examples:\n"
     "  writ init\n"
-    "  writ run --agent command \"make test\"\n"
+    "  writ run \"make test\"\n"
     "  writ receipt run_1234\n"
+    "  writ pull run_1234\n"
     "  writ bundle run_1234 --out run.json && writ-verify run.json\n"
     "  writ COMMAND --help\n\n"
     "Exit codes: 0 done, 1 the run or the verification failed, 2 usage or unreadable input,\n"
@@ -80,6 +82,7 @@ int main(int argc, char** argv) {
   AddTokens(app, context);
   AddExport(app, context);
   AddCanonicalize(app, context);
+  NameOperands(app);
 
   try {
     app.parse(argc, argv);
@@ -88,11 +91,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::Success& error) {
     return app.exit(error);  // help and version
   } catch (const CLI::ParseError& error) {
-    context.Fail(kUsage,
-                 writ::Error{.kind = writ::ErrorKind::kInvalid,
-                             .code = "cli.usage",
-                             .message = error.what(),
-                             .hint = "`writ --help` and `writ COMMAND --help` have examples"});
+    context.Fail(kUsage, ExplainUsage(app, error));
   }
   return context.exit_code;
 }

@@ -13,6 +13,12 @@ expect() { # code, words that must be printed, command...
 
 expect 2 'cli.usage' writ --bogus runs
 expect 2 '"code": "cli.usage"' writ --json run --bogus x
+expect 2 "has no command 'bogus'" writ bogus
+expect 2 "\`writ secrets\` has no command 'bogus'" writ secrets bogus
+expect 2 'needs a command' writ policy
+expect 2 'writ secrets set --help' writ secrets set
+expect 2 'list the runs with: writ' writ receipt run_none
+expect 2 'plane.plain_http' writ plane start --host 0.0.0.0
 expect 2 'cli.no_task' writ run --repo "$repo"
 expect 2 'workspace.not_a_repository' writ run --repo "$work" true
 git init -q --bare "$work/bare"

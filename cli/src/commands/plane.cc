@@ -33,7 +33,9 @@ void StartPlane(Context& context, PlaneCommand& command) {
   plane::HttpServerOptions options = command.server;
   if (!command.tls.certificate.empty()) options.tls = command.tls;
   auto server = plane::HttpServer::Start(**opened, clock, options);
-  if (!server) return context.Fail(kFailed, server.error());
+  if (!server)
+    return context.Fail(server.error().code == "plane.plain_http" ? kUsage : kFailed,
+                        server.error());
   if (context.json) {
     context.PrintJson(json::Object{{"url", (*server)->url()},
                                    {"port", (*server)->port()},

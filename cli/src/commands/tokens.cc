@@ -141,6 +141,9 @@ void AddTokens(CLI::App& app, Context& context) {
       context.Print(info.name + "  " + joined + (info.revoked ? "  revoked" : "") + "\n");
     }
     if (context.json) context.PrintJson(json::Object{{"principals", std::move(items)}});
+    if (all->empty())
+      context.Note("no principals; whoever owns " + context.dir +
+                   " has every role on this machine");
   });
 
   auto revoke_name = std::make_shared<std::string>();
