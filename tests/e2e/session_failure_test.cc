@@ -235,6 +235,56 @@ TEST_F(SessionFailure, ATimeOutIsTheBudgetsWhereTheBudgetSetIt) {
   EXPECT_EQ(Failure().first, "budget_exceeded");
 }
 
+// Each limit has a code of its own in the receipt, and what held it is told; what nobody counted is
+// absent, never 0.
+TEST_F(SessionFailure, EachLimitEndsARunWithItsOwnCodeInTheReceipt) {
+  using backends::LimitKind;
+  int n = 0;
+  for (auto [kind, code] : std::initializer_list<std::pair<LimitKind, std::string>>{
+           {LimitKind::kWall, "limit.wall"},
+           {LimitKind::kCpu, "limit.cpu"},
+           {LimitKind::kMemory, "limit.memory"},
+           {LimitKind::kProcesses, "limit.processes"},
+           {LimitKind::kDisk, "limit.disk"},
+           {LimitKind::kDiskFiles, "limit.disk"},
+           {LimitKind::kOutput, "limit.output"}}) {
+    SCOPED_TRACE(code);
+    RunnerWorld world(plane_, clock_);
+    world.AddFake([kind = kind](FakeJobView&) {
+      backends::Outcome outcome;
+      outcome.kind = backends::Outcome::Kind::kViolated;
+      outcome.duration = std::chrono::milliseconds(12);
+      outcome.limit = backends::PlannedLimit{kind, 7, backends::LimitSource::kOperator};
+      outcome.limits.push_back({*outcome.limit, backends::LimitHolder::kCgroupV1, ""});
+      outcome.usage.disk_bytes = 4096;
+      return outcome;
+    });
+    const std::string id = "run_limit_" + std::to_string(n++);
+    protocol::Contract draft = plane_.Draft(id);
+    draft.budget.max_duration_min = 1;
+    plane_.Add(std::move(draft));
+    ASSERT_TRUE(world.RunOne());
+    FakePlane::Run run = plane_.Get(id);
+    const json::Value* environment = run.receipt.Find("runner")->Find("environment");
+    ASSERT_NE(environment, nullptr);
+    EXPECT_EQ(environment->FindString("failureCode"), code);
+    EXPECT_EQ(run.events.back().event.FindString("failure"),
+              kind == LimitKind::kWall ? "budget_exceeded" : "session_failed");
+    const json::Value* held = environment->Find("enforcement")->Find("resources")->Find("limits");
+    ASSERT_NE(held, nullptr);
+    EXPECT_EQ((*held->if_array())[0].FindString("heldBy"), "cgroup-v1");
+    const json::Value* used = environment->Find("used");
+    ASSERT_NE(used, nullptr);
+    EXPECT_NE(used->Find("diskBytes"), nullptr);
+    EXPECT_EQ(used->Find("cpuMs"), nullptr);
+    EXPECT_EQ(used->Find("maxRssBytes"), nullptr);
+    EXPECT_TRUE(std::any_of(run.events.begin(), run.events.end(), [](const protocol::Event& e) {
+      return e.type() == "resource.used" && e.event.Find("wallMs") != nullptr &&
+             e.event.Find("readBytes") == nullptr;
+    }));
+  }
+}
+
 TEST_F(SessionFailure, SpawnFailureAndOutputLimitAreSessionFailures) {
   Agent([](FakeJobView&) {
     backends::Outcome outcome;

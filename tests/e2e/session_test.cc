@@ -177,6 +177,36 @@ TEST_P(SessionTest, LetsNothingOutUnderDisclosureNoneAndOnlyHashesUnderMetadataO
 }
 
 // L18
+TEST_P(SessionTest, KeepsTheStreamsApartOrMergedAsTheContractSays) {
+  for (auto [mode, id] : {std::pair{protocol::StderrMode::kCapture, "run_apart"},
+                          {protocol::StderrMode::kMerge, "run_merged"}}) {
+    RunnerWorld world(plane_, clock_);
+    const bool apart = mode == protocol::StderrMode::kCapture;
+    world.AddFake([apart](FakeJobView& job) {
+      EXPECT_EQ(job.stderr_to,
+                apart ? backends::StderrTo::kOwnStream : backends::StderrTo::kStdout);
+      job.Print("to stdout");
+      if (apart) {
+        job.sink->OnOutput(backends::Stream::kStderr, "to stderr", std::chrono::nanoseconds(1));
+      } else {
+        job.Print(" to stderr");
+      }
+      return Exited(0);
+    });
+    protocol::Contract draft = plane_.Draft(id);
+    draft.execution = Quiet();
+    draft.execution->log = protocol::ExecutionLog{mode, 4096};
+    plane_.Add(std::move(draft));
+    ASSERT_TRUE(world.RunOne());
+    std::vector<std::string> logs;
+    for (const protocol::Event& event : plane_.Get(id).events)
+      if (event.type() == "artifact.created" && event.event.FindString("kind") == "log")
+        logs.push_back(plane_.Blob(std::string(*event.event.FindString("hash"))));
+    EXPECT_EQ(logs, apart ? (std::vector<std::string>{"to stdout", "to stderr"})
+                          : (std::vector<std::string>{"to stdout to stderr"}));
+  }
+}
+
 TEST_P(SessionTest, KeepsHeadAndTailOfALongLogAndSaysWhatIsLeftOut) {
   world_.AddFake([](FakeJobView& job) {
     job.Print("HEAD");

@@ -12,6 +12,7 @@
 #include <sstream>
 #include <utility>
 
+#include "own_groups.h"
 #include "writ/backends/linux/pidfd.h"
 #include "writ/base/encoding.h"
 #include "writ/base/file.h"
@@ -33,8 +34,23 @@ bool Exists(const std::string& path) {
   return ::access(path.c_str(), F_OK) == 0;
 }
 
-// Where our own groups are: controller name ("" for v2) -> directory.
-std::map<std::string, std::string> OwnDirectories() {
+// Makes a group, checks that the files are there and take a value, and removes it.
+bool TryGroup(const std::string& base,
+              const std::vector<std::pair<std::string, std::string>>& writes) {
+  std::string dir = base + "/writ-probe-" + HexEncode(RandomBytes(6));
+  if (::mkdir(dir.c_str(), 0755) != 0) return false;
+  bool good = true;
+  for (const auto& [file, value] : writes) {
+    if (value.empty() ? !Exists(dir + "/" + file)
+                      : !WriteControl(dir + "/" + file, value).has_value())
+      good = false;
+  }
+  return ::rmdir(dir.c_str()) == 0 && good;
+}
+
+}  // namespace
+
+std::map<std::string, std::string> OwnCgroupDirectories() {
   std::map<std::string, std::string> own_path;  // controller -> path in its hierarchy
   auto cgroup = ReadFile("/proc/self/cgroup", kFileLimit);
   auto mounts = ReadFile("/proc/self/mountinfo", kFileLimit);
@@ -77,25 +93,9 @@ std::map<std::string, std::string> OwnDirectories() {
   return found;
 }
 
-// Makes a group, checks that the files are there and take a value, and removes it.
-bool TryGroup(const std::string& base,
-              const std::vector<std::pair<std::string, std::string>>& writes) {
-  std::string dir = base + "/writ-probe-" + HexEncode(RandomBytes(6));
-  if (::mkdir(dir.c_str(), 0755) != 0) return false;
-  bool good = true;
-  for (const auto& [file, value] : writes) {
-    if (value.empty() ? !Exists(dir + "/" + file)
-                      : !WriteControl(dir + "/" + file, value).has_value())
-      good = false;
-  }
-  return ::rmdir(dir.c_str()) == 0 && good;
-}
-
-}  // namespace
-
 CgroupSupport ProbeCgroups(CgroupGenerations generations) {
   CgroupSupport support;
-  std::map<std::string, std::string> own = OwnDirectories();
+  std::map<std::string, std::string> own = OwnCgroupDirectories();
   auto at = [&own](const std::string& name) {
     auto it = own.find(name);
     return it == own.end() ? std::string() : it->second;

@@ -68,6 +68,22 @@ class ProcessBackend final : public Backend {
     return capabilities_;
   }
 
+  Status Alive() override {
+    Probe();
+    auto gone = [](const std::string& what, std::string hint) {
+      return Error{ErrorKind::kUnavailable, "process.gone", what + " is not there any more",
+                   std::move(hint)};
+    };
+    if (::access(options_.launcher.c_str(), X_OK) != 0)
+      return gone("writ-launch", "install it again, or restart the runner");
+    for (const std::string* base : {&features_.cgroups.kill_base, &features_.cgroups.pids_base,
+                                    &features_.cgroups.memory_base}) {
+      if (!base->empty() && ::access(base->c_str(), W_OK) != 0)
+        return gone("the cgroup " + *base, "restart the runner, so that it looks again");
+    }
+    return {};
+  }
+
   Status Check(const Plan& plan) override {
     Probe();
     return CheckPlan(plan, capabilities_, features_);

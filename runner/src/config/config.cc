@@ -66,15 +66,29 @@ void ReadLimits(json::ObjectReader reader, OperatorLimits& limits) {
   ReadMillis(reader, "maxTimeoutMs", limits.max_timeout, 1, std::int64_t{366} * 86'400'000);
   ReadCount(reader, "defaultLogBytes", limits.default_log_bytes, 1024);
   ReadCount(reader, "maxLogBytes", limits.max_log_bytes, 1024);
-  ReadCount(reader, "maxOutputBytes", limits.max_output_bytes, 1024);
+  if (auto output = reader.OptionalChild("output")) {
+    ReadCount(*output, "bytes", limits.output.bytes, 1024);
+    if (auto word = output->OptionalString("onExceed", {.max_bytes = 32})) {
+      if (*word == "kill" || *word == "truncate") {
+        limits.output.on_exceed = *word == "kill" ? OnExceed::kKill : OnExceed::kTruncate;
+      } else {
+        output->issues().Add("object.value", "/limits/output/onExceed", "must be kill or truncate");
+      }
+    }
+    output->RefuseUnknown();
+  }
+  ReadMillis(reader, "cpuMs", limits.cpu_time, 0, std::int64_t{366} * 86'400'000);
   ReadCount(reader, "processes", limits.processes, 1);
   ReadCount(reader, "openFiles", limits.open_files, 16);
   ReadCount(reader, "memoryBytes", limits.memory_bytes, 0);
   ReadCount(reader, "fileBytes", limits.file_bytes, 0);
+  ReadCount(reader, "diskBytes", limits.disk_bytes, 0);
+  ReadCount(reader, "diskFiles", limits.disk_files, 0);
   ReadCount(reader, "maxChangedFiles", limits.max_changed_files, 1);
   ReadCount(reader, "maxDiffBytes", limits.max_diff_bytes, 1024);
   ReadCount(reader, "maxBlobBytes", limits.max_blob_bytes, 1024);
   ReadCount(reader, "minFreeDiskBytes", limits.min_free_disk_bytes, 0);
+  ReadCount(reader, "minFreeMemoryBytes", limits.min_free_memory_bytes, 0);
   reader.RefuseUnknown();
 }
 
@@ -202,18 +216,27 @@ std::string RunnerConfigJson(const RunnerConfig& c) {
   out.Set("addressGrants", json::Value::Texts(c.address_grants));
   if (c.allow_hosts) out.Set("allowHosts", json::Value::Texts(*c.allow_hosts));
   const OperatorLimits& l = c.limits;
-  out.Set("limits", json::Object{{"maxTimeoutMs", l.max_timeout.count()},
-                                 {"defaultLogBytes", l.default_log_bytes},
-                                 {"maxLogBytes", l.max_log_bytes},
-                                 {"maxOutputBytes", l.max_output_bytes},
-                                 {"processes", l.processes},
-                                 {"openFiles", l.open_files},
-                                 {"memoryBytes", l.memory_bytes},
-                                 {"fileBytes", l.file_bytes},
-                                 {"maxChangedFiles", l.max_changed_files},
-                                 {"maxDiffBytes", l.max_diff_bytes},
-                                 {"maxBlobBytes", l.max_blob_bytes},
-                                 {"minFreeDiskBytes", l.min_free_disk_bytes}});
+  out.Set(
+      "limits",
+      json::Object{
+          {"maxTimeoutMs", l.max_timeout.count()},
+          {"defaultLogBytes", l.default_log_bytes},
+          {"maxLogBytes", l.max_log_bytes},
+          {"output",
+           json::Object{{"bytes", l.output.bytes},
+                        {"onExceed", l.output.on_exceed == OnExceed::kKill ? "kill" : "truncate"}}},
+          {"cpuMs", l.cpu_time.count()},
+          {"processes", l.processes},
+          {"openFiles", l.open_files},
+          {"memoryBytes", l.memory_bytes},
+          {"fileBytes", l.file_bytes},
+          {"diskBytes", l.disk_bytes},
+          {"diskFiles", l.disk_files},
+          {"maxChangedFiles", l.max_changed_files},
+          {"maxDiffBytes", l.max_diff_bytes},
+          {"maxBlobBytes", l.max_blob_bytes},
+          {"minFreeDiskBytes", l.min_free_disk_bytes},
+          {"minFreeMemoryBytes", l.min_free_memory_bytes}});
   out.Set("grants", json::Object{{"openNetwork", c.grants.open_network},
                                  {"redactDiffs", c.grants.redact_diffs},
                                  {"advisoryNetwork", c.grants.advisory_network},

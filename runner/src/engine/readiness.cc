@@ -4,6 +4,9 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
+
+#include "writ/backends/linux/machine.h"
 #include "writ/runner/plan.h"
 #include "writ/runner/profiles.h"
 
@@ -30,6 +33,33 @@ void LookAtDisk(const RunnerConfig& config, int sessions_dir,
         {"ready.inodes", "the work directory has no inodes left", "make room", true});
 }
 
+// A run whose memory is limited gets all of it or none: a claim that the machine has no memory for
+// would end in the kernel's choice of a victim.
+void LookAtMemory(const RunnerConfig& config, const backends::MachineCapacity& machine,
+                  std::vector<ReadinessProblem>& problems) {
+  if (machine.available_memory_bytes == 0) return;  // not known
+  const std::uint64_t needed =
+      std::max(config.limits.min_free_memory_bytes, config.limits.memory_bytes);
+  if (machine.memory_bytes < needed)
+    problems.push_back({"ready.memory",
+                        "a run may use " + std::to_string(needed >> 20) +
+                            " MiB of memory, and this machine has " +
+                            std::to_string(machine.memory_bytes >> 20) + " MiB",
+                        "lower limits.memoryBytes", true});
+  else if (machine.available_memory_bytes < needed)
+    problems.push_back(
+        {"ready.memory",
+         "this machine has " + std::to_string(machine.available_memory_bytes >> 20) +
+             " MiB of memory left, and a run needs " + std::to_string(needed >> 20) + " MiB",
+         "end what uses it, or lower limits.memoryBytes or limits.minFreeMemoryBytes", true});
+}
+
+// An agent whose path the operator wrote down is one that runs will ask for.
+bool IsConfigured(const RunnerConfig& config, const AgentProfile& profile) {
+  return config.agent_paths.contains(std::string(profile.kind)) ||
+         (profile.kind == "mock" && !config.mock_agent.empty());
+}
+
 // A job of another uid enters its session by name through every folder above it.
 void LookAtPath(const RunnerConfig& config, std::vector<ReadinessProblem>& problems) {
   if (!config.uid_range) return;
@@ -53,6 +83,7 @@ std::vector<ReadinessProblem> LookAtReadiness(const RunnerConfig& config,
                                               Depth depth) {
   std::vector<ReadinessProblem> problems;
   LookAtDisk(config, sessions_dir, problems);
+  LookAtMemory(config, backends::ProbeMachine(), problems);
   LookAtPath(config, problems);
   if (access(config.egress_proxy.c_str(), X_OK) != 0)
     problems.push_back({"ready.egress_proxy", "the egress proxy's program cannot be executed",
@@ -60,7 +91,12 @@ std::vector<ReadinessProblem> LookAtReadiness(const RunnerConfig& config,
   bool any = false;
   for (backends::Backend* backend : registry.All()) {
     const backends::Capabilities& can = backend->Probe();
-    any = any || can.usable;
+    if (can.usable) {
+      Status alive = backend->Alive();
+      any = any || alive.has_value();
+      if (!alive)
+        problems.push_back({"ready.backend", alive.error().message, alive.error().hint, false});
+    }
     if (!can.usable && depth == Depth::kWhole)
       problems.push_back({"ready.backend",
                           "backend " + can.backend + " cannot be used: " + can.unusable_reason,
@@ -69,9 +105,10 @@ std::vector<ReadinessProblem> LookAtReadiness(const RunnerConfig& config,
   if (!any)
     problems.push_back(
         {"ready.no_backend", "no backend can be used on this host", "see writ doctor", true});
-  if (depth == Depth::kBeforeClaim) return problems;
   for (const AgentProfile& profile : AllProfiles()) {
     if (!profile.spawnable || profile.program.empty()) continue;
+    const bool configured = IsConfigured(config, profile);
+    if (depth == Depth::kBeforeClaim && !configured) continue;
     LocateOptions locate{.configured_path = {},
                          .search_path = config.search_path,
                          .job_uid = config.uid_range ? config.uid_range->first : 0};
@@ -82,7 +119,7 @@ std::vector<ReadinessProblem> LookAtReadiness(const RunnerConfig& config,
     InstalledAgent agent = Locate(profile, locate);
     if (!agent.lack.empty())
       problems.push_back(
-          {"ready.agent." + std::string(profile.kind), agent.lack, agent.hint, false});
+          {"ready.agent." + std::string(profile.kind), agent.lack, agent.hint, configured});
   }
   return problems;
 }

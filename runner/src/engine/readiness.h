@@ -1,5 +1,6 @@
 // Readiness: could a session be started here now? Looked at before each claim (L41) and by `writ
-// doctor`. Changes nothing.
+// doctor`: disk, inodes, memory, the way to the sessions, the egress proxy, a backend that is
+// alive, the agents whose paths are configured. Changes nothing.
 #pragma once
 
 #include <vector>
@@ -10,7 +11,7 @@
 
 namespace writ::runner {
 
-enum class Depth { kBeforeClaim, kWhole };  // kWhole also looks at every agent profile
+enum class Depth { kBeforeClaim, kWhole };  // kWhole also looks for agents that nobody configured
 
 std::vector<ReadinessProblem> LookAtReadiness(const RunnerConfig& config,
                                               backends::BackendRegistry& registry, int sessions_dir,

@@ -87,6 +87,34 @@ std::optional<RunFailure> CheckAgent(const Contract& contract, const AgentProfil
   return std::nullopt;
 }
 
+// More than any job writes, and still a whole number in JSON.
+constexpr std::uint64_t kWithoutEnd = 1ull << 50;
+
+// The operator's limits; of the contract there are the wall clock and the log.
+void PlanLimits(const PlanFacts& facts, const RunnerConfig& config, SessionPlan& plan) {
+  const OperatorLimits& wanted = config.limits;
+  backends::Limits& limits = plan.job.limits;
+  if (wanted.output.on_exceed == OnExceed::kKill) {
+    limits.output = {.head_bytes = wanted.output.bytes,
+                     .tail_bytes = 0,
+                     .end_job_over_bytes = wanted.output.bytes};
+  } else {
+    limits.output = {.head_bytes = kWithoutEnd, .tail_bytes = 0, .end_job_over_bytes = 0};
+    plan.log_bytes = std::min(plan.log_bytes, wanted.output.bytes);
+  }
+  limits.cpu_time = wanted.cpu_time;
+  limits.processes = wanted.processes;
+  limits.open_files = wanted.open_files;
+  limits.file_bytes = wanted.file_bytes;
+  limits.disk_bytes = wanted.disk_bytes;
+  limits.disk_files = wanted.disk_files;
+  limits.memory_bytes = wanted.memory_bytes;
+  if (wanted.memory_bytes == 0 && facts.share_memory_bytes != 0) {
+    limits.memory_bytes = facts.share_memory_bytes;
+    limits.sources.memory = backends::LimitSource::kPool;
+  }
+}
+
 }  // namespace
 
 RunFailure FailureFrom(const Error& error, FailureClass failure) {
@@ -205,13 +233,9 @@ std::variant<SessionPlan, RunFailure> PlanSession(const Contract& contract, cons
                     "lower log.maxBytes");
   // The backend passes everything on and the cut is made behind the redaction, where it cannot
   // split a secret.
-  job.limits.output = {.head_bytes = config.limits.max_output_bytes,
-                       .tail_bytes = 0,
-                       .end_job_over_bytes = config.limits.max_output_bytes};
-  job.limits.processes = config.limits.processes;
-  job.limits.open_files = config.limits.open_files;
-  job.limits.memory_bytes = config.limits.memory_bytes;
-  job.limits.file_bytes = config.limits.file_bytes;
+  PlanLimits(facts, config, plan);
+  if (execution.timeout_ms || contract.budget.max_duration_min)
+    job.limits.sources.wall = backends::LimitSource::kContract;
   job.stderr_to = plan.prepared.stderr_mode == protocol::StderrMode::kMerge
                       ? backends::StderrTo::kStdout
                       : backends::StderrTo::kOwnStream;

@@ -1,6 +1,7 @@
 // What a receipt says of its run beside the chain, and what it does not prove (L47).
 #include <fcntl.h>
 
+#include "session/resource_record.h"
 #include "session/session.h"
 #include "writ/base/log.h"
 #include "writ/protocol/events.h"
@@ -46,6 +47,8 @@ json::Value Session::EnvironmentRecord() const {
       json::Object item{{"level", backends::EnforcementName(of.enforcement)}};
       if (!of.mechanism.empty()) item.Set("mechanism", of.mechanism);
       if (!of.reason.empty()) item.Set("reason", of.reason);
+      if (aspect == backends::Aspect::kResources && outcome_ && !outcome_->limits.empty())
+        item.Set("limits", LimitsRecord(*outcome_));
       enforcement.Set(backends::AspectName(aspect), std::move(item));
     }
     record.Set("enforcement", std::move(enforcement));
@@ -70,17 +73,22 @@ json::Value Session::EnvironmentRecord() const {
                      {"redactions", out_log_->replaced + (err_log_ ? err_log_->replaced : 0)}});
   }
   if (outcome_) {
-    record.Set(
-        "job",
-        json::Object{
-            {"outcome", backends::OutcomeKindName(outcome_->kind)},
-            {"durationMs",
-             std::chrono::duration_cast<std::chrono::milliseconds>(outcome_->duration).count()},
-            {"userMs", outcome_->usage.user_time.count() / 1000},
-            {"systemMs", outcome_->usage.system_time.count() / 1000},
-            {"maxResidentBytes", outcome_->usage.max_resident_bytes},
-            {"refusedConnections", outcome_->refused_total},
-            {"proxiedConnections", outcome_->proxied_total}});
+    json::Object job{
+        {"outcome", backends::OutcomeKindName(outcome_->kind)},
+        {"durationMs",
+         std::chrono::duration_cast<std::chrono::milliseconds>(outcome_->duration).count()}};
+    if (outcome_->usage.cpu_time) {  // unknown is absent, never 0
+      job.Set("userMs", outcome_->usage.user_time.count() / 1000)
+          .Set("systemMs", outcome_->usage.system_time.count() / 1000)
+          .Set("maxResidentBytes", outcome_->usage.max_resident_bytes);
+    }
+    job.Set("refusedConnections", outcome_->refused_total)
+        .Set("proxiedConnections", outcome_->proxied_total);
+    if (outcome_->limit) job.Set("limit", LimitName(outcome_->limit->kind));
+    record.Set("job", std::move(job));
+    json::Value used = ResourceUsed(*outcome_);
+    used.object().Erase("type");
+    record.Set("used", std::move(used));
   }
   if (proxy_ && proxy_->report()) {
     const egress::ClosingReport& report = *proxy_->report();

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "session/live_sender.h"
+#include "session/resource_record.h"
 #include "session/session.h"
 #include "writ/base/log.h"
 #include "writ/base/paths.h"
@@ -267,12 +268,14 @@ void Session::Judge(const backends::Outcome& outcome) {
         plan_->execution_hash, outcome.status->ShellCode(),
         vocabulary_ == Vocabulary::kExtended ? signal : std::nullopt));
   }
+  chain_->EmitOurs(ResourceUsed(outcome));
   auto failed = [&](FailureClass failure, std::string code, std::string message,
                     std::string hint = "") {
     Fail(RunFailure{failure, std::move(code), std::move(message), std::move(hint)});
   };
   const std::string why = redactor_->Redact(outcome.reason);
-  const std::string limit = std::to_string(plan_->prepared.timeout.count()) + " ms";
+  const WallLimit wall = plan_->timeout_is_budget ? WallLimit::kBudget : WallLimit::kTimeOut;
+  if (outcome.limit) return Fail(LimitFailure(*outcome.limit, wall));
   switch (outcome.kind) {
     case Kind::kExited:
       if (outcome.status && outcome.status->ShellCode() != 0)
@@ -287,13 +290,9 @@ void Session::Judge(const backends::Outcome& outcome) {
                     "agent was ended by signal " +
                         std::to_string(outcome.status ? outcome.status->signal : 0));
     case Kind::kTimedOut:
-      return plan_->timeout_is_budget
-                 ? failed(FailureClass::kBudgetExceeded, "job.budget_time",
-                          "agent ran longer than its budget allows (" + limit + ")",
-                          "raise budget.maxDurationMin")
-                 : failed(FailureClass::kSessionFailed, "job.timeout",
-                          "agent ran longer than its time-out (" + limit + ")",
-                          "raise the time-out");
+      return Fail(LimitFailure({backends::LimitKind::kWall,
+                                static_cast<std::uint64_t>(plan_->prepared.timeout.count()), {}},
+                               wall));
     case Kind::kCancelled: {
       std::lock_guard lock(cause_mutex_);
       if (guard_failure_) return Fail(*guard_failure_);
@@ -301,10 +300,8 @@ void Session::Judge(const backends::Outcome& outcome) {
       return;
     }
     case Kind::kOutputLimit:
-      return failed(FailureClass::kSessionFailed, "job.output_limit",
-                    "agent wrote more output than this runner takes (" +
-                        std::to_string(services_.config.limits.max_output_bytes) + " bytes)",
-                    "write less, or raise limits.maxOutputBytes");
+      return Fail(LimitFailure(
+          {backends::LimitKind::kOutput, services_.config.limits.output.bytes, {}}, wall));
     case Kind::kDenied:
     case Kind::kViolated:
     case Kind::kSetupFailed:

@@ -18,6 +18,7 @@ struct FakeJobView {
   backends::OutputSink* sink = nullptr;
   std::stop_token stop;
   uid_t uid = 0;
+  backends::StderrTo stderr_to = backends::StderrTo::kOwnStream;
   void Print(std::string_view text) const;
   void Write(const std::string& path, std::string_view bytes) const;  // owned by the job's uid
 };

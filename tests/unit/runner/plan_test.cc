@@ -55,6 +55,34 @@ TEST_F(PlanTest, RunsACommandsPromptAsAScriptWithoutAnyShellOfOurs) {
   EXPECT_EQ(plan.job.limits.wall_timeout, std::chrono::minutes(10));
 }
 
+TEST_F(PlanTest, NamesWhoSetEachLimit) {
+  using backends::LimitSource;
+  Contract c = Draft();
+  SessionPlan plan = Plan(c);
+  EXPECT_EQ(plan.job.limits.sources.wall, LimitSource::kOperator);
+  EXPECT_EQ(plan.job.limits.memory_bytes, 0u);
+  EXPECT_EQ(plan.job.limits.disk_bytes, config_.limits.disk_bytes);
+  c.budget.max_duration_min = 5;
+  facts_.share_memory_bytes = 1u << 30;
+  plan = Plan(c);
+  EXPECT_EQ(plan.job.limits.sources.wall, LimitSource::kContract);
+  EXPECT_EQ(plan.job.limits.sources.memory, LimitSource::kPool);
+  EXPECT_EQ(plan.job.limits.memory_bytes, 1u << 30);
+  config_.limits.memory_bytes = 2u << 20;  // the operator's word goes before the share
+  plan = Plan(c);
+  EXPECT_EQ(plan.job.limits.sources.memory, LimitSource::kOperator);
+  EXPECT_EQ(plan.job.limits.memory_bytes, 2u << 20);
+}
+
+TEST_F(PlanTest, EndsAFloodOrCutsItAsTheOperatorChooses) {  // L18
+  config_.limits.output.bytes = 5000;
+  EXPECT_EQ(Plan(Draft()).job.limits.output.end_job_over_bytes, 5000u);
+  config_.limits.output.on_exceed = OnExceed::kTruncate;
+  SessionPlan plan = Plan(Draft());
+  EXPECT_EQ(plan.job.limits.output.end_job_over_bytes, 0u);
+  EXPECT_EQ(plan.log_bytes, 5000u);
+}
+
 TEST_F(PlanTest, IsTheSameForTheSameInputAndAnotherForAnother) {
   Contract c = Draft();
   EXPECT_EQ(Plan(c).Hash(), Plan(c).Hash());

@@ -28,20 +28,35 @@ struct UidRange {
   std::uint32_t count = 0;
 };
 
+// A job that writes more than `bytes` to stdout and stderr: it is ended, or its log is cut.
+enum class OnExceed {
+  kKill,
+  kTruncate,  // the job goes on; its log keeps at most `bytes`, head and tail
+};
+struct OutputBound {
+  std::uint64_t bytes = 1ull << 30;
+  OnExceed on_exceed = OnExceed::kKill;
+};
+
+// Each limit that a run passes ends it with a code of its own (limit.memory, ...); 0: no limit.
 struct OperatorLimits {
   std::chrono::milliseconds max_timeout{
       std::chrono::hours(24)};                    // a contract that asks for more is refused
   std::uint64_t default_log_bytes = 16ull << 20;  // of a log whose contract sets no maxBytes
   std::uint64_t max_log_bytes = 256ull << 20;
-  std::uint64_t max_output_bytes = 1ull << 30;  // a job that writes more is ended (session_failed)
+  OutputBound output;
+  std::chrono::milliseconds cpu_time{0};  // of a job's whole tree
   std::uint64_t processes = 1024;
   std::uint64_t open_files = 4096;
-  std::uint64_t memory_bytes = 0;  // 0: no limit
+  std::uint64_t memory_bytes = 0;  // 0: the run's share of the machine where there is one
   std::uint64_t file_bytes = 0;
+  std::uint64_t disk_bytes = 64ull << 30;  // blocks in workspace, TMPDIR and HOME
+  std::uint64_t disk_files = 4'000'000;    // inodes there
   std::uint64_t max_changed_files = 200'000;
   std::uint64_t max_diff_bytes = 512ull << 20;
   std::uint64_t max_blob_bytes = 4ull << 30;         // one downloaded blob
   std::uint64_t min_free_disk_bytes = 512ull << 20;  // below it nothing is claimed (L41)
+  std::uint64_t min_free_memory_bytes = 64ull << 20;
 };
 
 struct OperatorGrants {

@@ -37,6 +37,7 @@ struct PlanFacts {
   std::string session_dir;
   std::string workspace_dir;
   std::vector<egress::ProtectedEndpoint> plane_addresses;  // never dialled for a job (L22)
+  std::uint64_t share_memory_bytes = 0;                    // the run's part of the machine; 0: none
 };
 
 // The agent kind whose program is needed; empty where an argv or shell execution names none.

@@ -78,6 +78,10 @@ class Backend {
   // Tries what this host can do. Leaves nothing behind. Cached after the first call.
   virtual const Capabilities& Probe() = 0;
 
+  // Whether what Probe found is still there, cheaply: asked before each claim (L41). kUnavailable
+  // with what went away.
+  virtual Status Alive() { return {}; }
+
   // Whether this backend meets the whole plan: kInvalid (the plan is wrong anywhere), kUnsupported
   // (not on this host or tier: capability_mismatch). Never adapts the plan (L4).
   virtual Status Check(const Plan& plan) = 0;

@@ -1,0 +1,110 @@
+// A runner that could not start a session does not claim (L41): each lack has its own code.
+#include "engine/readiness.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <limits>
+
+#include "writ/base/paths.h"
+
+namespace writ::runner {
+namespace {
+
+class StubBackend final : public backends::Backend {
+ public:
+  explicit StubBackend(const bool& alive) : alive_(alive) { capabilities_.usable = true; }
+  std::string_view Name() const override { return "stub"; }
+  backends::Tier GetTier() const override { return backends::Tier::kProcess; }
+  const backends::Capabilities& Probe() override { return capabilities_; }
+  Status Alive() override {
+    if (alive_) return {};
+    return Error{.kind = ErrorKind::kUnavailable, .code = "stub.gone", .message = "it went away"};
+  }
+  Status Check(const backends::Plan&) override { return {}; }
+  Result<std::unique_ptr<backends::Job>> Prepare(backends::Plan) override { return Error{}; }
+  Result<backends::Recovered> Recover(const std::string&, const std::string&, backends::Identity,
+                                      std::chrono::milliseconds) override {
+    return Error{};
+  }
+
+ private:
+  const bool& alive_;
+  backends::Capabilities capabilities_;
+};
+
+class ReadinessTest : public testing::Test {
+ protected:
+  ReadinessTest() {
+    std::string pattern = "/var/tmp/writ-ready-XXXXXX";
+    if (::mkdtemp(pattern.data()) == nullptr) std::abort();
+    dir_ = pattern;
+    config_.work_dir = dir_;
+    config_.egress_proxy = "/bin/true";
+    config_.limits.min_free_disk_bytes = 0;
+    config_.limits.min_free_memory_bytes = 1;
+    sessions_ = std::move(*OpenDirectory(dir_));
+    EXPECT_TRUE(registry_.Add(std::make_unique<StubBackend>(alive_)));
+  }
+  ~ReadinessTest() override { std::filesystem::remove_all(dir_); }
+
+  std::vector<std::string> Blocking(Depth depth = Depth::kBeforeClaim) {
+    std::vector<std::string> codes;
+    for (const ReadinessProblem& p : LookAtReadiness(config_, registry_, sessions_.get(), depth)) {
+      EXPECT_FALSE(p.message.empty()) << p.code;
+      if (p.blocks_claims) codes.push_back(p.code);
+    }
+    return codes;
+  }
+  bool Blocks(const std::string& code) {
+    auto codes = Blocking();
+    return std::find(codes.begin(), codes.end(), code) != codes.end();
+  }
+
+  std::string dir_;
+  UniqueFd sessions_;
+  RunnerConfig config_;
+  bool alive_ = true;
+  backends::BackendRegistry registry_;
+};
+
+TEST_F(ReadinessTest, IsReadyWhereNothingLacks) {
+  EXPECT_EQ(Blocking(), std::vector<std::string>());
+}
+
+TEST_F(ReadinessTest, LacksDiskAndMemoryBelowWhatIsKeptFree) {  // L41
+  config_.limits.min_free_disk_bytes = std::numeric_limits<std::int64_t>::max();
+  config_.limits.min_free_memory_bytes = std::numeric_limits<std::int64_t>::max();
+  EXPECT_TRUE(Blocks("ready.disk"));
+  EXPECT_TRUE(Blocks("ready.memory"));
+}
+
+TEST_F(ReadinessTest, LacksMemoryForALimitThatTheMachineDoesNotHave) {  // L42
+  config_.limits.memory_bytes = 1ull << 60;
+  EXPECT_TRUE(Blocks("ready.memory"));
+}
+
+TEST_F(ReadinessTest, LacksABackendThatWentAway) {  // L41
+  alive_ = false;
+  EXPECT_TRUE(Blocks("ready.no_backend"));
+}
+
+TEST_F(ReadinessTest, LacksAnAgentThatTheOperatorNamed) {
+  config_.agent_paths["codex"] = dir_ + "/no-such-program";
+  EXPECT_TRUE(Blocks("ready.agent.codex"));
+  config_.agent_paths.clear();
+  EXPECT_FALSE(Blocks("ready.agent.codex"));
+}
+
+TEST_F(ReadinessTest, LacksItsEgressProxy) {
+  config_.egress_proxy = dir_ + "/none";
+  EXPECT_TRUE(Blocks("ready.egress_proxy"));
+}
+
+}  // namespace
+}  // namespace writ::runner
