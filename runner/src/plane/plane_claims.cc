@@ -117,8 +117,8 @@ Status PlaneClient::Decline(const protocol::RunId& run, const Secret& claim_toke
 }
 
 Result<LeaseAnswer> PlaneClient::RenewLease(const protocol::RunId& run, const Secret& claim_token,
-                                            milliseconds wait, LeaseCall known,
-                                            const Deadline& deadline, std::stop_token stop) {
+                                            milliseconds wait, const Deadline& deadline,
+                                            std::stop_token stop) {
   json::Object members{{"claimToken", std::string(claim_token.Reveal())}};
   if (wait.count() > 0) members.Set("waitMs", wait.count());
   WipedText body{json::Write(std::move(members))};
@@ -126,8 +126,7 @@ Result<LeaseAnswer> PlaneClient::RenewLease(const protocol::RunId& run, const Se
   WRIT_ASSIGN(Answered answer, Call(request, Repeat::kNever, deadline, stop));
   if (answer.response.status == 404) {
     Error error = Refused("POST", answer.response);
-    error.kind = known == LeaseCall::kKnown ? ErrorKind::kNotFound : ErrorKind::kUnsupported;
-    error.code = known == LeaseCall::kKnown ? "plane.forgotten" : "plane.no_such_call";
+    error.code = "plane.forgotten";
     return error;
   }
   LeaseAnswer renewed;

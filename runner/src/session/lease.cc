@@ -62,7 +62,6 @@ void Lease::OnAnswer(LeaseAnswer& answer, std::chrono::nanoseconds asked_at) {
               {{"run", run_.text()}, {"silentMs", Silence().count()}});
   last_code_.clear();
   NoteGap(asked_at);
-  known_ = PlaneClient::LeaseCall::kKnown;
   last_answer_ = asked_at;  // the lease is renewed when the call arrives
   terms_ = answer.terms;
   news_ = false;
@@ -96,12 +95,6 @@ bool Lease::OnError(const Error& error) {
   if (error.code == "plane.forgotten")
     return final(LeaseLoss::kForgotten, "lease.forgotten",
                  "the plane does not know the run any more");
-  if (error.code == "plane.no_such_call") {
-    log::Info("lease.none",
-              "the plane renews no leases; its claim token lives as long as it was given",
-              {{"run", run_.text()}});
-    return false;
-  }
   if (error.code != last_code_)
     log::Warn("lease.not_renewed", "the run's lease could not be renewed; trying on",
               {{"run", run_.text()}, {"code", error.code}, {"error", error.ToString()}});
@@ -137,7 +130,7 @@ void Lease::Run(std::stop_token stop) {
     beat_.Within(limit + kSlack, "renewing");
     const auto asked_at = clock_.Monotonic();
     Result<LeaseAnswer> answer =
-        plane->RenewLease(run_, ticket_.Get(), wait, known_, Deadline::After(clock_, limit), stop);
+        plane->RenewLease(run_, ticket_.Get(), wait, Deadline::After(clock_, limit), stop);
     milliseconds pause;
     if (answer) {
       OnAnswer(*answer, asked_at);

@@ -66,7 +66,6 @@ class Lease {
 
   // Of the lease's thread.
   LeaseTerms terms_;
-  PlaneClient::LeaseCall known_ = PlaneClient::LeaseCall::kNeverAnswered;
   std::chrono::nanoseconds last_answer_;
   std::string last_code_;  // a lasting trouble is logged once
   bool news_ = false;      // the last answer said something new

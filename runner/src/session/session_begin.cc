@@ -197,7 +197,7 @@ std::optional<RunFailure> Session::Materialize() {
                                             ? FailureClass::kSessionFailed
                                             : FailureClass::kTransferFailed);
   }
-  if (flushed->cancel_requested) Halt(std::nullopt, flushed->cancelled_by);
+  if (flushed->cancel_requested && !lease_) Halt(std::nullopt, flushed->cancelled_by);
   Tell(runner::Step::kMaterialized);
   return std::nullopt;
 }

@@ -222,6 +222,8 @@ void Session::Watch() {
                    journal_.get(),
                    lease_ ? LiveSender::Cancels::kByLease : LiveSender::Cancels::kAskedHere,
                    [this](std::optional<protocol::Actor> actor) {
+                     // The lease tells who, and at once.
+                     if (lease_ && !actor) return;
                      Halt(std::nullopt,
                           actor ? *actor : protocol::Actor{protocol::ActorKind::kService, "plane"});
                    });

@@ -121,12 +121,11 @@ class PlaneClient {
   Status Decline(const protocol::RunId& run, const Secret& claim_token, std::string_view reason,
                  const Deadline& deadline, std::stop_token stop);
   // One attempt: whoever holds the lease has its own rhythm. `wait`: held open by the plane until
-  // there is something to say. kUnsupported "plane.no_such_call" only where `known` is false: a
-  // plane that has renewed once has forgotten the run (kNotFound "plane.forgotten").
-  enum class LeaseCall { kNeverAnswered, kKnown };
+  // there is something to say. kNotFound "plane.forgotten" for a 404: a plane that gives leases
+  // knows the call.
   Result<LeaseAnswer> RenewLease(const protocol::RunId& run, const Secret& claim_token,
-                                 std::chrono::milliseconds wait, LeaseCall known,
-                                 const Deadline& deadline, std::stop_token stop);
+                                 std::chrono::milliseconds wait, const Deadline& deadline,
+                                 std::stop_token stop);
   // Live output; the answer is where the plane wants more from: past these bytes, or before them
   // where it has a gap.
   Result<std::uint64_t> AppendLog(const protocol::RunId& run, const Secret& claim_token,
