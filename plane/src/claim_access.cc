@@ -33,9 +33,18 @@ Result<ClaimedRun> FindRun(store::Database& db, const std::string& run_id) {
   return run;
 }
 
+Result<ClaimTokenFacts> ReadClaimToken(const Plane::Impl& plane, std::string_view token) {
+  auto facts = ParseClaimToken(token, plane.keys.plane_public);
+  if (facts || facts.error().code != "unauthorized") return facts;
+  for (const auto& key : plane.keys.retired) {
+    if (auto older = ParseClaimToken(token, key.Public())) return older;
+  }
+  return facts;
+}
+
 Result<ClaimTokenFacts> CheckClaimToken(const Plane::Impl& plane, std::string_view token,
                                         const std::string& run_id) {
-  WRIT_ASSIGN(auto facts, ParseClaimToken(token, plane.keys.plane_public));
+  WRIT_ASSIGN(auto facts, ReadClaimToken(plane, token));
   if (!ConstantTimeEqual(facts.run_id, run_id)) return Unauthorized("claim token run mismatch");
   return facts;
 }

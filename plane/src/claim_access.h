@@ -28,7 +28,9 @@ struct ClaimedRun {
 // kNotFound "run.not_found".
 Result<ClaimedRun> FindRun(store::Database& db, const std::string& run_id);
 
-// Form, signature and run; expiry, ledger and use are left to the caller.
+// Form and signature, by the plane's key or one of its keys of before.
+Result<ClaimTokenFacts> ReadClaimToken(const Plane::Impl& plane, std::string_view token);
+// The same, and the run; expiry, ledger and use are left to the caller.
 Result<ClaimTokenFacts> CheckClaimToken(const Plane::Impl& plane, std::string_view token,
                                         const std::string& run_id);
 // kDenied "unauthorized".
@@ -43,6 +45,8 @@ Status CheckExpiryOrRunner(Plane::Impl& plane, const ClaimTokenFacts& facts,
 // kDenied "runner.revoked".
 Status CheckRunnerNotRevoked(store::Database& db, const std::string& runner_id);
 Error RunnerRevoked();
+// Event types that a runner never writes.
+bool WrittenByPlaneOnly(std::string_view type);
 // kConflict: what a runner hears about a run that is over.
 Error RunEnded(const std::string& run_id, const ClaimedRun& run);
 

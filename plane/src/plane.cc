@@ -5,6 +5,7 @@
 #include "plane_impl.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
+#include "writ/plane/plane_keys.h"
 
 namespace writ::plane {
 
@@ -21,6 +22,10 @@ Result<std::unique_ptr<Plane>> Plane::Open(PlaneOptions options, const Clock& cl
                  .sys_errno = root.error().sys_errno};
   }
   WRIT_ASSIGN(KeyRing keys, KeyRing::Load(root->get()));
+  if (!keys.manifest) {
+    WRIT_TRY(EnsureKeyManifest(options.dir, clock));
+    WRIT_ASSIGN(keys, KeyRing::Load(root->get()));
+  }
   if (!options.config) {
     WRIT_ASSIGN(UniqueFd file, OpenBeneath(root->get(), "config.json", O_RDONLY));
     WRIT_ASSIGN(std::string text, ReadAll(file.get(), 1u << 20));
@@ -30,15 +35,18 @@ Result<std::unique_ptr<Plane>> Plane::Open(PlaneOptions options, const Clock& cl
   WRIT_ASSIGN(auto store, store::OpenStore(options.dir + "/plane/state.db"));
   WRIT_ASSIGN(auto blobs, BlobStore::Open(state.get(), options.config->max_blob_bytes));
   WRIT_ASSIGN(auto logs, LiveLogs::Open(state.get(), options.config->max_log_bytes));
-  auto impl = std::unique_ptr<Impl>(new Impl{.clock = clock,
+  auto impl = std::unique_ptr<Impl>(new Impl{.dir = options.dir,
+                                             .clock = clock,
                                              .config = *options.config,
                                              .keys = std::move(keys),
                                              .policy_keeper = PolicyKeeper(std::move(*root)),
                                              .store = std::move(store),
                                              .blobs = std::move(blobs),
                                              .logs = std::move(logs),
-                                             .changed = {}});
+                                             .changed = {},
+                                             .key_ends_ms = INT64_MAX});
   auto plane = std::unique_ptr<Plane>(new Plane(std::move(impl)));
+  WRIT_TRY(plane->impl_->RecordKey());
   WRIT_TRY(plane->Sweep());
   return plane;
 }
@@ -52,6 +60,51 @@ const std::string& Plane::key_id() const {
 const std::string& Plane::org_public_key_pem() const {
   return impl_->keys.org_public_pem;
 }
+Result<std::string> Plane::KeyManifest() const {
+  return KeyManifestText(impl_->dir);
+}
+
+void Plane::Impl::NoteKeyTime() {
+  auto text = KeyManifestText(dir);
+  auto value = text ? json::Parse(*text) : Result<json::Value>(text.error());
+  if (!value) return;  // without a manifest a key has no end
+  auto manifest = protocol::KeyManifest::Parse(*value);
+  if (!manifest) return;
+  const auto* entry = manifest->Find(keys.plane_public.Id());
+  key_ends_ms = entry != nullptr && entry->not_after ? entry->not_after->unix_ms : INT64_MAX;
+}
+
+Status Plane::Impl::CheckKeyInUse() const {
+  if (clock.Now().unix_ms < key_ends_ms) return {};
+  return Error{.kind = ErrorKind::kUnavailable,
+               .code = "plane.key_retired",
+               .message = "the plane's key was rotated and the time of the old one is over",
+               .hint = "restart the plane"};
+}
+
+Status Plane::Impl::RecordKey() {
+  WRIT_ASSIGN(auto known, store->Read([](store::Database& db) {
+    return db.Value("SELECT value FROM meta WHERE name = 'plane_key_id'");
+  }));
+  if (known == keys.plane_key_id) return {};
+  return store->Write([&](store::Database& db) -> Status {
+    WRIT_ASSIGN(auto before, db.Value("SELECT value FROM meta WHERE name = 'plane_key_id'"));
+    if (before == keys.plane_key_id) return {};
+    WRIT_ASSIGN(int first, db.Run("INSERT OR IGNORE INTO meta (name, value) VALUES "
+                                  "('genesis_key_id', ?)",
+                                  before.value_or(keys.plane_key_id)));
+    WRIT_ASSIGN(int set, db.Run("INSERT INTO meta (name, value) VALUES ('plane_key_id', ?) "
+                                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                                keys.plane_key_id));
+    (void)first;
+    (void)set;
+    if (!before) return {};
+    return AppendAdminEntry(db, keys.plane_key_id, clock.Now(), "admin.plane_key.changed",
+                            "plane key rotation",
+                            {{"oldKeyId", *before}, {"keyId", keys.plane_key_id}});
+  });
+}
+
 const Config& Plane::config() const {
   return impl_->config;
 }
@@ -100,6 +153,8 @@ Status Plane::SetPolicy(const Caller& caller, std::string_view bytes) {
 }
 
 Status Plane::Ready() const {
+  impl_->NoteKeyTime();
+  WRIT_TRY(impl_->CheckKeyInUse());
   WRIT_ASSIGN(auto policy, impl_->policy_keeper.Current());
   (void)policy;
   WRIT_TRY(impl_->store->Write([&](store::Database& db) -> Status {

@@ -4,15 +4,17 @@
 #include "writ/protocol/bundle.h"
 
 namespace writ::plane {
-namespace {
 
 namespace events = protocol::events;
 
 bool WrittenByPlaneOnly(std::string_view type) {
   return type == events::kRunCreated || type == events::kRunClaimed ||
          type == events::kPolicyEvaluated || type == events::kConsentRequested ||
-         type == events::kConsentGranted || type == events::kSecretReleased;
+         type == events::kConsentGranted || type == events::kSecretReleased ||
+         type == events::kRunRequeued;
 }
+
+namespace {
 
 std::string WordsFor(const Error& error) {
   if (error.code == "chain.sequence_gap") return "sequence gap";
@@ -30,7 +32,7 @@ Error Rejected(std::string message) {
 }  // namespace
 
 Status Plane::AuthenticateClaim(std::string_view claim_token) const {
-  WRIT_ASSIGN(auto facts, ParseClaimToken(claim_token, impl_->keys.plane_public));
+  WRIT_ASSIGN(auto facts, ReadClaimToken(*impl_, claim_token));
   WRIT_TRY(CheckExpiry(*impl_, facts));
   return impl_->store->Read([&](store::Database& db) -> Status {
     WRIT_TRY(CheckRunnerNotRevoked(db, facts.runner_id));
@@ -164,6 +166,7 @@ Result<Completion> Plane::Complete(const std::string& run_id, std::string_view c
   if (receipt->runner_id.text() != found.runner.runner_id)
     return Rejected("it is of another runner");
   if (receipt->pool.text() != found.runner.pool) return Rejected("it names another pool");
+  if (receipt->closed_by) return Rejected("only the plane closes a run in a runner's place");
   std::vector<protocol::Event> chain;
   for (const auto& text : found.event_texts) {
     WRIT_ASSIGN(auto value, json::Parse(text));
@@ -176,13 +179,21 @@ Result<Completion> Plane::Complete(const std::string& run_id, std::string_view c
   // One runner signature and no other: the plane adds its own.
   if (receipt->signatures.size() != 1)
     return Rejected("it must have exactly the runner's signature");
-  if (auto signed_both = protocol::CountersignAsPlane(*receipt, runner_key, impl_->keys.plane);
+  // By the key that issued the contract, so that the bundle has one plane key after a rotation too.
+  const protocol::PrivateKey* plane_key = impl_->keys.PrivateOf(contract.issuer_key);
+  if (plane_key == nullptr) {
+    return Error{.kind = ErrorKind::kUnavailable,
+                 .code = "plane.key_missing",
+                 .message = "the plane key that issued this contract is not here any more",
+                 .hint = "restore keys/" + RetiredKeyFile(contract.issuer_key)};
+  }
+  if (auto signed_both = protocol::CountersignAsPlane(*receipt, runner_key, *plane_key);
       !signed_both) {
     return Rejected(signed_both.error().message);
   }
   // The plane countersigns what an offline verifier would accept, and nothing else.
   auto report = protocol::VerifyBundleValue(protocol::BuildBundle(
-      contract, *receipt, chain, {impl_->keys.plane_public, runner_key, std::nullopt}));
+      contract, *receipt, chain, {plane_key->Public(), runner_key, std::nullopt}));
   if (!report.ok) {
     std::string why;
     for (const auto& problem : report.problems) {

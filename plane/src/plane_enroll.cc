@@ -81,6 +81,9 @@ Result<Enrolment> Plane::Enroll(std::string_view enroll_token, std::string_view 
                check.public_key, check.pool));
     WRIT_ASSIGN(bool have, known.Next());
     if (have && !known.Null(1)) return Forbidden("this runner has been revoked");
+    WRIT_ASSIGN(auto retired, db.Number("SELECT 1 FROM retired_runner_keys WHERE public_key = ?",
+                                        check.public_key));
+    if (retired) return Forbidden("this key was rotated out and is no runner's any more");
     out.runner_id = have ? known.Text(0) : "rnr_" + RandomUuid();
     fresh = !have;
     if (!have) {
@@ -133,7 +136,7 @@ Result<std::vector<RunnerInfo>> Plane::Runners() const {
 Status Plane::RevokeRunner(const Caller& caller, const std::string& runner_id) {
   if (!caller.Has(Role::kAdmin)) return Forbidden("role admin is needed");
   const WallTime now = impl_->clock.Now();
-  return impl_->store->Write([&](store::Database& db) -> Status {
+  WRIT_TRY(impl_->store->Write([&](store::Database& db) -> Status {
     WRIT_ASSIGN(int runner, db.Run("UPDATE runners SET revoked_at = ? WHERE runner_id = ? AND "
                                    "revoked_at IS NULL",
                                    now.unix_ms, runner_id));
@@ -147,8 +150,19 @@ Status Plane::RevokeRunner(const Caller& caller, const std::string& runner_id) {
                        "revoked_at IS NULL",
                        now.unix_ms, runner_id));
     (void)tokens;
+    WRIT_ASSIGN(int freed, db.Run("UPDATE runs SET offered_to = NULL, offer_nonce = NULL, "
+                                  "offered_until = NULL WHERE offered_to = ? AND "
+                                  "status = 'created'",
+                                  runner_id));
+    (void)freed;
     return impl_->Admin(db, "admin.runner.revoked", caller, {{"runnerId", runner_id}});
-  });
+  }));
+  impl_->changed.Notify();
+  // Nothing more is taken from it, so nothing more is waited for.
+  if (auto closed = impl_->CloseLostRuns(); !closed) {
+    log::Error("plane.close_lost", closed.error().ToString(), {{"runner", runner_id}});
+  }
+  return {};
 }
 
 }  // namespace writ::plane

@@ -1,6 +1,7 @@
 // The parts of a Plane, and the steps that several of its operations share.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -21,6 +22,7 @@
 namespace writ::plane {
 
 struct Plane::Impl {
+  const std::string dir;
   const Clock& clock;
   Config config;
   KeyRing keys;
@@ -29,6 +31,15 @@ struct Plane::Impl {
   BlobStore blobs;
   LiveLogs logs;
   ChangeSignal changed;
+  // When the key in use ends, by the manifest in the directory, which another process may change.
+  std::atomic<std::int64_t> key_ends_ms{INT64_MAX};
+
+  void NoteKeyTime();
+  // kUnavailable "plane.key_retired" where another process has rotated the key and its time is
+  // over.
+  Status CheckKeyInUse() const;
+  // Notes a key other than that of the last Open in the admin chain.
+  Status RecordKey();
 
   // The policy in force. A change of the file since the last time is recorded in the admin chain
   // first.
@@ -43,6 +54,11 @@ struct Plane::Impl {
   // Ends an unclaimed run by the plane itself: `expected` state, or kConflict.
   Status EndUnclaimed(const std::string& run_id, RunState expected, protocol::FailureClass failure,
                       const std::string& message);
+  // Closes an open run in its runner's place with a receipt that the plane signs, if it is lost
+  // still (plane_lost.cc), and repeats it where its contract allows that.
+  Status CloseLost(const std::string& run_id);
+  // Every lost run, now.
+  Status CloseLostRuns();
   Result<Secret> SecretValue(const protocol::SecretGrant& grant);
   Status SweepExpired();
   Status SweepRetention();
@@ -52,8 +68,9 @@ struct Plane::Impl {
 RunSummary ReadSummary(const store::Query& row, int first);
 inline constexpr const char* kSummaryColumns =
     "run_id, status, agent_kind, pool, prompt, requested_by, created_at, updated_at, requirements, "
-    "receipt IS NOT NULL, cancel_actor IS NOT NULL, failure";
-inline constexpr int kSummaryColumnCount = 12;
+    "receipt IS NOT NULL, cancel_actor IS NOT NULL, failure, closed_reason, retry_of, retried_as, "
+    "EXISTS (SELECT 1 FROM late_receipts l WHERE l.run_id = runs.run_id)";
+inline constexpr int kSummaryColumnCount = 16;
 
 Error RunNotFound();
 Error StateConflict(const std::string& run_id, const std::string& what);
@@ -62,6 +79,8 @@ Error StateConflict(const std::string& run_id, const std::string& what);
 Result<protocol::ChainHead> ChainHeadOf(store::Database& db, const std::string& run_id,
                                         const std::string& contract_hash);
 Status InsertEvent(store::Database& db, const std::string& run_id, const protocol::Event& event);
+// What the event names among the blobs outlives its run's term.
+Status KeepNamedBlob(store::Database& db, const std::string& run_id, const protocol::Event& event);
 Result<std::vector<std::string>> EventTexts(store::Database& db, const std::string& run_id);
 
 // In whose name the caller acts or asks: an administrator may name somebody; anybody else is who
@@ -78,8 +97,18 @@ struct ContractInput {
   const PolicyDecision& decision;
   std::string policy_hash;
   std::vector<Actor> approved_by;
+  std::optional<protocol::RunId> retry_of = std::nullopt;
 };
 Result<protocol::Contract> IssueContract(const Plane::Impl& plane, const ContractInput& input);
+// A row of its own, `created` or `awaiting_approval`, with the consents that are asked for.
+struct NewRun {
+  const ContractInput& input;
+  const json::Value& raw;  // the request as accepted
+  std::string submitted_by;
+  WallTime expires_at;
+  std::int64_t attempt = 1;
+};
+Status InsertRun(store::Database& db, const NewRun& run);
 // Writes the contract into the run and begins its chain: run.created, policy.evaluated, and what
 // was asked and granted.
 Status BeginChain(store::Database& db, const protocol::Contract& contract,

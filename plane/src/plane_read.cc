@@ -21,6 +21,10 @@ RunSummary ReadSummary(const store::Query& row, int first) {
   out.has_receipt = row.Int(first + 9) != 0;
   out.cancel_requested = row.Int(first + 10) != 0;
   out.failure = row.Text(first + 11);
+  out.closed_reason = row.Text(first + 12);
+  out.retry_of = row.Text(first + 13);
+  out.retried_as = row.Text(first + 14);
+  out.has_late_receipt = row.Int(first + 15) != 0;
   return out;
 }
 
@@ -78,43 +82,90 @@ Result<RunDetail> Plane::WaitRun(const std::string& run_id, WallTime after,
   }
 }
 
-Result<std::string> Plane::Bundle(const std::string& run_id) const {
-  struct Row {
-    std::string contract, receipt, runner_key;
-    std::vector<std::string> events;
-  };
-  WRIT_ASSIGN(Row row, impl_->store->Read([&](store::Database& db) -> Result<Row> {
-    Row out;
-    WRIT_ASSIGN(auto found,
-                db.Ask("SELECT contract, receipt, runner_id FROM runs WHERE run_id = ?", run_id));
-    WRIT_ASSIGN(bool any, found.Next());
-    if (!any) return RunNotFound();
-    if (found.Null(1)) {
-      return Error{.kind = ErrorKind::kNotFound,
-                   .code = "run.no_receipt",
-                   .message = "run " + run_id + " has no receipt yet"};
-    }
-    out.contract = found.Text(0);
-    out.receipt = found.Text(1);
-    WRIT_ASSIGN(auto runner, FindRunnerById(db, found.Text(2)));
-    out.runner_key = runner.public_key;
-    WRIT_ASSIGN(out.events, EventTexts(db, run_id));
-    return out;
-  }));
-  // Spliced from the stored texts: nothing is parsed and written anew on the way out.
-  json::Object keys{{"planePublicKeyPem", impl_->keys.plane_public_pem},
-                    {"runnerPublicKeyPem", row.runner_key}};
+namespace {
+
+// The parts of a bundle as they are stored: nothing is parsed and written anew on the way out.
+struct BundleParts {
+  std::string contract, receipt, runner_key;
+  std::vector<std::string> events;
+};
+
+std::string Spliced(const BundleParts& parts, const std::string& plane_public_pem) {
+  json::Object keys{{"planePublicKeyPem", plane_public_pem},
+                    {"runnerPublicKeyPem", parts.runner_key}};
   std::string out = "{\"version\":\"" + std::string(protocol::kBundleVersion) + "\",\"contract\":";
-  out += row.contract;
+  out += parts.contract;
   out += ",\"receipt\":";
-  out += row.receipt;
+  out += parts.receipt;
   out += ",\"events\":[";
-  for (std::size_t i = 0; i < row.events.size(); ++i) {
+  for (std::size_t i = 0; i < parts.events.size(); ++i) {
     if (i != 0) out += ',';
-    out += row.events[i];
+    out += parts.events[i];
   }
   out += "],\"keys\":" + json::Write(keys) + "}";
   return out;
+}
+
+// The key that issued the contract.
+std::string PlanePemOf(const KeyRing& keys, const std::string& contract) {
+  if (!keys.manifest || keys.manifest->plane_keys.size() < 2) return keys.plane_public_pem;
+  auto value = json::Parse(contract);
+  const json::Value* issuer = value ? value->Find("issuer") : nullptr;
+  auto id = protocol::KeyId::Parse(issuer ? issuer->FindString("keyId").value_or("") : "");
+  auto key = id ? keys.PublicOf(*id) : Result<protocol::PublicKey>(keys.plane_public);
+  return key ? key->ToPem() : keys.plane_public_pem;
+}
+
+}  // namespace
+
+Result<std::string> Plane::Bundle(const std::string& run_id) const {
+  WRIT_ASSIGN(
+      BundleParts parts, impl_->store->Read([&](store::Database& db) -> Result<BundleParts> {
+        BundleParts out;
+        WRIT_ASSIGN(
+            auto found,
+            db.Ask("SELECT contract, receipt, runner_key FROM runs WHERE run_id = ?", run_id));
+        WRIT_ASSIGN(bool any, found.Next());
+        if (!any) return RunNotFound();
+        if (found.Null(1)) {
+          return Error{.kind = ErrorKind::kNotFound,
+                       .code = "run.no_receipt",
+                       .message = "run " + run_id + " has no receipt yet"};
+        }
+        out.contract = found.Text(0);
+        out.receipt = found.Text(1);
+        out.runner_key = found.Text(2);
+        WRIT_ASSIGN(out.events, EventTexts(db, run_id));
+        return out;
+      }));
+  return Spliced(parts, PlanePemOf(impl_->keys, parts.contract));
+}
+
+Result<std::string> Plane::LateBundle(const std::string& run_id) const {
+  WRIT_ASSIGN(BundleParts parts,
+              impl_->store->Read([&](store::Database& db) -> Result<BundleParts> {
+                BundleParts out;
+                WRIT_ASSIGN(auto found,
+                            db.Ask("SELECT r.contract, l.receipt, r.runner_key, r.open_events, "
+                                   "l.events FROM runs r LEFT JOIN late_receipts l USING (run_id) "
+                                   "WHERE r.run_id = ?",
+                                   run_id));
+                WRIT_ASSIGN(bool any, found.Next());
+                if (!any) return RunNotFound();
+                if (found.Null(1)) {
+                  return Error{.kind = ErrorKind::kNotFound,
+                               .code = "run.no_late_receipt",
+                               .message = "run " + run_id + " has no late receipt"};
+                }
+                out.contract = found.Text(0);
+                out.receipt = found.Text(1);
+                out.runner_key = found.Text(2);
+                WRIT_ASSIGN(out.events, EventTexts(db, run_id));
+                out.events.resize(static_cast<std::size_t>(found.Int(3)));
+                if (auto late = found.Text(4); !late.empty()) out.events.push_back(std::move(late));
+                return out;
+              }));
+  return Spliced(parts, PlanePemOf(impl_->keys, parts.contract));
 }
 
 Status Plane::Export(WallTime since, const std::function<Status(std::string_view)>& write) const {
@@ -142,6 +193,8 @@ Status Plane::Export(WallTime since, const std::function<Status(std::string_view
                       {"head", head.head},
                       {"count", head.next_seq},
                       {"planeKeyId", impl_->keys.plane_key_id}};
+    WRIT_ASSIGN(auto genesis, db.Value("SELECT value FROM meta WHERE name = 'genesis_key_id'"));
+    if (genesis && *genesis != impl_->keys.plane_key_id) line.Set("genesisKeyId", *genesis);
     auto signature = protocol::SignDigest(impl_->keys.plane, protocol::Signer::kPlane,
                                           protocol::HashValue(json::Value(line)));
     line.Set("signatures", protocol::SignaturesToJson({signature}));

@@ -81,8 +81,10 @@ Submission Invalid(const std::vector<RequestIssue>& issues) {
   return out;
 }
 
-Status InsertRun(store::Database& db, const ContractInput& input, const Value& raw,
-                 const Caller& caller, WallTime expires_at) {
+}  // namespace
+
+Status InsertRun(store::Database& db, const NewRun& run) {
+  const ContractInput& input = run.input;
   const auto& request = input.request;
   std::vector<std::string> words;
   for (const auto& requirement : input.decision.requirements) words.push_back(requirement.word);
@@ -91,15 +93,16 @@ Status InsertRun(store::Database& db, const ContractInput& input, const Value& r
       int added,
       db.Run("INSERT INTO runs (run_id, status, pool, agent_kind, prompt, requested_by, "
              "submitted_by, request, decision, reason, requirements, policy_hash, expires_at, "
-             "timeout_ms, disclosure, created_at, updated_at) "
-             "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+             "timeout_ms, disclosure, created_at, updated_at, retry_of, attempt) "
+             "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
              input.run_id, ask ? "awaiting_approval" : "created", request.pool.text(),
              request.agent.kind.text(), request.prompt,
-             json::Write(ActorJson(request.requested_by.value())), caller.name, json::Write(raw),
-             VerdictWord(input.decision.verdict), input.decision.reason,
-             json::Write(Value::Texts(words)), input.policy_hash, expires_at.unix_ms,
+             json::Write(ActorJson(request.requested_by.value())), run.submitted_by,
+             json::Write(run.raw), VerdictWord(input.decision.verdict), input.decision.reason,
+             json::Write(Value::Texts(words)), input.policy_hash, run.expires_at.unix_ms,
              static_cast<std::int64_t>(request.Timeout().count()),
-             protocol::Word(request.disclosure), input.now.unix_ms, input.now.unix_ms));
+             protocol::Word(request.disclosure), input.now.unix_ms, input.now.unix_ms,
+             input.retry_of ? std::optional(input.retry_of->text()) : std::nullopt, run.attempt));
   (void)added;
   for (const auto& requirement : input.decision.requirements) {
     WRIT_ASSIGN(
@@ -110,8 +113,6 @@ Status InsertRun(store::Database& db, const ContractInput& input, const Value& r
   }
   return {};
 }
-
-}  // namespace
 
 Result<Submission> Plane::Submit(const Caller& caller, std::string_view body) {
   if (!caller.Has(Role::kRequester)) return Forbidden("role requester is needed");
@@ -169,7 +170,7 @@ Result<Submission> Plane::Submit(const Caller& caller, std::string_view body) {
     WRIT_TRY(TakeFromBucket(db, config.per_principal, "principal " + caller.name, now));
     WRIT_TRY(TakeFromBucket(db, config.per_agent, "agent " + request.agent.kind.text(), now));
     WRIT_TRY(TakeFromBucket(db, config.per_pool, "pool " + request.pool.text(), now));
-    WRIT_TRY(InsertRun(db, input, parsed.raw, caller, now + config.approval_timeout));
+    WRIT_TRY(InsertRun(db, {input, parsed.raw, caller.name, now + config.approval_timeout}));
     return contract ? BeginChain(db, *contract, decision, now) : Status{};
   }));
   impl_->changed.Notify();

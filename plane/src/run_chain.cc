@@ -54,6 +54,7 @@ Result<std::vector<std::string>> EventTexts(store::Database& db, const std::stri
 }
 
 Result<protocol::Contract> IssueContract(const Plane::Impl& plane, const ContractInput& input) {
+  WRIT_TRY(plane.CheckKeyInUse());
   protocol::Contract draft;
   WRIT_ASSIGN(draft.run_id, protocol::RunId::Parse(input.run_id));
   draft.issued_at = input.now;

@@ -139,6 +139,20 @@ Response SubmissionAnswer(const Submission& submission) {
                                        json::Value::Texts(submission.consent_requirements)}});
 }
 
+namespace {
+
+void SetLeaseFacts(const RunSummary& run, json::Object& out) {
+  if (!run.closed_reason.empty()) {
+    out.Set("lost", true);
+    out.Set("closedBy", json::Object{{"kind", "plane"}, {"reason", run.closed_reason}});
+  }
+  if (!run.retry_of.empty()) out.Set("retryOf", run.retry_of);
+  if (!run.retried_as.empty()) out.Set("retriedAs", run.retried_as);
+  if (run.has_late_receipt) out.Set("lateReceipt", true);
+}
+
+}  // namespace
+
 Response RunAnswer(const RunDetail& run) {
   json::Object out{{"runId", run.summary.run_id},
                    {"status", protocol::Word(run.summary.status)},
@@ -147,6 +161,7 @@ Response RunAnswer(const RunDetail& run) {
                    {"consentRequirements", json::Value::Texts(run.summary.consent_requirements)}};
   if (run.summary.cancel_requested) out.Set("cancelRequested", true);
   if (!run.summary.failure.empty()) out.Set("failure", run.summary.failure);
+  SetLeaseFacts(run.summary, out);
   std::string text = json::Write(out);
   text.pop_back();
   return RawJsonAnswer(200, text + ",\"events\":" + JoinedArray(run.events) + "}");
@@ -165,6 +180,7 @@ json::Value SummaryJson(const RunSummary& run) {
                    {"hasReceipt", run.has_receipt}};
   if (run.cancel_requested) out.Set("cancelRequested", true);
   if (!run.failure.empty()) out.Set("failure", run.failure);
+  SetLeaseFacts(run, out);
   return out;
 }
 

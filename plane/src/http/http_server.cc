@@ -25,6 +25,7 @@ namespace {
 
 constexpr std::chrono::seconds kHandshake{10};
 constexpr std::chrono::seconds kSweepEvery{60};
+constexpr std::chrono::milliseconds kLeasesEvery{5000};  // and faster where the grace is short
 constexpr std::chrono::seconds kTellEvery{10};
 
 }  // namespace
@@ -54,7 +55,8 @@ struct HttpServer::Impl {
   std::atomic<bool> stopping{false};
   std::thread acceptor;
   std::thread sweeper;
-  std::mutex stop_mutex_;  // one Stop at a time
+  std::thread lease_keeper;  // of its own: no retention sweep and no request makes it late
+  std::mutex stop_mutex_;    // one Stop at a time
   bool stopped_ = false;
 
   Impl(Plane& p, const Clock& c, http::Listener l, std::optional<http::TlsContext> t)
@@ -166,6 +168,23 @@ struct HttpServer::Impl {
     }
   }
 
+  void KeepLeases() {
+    using std::chrono::milliseconds;
+    const auto every = std::clamp(plane.config().lease.grace / 4, milliseconds(100), kLeasesEvery);
+    std::unique_lock lock(mutex_);
+    auto next = std::chrono::steady_clock::now() + every;
+    while (!stopping) {
+      ended_.wait_until(lock, next);
+      if (stopping || std::chrono::steady_clock::now() < next) continue;
+      lock.unlock();
+      if (auto swept = plane.SweepLeases(); !swept) {
+        log::Error("plane.sweep_leases", swept.error().ToString(), {{"code", swept.error().code}});
+      }
+      lock.lock();
+      next = std::chrono::steady_clock::now() + every;
+    }
+  }
+
   void Stop(std::chrono::milliseconds grace) {
     std::lock_guard once(stop_mutex_);
     if (stopped_) return;
@@ -180,6 +199,7 @@ struct HttpServer::Impl {
     (void)!::write(wake.get(), &one, sizeof one);
     acceptor.join();
     sweeper.join();
+    lease_keeper.join();
     listener.fd.reset();
     std::unique_lock lock(mutex_);
     // No new request is begun; those that wait for one are woken, those in progress may end.
@@ -235,6 +255,7 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(Plane& plane, const Clock&
   Impl* raw = impl.get();
   impl->acceptor = std::thread([raw] { raw->Accept(); });
   impl->sweeper = std::thread([raw] { raw->SweepNowAndThen(); });
+  impl->lease_keeper = std::thread([raw] { raw->KeepLeases(); });
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
 }
 

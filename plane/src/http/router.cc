@@ -68,6 +68,11 @@ const std::vector<Router::Route>& Router::Routes() {
       {"POST", "/v1/runs/", "/acknowledge", true, &Router::Acknowledge},
       {"POST", "/v1/runs/", "/decline", true, &Router::Decline},
       {"POST", "/v1/runs/", "/lease", true, &Router::Lease},
+      {"POST", "/v1/runs/", "/late", true, &Router::Late},
+      {"POST", "/v1/runners/rotate", "", false, &Router::Rotate},
+      {"POST", "/v1/runners/", "/revoke", true, &Router::RevokeRunner},
+      {"POST", "/v1/runners/", "/rotate", true, &Router::AskRotation},
+      {"GET", "/v1/keys", "", false, &Router::Keys},
       {"POST", "/v1/runs/", "/events", true, &Router::Events},
       {"POST", "/v1/runs/", "/complete", true, &Router::Complete},
       {"POST", "/v1/runs/", "/log", true, &Router::PutLog},
@@ -263,7 +268,9 @@ Response Router::Bundle(const Request& request, const std::string& id) {
   auto caller = Bearer(request, {Role::kRequester, Role::kApprover});
   if (!caller) return FromError(caller.error());
   if (auto may = plane_.MaySee(*caller, id); !may) return FromError(may.error());
-  auto bundle = plane_.Bundle(id);
+  auto late = QueryNumber(request, "late", 0);
+  if (!late) return FromError(late.error());
+  auto bundle = *late != 0 ? plane_.LateBundle(id) : plane_.Bundle(id);
   if (!bundle) return FromError(bundle.error());
   return RawJsonAnswer(200, std::move(*bundle));
 }

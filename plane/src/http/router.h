@@ -62,6 +62,11 @@ class Router {
   Response Acknowledge(const Request&, const std::string& id);
   Response Decline(const Request&, const std::string& id);
   Response Lease(const Request&, const std::string& id);
+  Response Late(const Request&, const std::string& id);
+  Response Rotate(const Request&, const std::string&);
+  Response RevokeRunner(const Request&, const std::string& id);
+  Response AskRotation(const Request&, const std::string& id);
+  Response Keys(const Request&, const std::string&);
   Response Events(const Request&, const std::string& id);
   Response Complete(const Request&, const std::string& id);
   Response PutLog(const Request&, const std::string& id);

@@ -1,4 +1,4 @@
-// The calls about offers and leases (protocol.md section 6).
+// The calls about offers, leases, late receipts, rotation and keys (protocol.md section 6).
 #include "http/answers.h"
 #include "http/parameters.h"
 
@@ -64,6 +64,58 @@ Response Router::Lease(const Request& request, const std::string& id) {
                                  .abandoned = Abandoned(request)});
   if (!lease) return Answer(request, lease.error());
   return JsonAnswer(200, LeaseJson(*lease));
+}
+
+Response Router::Late(const Request& request, const std::string& id) {
+  auto body = JsonBody(request);
+  if (!body) return FromError(body.error());
+  json::Issues issues;
+  json::ObjectReader reader(issues, *body);
+  auto token = reader.OptionalString("claimToken", kToken).value_or("");
+  auto runner_token = reader.String("runnerToken", kToken);
+  const json::Value* events = reader.Require("events");
+  const json::Value* receipt = reader.Require("receipt");
+  if (!issues.empty()) return IssuesAnswer(issues);
+  auto done = plane_.Late(
+      id,
+      {.claim_token = token, .runner_token = runner_token, .events = *events, .receipt = *receipt});
+  if (!done) return Answer(request, done.error());
+  return JsonAnswer(200, json::Object{{"ok", true}});
+}
+
+Response Router::Rotate(const Request& request, const std::string&) {
+  auto body = JsonBody(request);
+  if (!body) return FromError(body.error());
+  json::Issues issues;
+  json::ObjectReader reader(issues, *body);
+  auto token = reader.String("runnerToken", kToken);
+  auto key = reader.String("publicKeyPem", {.max_bytes = 4096});
+  auto proof = reader.String("proof", {.max_bytes = 256});
+  if (!issues.empty()) return IssuesAnswer(issues);
+  auto fresh = plane_.Rotate({.runner_token = token, .public_key_pem = key, .proof = proof});
+  if (!fresh) return Answer(request, fresh.error());
+  return JsonAnswer(200, json::Object{{"runnerToken", *fresh}});
+}
+
+Response Router::RevokeRunner(const Request& request, const std::string& id) {
+  auto caller = Bearer(request, {Role::kAdmin});
+  if (!caller) return FromError(caller.error());
+  if (auto done = plane_.RevokeRunner(*caller, id); !done) return FromError(done.error());
+  return JsonAnswer(200, json::Object{{"runnerId", id}, {"revoked", true}});
+}
+
+Response Router::AskRotation(const Request& request, const std::string& id) {
+  auto caller = Bearer(request, {Role::kAdmin});
+  if (!caller) return FromError(caller.error());
+  if (auto done = plane_.AskRotation(*caller, id); !done) return FromError(done.error());
+  return JsonAnswer(202, json::Object{{"runnerId", id}, {"rotate", true}});
+}
+
+// Public: it is signed, and who verifies a receipt need not be known here.
+Response Router::Keys(const Request&, const std::string&) {
+  auto manifest = plane_.KeyManifest();
+  if (!manifest) return FromError(manifest.error());
+  return RawJsonAnswer(200, std::move(*manifest));
 }
 
 }  // namespace writ::plane::http

@@ -1,6 +1,7 @@
 // HttpServer: the HTTP API of a Plane (protocol.md section 4 and the extensions of section 5).
 //
-// Own threads: one that accepts, one per connection up to the configured limit. cpp-httplib writes
+// Own threads: one that accepts, one per connection up to the configured limit, one that sweeps and
+// one that watches the leases. cpp-httplib writes
 // and reads the messages; sockets, TLS and limits are ours, since its defaults are open. Plain http
 // only on loopback addresses: without TLS any other bind is refused.
 #pragma once

@@ -48,6 +48,8 @@ class Plane {
   const std::string& key_id() const;
   const std::string& org_public_key_pem() const;
   const Config& config() const;
+  // writ.keys.v1 as it is in the directory now. kNotFound "plane.no_key_manifest".
+  Result<std::string> KeyManifest() const;
   struct PolicyDocument {
     std::string policy;  // JSON as in the file
     std::string policy_hash;
@@ -75,6 +77,9 @@ class Plane {
   Result<RunDetail> WaitRun(const std::string& run_id, WallTime after,
                             std::chrono::milliseconds wait) const;
   Result<std::string> Bundle(const std::string& run_id) const;  // warrant.bundle.v1, JSON
+  // What the runner finished after the plane had closed the run. It has no signature of the plane,
+  // whose receipt is the run's. kNotFound "run.no_late_receipt".
+  Result<std::string> LateBundle(const std::string& run_id) const;
   // JSON lines: run events, then the admin chain's entries, both from `since` on, then the signed
   // head.
   Status Export(WallTime since, const std::function<Status(std::string_view line)>& write) const;
@@ -110,10 +115,20 @@ class Plane {
   // used already is kConflict, unless the receipt is the one that is stored.
   Result<Completion> Complete(const std::string& run_id, std::string_view claim_token,
                               const json::Value& receipt, std::string_view runner_token);
+  // Keeps beside the receipt of a run that the plane closed what its runner finished; checked like
+  // a completion. kConflict "run.not_closed", "late.stored" (another one is kept already; the same
+  // one again is fine).
+  Status Late(const std::string& run_id, const LateReceipt& late);
   Status AuthenticateClaim(std::string_view claim_token) const;  // for blobs: signature and expiry
   Result<std::vector<RunnerInfo>> Runners() const;
   // Bites at the runner's next call, in a run too; its open runs are closed by the plane.
   Status RevokeRunner(const Caller& caller, const std::string& runner_id);
+  // Asks a runner for another key: it learns it with its next claim or lease, and gets no offer
+  // before it has done it.
+  Status AskRotation(const Caller& caller, const std::string& runner_id);
+  // The runner's answer: its new token. kConflict "rotation.not_asked", "rotation.open_run",
+  // "rotation.key_known"; kDenied "rotation.proof". The same call again gives the same token.
+  Result<std::string> Rotate(const RotationCall& call);
 
   // Blobs, addressed by the hex SHA-256 of their bytes.
   class BlobWriter {  // one upload; what is not finished leaves nothing behind
@@ -153,9 +168,12 @@ class Plane {
   Result<std::vector<SecretInfo>> Secrets() const;
   Status RemoveSecret(const Caller& caller, const std::string& name, const std::string& scope);
 
-  // Ends what has run out: contracts nobody claimed, approvals nobody gave, retention. The HTTP
-  // server calls it now and then; so does Open.
+  // Ends what has run out: contracts nobody claimed, approvals nobody gave, lost runs, retention.
+  // The HTTP server calls it now and then; so does Open.
   Status Sweep();
+  // The lost runs alone: cheap, and called every few seconds by a thread that nothing else keeps
+  // busy. Time during which no plane was there to be called does not count against a lease.
+  Status SweepLeases();
 
   // Wakes every waiting call for good; waits return at once afterwards.
   void Interrupt();

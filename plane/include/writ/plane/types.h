@@ -64,6 +64,12 @@ struct RunSummary {
   bool has_receipt = false;
   bool cancel_requested = false;
   std::string failure;  // sentence for a run that the plane itself ended; else empty
+  // The plane closed the run in its runner's place: kClosedLeaseExpired or kClosedRunnerRevoked
+  // (lease.h); shown as `lost`. Else empty.
+  std::string closed_reason;
+  std::string retry_of;           // the lost run that this one repeats; else empty
+  std::string retried_as;         // the run that repeats this lost one; else empty
+  bool has_late_receipt = false;  // the runner sent what it had finished after all
 };
 
 struct RunDetail {
