@@ -34,6 +34,21 @@ TEST(RunnerConfigFile, IsReadBackAsItWasWritten) {
   EXPECT_TRUE(read->grants.redact_diffs);
 }
 
+TEST(RunnerConfigFile, TakesTheLimitsOfARunAndRefusesAnotherWordForTheOutput) {
+  auto read = ParseRunnerConfig(
+      R"({"limits":{"output":{"bytes":4096,"onExceed":"truncate"},"cpuMs":1500,"diskBytes":7,"diskFiles":8,"minFreeMemoryBytes":9}})");
+  ASSERT_TRUE(read) << read.error().ToString();
+  EXPECT_EQ(read->limits.output.bytes, 4096u);
+  EXPECT_EQ(read->limits.output.on_exceed, OnExceed::kTruncate);
+  EXPECT_EQ(read->limits.cpu_time, std::chrono::milliseconds(1500));
+  EXPECT_EQ(read->limits.disk_bytes, 7u);
+  EXPECT_EQ(read->limits.disk_files, 8u);
+  EXPECT_EQ(read->limits.min_free_memory_bytes, 9u);
+  auto wrong = ParseRunnerConfig(R"({"limits":{"output":{"onExceed":"ignore"}}})");
+  ASSERT_FALSE(wrong);
+  EXPECT_NE(wrong.error().ToString().find("/limits/output/onExceed"), std::string::npos);
+}
+
 // L3
 TEST(RunnerConfigFile, RefusesUnknownMembersAndWrongTypesWithThePlace) {
   std::string text = RunnerConfigJson(Good());
