@@ -156,7 +156,7 @@ Result<CancelResult> Plane::Cancel(const Caller& caller, const std::string& run_
       return Error{
           .kind = ErrorKind::kInvalid,
           .code = "run.ended",
-          .message = "run " + run_id + " is " + word + "; only unclaimed runs can be cancelled"};
+          .message = "run " + run_id + " is " + word + ": it has ended and cannot be cancelled"};
     }
     const bool unclaimed = state == RunState::kCreated || state == RunState::kAwaitingApproval;
     if (!unclaimed) {

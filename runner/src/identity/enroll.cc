@@ -25,7 +25,8 @@ Result<Identity> Enroll(const RunnerConfig& config, const Secret& enroll_token, 
     if (error.code == "plane.refused") {
       error.code = "runner.enroll_refused";
       error.hint =
-          "the enrol token may be wrong, expired or used by another key: ask for a new one (writ "
+          "where it is the token: it may be wrong, expired or used by another key; ask for a new "
+          "one (writ "
           "enroll-token)";
     }
     return std::move(error).With("while enrolling this runner");

@@ -125,6 +125,13 @@ Result<Enrolled> PlaneClient::Enroll(const Secret& enroll_token, const std::stri
   HttpRequest request = Post("/v1/runners/enroll", body.text);
   // The same key and token give the same identity, so the call may be repeated after silence.
   WRIT_ASSIGN(Answered answer, Call(request, Repeat::kUnlessAnswered, deadline, stop));
+  if (answer.response.status >= 400) {
+    // Somebody waits at a terminal for this one: what the plane has against it is theirs to know.
+    Error error = Refused("POST", answer.response);
+    std::string said = SentenceOf(answer.response.body, enroll_token);
+    if (!said.empty()) error.message += "; the plane says: " + said;
+    return error;
+  }
   WRIT_ASSIGN(json::Value value, ReadJson("POST", answer.response));
   explicit_bzero(answer.response.body.data(), answer.response.body.size());
   json::Issues issues;

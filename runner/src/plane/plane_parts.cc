@@ -30,6 +30,24 @@ std::string CodeOf(const std::string& body) {
   return plain ? code : std::string();
 }
 
+std::string SentenceOf(const std::string& body, const Secret& secret) {
+  constexpr std::size_t kMost = 300;
+  if (body.size() > 64 * 1024) return {};
+  Result<json::Value> value = json::Parse(body, {.max_depth = 16, .max_bytes = 64 * 1024});
+  if (!value) return {};
+  std::string text(value->FindString("error").value_or(""));
+  if (!secret.empty() && text.find(secret.Reveal()) != std::string::npos) return {};
+  if (text.size() > kMost) {
+    std::size_t end = kMost;
+    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+    text.resize(end);
+  }
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+  }
+  return text;
+}
+
 Secret TakeSecret(json::Object& object, std::string_view name) {
   json::Value* value = object.Find(name);
   if (value == nullptr || value->if_string() == nullptr) return {};

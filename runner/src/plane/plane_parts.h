@@ -31,6 +31,10 @@ bool MayRetry(int status);
 // A plane's `code` member, if it looks like one: it is shown, so it must not be able to carry
 // anything else.
 std::string CodeOf(const std::string& body);
+// The `error` sentence of a refusal's body, for a person to read: from outside, so control
+// characters are spaces and 300 bytes are enough. Empty where there is none, and where it repeats
+// `secret`, which the call carried (L8).
+std::string SentenceOf(const std::string& body, const Secret& secret);
 
 // Moves a text member out of a parsed answer without leaving a copy behind (L8).
 Secret TakeSecret(json::Object& object, std::string_view name);

@@ -123,6 +123,27 @@ TEST_F(EnrollTest, KeepsItsKeyForALaterTryAndAsksNobodyOnceItIsEnrolled) {
   EXPECT_EQ(Enroll(other, Secret("right"), clock_).error().code, "runner.pool_changed");
 }
 
+TEST_F(EnrollTest, SaysWhatThePlaneSaidWithoutItsControlCharactersAndWithoutTheToken) {
+  std::string body;
+  RawServer server(RawServer::Security::kPlain, [&](auto& c) { c.write(JsonAnswer(400, body)); });
+  auto refusal = [&](std::string_view sentence) {
+    body = json::Write(json::Object{{"error", sentence}, {"code", "bad_request"}});
+    Result<Identity> refused = Enroll(Config(server), Secret("enrol-me-token"), clock_);
+    EXPECT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, "runner.enroll_refused");
+    return refused.error().ToString();
+  };
+  const std::string pool = "invalid request: pool: this enroll token is for another pool";
+  EXPECT_NE(refusal(pool).find("the plane says: " + pool), std::string::npos);
+  EXPECT_EQ(refusal("no \x1b[31m\r\n way").find_first_of("\x1b\r\n"), std::string::npos);
+  EXPECT_EQ(refusal("I had enrol-me-token from you").find("enrol-me-token"), std::string::npos);
+  std::string long_one;
+  for (int i = 0; i < 300; ++i) long_one += "\xc3\xa9";
+  const std::string shown = refusal(long_one);
+  EXPECT_LT(shown.size(), 700u);
+  EXPECT_TRUE(json::IsWellFormedUtf8(shown)) << "not cut inside a character";
+}
+
 TEST_F(EnrollTest, NeverReplacesADamagedKeyAndRefusesOneThatOthersCanRead) {
   RawServer server(RawServer::Security::kPlain,
                    [&](auto& c) { c.write(JsonAnswer(200, kIdentity)); });

@@ -1,0 +1,100 @@
+// The command line's two ways to a plane: its directory, and its API with a principal's token.
+#include "requester.h"
+
+#include "http_api.h"
+#include "unit/runner/raw_server.h"
+
+namespace writ::test {
+namespace {
+
+using json::Object;
+
+class Far : public Api {
+ protected:
+  std::unique_ptr<cli::Requester> As(const std::string& token, const std::string& url) {
+    WriteText(folder.path() + "/token", token + "\n");
+    auto made = cli::MakeRemoteRequester(
+        {.url = url, .token_file = folder.path() + "/token", .ca_file = ""}, "user@terminal", real);
+    EXPECT_TRUE(made) << made.error().ToString();
+    return std::move(*made);
+  }
+  std::string Body() { return json::Write(RunBody(**plane)); }
+  TempFolder folder;
+};
+
+TEST_F(Far, ARequestersTokenSubmitsListsAndCancelsUnderItsOwnName) {
+  Start();
+  auto ci = As(Token("ci", {plane::Role::kRequester}), server->url());
+  auto made = ci->Submit(Body());
+  ASSERT_TRUE(made) << made.error().ToString();
+  ASSERT_EQ(made->kind, plane::Submission::Kind::kAccepted);
+  auto runs = ci->Runs();
+  ASSERT_TRUE(runs) << runs.error().ToString();
+  ASSERT_EQ(runs->size(), 1u);
+  EXPECT_EQ(runs->front().agent_kind, "mock");
+  EXPECT_EQ(runs->front().pool, "default");
+  EXPECT_EQ(runs->front().requested_by.id, "ci");
+  auto other = ci->Cancel(made->run_id, plane::Actor{plane::ActorKind::kHuman, "boss"});
+  ASSERT_FALSE(other);
+  EXPECT_EQ(other.error().kind, ErrorKind::kDenied);
+  EXPECT_NE(other.error().message.find("you are \"ci\""), std::string::npos);
+  EXPECT_TRUE(ci->Cancel(made->run_id, std::nullopt));
+  auto again = ci->Cancel(made->run_id, std::nullopt);
+  ASSERT_FALSE(again);
+  EXPECT_NE(again.error().message.find("it has ended"), std::string::npos);
+}
+
+TEST_F(Far, AnApproversTokenApprovesUnderItsOwnName) {
+  Start();
+  plane->SetPolicyText(ConsentPolicy(1));
+  auto run = Submit(*plane);
+  auto lead = As(Token("lead", {plane::Role::kApprover}), server->url());
+  auto approved = lead->Approve(run, std::nullopt);
+  ASSERT_TRUE(approved) << approved.error().ToString();
+  EXPECT_EQ(*approved, plane::RunState::kCreated);
+}
+
+TEST_F(Far, AnAdministratorsTokenMakesEnrolTokensAndNamesOthers) {
+  Start();
+  auto admin = As(Token("root", {plane::Role::kAdmin}), server->url());
+  auto token = admin->CreateEnrollToken(std::chrono::minutes(5), "default");
+  ASSERT_TRUE(token) << token.error().ToString();
+  auto key = protocol::PrivateKey::Generate();
+  EXPECT_TRUE((*plane)->Enroll(token->token, key.Public().ToPem(), "default"));
+  Object request = RunBody(**plane).Find("request")->object();
+  request.Set("requestedBy", Object{{"kind", "human"}, {"id", "boss"}});
+  auto made = admin->Submit(json::Write(Object{{"request", request}}));
+  ASSERT_TRUE(made);
+  EXPECT_EQ((*plane)->Run(made->run_id)->summary.requested_by.id, "boss");
+}
+
+// A plane without our extensions wants to be told who asks, and cannot tell it from the token.
+TEST_F(Far, APlaneWithoutOurExtensionsIsToldTheUsersName) {
+  Start();
+  std::string asked;
+  RawServer peer(RawServer::Security::kPlain, [&](auto& c) {
+    if (c.request.starts_with("GET /v1/health")) {
+      c.write(JsonAnswer(200, R"({"ok":true,"service":"warrant-plane"})"));
+      return;
+    }
+    asked = c.request;
+    c.write(JsonAnswer(200, R"({"runId":"run_1","status":"created","consentRequirements":[]})"));
+  });
+  auto user = As("some-token", peer.url());
+  auto made = user->Submit(Body());
+  ASSERT_TRUE(made) << made.error().ToString();
+  EXPECT_NE(asked.find(R"("requestedBy":{"kind":"human","id":"user@terminal"})"), std::string::npos)
+      << asked;
+}
+
+TEST(Near, TheUserHereIsWhoAsksWhereNobodyIsNamed) {
+  TestPlane plane;
+  auto here = cli::MakeLocalRequester(*plane, "user@here");
+  auto made = here->Submit(json::Write(RunBody(*plane)));
+  ASSERT_TRUE(made) << made.error().ToString();
+  EXPECT_EQ(plane->Run(made->run_id)->summary.requested_by.ToJson(),
+            json::Value(Object{{"kind", "human"}, {"id", "user@here"}}));
+}
+
+}  // namespace
+}  // namespace writ::test
