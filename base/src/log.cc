@@ -5,12 +5,15 @@
 #include <atomic>
 
 #include "writ/base/clock.h"
+#include "writ/base/log_context.h"
 
 namespace writ::log {
 namespace {
 
 std::atomic<Level> g_level{Level::kWarn};
 std::atomic<Format> g_format{Format::kText};
+
+thread_local std::shared_ptr<const RunContext> t_run;
 
 constexpr std::string_view kNames[] = {"debug", "info", "warn", "error", "off"};
 
@@ -35,7 +38,39 @@ void AppendEscaped(std::string& out, std::string_view text, bool json) {
   }
 }
 
+void AppendField(std::string& line, const Field& field, bool json) {
+  line += json ? ",\"" : " ";
+  AppendEscaped(line, field.key, json);
+  line += json ? "\":" : "=";
+  if (json && !field.is_number) line += '"';
+  AppendEscaped(line, field.value, json);
+  if (json && !field.is_number) line += '"';
+}
+
+// What the line says itself counts.
+void AppendRun(std::string& line, std::initializer_list<Field> fields, bool json) {
+  if (t_run == nullptr) return;
+  auto add = [&](std::string_view key, std::string_view value) {
+    if (value.empty()) return;
+    for (const Field& field : fields)
+      if (field.key == key) return;
+    AppendField(line, Field(key, value), json);
+  };
+  add("run", t_run->run());
+  add("step", t_run->step());
+  add("trace", t_run->trace());
+}
+
 }  // namespace
+
+InRun::InRun(std::shared_ptr<const RunContext> context)
+    : before_(std::exchange(t_run, std::move(context))) {}
+InRun::~InRun() {
+  t_run = std::move(before_);
+}
+std::shared_ptr<const RunContext> CurrentRun() {
+  return t_run;
+}
 
 void Configure(Level level, Format format) {
   g_level = level;
@@ -61,18 +96,8 @@ void Write(Level level, std::string_view event, std::string_view message,
     line += "\",\"message\":\"";
     AppendEscaped(line, message, true);
     line += '"';
-    for (const Field& field : fields) {
-      line += ",\"";
-      AppendEscaped(line, field.key, true);
-      line += "\":";
-      if (field.is_number) {
-        line += field.value;
-      } else {
-        line += '"';
-        AppendEscaped(line, field.value, true);
-        line += '"';
-      }
-    }
+    for (const Field& field : fields) AppendField(line, field, true);
+    AppendRun(line, fields, true);
     line += "}\n";
   } else {
     line = time + ' ';
@@ -81,12 +106,8 @@ void Write(Level level, std::string_view event, std::string_view message,
     AppendEscaped(line, event, false);
     line += ": ";
     AppendEscaped(line, message, false);
-    for (const Field& field : fields) {
-      line += ' ';
-      AppendEscaped(line, field.key, false);
-      line += '=';
-      AppendEscaped(line, field.value, false);
-    }
+    for (const Field& field : fields) AppendField(line, field, false);
+    AppendRun(line, fields, false);
     line += '\n';
   }
   // One write per line keeps lines of several threads whole (pipes: up to PIPE_BUF).

@@ -88,9 +88,10 @@ TEST_P(SessionTest, BringsOneRunFromClaimToAReceiptThatVerifies) {
   EXPECT_EQ(run.completions, 1);
   EXPECT_EQ(run.receipt.FindString("startedAt"), FormatRfc3339(run.events[0].ts));
   EXPECT_EQ(world_.observer.output(), "working\n");
-  EXPECT_EQ(world_.observer.steps(),
-            "claimed verified planned materialized started ended collected dismantled uploaded "
-            "completed");
+  EXPECT_EQ(
+      world_.observer.steps(),
+      "claimed verified planned materialized prepared started ended collected dismantled uploaded "
+      "completed");
   ExpectVerifies("run_one");
 }
 

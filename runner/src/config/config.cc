@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include "config/operations.h"
 #include "plan/network.h"
 #include "writ/egress/address.h"
 #include "writ/egress/host_name.h"
@@ -170,6 +171,7 @@ Result<RunnerConfig> ParseRunnerConfig(std::string_view text) {
   ReadMillis(reader, "cancelGraceMs", config.cancel_grace, 0, 3'600'000);
   if (auto lost = reader.OptionalChild("planeLost"))
     ReadPlaneLost(std::move(*lost), config.plane_lost);
+  ReadOperations(reader, config);
   reader.RefuseUnknown();
   WRIT_TRY(issues.ToStatus("runner configuration"));
   return config;
@@ -251,6 +253,7 @@ std::string RunnerConfigJson(const RunnerConfig& c) {
           json::Object{
               {"policy", c.plane_lost.policy == PlaneLost::Policy::kStop ? "stop" : "keep-running"},
               {"stopAfterMs", c.plane_lost.stop_after.count()}});
+  WriteOperations(c, out);
   return json::WritePretty(std::move(out)) + "\n";
 }
 
@@ -318,7 +321,7 @@ Status CheckRunnerConfig(const RunnerConfig& c) {
         return Wrong("address", "hostOverrides must lead to plain addresses");
   if (c.limits.default_log_bytes > c.limits.max_log_bytes)
     return Wrong("limits", "defaultLogBytes is above maxLogBytes");
-  return {};
+  return CheckOperations(c);
 }
 
 }  // namespace writ::runner

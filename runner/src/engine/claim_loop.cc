@@ -237,14 +237,32 @@ Result<Engine::Impl::Turn> Engine::Impl::TakeTurn(PlaneClient& plane, Order orde
   std::optional<PendingOffer> doubt = std::move(order.doubt);
   const Vocabulary vocabulary = doubt ? Vocabulary::kExtended : AskVocabulary(plane, stop);
   std::optional<ClaimedRun> run;
+  auto tell = [&](OfferFateWord fate, std::string_view run_id) {
+    bus.Publish(OfferSeen{RunRef{run_id, order.slot}, fate});
+  };
   if (!doubt) {
+    // Where runs are taken and not offered, the operator's hook can only say that none is wanted.
+    if (vocabulary == Vocabulary::kBase && AskBeforeClaim(nullptr, order.slot)) {
+      turn.refused = true;
+      return turn;
+    }
     WRIT_ASSIGN(std::optional<ClaimAnswer> claim, AskForRun(plane, vocabulary, order.wait, stop));
     if (!claim) return turn;
+    if (claim->offer) tell(OfferFateWord::kOffered, claim->run_id.text());
     if (!claim->offer) {
+      std::optional<HookRecord> veto;
+      if (vocabulary == Vocabulary::kExtended) veto = AskBeforeClaim(&*claim, order.slot);
       run = ClaimedRun{std::move(*claim)};
+      run->veto = std::move(veto);
     } else if (stop.stop_requested() || !Ready()) {  // L40, L41: while the claim was held open
       DeclineOffer(*services, plane, *claim,
                    stop.stop_requested() ? "the runner drains" : "the runner is not ready");
+      tell(OfferFateWord::kDeclined, claim->run_id.text());
+      turn.refused = true;
+      return turn;
+    } else if (AskBeforeClaim(&*claim, order.slot)) {
+      DeclineOffer(*services, plane, *claim, "the operator's hook before-claim said no");
+      tell(OfferFateWord::kDeclined, claim->run_id.text());
       turn.refused = true;
       return turn;
     } else {
@@ -252,7 +270,12 @@ Result<Engine::Impl::Turn> Engine::Impl::TakeTurn(PlaneClient& plane, Order orde
     }
   }
   if (doubt) {
+    const std::string run_id = doubt->claim.run_id.text();
     OfferFate fate = TakeOffer(*services, plane, std::move(*doubt));
+    tell(fate.kind == OfferFate::Kind::kOurs   ? OfferFateWord::kTaken
+         : fate.kind == OfferFate::Kind::kGone ? OfferFateWord::kGone
+                                               : OfferFateWord::kInDoubt,
+         run_id);
     if (fate.kind != OfferFate::Kind::kOurs) {
       log::Warn("runner.offer_lost",
                 fate.kind == OfferFate::Kind::kGone

@@ -91,7 +91,8 @@ Result<std::unique_ptr<Engine>> Engine::Create(RunnerConfig config, Identity ide
     return std::move(plane).error();
   e.services.emplace(SessionServices{e.config, e.identity, e.plane_key, registry, *e.cache,
                                      *e.journal, *e.cleaner, e.sessions.get(), sessions_path, clock,
-                                     observer, PlaneAddresses(e.config.plane), e.liveness});
+                                     e.bus, PlaneAddresses(e.config.plane), e.liveness});
+  e.WireBus(observer);
   e.services->on_rotation = [engine = &e] {
     std::lock_guard lock_state(engine->mutex);
     engine->rotation_wanted = true;
@@ -123,6 +124,8 @@ Status Engine::Start(ServeOptions options) {
     e.loops = e.config.slots;
     e.idle_since = e.clock->Monotonic();
   }
+  WRIT_TRY(e.ServeStatus());
+  e.serving = true;
   for (unsigned loop = 0; loop < e.config.slots; ++loop)
     e.threads.emplace_back([engine = &e, loop] { engine->SlotLoop(loop); });
   return {};
@@ -131,14 +134,18 @@ Status Engine::Start(ServeOptions options) {
 void Engine::RequestStop(StopMode mode) {
   impl_->drain.request_stop();
   if (mode == StopMode::kCancelRuns) impl_->cancel.request_stop();
+  impl_->OnDrain();
 }
 
 void Engine::Wait() {
   for (std::jthread& thread : impl_->threads)
     if (thread.joinable()) thread.join();
   impl_->threads.clear();
+  impl_->OnDrain();
+  if (impl_->drain_hook.joinable()) impl_->drain_hook.join();
   impl_->courier->WaitTurn(std::min(impl_->config.call_timeout, kLastTurn));
   impl_->cleaner->WaitIdle();
+  impl_->status.reset();
 }
 
 int Engine::ended_fd() const {

@@ -1,6 +1,7 @@
 // Engine::Impl: what the engine's sources share. engine.cc makes and stops it, claim_loop.cc turns.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -13,6 +14,8 @@
 #include "engine/liveness.h"
 #include "engine/offers.h"
 #include "engine/slot_pool.h"
+#include "metrics/run_board.h"
+#include "metrics/status_server.h"
 #include "plane/backoff.h"
 #include "session/session.h"
 #include "writ/base/unique_fd.h"
@@ -27,6 +30,7 @@ struct Engine::Impl {
         plane_key(key),
         clock(&the_clock),
         liveness(the_clock),
+        board(the_clock),
         pool(SlotCapacity{.slots = config.slots, .total = {}}) {}
 
   RunnerConfig config;
@@ -38,6 +42,8 @@ struct Engine::Impl {
   std::unique_ptr<Journal> journal;
   std::unique_ptr<Cleaner> cleaner;
   Liveness liveness;
+  RunBoard board;
+  EventBus bus;  // wired in Create; everything that happens is told by it
   std::optional<SessionServices> services;
   std::unique_ptr<Courier> courier;  // after what it borrows
   backends::BackendRegistry* registry = nullptr;
@@ -61,6 +67,10 @@ struct Engine::Impl {
   std::stop_source drain;   // no new claims
   std::stop_source cancel;  // cancel what runs
   std::vector<std::jthread> threads;
+  std::unique_ptr<StatusServer> status;  // of Start; ends before what it reads
+  std::once_flag drain_told;             // what a drain tells and asks, once
+  std::jthread drain_hook;               // which takes as long as its hook
+  std::atomic<bool> serving = false;     // Start was called: there is something to drain
 
   // How one turn of a loop went.
   struct Turn {
@@ -74,6 +84,14 @@ struct Engine::Impl {
     Next next = Next::kLeave;
     unsigned slot = 0;  // for kClaim: reserved
   };
+
+  // status.cc
+  void WireBus(RunObserver* observer);
+  Status ServeStatus();
+  StatusAnswer AnswerStatus(std::string_view path);
+  // A veto of the operator's hook, before a run is asked for or taken; nullopt: go.
+  std::optional<HookRecord> AskBeforeClaim(const ClaimAnswer* offer, unsigned slot);
+  void OnDrain();
 
   bool Ready();
   Vocabulary AskVocabulary(PlaneClient& plane, std::stop_token stop);

@@ -20,7 +20,7 @@ struct Received {
   bool too_large = false;
   CURL* easy = nullptr;
   const std::function<bool(std::string_view)>* sink = nullptr;
-  std::optional<std::string> date;
+  std::optional<std::string> date, upload_offset;
 };
 
 std::size_t OnBody(char* data, std::size_t size, std::size_t count, void* to) {
@@ -48,14 +48,16 @@ std::size_t OnHeader(char* data, std::size_t size, std::size_t count, void* to) 
            std::equal(name.begin(), name.end(), line.begin(),
                       [](char a, char b) { return a == (b >= 'A' && b <= 'Z' ? b + 32 : b); });
   };
-  if (is("date")) {
-    std::string_view value = line.substr(5);
+  auto take = [&](std::size_t name, std::optional<std::string>& header) {
+    std::string_view value = line.substr(name + 1);
     while (!value.empty() && (value.front() == ' ' || value.front() == '\t'))
       value.remove_prefix(1);
     while (!value.empty() && (value.back() == '\r' || value.back() == '\n' || value.back() == ' '))
       value.remove_suffix(1);
-    if (value.size() < 64) received->date = std::string(value);
-  }
+    if (value.size() < 64) header = std::string(value);
+  };
+  if (is("date")) take(4, received->date);
+  if (is("writ-upload-offset")) take(18, received->upload_offset);
   return size * count;
 }
 
@@ -178,12 +180,16 @@ Result<HttpResponse> HttpClient::Do(const HttpRequest& request, const Deadline& 
   };
   add_header("Accept: application/json, application/octet-stream");
   add_header("Expect:");
-  if (request.method == "POST") {
+  const bool put = request.method == "PUT";
+  if (request.method == "POST" || put) {
     curl_easy_setopt(e, CURLOPT_POST, 1L);
+    if (put) curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, "PUT");
     curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
     curl_easy_setopt(e, CURLOPT_POSTFIELDS, request.body.empty() ? "" : request.body.data());
     add_header("Content-Type: " + (request.content_type.empty() ? std::string("application/json")
                                                                 : request.content_type));
+  } else if (request.method == "HEAD") {
+    curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
   } else {
     curl_easy_setopt(e, CURLOPT_HTTPGET, 1L);
   }
@@ -255,6 +261,7 @@ Result<HttpResponse> HttpClient::Do(const HttpRequest& request, const Deadline& 
   }
   response.body = std::move(received.body);
   response.date = std::move(received.date);
+  response.upload_offset = std::move(received.upload_offset);
   response.duration = own.Spent();
   return response;
 }

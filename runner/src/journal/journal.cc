@@ -131,10 +131,10 @@ class SqliteRunJournal final : public RunJournal {
       std::int64_t n = 0;
       for (const JournalUpload& upload : uploads)
         WRIT_TRY(Do(db,
-                    "INSERT OR REPLACE INTO uploads (ord, n, kind, data_class, hash, bytes) "
-                    "VALUES (?,?,?,?,?,?)",
+                    "INSERT OR REPLACE INTO uploads (ord, n, kind, data_class, hash, bytes, path) "
+                    "VALUES (?,?,?,?,?,?,?)",
                     ord_, n++, protocol::Word(upload.kind), upload.data_class,
-                    upload.digest.ToHex(), static_cast<std::int64_t>(upload.bytes)));
+                    upload.digest.ToHex(), static_cast<std::int64_t>(upload.bytes), upload.path));
       return {};
     });
   }

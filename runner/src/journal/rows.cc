@@ -33,7 +33,7 @@ Status ReadEvents(sqlite::Database& db, std::int64_t ord, OpenRun& run) {
 }
 
 Status ReadUploads(sqlite::Database& db, std::int64_t ord, OpenRun& run) {
-  WRIT_ASSIGN(auto row, db.Ask("SELECT kind, data_class, hash, bytes, uploaded FROM uploads "
+  WRIT_ASSIGN(auto row, db.Ask("SELECT kind, data_class, hash, bytes, uploaded, path FROM uploads "
                                "WHERE ord = ? ORDER BY n",
                                ord));
   for (;;) {
@@ -43,7 +43,8 @@ Status ReadUploads(sqlite::Database& db, std::int64_t ord, OpenRun& run) {
     auto digest = protocol::Digest::Parse(row.Text(2));
     if (!kind || !digest) return Damaged("uploads");
     run.uploads.push_back(JournalUpload{*kind, row.Text(1), *digest,
-                                        static_cast<std::uint64_t>(row.Int(3)), row.Int(4) != 0});
+                                        static_cast<std::uint64_t>(row.Int(3)), row.Int(4) != 0,
+                                        row.Text(5)});
   }
 }
 

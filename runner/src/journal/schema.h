@@ -75,6 +75,8 @@ CREATE TABLE parked (
   bundle TEXT NOT NULL                      -- JSON
 ) STRICT;
 )sql",
+    // 2: the names of declared output files.
+    "ALTER TABLE uploads ADD COLUMN path TEXT NOT NULL DEFAULT '';",
 };
 
 }  // namespace writ::runner

@@ -12,7 +12,7 @@ namespace writ::runner {
 Result<std::uint64_t> PlaneClient::GetBlob(const protocol::Digest& digest,
                                            const Secret& claim_token, int fd,
                                            std::uint64_t max_bytes, const Deadline& deadline,
-                                           std::stop_token stop) {
+                                           std::stop_token stop, const BlobProgress& progress) {
   // A transfer that breaks off is begun again, so the loop is here and each attempt starts an empty
   // file.
   Backoff backoff;
@@ -29,6 +29,7 @@ Result<std::uint64_t> PlaneClient::GetBlob(const protocol::Digest& digest,
     request.sink = [&](std::string_view piece) {
       hasher.Update(piece);
       bytes += piece.size();
+      if (progress) progress(piece.size());
       written = WriteAll(fd, piece);
       return written.has_value();
     };

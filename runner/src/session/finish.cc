@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "events/progress_meter.h"
 #include "session/session.h"
 #include "writ/base/fault.h"
 #include "writ/base/log.h"
@@ -72,6 +73,32 @@ std::size_t CountInChain(const std::vector<protocol::Event>& chain, const Journa
       }));
 }
 
+Status SendOne(const FinishParts& parts, const JournalUpload& upload,
+               const std::function<Result<std::string_view>(const protocol::Digest&)>& bytes_of,
+               ProgressMeter& meter) {
+  WRIT_ASSIGN(std::string_view bytes, bytes_of(upload.digest));
+  const Deadline deadline =
+      Deadline::After(parts.services.clock, parts.services.config.transfer_timeout);
+  auto tell = [&](UploadWord how) {
+    parts.services.bus.Publish(BlobUploaded{RunRef{parts.run.text()}, bytes.size(), how});
+  };
+  meter.File();
+  if (parts.chain.vocabulary() == Vocabulary::kBase) {
+    Status put = parts.plane->PutBlob(bytes, parts.token(), deadline, parts.stop);
+    if (put) meter.Bytes(bytes.size());
+    tell(put ? UploadWord::kSent : UploadWord::kFailed);
+    return put;
+  }
+  Result<BlobSent> sent = parts.plane->SendBlob(
+      bytes, upload.digest, parts.token(), [&](std::uint64_t more) { meter.Bytes(more); }, deadline,
+      parts.stop);
+  tell(!sent                       ? UploadWord::kFailed
+       : *sent == BlobSent::kKnown ? UploadWord::kKnown
+                                   : UploadWord::kSent);
+  if (!sent) return std::move(sent).error();
+  return {};
+}
+
 bool Same(const JournalUpload& a, const JournalUpload& b) {
   return a.kind == b.kind && a.digest == b.digest;
 }
@@ -82,16 +109,12 @@ Status UploadCollected(
     const FinishParts& parts, const std::vector<JournalUpload>& uploads, BlobPolicy blobs,
     const std::function<Result<std::string_view>(const protocol::Digest&)>& bytes_of) {
   const std::vector<protocol::Event> before = parts.chain.Events();
+  ProgressMeter meter(parts.services.bus, RunRef{parts.run.text()}, Progress::Phase::kUpload,
+                      parts.services.clock);
   for (std::size_t i = 0; i < uploads.size(); ++i) {
     const JournalUpload& upload = uploads[i];
     if (blobs == BlobPolicy::kUpload && !upload.uploaded) {
-      auto bytes = bytes_of(upload.digest);
-      Status put =
-          bytes ? parts.plane->PutBlob(
-                      *bytes, parts.token(),
-                      Deadline::After(parts.services.clock, parts.services.config.transfer_timeout),
-                      parts.stop)
-                : Status(std::move(bytes).error());
+      Status put = SendOne(parts, upload, bytes_of, meter);
       if (!put)
         return std::move(put).error().With("while uploading the run's " +
                                            std::string(protocol::Word(upload.kind)));
@@ -100,7 +123,9 @@ Status UploadCollected(
     std::size_t of_this = 1;
     for (std::size_t j = 0; j < i; ++j) of_this += Same(uploads[j], upload) ? 1 : 0;
     if (CountInChain(before, upload) >= of_this) continue;
-    parts.chain.Emit(events::ArtifactCreated(upload.kind, upload.digest));
+    const bool named = !upload.path.empty() && parts.chain.vocabulary() == Vocabulary::kExtended;
+    parts.chain.Emit(named ? events::FileArtifactCreated(upload.digest, upload.path, upload.bytes)
+                           : events::ArtifactCreated(upload.kind, upload.digest));
     if (blobs == BlobPolicy::kUpload)
       parts.chain.Emit(
           events::BoundaryCrossed(protocol::Direction::kOut, upload.digest, upload.data_class));

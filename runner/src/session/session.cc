@@ -1,5 +1,7 @@
 #include "session/session.h"
 
+#include <algorithm>
+
 #include "writ/base/fault.h"
 #include "writ/base/log.h"
 #include "writ/protocol/events.h"
@@ -28,6 +30,29 @@ std::optional<RunFailure> FaultAt([[maybe_unused]] std::size_t point) {
 namespace {
 // For a step that is bounded by its transfers and the size of a workspace, not by a timer.
 constexpr std::chrono::milliseconds kStepAllowance{600'000};
+
+// As far as the contract can be believed before it is verified: for the log only.
+std::string TraceIdOf(const json::Value& contract) {
+  const json::Value* trace = contract.Find("trace");
+  const auto parent = trace != nullptr ? trace->FindString("traceparent") : std::nullopt;
+  if (!parent || !protocol::IsTraceparent(*parent)) return "";
+  return protocol::TraceContext{std::string(*parent)}.trace_id();
+}
+
+// From run.created to run.claimed, by the plane's clock.
+std::optional<std::chrono::milliseconds> QueueTime(const json::Value& events) {
+  Result<std::vector<protocol::Event>> chain = protocol::Event::ParseAll(events);
+  if (!chain || chain->empty()) return std::nullopt;
+  for (const protocol::Event& event : *chain)
+    if (event.type() == protocol::events::kRunClaimed)
+      return std::chrono::milliseconds(
+          std::max<std::int64_t>(0, event.ts.unix_ms - chain->front().ts.unix_ms));
+  return std::nullopt;
+}
+
+std::chrono::milliseconds Between(std::chrono::nanoseconds from, std::chrono::nanoseconds to) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(to - from);
+}
 }  // namespace
 
 Session::Session(SessionServices& services, PlaneClient& plane, ClaimedRun run,
@@ -36,6 +61,11 @@ Session::Session(SessionServices& services, PlaneClient& plane, ClaimedRun run,
       plane_(plane),
       claim_(std::move(run.claim)),
       ticket_(claim_.claim_token.Clone()),
+      claim_veto_(std::move(run.veto)),
+      log_context_(
+          std::make_shared<log::RunContext>(claim_.run_id.text(), TraceIdOf(claim_.contract))),
+      claimed_at_(services.clock.Monotonic()),
+      step_at_(claimed_at_),
       vocabulary_(vocabulary),
       slot_(slot),
       cancel_(std::move(cancel)),
@@ -48,6 +78,8 @@ Session::Session(SessionServices& services, PlaneClient& plane, ClaimedRun run,
 Session::~Session() = default;
 
 void Session::KeepLease(LeaseTerms terms) {
+  log::InRun in_run(log_context_);  // for the lease's thread
+  services_.bus.Publish(LeaseSeen{Ref(), LeaseWord::kHeld});
   lease_.emplace(
       services_.config, services_.clock, claim_.run_id, terms, ticket_, services_.liveness,
       Lease::Listener{
@@ -65,6 +97,11 @@ void Session::OnLoss(LeaseLoss loss, const std::string& message) {
                      : loss == LeaseLoss::kEnded     ? "lease.run_ended"
                      : loss == LeaseLoss::kForgotten ? "lease.forgotten"
                                                      : "lease.revoked";
+  const LeaseWord word = loss == LeaseLoss::kSilent      ? LeaseWord::kSilent
+                         : loss == LeaseLoss::kEnded     ? LeaseWord::kEnded
+                         : loss == LeaseLoss::kForgotten ? LeaseWord::kForgotten
+                                                         : LeaseWord::kRevoked;
+  services_.bus.Publish(LeaseSeen{Ref(), word});
   Halt(RunFailure{protocol::FailureClass::kSessionFailed, code, message,
                   loss == LeaseLoss::kSilent ? "see planeLost in the runner's configuration" : ""},
        std::nullopt);
@@ -85,9 +122,11 @@ void Session::Halt(std::optional<RunFailure> why, std::optional<protocol::Actor>
 }
 
 RunEnd Session::Run() {
+  log::InRun in_run(log_context_);
   std::stop_callback on_cancel(cancel_, [this] { Halt(std::nullopt, std::nullopt); });
   Tell(runner::Step::kClaimed);
   Take(&Session::Verify, WRIT_STEP("verify")) && Take(&Session::Decide, WRIT_STEP("decide")) &&
+      Take(&Session::AskBeforeRun, WRIT_STEP("before-run")) &&
       Take(&Session::SpawnProxy, WRIT_STEP("spawn")) &&
       Take(&Session::Materialize, WRIT_STEP("materialize")) &&
       Take(&Session::PrepareBackend, WRIT_STEP("prepare")) &&
@@ -100,10 +139,14 @@ RunEnd Session::Run() {
     Do(&Session::Collect, WRIT_STEP("collect"));
   }
   Do(&Session::Dismantle, WRIT_STEP("dismantle"));
+  Do(&Session::TellAfterRun, WRIT_STEP("after-run"));
   Do(&Session::Store, WRIT_STEP("store"));
   Do(&Session::Upload, WRIT_STEP("upload"));
   Do(&Session::Conclude, WRIT_STEP("conclude"));
-  lease_.reset();  // held until here: the receipt is stored, parked, or waits
+  if (lease_) {
+    lease_.reset();  // held until here: the receipt is stored, parked, or waits
+    services_.bus.Publish(LeaseSeen{Ref(), LeaseWord::kLetGo});
+  }
   Release();
 
   RunEnd end;
@@ -113,7 +156,7 @@ RunEnd Session::Run() {
     end.message = failure_->message;
     end.hint = failure_->hint;
   }
-  if (services_.observer != nullptr) services_.observer->OnEnd(claim_.run_id.text(), end);
+  services_.bus.Publish(RunOver{Ref(), end, Between(claimed_at_, services_.clock.Monotonic())});
   return end;
 }
 
@@ -159,38 +202,11 @@ void Session::Fail(RunFailure failure) {
 void Session::Tell(runner::Step step) {
   beat_.Within(services_.config.transfer_timeout * 4 + kStepAllowance, std::string(StepName(step)));
   if (auto fresh = ticket_.TakeUnnoted(); fresh && journal_) (void)journal_->NoteToken(*fresh);
-  log::Debug("runner.step", StepName(step), {{"run", claim_.run_id.text()}});
-  if (services_.observer != nullptr) services_.observer->OnStep(claim_.run_id.text(), step);
-}
-
-std::string_view StepName(Step step) {
-  switch (step) {
-    case Step::kClaimed:
-      return "claimed";
-    case Step::kVerified:
-      return "verified";
-    case Step::kPlanned:
-      return "planned";
-    case Step::kMaterialized:
-      return "materialized";
-    case Step::kStarted:
-      return "started";
-    case Step::kEnded:
-      return "ended";
-    case Step::kCollected:
-      return "collected";
-    case Step::kDismantled:
-      return "dismantled";
-    case Step::kUploaded:
-      return "uploaded";
-    case Step::kCompleted:
-      return "completed";
-    case Step::kWaiting:
-      return "waiting";
-    case Step::kParked:
-      return "parked";
-  }
-  return "unknown";
+  log_context_->SetStep(StepName(step));
+  const auto now = services_.clock.Monotonic();
+  StepReached reached{Ref(), step, Between(std::exchange(step_at_, now), now)};
+  if (step == runner::Step::kClaimed) reached.queued = QueueTime(claim_.events);
+  services_.bus.Publish(reached);
 }
 
 }  // namespace writ::runner

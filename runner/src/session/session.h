@@ -12,6 +12,7 @@
 #include <optional>
 #include <stop_token>
 
+#include "session/artifacts.h"
 #include "session/chain_writer.h"
 #include "session/claim_ticket.h"
 #include "session/cleaner.h"
@@ -19,15 +20,17 @@
 #include "session/lease.h"
 #include "session/live_spool.h"
 #include "session/log_capture.h"
+#include "session/mapped_file.h"
 #include "session/proxy_session.h"
 #include "session/session_dirs.h"
 #include "writ/backends/backend.h"
 #include "writ/backends/registry.h"
+#include "writ/base/log_context.h"
 #include "writ/protocol/receipt.h"
 #include "writ/runner/config.h"
+#include "writ/runner/event_bus.h"
 #include "writ/runner/failure.h"
 #include "writ/runner/identity.h"
-#include "writ/runner/observer.h"
 #include "writ/runner/plan.h"
 #include "writ/runner/undo_stack.h"
 #include "writ/workspace/collect.h"
@@ -50,7 +53,7 @@ struct SessionServices {
   int sessions_dir;
   std::string sessions_path;
   const Clock& clock;
-  RunObserver* observer;  // may be null
+  const EventBus& bus;
   std::vector<egress::ProtectedEndpoint> plane_addresses;
   Liveness& liveness;
   // From any session's threads: the plane asks for another key; this runner is out of service.
@@ -64,6 +67,7 @@ struct ClaimedRun {
   ClaimAnswer claim;
   std::unique_ptr<RunJournal> journal{};  // of an acknowledged offer; else it is not noted yet
   std::optional<LeaseTerms> lease{};      // of an acknowledged offer
+  std::optional<HookRecord> veto{};       // of before-claim, where the run was ours already
 };
 
 struct SessionStep {
@@ -93,6 +97,7 @@ class Session {
   void Begin(const SessionStep& named);  // noted: the step before it is done, this one is begun
   void Fail(RunFailure failure);         // the first one counts
   void Tell(runner::Step step);
+  RunRef Ref() const { return {claim_.run_id.text(), slot_, log_context_->trace()}; }
   void KeepLease(LeaseTerms terms);
   void OnLoss(LeaseLoss loss, const std::string& message);
   // Ends the run, from any thread: a failure, or, without one, a cancellation. The first one
@@ -101,6 +106,11 @@ class Session {
   Deadline CallDeadline() const {
     return Deadline::After(services_.clock, services_.config.call_timeout);
   }
+
+  // session_hooks.cc
+  std::optional<RunFailure> AskBeforeRun();
+  void TellAfterRun();
+  Gate AskHooks(HookKind hook, json::Object facts);
 
   // session_begin.cc
   std::optional<RunFailure> Verify();
@@ -118,6 +128,9 @@ class Session {
   // session_end.cc
   void Collect();
   void Dismantle();
+  // session_artifacts.cc
+  void CollectDeclared();
+  Result<std::string_view> BytesOf(const protocol::Digest& digest);  // good until the next call
   // session_upload.cc
   void AddArtifact(protocol::ArtifactKind kind, std::string_view data_class, std::string bytes);
   void GatherArtifacts();
@@ -135,6 +148,9 @@ class Session {
   PlaneClient& plane_;
   ClaimAnswer claim_;
   ClaimTicket ticket_;
+  std::optional<HookRecord> claim_veto_;
+  std::shared_ptr<log::RunContext> log_context_;
+  std::chrono::nanoseconds claimed_at_, step_at_;
   Vocabulary vocabulary_;
   unsigned slot_;
   std::stop_token cancel_;  // of the engine: cancel what runs
@@ -162,9 +178,11 @@ class Session {
   // What was collected, and its bytes by digest; once stored, files of the session hold them too.
   std::vector<JournalUpload> uploads_;
   std::map<protocol::Digest, std::string> artifacts_;
-  bool stored_ = false;        // another process could finish the run from the journal
-  bool handed_over_ = false;   // the courier finishes it
-  bool upload_waits_ = false;  // and needs the files for that
+  std::vector<JournalUpload> declared_;  // output files; files of the session from the beginning
+  MappedFile mapped_;                    // the one that is being sent
+  bool stored_ = false;                  // another process could finish the run from the journal
+  bool handed_over_ = false;             // the courier finishes it
+  bool upload_waits_ = false;            // and needs the files for that
   UndoStack undo_;
   std::vector<std::string> leaks_;
   bool verified_ = false;

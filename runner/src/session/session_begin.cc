@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "events/progress_meter.h"
 #include "session/session.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
@@ -150,14 +151,17 @@ std::optional<RunFailure> Session::Materialize() {
   if (services_.config.uid_range)
     options.owner = workspace::JobOwner{plan_->job.identity.uid, plan_->job.identity.gid};
   std::vector<protocol::Digest> received;
+  ProgressMeter meter(services_.bus, Ref(), Progress::Phase::kMaterialize, services_.clock);
   options.blobs = [&](const protocol::Digest& digest) -> Result<UniqueFd> {
     WRIT_ASSIGN(UniqueFd fd,
                 OpenBeneath(dirs_->blobs.get(), digest.ToHex(), O_RDWR | O_CREAT, 0600));
     Deadline deadline = Deadline::After(services_.clock, services_.config.transfer_timeout);
     Secret token = ticket_.Get();
-    WRIT_ASSIGN([[maybe_unused]] std::uint64_t bytes,
-                plane_.GetBlob(digest, token, fd.get(), services_.config.limits.max_blob_bytes,
-                               deadline, halt_.get_token()));
+    WRIT_ASSIGN(
+        [[maybe_unused]] std::uint64_t bytes,
+        plane_.GetBlob(digest, token, fd.get(), services_.config.limits.max_blob_bytes, deadline,
+                       halt_.get_token(), [&](std::uint64_t more) { meter.Bytes(more); }));
+    meter.File();
     if (lseek(fd.get(), 0, SEEK_SET) != 0)
       return SysError(errno, "transfer.read", "could not read a blob's file");
     received.push_back(digest);

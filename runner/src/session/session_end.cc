@@ -57,6 +57,7 @@ void Session::Collect() {
         "the value of a released secret stands in " + path + ": its diff was not uploaded",
         "keep secrets out of the workspace, or let the operator set grants.redactDiffs"});
   }
+  CollectDeclared();
   Tell(runner::Step::kCollected);
 }
 
@@ -75,6 +76,11 @@ void Session::Dismantle() {
     duration = static_cast<std::uint64_t>(
         std::chrono::duration_cast<std::chrono::milliseconds>(outcome_->duration).count());
   chain_->EmitOurs(events::SessionClosed(leaks_, duration));
+  if (!leaks_.empty()) services_.bus.Publish(LeaksFound{Ref(), leaks_.size()});
+  if (proxy_ && proxy_->report()) {
+    const egress::ClosingReport& report = *proxy_->report();
+    services_.bus.Publish(ProxyDecided{Ref(), report.counters.allowed, report.counters.denied});
+  }
   if (!leaks_.empty())
     Fail(RunFailure{FailureClass::kSessionFailed, "session.leak",
                     "the isolation could not be dismantled: " + leaks_.front(),

@@ -66,6 +66,8 @@ json::Value Session::EnvironmentRecord() const {
     record.Set("agent", std::move(agent));
   }
   if (plan_hash_) record.Set("planHash", *plan_hash_);
+  if (verified_ && contract_->trace)
+    record.Set("trace", json::Object{{"traceparent", contract_->trace->traceparent}});
   if (out_log_) {
     record.Set(
         "log",

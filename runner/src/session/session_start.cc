@@ -190,6 +190,7 @@ std::optional<RunFailure> Session::DeliverSecrets() {
 }
 
 std::optional<RunFailure> Session::StartJob() {
+  Tell(runner::Step::kPrepared);
   Status started = job_->Start(std::move(late_env_));
   late_env_ = {};
   claim_.secrets.clear();  // wiped: from here on only the job has them
@@ -201,8 +202,6 @@ std::optional<RunFailure> Session::StartJob() {
 }
 
 void Session::Watch() {
-  const std::string& run = claim_.run_id.text();
-  RunObserver* observer = services_.observer;
   const bool shown = plan_->disclosure != protocol::Disclosure::kNone &&
                      plan_->disclosure != protocol::Disclosure::kMetadataOnly;
   if (vocabulary_ == Vocabulary::kExtended && shown) {
@@ -211,11 +210,10 @@ void Session::Watch() {
                                 O_RDWR | O_CREAT | O_TRUNC, 0600))
       spool_ = std::make_unique<LiveSpool>(std::move(*file), plan_->log_bytes);
   }
-  log_ = std::make_unique<LogCapture>(*redactor_, plan_->log_bytes,
-                                      [this, observer, &run](std::string_view piece) {
-                                        if (observer != nullptr) observer->OnOutput(run, piece);
-                                        if (spool_) spool_->Append(piece);
-                                      });
+  log_ = std::make_unique<LogCapture>(*redactor_, plan_->log_bytes, [this](std::string_view piece) {
+    services_.bus.Publish(OutputSeen{Ref(), piece});
+    if (spool_) spool_->Append(piece);
+  });
   std::optional<LiveSender> sender;
   if (vocabulary_ == Vocabulary::kExtended) {
     sender.emplace(services_.config, services_.clock, claim_.run_id, *chain_, ticket_, spool_.get(),
@@ -293,7 +291,8 @@ void Session::Judge(const backends::Outcome& outcome) {
                         std::to_string(outcome.status ? outcome.status->signal : 0));
     case Kind::kTimedOut:
       return Fail(LimitFailure({backends::LimitKind::kWall,
-                                static_cast<std::uint64_t>(plan_->prepared.timeout.count()), {}},
+                                static_cast<std::uint64_t>(plan_->prepared.timeout.count()),
+                                {}},
                                wall));
     case Kind::kCancelled: {
       std::lock_guard lock(cause_mutex_);

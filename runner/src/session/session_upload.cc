@@ -39,7 +39,8 @@ bool NobodyThere(const Error& error) {
 
 void Session::AddArtifact(ArtifactKind kind, std::string_view data_class, std::string bytes) {
   if (bytes.empty()) return;
-  JournalUpload upload{kind, std::string(data_class), protocol::Sha256(bytes), bytes.size(), false};
+  JournalUpload upload{kind, std::string(data_class), protocol::Sha256(bytes), bytes.size(), false,
+                       ""};
   artifacts_.emplace(upload.digest, std::move(bytes));
   uploads_.push_back(std::move(upload));
 }
@@ -60,6 +61,7 @@ void Session::GatherArtifacts() {
   for (auto* log : {&out_log_, &err_log_})
     if (*log)
       AddArtifact(ArtifactKind::kLog, protocol::kDataClassSessionLog, std::move((*log)->bytes));
+  uploads_.insert(uploads_.end(), declared_.begin(), declared_.end());
   if (vocabulary_ == Vocabulary::kBase && started_ &&
       plan_->disclosure != Disclosure::kMetadataOnly) {
     json::Object trace{{"version", "writ.trace.v1"},
@@ -118,9 +120,7 @@ void Session::Upload() {
   if (uploads_.empty()) return;
   Status uploaded =
       UploadCollected(Parts(), uploads_, MakeEnding().blobs,
-                      [this](const protocol::Digest& digest) -> Result<std::string_view> {
-                        return std::string_view(artifacts_.at(digest));
-                      });
+                      [this](const protocol::Digest& digest) { return BytesOf(digest); });
   if (uploaded) return Tell(runner::Step::kUploaded);
   if (NobodyThere(uploaded.error()) && stored_) {
     upload_waits_ = true;

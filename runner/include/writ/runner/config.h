@@ -17,6 +17,8 @@
 #include <vector>
 
 #include "writ/base/result.h"
+#include "writ/runner/artifact_limits.h"
+#include "writ/runner/hooks.h"
 #include "writ/runner/http_client.h"
 
 namespace writ::runner {
@@ -122,6 +124,11 @@ struct RunnerConfig {
   std::chrono::milliseconds heartbeat{5'000};
   std::chrono::milliseconds cancel_grace{5'000};  // from SIGTERM to SIGKILL of the whole tree
   PlaneLost plane_lost;
+  HookTable hooks;
+  ArtifactLimits artifacts;
+  // Where /healthz, /readyz and /metrics are served beside the state directory's own socket
+  // (status.h); empty: nowhere.
+  std::string metrics_listen;
 };
 
 // The file's text; paths are taken as they stand. Absent members keep their defaults, so that a

@@ -50,7 +50,7 @@ struct OriginUrl {
 Result<OriginUrl> ParseOriginUrl(std::string_view url);
 
 struct HttpRequest {
-  std::string method = "GET";      // GET or POST
+  std::string method = "GET";      // GET, HEAD, POST or PUT
   std::string path;                // "/v1/..."; made by us, never from outside unchecked
   std::string content_type;        // of the body
   std::string_view body{};         // borrowed for the call
@@ -65,7 +65,8 @@ struct HttpResponse {
   int status = 0;
   std::string content_type;  // lower case, without parameters
   std::string body;
-  std::optional<std::string> date;  // the Date header, as sent
+  std::optional<std::string> date;           // the Date header, as sent
+  std::optional<std::string> upload_offset;  // the Writ-Upload-Offset header, as sent
   std::chrono::milliseconds duration{0};
 };
 

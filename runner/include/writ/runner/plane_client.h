@@ -78,6 +78,9 @@ struct LeaseAnswer {
   RunSignals signals;
 };
 
+enum class BlobSent { kSent, kKnown };  // kKnown: the plane had it
+using BlobProgress = std::function<void(std::uint64_t more)>;
+
 class PlaneClient {
  public:
   static Result<PlaneClient> Open(const HttpEndpoint& endpoint, const Clock& clock);
@@ -109,12 +112,18 @@ class PlaneClient {
   // "transfer.blob_hash").
   Result<std::uint64_t> GetBlob(const protocol::Digest& digest, const Secret& claim_token, int fd,
                                 std::uint64_t max_bytes, const Deadline& deadline,
-                                std::stop_token stop);
+                                std::stop_token stop, const BlobProgress& progress = {});
   // The plane's answer must name the digest of the bytes.
   Status PutBlob(std::string_view bytes, const Secret& claim_token, const Deadline& deadline,
                  std::stop_token stop);
 
   // Calls of planes with the extension.
+  // Not sent where the plane has it already; else in pieces, from where an earlier attempt ended.
+  // Falls back to PutBlob where the plane lacks the call. `progress` gets bytes that are newly
+  // there.
+  Result<BlobSent> SendBlob(std::string_view bytes, const protocol::Digest& digest,
+                            const Secret& claim_token, const BlobProgress& progress,
+                            const Deadline& deadline, std::stop_token stop);
   // kConflict "plane.offer_expired": it is not ours and never was.
   Result<Acknowledgement> Acknowledge(const protocol::RunId& run, const Secret& claim_token,
                                       const Deadline& deadline, std::stop_token stop);
@@ -166,6 +175,7 @@ class PlaneClient {
   const Clock* clock_;
   std::optional<std::chrono::milliseconds> clock_offset_;
   bool rotation_asked_ = false;
+  bool no_pieces_ = false;  // the plane takes blobs whole only
 };
 
 // IMF-fixdate of RFC 9110 section 5.6.7; nullopt for anything else.
