@@ -119,6 +119,23 @@ void KillTree(pid_t root, const std::string& mark) {
   }
 }
 
+// write(2) to a pipe whose reader may be gone, without the signal.
+ssize_t WriteQuietly(int fd, std::string_view bytes) {
+  sigset_t pipe_signal, before;
+  sigemptyset(&pipe_signal);
+  sigaddset(&pipe_signal, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+  const ssize_t n = write(fd, bytes.data(), bytes.size());
+  const int error = errno;
+  if (n < 0 && error == EPIPE && sigismember(&before, SIGPIPE) == 0) {
+    const timespec at_once{};
+    (void)sigtimedwait(&pipe_signal, nullptr, &at_once);
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  errno = error;
+  return n;
+}
+
 struct Pipe {
   UniqueFd read, write;
 };
@@ -182,7 +199,7 @@ Result<HookProcessEnd> RunHookProcess(const HookCommand& command) {
       return SysError(errno, "hook.watch", "could not wait for a hook");
     if (fds[1].revents != 0) output_open = !take();
     if (fds[2].revents != 0) {
-      ssize_t n = write(in.write.get(), left.data(), left.size());
+      ssize_t n = WriteQuietly(in.write.get(), left);
       if (n > 0) left.remove_prefix(static_cast<std::size_t>(n));
       if (n < 0 && errno != EAGAIN && errno != EINTR) left = {};  // it does not want to read
     }

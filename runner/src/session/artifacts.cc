@@ -43,6 +43,9 @@ class Collector {
     if (order_.result) TakeResult();
     std::sort(set_.files.begin(), set_.files.end(),
               [](const ArtifactFile& a, const ArtifactFile& b) { return a.path < b.path; });
+    std::stable_sort(
+        set_.findings.begin(), set_.findings.end(),
+        [](const ArtifactFinding& a, const ArtifactFinding& b) { return a.path < b.path; });
     return std::move(set_);
   }
 

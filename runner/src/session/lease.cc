@@ -4,6 +4,7 @@
 
 #include "plane/backoff.h"
 #include "writ/base/log.h"
+#include "writ/base/log_context.h"
 
 namespace writ::runner {
 
@@ -30,7 +31,10 @@ Lease::Lease(const RunnerConfig& config, const Clock& clock, protocol::RunId run
       beat_(liveness.Register("lease of " + run_.text())),
       terms_(terms),
       last_answer_(clock.Monotonic()),
-      thread_([this](std::stop_token stop) { Run(stop); }) {}
+      thread_([this, context = log::CurrentRun()](std::stop_token stop) {
+        log::InRun in_run(context);
+        Run(stop);
+      }) {}
 
 Lease::~Lease() = default;
 

@@ -4,6 +4,7 @@
 
 #include "plane/backoff.h"
 #include "writ/base/log.h"
+#include "writ/base/log_context.h"
 
 namespace writ::runner {
 
@@ -30,7 +31,10 @@ LiveSender::LiveSender(const RunnerConfig& config, const Clock& clock, protocol:
       journal_(journal),
       cancels_(cancels),
       on_cancel_(std::move(on_cancel)),
-      thread_([this](std::stop_token stop) { Run(stop); }) {}
+      thread_([this, context = log::CurrentRun()](std::stop_token stop) {
+        log::InRun in_run(context);
+        Run(stop);
+      }) {}
 
 LiveSender::~LiveSender() = default;
 

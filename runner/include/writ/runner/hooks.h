@@ -30,7 +30,7 @@ enum class HookFailure { kVeto, kIgnore };
 
 struct HookSpec {
   std::string path;  // absolute
-  std::vector<std::string> args;
+  std::vector<std::string> args{};
   std::chrono::milliseconds deadline{30'000};
   // What it means where the hook does not exit with 0; kVeto only before something.
   HookFailure failure = HookFailure::kVeto;

@@ -55,7 +55,7 @@ struct JournalUpload {
   protocol::Digest digest;
   std::uint64_t bytes = 0;
   bool uploaded = false;
-  std::string path;  // of a declared output file, as it is told; else empty
+  std::string path{};  // of a declared output file, as it is told; else empty
 };
 
 // How far the plane has the chain, as indices into it: all before `sent` are there; those in
