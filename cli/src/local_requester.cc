@@ -34,6 +34,15 @@ class LocalRequester final : public Requester {
     return plane_.ReadLog(run_id, offset, wait);
   }
   Result<std::string> Bundle(const std::string& run_id) override { return plane_.Bundle(run_id); }
+  Result<std::string> LateBundle(const std::string& run_id) override {
+    return plane_.LateBundle(run_id);
+  }
+  Status RevokeRunner(const std::string& runner_id) override {
+    return plane_.RevokeRunner(caller_, runner_id);
+  }
+  Status AskRotation(const std::string& runner_id) override {
+    return plane_.AskRotation(caller_, runner_id);
+  }
   Status Export(WallTime since,
                 const std::function<Status(std::string_view line)>& write) override {
     return plane_.Export(since, write);

@@ -77,8 +77,10 @@ int main(int argc, char** argv) {
   AddSecrets(app, context);
   AddPolicy(app, context);
   AddPlane(app, context);
+  AddPlaneKeys(app, context);
   AddRunner(app, context);
   AddRunners(app, context);
+  AddRunnerAdmin(app, context);
   AddTokens(app, context);
   AddExport(app, context);
   AddCanonicalize(app, context);

@@ -199,6 +199,14 @@ std::string RenderReceipt(const Value& bundle, const protocol::VerifyReport& rep
     screen.Line("failure: " + TerminalSafe(Text(At(*event, {"failure"}))) + ": " +
                 TerminalSafe(Text(At(*event, {"message"}))));
 
+  if (report.closed_by_plane)
+    screen.Line("lost: closed by the plane (" +
+                TerminalSafe(Text(At(receipt, {"closedBy", "reason"}))) +
+                "), not signed by the runner; last seen " +
+                TerminalSafe(Text(At(receipt, {"closedBy", "lastSeen"}))));
+  if (contract.Find("retryOf") != nullptr)
+    screen.Line("repeats the lost run " + TerminalSafe(Text(At(contract, {"retryOf"}))));
+
   screen.Head("What moved");
   screen.Row(
       "in",

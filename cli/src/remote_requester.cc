@@ -91,6 +91,12 @@ std::optional<plane::RunSummary> ReadSummary(const json::Value& value) {
   run.failure = TextOf(value, "failure");
   const json::Value* cancel = value.Find("cancelRequested");
   run.cancel_requested = cancel != nullptr && cancel->if_bool() != nullptr && *cancel->if_bool();
+  if (const json::Value* closed = value.Find("closedBy"))
+    run.closed_reason = TextOf(*closed, "reason");
+  run.retry_of = TextOf(value, "retryOf");
+  run.retried_as = TextOf(value, "retriedAs");
+  const json::Value* late = value.Find("lateReceipt");
+  run.has_late_receipt = late != nullptr && late->if_bool() != nullptr && *late->if_bool();
   const json::Value* receipt = value.Find("hasReceipt");
   run.has_receipt = value.Find("receipt") != nullptr ||
                     (receipt != nullptr && receipt->if_bool() != nullptr && *receipt->if_bool());
@@ -191,6 +197,19 @@ class RemoteRequester final : public Requester {
     if (response.status != 200) return Refusal(response, "the bundle");
     return std::move(response.body);
   }
+  Result<std::string> LateBundle(const std::string& run_id) override {
+    WRIT_TRY(CheckRunId(run_id));
+    WRIT_ASSIGN(runner::HttpResponse response,
+                Call("GET", "/v1/runs/" + run_id + "/bundle?late=1", "", "", kTransferTimeout));
+    if (response.status != 200) return Refusal(response, "the late bundle");
+    return std::move(response.body);
+  }
+  Status RevokeRunner(const std::string& runner_id) override {
+    return ActOnRunner(runner_id, "revoke");
+  }
+  Status AskRotation(const std::string& runner_id) override {
+    return ActOnRunner(runner_id, "rotate");
+  }
   Status Export(WallTime since,
                 const std::function<Status(std::string_view line)>& write) override {
     WRIT_ASSIGN(runner::HttpResponse response,
@@ -227,6 +246,10 @@ class RemoteRequester final : public Requester {
       runner.enrolled_at = ParseRfc3339(TextOf(item, "enrolledAt")).value_or(WallTime{});
       const json::Value* revoked = item.Find("revoked");
       runner.revoked = revoked != nullptr && revoked->if_bool() != nullptr && *revoked->if_bool();
+      if (const json::Value* keys = item.Find("retiredKeys"); keys && keys->if_array()) {
+        for (const json::Value& key : keys->array())
+          runner.retired_keys.push_back({TextOf(key, "keyId"), TextOf(key, "publicKeyPem")});
+      }
       if (runner.runner_id.empty()) return Nonsense("the list of runners");
       out.push_back(std::move(runner));
     }
@@ -325,6 +348,14 @@ class RemoteRequester final : public Requester {
     auto value = json::Parse(response.body, {.max_depth = 64, .max_bytes = kMaxAnswer});
     if (!value) return Nonsense(call);
     return std::move(*value);
+  }
+  Status ActOnRunner(const std::string& runner_id, const std::string& verb) {
+    auto id = protocol::RunnerId::Parse(runner_id);
+    if (!id) return std::move(id).error();
+    WRIT_ASSIGN(runner::HttpResponse response, Call("POST", "/v1/runners/" + runner_id + "/" + verb,
+                                                    "application/json", "{}", kCallTimeout));
+    if (response.status == 200 || response.status == 202) return {};
+    return Refusal(response, "to " + verb + " the runner");
   }
   Result<json::Value> Act(const std::string& run_id, const std::string& verb,
                           std::optional<plane::Actor> actor) {

@@ -39,6 +39,10 @@ class Requester {
   virtual Result<plane::LogChunk> ReadLog(const std::string& run_id, std::uint64_t offset,
                                           std::chrono::milliseconds wait) = 0;
   virtual Result<std::string> Bundle(const std::string& run_id) = 0;
+  // What a lost runner sent after the plane had closed its run.
+  virtual Result<std::string> LateBundle(const std::string& run_id) = 0;
+  virtual Status RevokeRunner(const std::string& runner_id) = 0;
+  virtual Status AskRotation(const std::string& runner_id) = 0;
   virtual Status Export(WallTime since,
                         const std::function<Status(std::string_view line)>& write) = 0;
   virtual Result<plane::Plane::PolicyDocument> Policy() = 0;

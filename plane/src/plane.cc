@@ -64,6 +64,12 @@ Result<std::string> Plane::KeyManifest() const {
   return KeyManifestText(impl_->dir);
 }
 
+Result<std::string> Plane::PublicKeyPemOf(const std::string& key_id) const {
+  WRIT_ASSIGN(auto id, protocol::KeyId::Parse(key_id));
+  WRIT_ASSIGN(auto key, impl_->keys.PublicOf(id));
+  return key.ToPem();
+}
+
 void Plane::Impl::NoteKeyTime() {
   auto text = KeyManifestText(dir);
   auto value = text ? json::Parse(*text) : Result<json::Value>(text.error());

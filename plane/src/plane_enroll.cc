@@ -122,7 +122,7 @@ Result<std::vector<RunnerInfo>> Plane::Runners() const {
     std::vector<RunnerInfo> out;
     for (;;) {
       WRIT_ASSIGN(bool row, rows.Next());
-      if (!row) return out;
+      if (!row) break;
       out.push_back({.runner_id = rows.Text(0),
                      .pool = rows.Text(1),
                      .key_id = rows.Text(2),
@@ -130,6 +130,17 @@ Result<std::vector<RunnerInfo>> Plane::Runners() const {
                      .enrolled_at = WallTime{rows.Int(4)},
                      .revoked = !rows.Null(5)});
     }
+    for (RunnerInfo& runner : out) {
+      WRIT_ASSIGN(auto keys, db.Ask("SELECT key_id, public_key FROM retired_runner_keys WHERE "
+                                    "runner_id = ? ORDER BY retired_at",
+                                    runner.runner_id));
+      for (;;) {
+        WRIT_ASSIGN(bool row, keys.Next());
+        if (!row) break;
+        runner.retired_keys.push_back({keys.Text(0), keys.Text(1)});
+      }
+    }
+    return out;
   });
 }
 

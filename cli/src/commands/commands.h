@@ -13,6 +13,8 @@ struct Context;
 void AddInit(CLI::App& app, Context& context);
 void AddPlane(CLI::App& app, Context& context);
 void AddRunner(CLI::App& app, Context& context);
+void AddRunnerAdmin(CLI::App& app, Context& context);  // runners revoke|rotate; after AddRunners
+void AddPlaneKeys(CLI::App& app, Context& context);    // plane rotate-key|keys; after AddPlane
 void AddRunners(CLI::App& app, Context& context);  // runners, runners key
 void AddRun(CLI::App& app, Context& context);
 void AddRuns(CLI::App& app, Context& context);     // runs, watch, approve, cancel

@@ -13,6 +13,7 @@
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
 #include "writ/protocol/bundle.h"
+#include "writ/protocol/key_manifest.h"
 
 namespace writ::cli {
 namespace {
@@ -24,6 +25,19 @@ Result<protocol::PublicKey> ReadKey(const std::string& path) {
   auto key = protocol::PublicKey::FromPem(pem);
   if (!key) return std::move(key).error().With("reading the public key " + path);
   return key;
+}
+
+// A manifest that the organisation's key signed.
+Result<protocol::KeyManifest> ReadManifest(const std::string& path,
+                                           const protocol::PublicKey& org_key) {
+  WRIT_ASSIGN(std::string text, ReadFile(path, 1u << 20));
+  auto value = json::Parse(text, {.max_depth = 8, .max_bytes = 1u << 20});
+  if (!value) return std::move(value).error().With("reading " + path);
+  auto manifest = protocol::KeyManifest::Parse(*value);
+  if (!manifest) return std::move(manifest).error().With("reading " + path);
+  if (auto good = protocol::CheckKeyManifest(*manifest, org_key); !good)
+    return std::move(good).error().With("reading " + path);
+  return manifest;
 }
 
 struct ReceiptCommand {
@@ -46,8 +60,16 @@ void ShowReceipt(Context& context, ReceiptCommand& command) {
                                        ""});
   auto bundle = json::Parse(*text, {.max_depth = 64, .max_bytes = kMaxBundleBytes});
   if (!bundle) return context.Fail(kFailed, bundle.error());
+  // A lost run's story may go on beside its receipt.
+  plane::RunSummary summary;
+  if (report.closed_by_plane) {
+    if (auto run = (*requester)->Run(command.run_id)) summary = std::move(run->summary);
+  }
   if (context.json) {
-    context.PrintJson(ReceiptAnswers(*bundle, report));
+    json::Value answers = ReceiptAnswers(*bundle, report);
+    if (!summary.retried_as.empty()) answers.object().Set("retriedAs", summary.retried_as);
+    if (summary.has_late_receipt) answers.object().Set("lateReceipt", true);
+    context.PrintJson(std::move(answers));
   } else {
     ReceiptCommands commands{.writ = context.self, .access = command.access.Arguments()};
     if (command.access.local()) {
@@ -55,6 +77,11 @@ void ShowReceipt(Context& context, ReceiptCommand& command) {
       commands.org_key = ShellWord(context.dir + "/keys/org.pub.pem");
     }
     context.Print(RenderReceipt(*bundle, report, commands));
+    if (!summary.retried_as.empty())
+      context.Print("repeated as " + TerminalSafe(summary.retried_as) + "\n");
+    if (summary.has_late_receipt)
+      context.Print("the runner sent what it had finished after all: " + commands.writ +
+                    " bundle " + ShellWord(command.run_id) + " --late" + commands.access + "\n");
   }
   if (!report.ok) context.exit_code = kFailed;
 }
@@ -63,12 +90,14 @@ struct BundleCommand {
   Access access;
   std::string run_id;
   std::string out;
+  bool late = false;
 };
 
 void WriteBundle(Context& context, BundleCommand& command) {
   auto requester = command.access.Open(context);
   if (!requester) return context.Fail(requester.error());
-  auto text = (*requester)->Bundle(command.run_id);
+  auto text = command.late ? (*requester)->LateBundle(command.run_id)
+                           : (*requester)->Bundle(command.run_id);
   if (!text) return context.Fail(text.error());
   if (command.out.empty()) {
     std::fwrite(text->data(), 1, text->size(), stdout);
@@ -94,6 +123,7 @@ struct VerifyCommand {
   std::string plane_key;
   std::string runner_key;
   std::string org_key;
+  std::string key_manifest;
   std::uint64_t max_bytes = protocol::kDefaultMaxBundleBytes;
   bool require_pinned = false;
 };
@@ -108,6 +138,14 @@ void Verify(Context& context, const VerifyCommand& command) {
     auto key = ReadKey(*path);
     if (!key) return context.Fail(kUsage, key.error());
     *slot = *key;
+  }
+  std::optional<protocol::KeyManifest> manifest;
+  if (!command.key_manifest.empty()) {
+    auto read = ReadManifest(command.key_manifest, *options.org_key);
+    if (!read) return context.Fail(kUsage, read.error());
+    manifest = std::move(*read);
+    options.key_manifest = &*manifest;
+    options.org_key.reset();  // asked of the manifest, not of the contract
   }
   options.max_bytes = command.max_bytes;
   auto text = command.bundle == "-" ? ReadAll(0, command.max_bytes)
@@ -142,6 +180,9 @@ void AddReceipt(CLI::App& app, Context& context) {
       "bundle", "Write a run's bundle: contract, receipt, events and keys in one file");
   write->add_option("RUN", bundle->run_id, "Run id")->required();
   write->add_option("--out,-o", bundle->out, "File to write (default: standard output)");
+  write->add_flag("--late", bundle->late,
+                  "What a lost runner sent after the plane had closed its run; without the "
+                  "plane's signature");
   bundle->access.AddOptions(*write);
   write->footer(
       "Examples:\n  writ bundle run_1234 --out run_1234.json\n  writ bundle run_1234 | writ-verify "
@@ -153,7 +194,15 @@ void AddReceipt(CLI::App& app, Context& context) {
   check->add_option("BUNDLE", verify->bundle, "Bundle file, or - for standard input")->required();
   check->add_option("--plane-key", verify->plane_key, "PEM public key that the plane must have");
   check->add_option("--runner-key", verify->runner_key, "PEM public key that the runner must have");
-  check->add_option("--org-key", verify->org_key, "PEM public key that the organisation must have");
+  CLI::Option* plane_key = check->get_option("--plane-key");
+  CLI::Option* org_key = check->add_option("--org-key", verify->org_key,
+                                           "PEM public key that the organisation must have");
+  check
+      ->add_option("--key-manifest", verify->key_manifest,
+                   "The plane's keys as the organisation signed them (writ plane keys), instead of "
+                   "--plane-key")
+      ->needs(org_key)
+      ->excludes(plane_key);
   check
       ->add_option(
           "--max-bytes", verify->max_bytes,

@@ -30,6 +30,11 @@ void ListRunners(Context& context, Access& access) {
                         {"publicKeyPem", runner.public_key_pem},
                         {"enrolledAt", FormatRfc3339(runner.enrolled_at)},
                         {"revoked", runner.revoked}};
+      json::Array retired;
+      for (const plane::RunnerKey& key : runner.retired_keys)
+        retired.push_back(
+            json::Object{{"keyId", key.key_id}, {"publicKeyPem", key.public_key_pem}});
+      if (!retired.empty()) item.Set("retiredKeys", std::move(retired));
       items.push_back(std::move(item));
     }
     return context.PrintJson(json::Object{{"runners", std::move(items)}});

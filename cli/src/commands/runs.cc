@@ -29,6 +29,13 @@ json::Object SummaryJson(const plane::RunSummary& run) {
                    {"hasReceipt", run.has_receipt},
                    {"cancelRequested", run.cancel_requested}};
   if (!run.failure.empty()) out.Set("failure", run.failure);
+  if (!run.closed_reason.empty()) {
+    out.Set("lost", true);
+    out.Set("closedBy", json::Object{{"kind", "plane"}, {"reason", run.closed_reason}});
+  }
+  if (!run.retry_of.empty()) out.Set("retryOf", run.retry_of);
+  if (!run.retried_as.empty()) out.Set("retriedAs", run.retried_as);
+  if (run.has_late_receipt) out.Set("lateReceipt", true);
   return out;
 }
 
@@ -57,7 +64,7 @@ void ListRuns(Context& context, RunsCommand& command) {
   for (const plane::RunSummary& run : runs) {
     items.push_back(SummaryJson(run));
     std::string task = TerminalSafe(run.prompt.substr(0, 60));
-    std::string status(protocol::Word(run.status));
+    std::string status(run.closed_reason.empty() ? protocol::Word(run.status) : "lost");
     status.resize(std::max<std::size_t>(status.size(), 17), ' ');
     context.Print(run.run_id + "  " + status + "  " + FormatRfc3339(run.created_at) + "  " +
                   run.agent_kind + "  " + task +

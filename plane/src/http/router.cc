@@ -316,6 +316,11 @@ Response Router::Runners(const Request& request, const std::string&) {
                        {"publicKeyPem", runner.public_key_pem},
                        {"enrolledAt", FormatRfc3339(runner.enrolled_at)}};
     if (runner.revoked) entry.Set("revoked", true);
+    json::Array retired;
+    for (const auto& key : runner.retired_keys)
+      retired.emplace_back(
+          json::Object{{"keyId", key.key_id}, {"publicKeyPem", key.public_key_pem}});
+    if (!retired.empty()) entry.Set("retiredKeys", std::move(retired));
     list.emplace_back(std::move(entry));
   }
   return JsonAnswer(200, json::Object{{"runners", std::move(list)}});

@@ -41,6 +41,42 @@ TEST(Store, OpensAnOlderStateByMigratingIt) {
   EXPECT_EQ(runs.value(), 0);
 }
 
+// A plane of the first version: an enrolled runner, one run that is claimed and one that has ended.
+TEST(Store, MigratesRunsOfTheFirstVersionWithTheKeyOfTheirRunner) {
+  test::TempFolder folder;
+  const std::string path = folder.path() + "/state.db";
+  {
+    auto db = Database::Open(path, Database::Mode::kReadWrite);
+    ASSERT_TRUE((*db)->Exec(kMigrations[0]));
+    ASSERT_TRUE((*db)->Exec("PRAGMA user_version=1"));
+    ASSERT_TRUE(
+        (*db)->Exec("INSERT INTO runners (runner_id, pool, key_id, public_key, enrolled_at) VALUES "
+                    "('rnr_1','default','ed25519:00','PEM',1)"));
+    for (const char* run : {"('run_1','claimed','rnr_1',", "('run_2','completed','rnr_1',",
+                            "('run_3','created',NULL,"}) {
+      const std::string sql =
+          "INSERT INTO runs (run_id, status, runner_id, pool, agent_kind, prompt, requested_by, "
+          "submitted_by, request, decision, reason, requirements, policy_hash, expires_at, "
+          "timeout_ms, disclosure, created_at, updated_at) VALUES " +
+          std::string(run) +
+          "'default','mock','p','{}','o','{}','allow','','[]','h',1,1,'none',1,1)";
+      ASSERT_TRUE((*db)->Exec(sql.c_str()));
+    }
+  }
+  auto opened = OpenStore(path);
+  ASSERT_TRUE(opened) << opened.error().ToString();
+  auto key = [&](const char* run) {
+    return (*opened)
+        ->Read([&](Database& db) {
+          return db.Value("SELECT runner_key FROM runs WHERE run_id = ?", run);
+        })
+        .value();
+  };
+  EXPECT_EQ(key("run_1"), "PEM");
+  EXPECT_EQ(key("run_2"), "PEM");
+  EXPECT_EQ(key("run_3"), std::nullopt);
+}
+
 TEST(Store, IsInWalModeFullySynchronousAndStrict) {
   test::TempFolder folder;
   auto store = OpenStore(folder.path() + "/state.db");

@@ -50,6 +50,8 @@ class Plane {
   const Config& config() const;
   // writ.keys.v1 as it is in the directory now. kNotFound "plane.no_key_manifest".
   Result<std::string> KeyManifest() const;
+  // Of the key in use or one of before. kNotFound "plane.key_unknown".
+  Result<std::string> PublicKeyPemOf(const std::string& key_id) const;
   struct PolicyDocument {
     std::string policy;  // JSON as in the file
     std::string policy_hash;

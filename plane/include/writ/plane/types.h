@@ -96,6 +96,10 @@ struct Enrolment {
   std::string runner_id;
   std::string runner_token;
 };
+struct RunnerKey {
+  std::string key_id;
+  std::string public_key_pem;
+};
 struct RunnerInfo {
   std::string runner_id;
   std::string pool;
@@ -103,6 +107,7 @@ struct RunnerInfo {
   std::string public_key_pem;  // what an auditor pins
   WallTime enrolled_at;
   bool revoked = false;
+  std::vector<RunnerKey> retired_keys = {};  // rotated out; they verify what they signed
 };
 
 struct IssuedToken {
