@@ -82,6 +82,9 @@ class EndKeeper final : public runner::RunObserver {
   void OnOutput(const std::string& run_id, std::string_view redacted) override {
     if (next_ != nullptr) next_->OnOutput(run_id, redacted);
   }
+  void OnProgress(const std::string& run_id, const runner::Progress& progress) override {
+    if (next_ != nullptr) next_->OnProgress(run_id, progress);
+  }
   void OnEnd(const std::string& run_id, const runner::RunEnd& end) override {
     if (run_id == run_id_) {
       std::lock_guard lock(mutex_);

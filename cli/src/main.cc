@@ -72,6 +72,7 @@ int main(int argc, char** argv) {
   AddInit(app, context);
   AddRun(app, context);
   AddRuns(app, context);
+  AddArtifacts(app, context);
   AddReceipt(app, context);
   AddPull(app, context);
   AddSecrets(app, context);

@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <cstdlib>
 #include <memory>
 
 #include "access.h"
@@ -11,6 +12,7 @@
 #include "duration.h"
 #include "embedded.h"
 #include "home.h"
+#include "progress_lines.h"
 #include "watch.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
@@ -32,6 +34,9 @@ struct RunCommand {
   std::string isolation;
   std::string timeout;
   std::string disclosure = "minimal-context";
+  std::vector<std::string> artifacts;
+  std::string result;
+  std::string traceparent;
   std::string repository = ".";
   double max_spend_usd = 0;
   bool no_network = false;
@@ -76,7 +81,15 @@ Result<json::Value> BuildRequest(const RunCommand& command, const workspace::Cap
       {"prompt", command.task}};
   if (!command.isolation.empty()) request.Set("isolation", command.isolation);
   // Without more to say the plane derives the execution from agent and prompt.
-  if (command.no_network || command.agent == "argv") {
+  if (!command.traceparent.empty()) {
+    if (!protocol::IsTraceparent(command.traceparent))
+      return Error{ErrorKind::kInvalid, "cli.bad_traceparent",
+                   "--traceparent is no W3C traceparent of version 00",
+                   "00-TRACE-PARENT-FLAGS: 32, 16 and 2 lower-case hex digits"};
+    request.Set("traceparent", command.traceparent);
+  }
+  const bool declares = !command.artifacts.empty() || !command.result.empty();
+  if (command.no_network || declares || command.agent == "argv") {
     json::Object execution;
     if (command.agent == "argv") {
       execution.Set("kind", "argv");
@@ -91,6 +104,9 @@ Result<json::Value> BuildRequest(const RunCommand& command, const workspace::Cap
       execution.Set("prompt", command.task);
     }
     if (command.no_network) execution.Set("env", json::Object{{"egressProxy", false}});
+    if (!command.artifacts.empty())
+      execution.Set("artifacts", json::Value::Texts(command.artifacts));
+    if (!command.result.empty()) execution.Set("result", command.result);
     request.Set("execution", std::move(execution));
   }
   return json::Value(std::move(request));
@@ -163,6 +179,10 @@ void Run(Context& context, RunCommand& command) {
     if (!report) return context.Fail(ExplainDirError(std::move(report).error(), context.dir));
     if (report->kept.empty()) context.Note("made keys, policy and configuration in " + context.dir);
   }
+  // One of the environment that is malformed is none, as W3C Trace Context says.
+  if (const char* parent = std::getenv("TRACEPARENT");
+      command.traceparent.empty() && parent != nullptr && protocol::IsTraceparent(parent))
+    command.traceparent = parent;
   auto captured = CaptureCheckout(context, command);
   if (!captured) return context.Fail(captured.error());
   auto requester = command.access.Open(context);
@@ -197,10 +217,12 @@ void Run(Context& context, RunCommand& command) {
     context.Print(run_id + "\n");
     return;
   }
+  ProgressLines progress(context);
   std::unique_ptr<Embedded> embedded;
   if (command.access.local() && !waiting) {
-    auto started = Embedded::Start({.dir = context.dir, .pool = command.pool, .only_run = run_id},
-                                   *command.access.plane(), command.access.clock());
+    auto started = Embedded::Start(
+        {.dir = context.dir, .pool = command.pool, .only_run = run_id, .observer = &progress},
+        *command.access.plane(), command.access.clock());
     if (!started) {
       // Nobody serves it now: left waiting, the next `writ run` of this directory would execute it.
       (void)(*requester)->Cancel(run_id, std::nullopt);
@@ -242,6 +264,13 @@ void AddRun(CLI::App& app, Context& context) {
   run->add_option("--disclosure", options->disclosure,
                   "What may leave the runner: none, metadata-only, redacted, minimal-context, full")
       ->capture_default_str();
+  run->add_option("--artifact", options->artifacts,
+                  "Output files to keep (glob over the final workspace); may be repeated")
+      ->allow_extra_args(false);
+  run->add_option("--result", options->result,
+                  "File of the workspace with the run's result, which must be JSON");
+  run->add_option("--traceparent", options->traceparent,
+                  "W3C trace context to carry into contract, log and receipt");
   run->add_option("--repo", options->repository, "The checkout")->capture_default_str();
   run->add_flag("--no-network", options->no_network, "No network at all, not even the proxy");
   run->add_flag("--dry-run", options->dry_run,
@@ -256,6 +285,7 @@ void AddRun(CLI::App& app, Context& context) {
       "  writ run --agent argv -- make -j2 test\n"
       "  writ run --agent claude-code --allow-host api.anthropic.com --secret ANTHROPIC_API_KEY "
       "\"fix the failing test\"\n"
+      "  writ run --artifact 'build/*.log' --result out/result.json \"make test\"\n"
       "  writ run --dry-run --allow-untracked 'notes/*.md' \"true\"\n"
       "  writ run --plane https://plane.example.com --token-file token \"make test\"\n\n"
       "Exit: 0 done, 1 the run failed, 2 usage, 3 denied by policy, 4 cancelled, 5 waiting for "

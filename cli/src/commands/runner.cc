@@ -8,6 +8,7 @@
 #include "commands.h"
 #include "context.h"
 #include "home.h"
+#include "progress_lines.h"
 #include "runner_setup.h"
 #include "signals.h"
 #include "writ/backends/registry.h"
@@ -24,6 +25,7 @@ struct RunnerCommand {
   RunnerSetup setup;
   std::string plane_key_file;
   std::string enroll_token_file;
+  std::string metrics;
   bool once = false;
 };
 
@@ -35,6 +37,9 @@ class Narrator final : public runner::RunObserver {
     context_.Note(run_id + " " + std::string(runner::StepName(step)));
   }
   void OnOutput(const std::string&, std::string_view) override {}
+  void OnProgress(const std::string& run_id, const runner::Progress& progress) override {
+    context_.Note(run_id + " " + ProgressText(progress));
+  }
   void OnEnd(const std::string& run_id, const runner::RunEnd& end) override {
     context_.Note(run_id + " ended: " + end.status +
                   (end.message.empty() ? "" : ": " + TerminalSafe(end.message)));
@@ -76,6 +81,7 @@ void StartRunner(Context& context, RunnerCommand& command) {
   if (command.setup.name.empty()) command.setup.name = command.setup.pool;
   auto config = MakeRunnerConfig(command.setup);
   if (!config) return context.Fail(kUsage, config.error());
+  if (!command.metrics.empty()) config->metrics_listen = command.metrics;
   SystemClock clock;
   backends::BackendRegistry registry;
   if (Status registered = RegisterBackends(registry); !registered)
@@ -165,6 +171,9 @@ void AddRunner(CLI::App& app, Context& context) {
                     "Name of this runner's folder below --dir (default: the pool)");
   start->add_option("--config", options->setup.config_file,
                     "Operator's configuration (default: runner.json in --dir, where it is)");
+  start->add_option("--metrics", options->metrics,
+                    "Serve /healthz, /readyz and /metrics at 127.0.0.1:PORT, [::1]:PORT or "
+                    "unix:/PATH");
   start->add_flag("--once", options->once, "Do one run and leave");
   start->footer(
       "Examples:\n  writ runner start --pool default --plane http://127.0.0.1:7070 --plane-key "
@@ -172,6 +181,7 @@ void AddRunner(CLI::App& app, Context& context) {
       "  writ runner start --pool gpu --plane https://plane.example.com --plane-ca ca.pem "
       "--plane-key plane.pub.pem --slots 4");
   start->callback([&context, options] { StartRunner(context, *options); });
+  AddRunnerStatus(*runner, context);
 }
 
 }  // namespace writ::cli

@@ -10,6 +10,7 @@
 #include "duration.h"
 #include "embedded.h"
 #include "home.h"
+#include "progress_lines.h"
 #include "watch.h"
 #include "writ/base/clock.h"
 
@@ -124,12 +125,16 @@ void WatchOne(Context& context, WatchCommand& command) {
   if (!requester) return context.Fail(requester.error());
   auto detail = (*requester)->Run(command.run_id);
   if (!detail) return context.Fail(detail.error());
+  ProgressLines progress(context);
   std::unique_ptr<Embedded> embedded;
   if (command.access.local() && detail->summary.status == plane::RunState::kCreated) {
     // Nobody has claimed it. A runner of this directory's own serves exactly this run; where
     // another runner is quicker, ours finds nothing and the run is watched all the same.
     auto started = Embedded::Start(
-        {.dir = context.dir, .pool = detail->summary.pool, .only_run = command.run_id},
+        {.dir = context.dir,
+         .pool = detail->summary.pool,
+         .only_run = command.run_id,
+         .observer = &progress},
         *command.access.plane(), command.access.clock());
     if (!started) return context.Fail(started.error());
     embedded = std::move(*started);
