@@ -1,9 +1,10 @@
-// Any JSON as contract, receipt, event, execution, manifest or policy: it parses to a value that is
-// built again to what parses, or it is refused with a code.
+// Any JSON as contract, receipt, event, execution, manifest, policy or key manifest: it parses to a
+// value that is built again to what parses, or it is refused with a code.
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>
 
+#include "writ/protocol/key_manifest.h"
 #include "writ/protocol/policy.h"
 #include "writ/protocol/receipt.h"
 
@@ -43,6 +44,17 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const Result<Event> event = Event::Parse(*value);
   Check(event);
   if (event && !(event->ToJson() == *value)) std::abort();
+  const Result<KeyManifest> keys = KeyManifest::Parse(*value);
+  Check(keys);
+  if (keys) {
+    json::Value built = keys->BuildUnsigned();
+    built.object().Set("signatures", SignaturesToJson(keys->signatures));
+    const Result<KeyManifest> again = KeyManifest::Parse(built);
+    if (!again || !(again->BuildUnsigned() == keys->BuildUnsigned())) std::abort();
+    for (const PlaneKeyEntry& entry : keys->plane_keys)
+      if (!keys->Holds(entry.key, entry.not_before) && entry.not_after != entry.not_before)
+        std::abort();
+  }
   Check(Execution::Parse(*value));
   Check(Manifest::Parse(*value));
   Check(Policy::Parse(*value));
