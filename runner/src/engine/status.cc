@@ -70,7 +70,7 @@ StatusAnswer Engine::Impl::AnswerStatus(std::string_view path) {
   {
     std::lock_guard lock_state(mutex);
     total = pool.capacity().slots;
-    in_use = pool.taken();
+    in_use = active;  // a slot that waits for a claim is free
     out = pool.out_of_service();
     active_runs = active;
     problem = trouble ? trouble->code : last_trouble;
