@@ -1,5 +1,6 @@
 #include "context.h"
 
+#include <cerrno>
 #include <cstdio>
 
 namespace writ::cli {
@@ -9,13 +10,15 @@ ExitCode ExitCodeFor(const Error& error) {
       error.code == "plane.timeout")
     return kPlaneUnreachable;
   if (error.code == "policy_denied") return kPolicyDenied;
-  if (error.code.starts_with("cli.dir_")) return kUsage;    // unreadable input
+  if (error.code.starts_with("cli.dir_")) return kUsage;  // unreadable input
+  if (error.sys_errno == ENOSPC || error.sys_errno == EDQUOT)
+    return kFailed;  // a full disk is no fault of the command line, nor a plane out of reach
   if (error.code.starts_with("workspace.")) return kUsage;  // not a checkout that can be run
   switch (error.kind) {
     case ErrorKind::kInvalid:
     case ErrorKind::kNotFound:
       return kUsage;
-    case ErrorKind::kUnavailable:  // a full disk is not a plane out of reach
+    case ErrorKind::kUnavailable:
       return error.code.starts_with("plane.") ? kPlaneUnreachable : kFailed;
     case ErrorKind::kCancelled:
       return kRunCancelled;
@@ -60,6 +63,7 @@ void Context::Fail(ExitCode code, const Error& error) {
     json::Object out{{"error", json::ToWellFormedUtf8(plain.ToString())},
                      {"code", error.code},
                      {"kind", std::string(ErrorKindName(error.kind))}};
+    if (!run_id.empty()) out.Set("runId", run_id);
     if (!hint.empty()) out.Set("hint", hint);
     PrintJson(std::move(out));
     return;

@@ -19,6 +19,7 @@ struct Context {
   bool json = false;
   std::string self = "writ";  // how this program was called: with --dir where one was given
   int exit_code = kDone;
+  std::string run_id;  // of the run that this command made: named in its errors too
 
   // A command to type next, for hints and receipts: it finds the same directory.
   std::string Command(std::string_view arguments) const;

@@ -64,6 +64,8 @@ writ run --repo "$repo" 'touch ran' >"$work/out" 2>"$work/err" || got=$?
 [ "$got" = 1 ] || { cat "$work/err"; fail "exit $got, 1 expected of a runner that cannot start"; }
 run=$(sed -n 's/^run \(run_.*\)$/\1/p' "$work/err")
 [ "$(status "$run")" = cancelled ] || fail "after the failed start the run is $(status "$run")"
+writ --json run --repo "$repo" 'touch ran' >"$work/error.json" 2>/dev/null && fail "it started"
+[ "$(status "$(json "$work/error.json" 'd["runId"]')")" = cancelled ] || fail "the error does not name the run as JSON"
 rm "$state/runner.json"
 writ run --repo "$repo" true >/dev/null 2>"$work/err" || { cat "$work/err"; fail "the next run did not work"; }
 [ "$(status "$run")" = cancelled ] || fail "the next writ run took the cancelled one up"

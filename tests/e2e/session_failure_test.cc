@@ -153,6 +153,11 @@ TEST_F(SessionFailure, RefusesWhatItCannotMeet) {
          c.budget.max_spend_usd = 1;
          c.network.allow_hosts = {protocol::AllowedHost::Parse("api.example.com").value()};
        }},
+      {"spends",
+       [](protocol::Contract& c) {
+         c.budget.max_spend_usd = 1;
+         c.network.default_deny = false;
+       }},
       {"never started",
        [](protocol::Contract& c) {
          c.agent.kind = protocol::AgentKind::Parse("pi").value();
@@ -285,7 +290,21 @@ TEST_F(SessionFailure, EachLimitEndsARunWithItsOwnCodeInTheReceipt) {
   }
 }
 
-TEST_F(SessionFailure, SpawnFailureAndOutputLimitAreSessionFailures) {
+TEST_F(SessionFailure, AJobThatCannotBeSpawnedIsDismantledAndReceipted) {
+  FakeBackend& backend = Agent();
+  backend.start_answer = Error{.kind = ErrorKind::kUnavailable,
+                               .code = "process.spawn",
+                               .message = "the launcher could not be started"};
+  plane_.Add(Draft());
+  EXPECT_EQ(Failure().first, "session_failed");
+  EXPECT_EQ(backend.dismantled, 1);
+  FakePlane::Run run = plane_.Get("run_x");
+  EXPECT_TRUE(std::none_of(run.events.begin(), run.events.end(), [](const protocol::Event& e) {
+    return e.type() == protocol::events::kCommandExecuted;
+  }));
+}
+
+TEST_F(SessionFailure, AnOutputLimitIsASessionFailure) {
   Agent([](FakeJobView&) {
     backends::Outcome outcome;
     outcome.kind = backends::Outcome::Kind::kOutputLimit;

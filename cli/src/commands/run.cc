@@ -208,6 +208,7 @@ void Run(Context& context, RunCommand& command) {
   if (!answer) return context.Fail(answer.error());
   if (answer->kind != plane::Submission::Kind::kAccepted) return ReportRefusal(context, *answer);
   const std::string& run_id = answer->run_id;
+  context.run_id = run_id;
   context.Note("run " + run_id);
   bool waiting = answer->status == plane::RunState::kAwaitingApproval;
   if (command.no_watch && !waiting) {

@@ -48,8 +48,8 @@ std::optional<RunFailure> RefuseUnsupported(const Contract& contract, const Runn
                       "the contract asks for an attestation that a software key cannot give",
                       "use a pool whose runners have it");
   }
-  if (contract.budget.max_spend_usd && !contract.network.allow_hosts.empty() &&
-      !config.grants.unmetered_spend)
+  const bool can_spend = !contract.network.allow_hosts.empty() || !contract.network.default_deny;
+  if (contract.budget.max_spend_usd && can_spend && !config.grants.unmetered_spend)
     return Mismatch("spend_unobserved",
                     "the contract limits the spend, and this runner does not observe what a job "
                     "spends at the hosts it may reach",

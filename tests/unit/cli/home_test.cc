@@ -28,6 +28,14 @@ TEST(StateDirectory, OneThatMayNotBeReadIsNotOneThatIsNotThere) {
   EXPECT_EQ(ExplainDirError(other, "/srv/writ").ToString(), other.ToString());
 }
 
+TEST(ExitCodes, AFullDiskIsNeitherBadInputNorAPlaneOutOfReach) {
+  for (const char* code : {"workspace.disk_full", "workspace.cache_unwritable", "plane.blob"}) {
+    Error error{ErrorKind::kUnavailable, code, "there is no room", "make room on the disk"};
+    error.sys_errno = ENOSPC;
+    EXPECT_EQ(ExitCodeFor(error), kFailed) << code;
+  }
+}
+
 TEST(ShellWord, IsOneWordWhateverItHolds) {
   EXPECT_EQ(ShellWord("run_12-ab"), "run_12-ab");
   EXPECT_EQ(ShellWord("/srv/my state"), "'/srv/my state'");

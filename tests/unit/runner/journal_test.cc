@@ -216,11 +216,16 @@ TEST_F(JournalTest, SetsADamagedDatabaseAsideAndBeginsANewOne) {
 TEST_F(JournalTest, RefusesAJournalOfANewerVersionAndLeavesItAlone) {
   std::unique_ptr<RunJournal> note = Begin("run_newer");
   journal_.reset();
+  const auto present = Database::Open(Path(), Database::Mode::kReadWrite)
+                           .value()
+                           ->Number("PRAGMA user_version")
+                           .value()
+                           .value();
   Change("PRAGMA user_version=99");
   auto opened = OpenJournal(dir_, clock_);
   ASSERT_FALSE(opened);
   EXPECT_EQ(opened.error().code, "journal.newer");
-  Change("PRAGMA user_version=1");
+  Change(("PRAGMA user_version=" + std::to_string(present)).c_str());
   EXPECT_EQ(OpenJournal(dir_, clock_).value()->FindOpen()->size(), 1u);
 }
 

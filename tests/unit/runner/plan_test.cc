@@ -192,6 +192,26 @@ TEST_F(PlanTest, AReleasedKeyTakesThePlaceholdersPlace) {
   EXPECT_EQ(Var(plan, "DISABLE_AUTOUPDATER"), "1");  // L45
 }
 
+TEST_F(PlanTest, AnAgentThatIsNotThereOrTooOldIsRefused) {
+  Contract c = Draft();
+  c.agent.kind = protocol::AgentKind::Parse("claude-code").value();
+  c.agent.version = ">=2.1";
+  auto refusal = [&](const InstalledAgent& agent) {
+    facts_.agent = agent;
+    auto plan = PlanSession(c, facts_, config_);
+    auto* refused = std::get_if<RunFailure>(&plan);
+    return refused == nullptr ? "accepted" : refused->code;
+  };
+  InstalledAgent agent;
+  agent.command = {"/opt/claude"};
+  agent.version = "2.1.0";
+  EXPECT_EQ(refusal(agent), "accepted");
+  agent.version = "2.0.9";
+  EXPECT_EQ(refusal(agent), "plan.agent_version");
+  agent.lack = "claude-code is not installed";
+  EXPECT_EQ(refusal(agent), "plan.agent_missing");
+}
+
 TEST(Profiles, ClaudeLosesItsPromptsOnlyInSandboxAndAbove) {
   const AgentProfile& claude = *FindProfile("claude-code");
   InstalledAgent agent;
