@@ -300,7 +300,7 @@ TEST_F(SessionFailure, AJobThatCannotBeSpawnedIsDismantledAndReceipted) {
   EXPECT_EQ(backend.dismantled, 1);
   FakePlane::Run run = plane_.Get("run_x");
   EXPECT_TRUE(std::none_of(run.events.begin(), run.events.end(), [](const protocol::Event& e) {
-    return e.type() == protocol::events::kCommandExecuted;
+    return e.type() == "command.executed";
   }));
 }
 
