@@ -4,6 +4,7 @@
 // Exit: 0 verified, 1 not verified, 2 usage or unreadable input. It opens the named files for
 // reading, writes to standard output and standard error, and uses no network, no configuration and
 // no environment variable.
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <optional>
@@ -132,6 +133,12 @@ Result<Arguments> ParseArguments(const std::vector<std::string_view>& words) {
   return out;
 }
 
+// Of words that are no valid command line as well.
+bool AsksForJson(const std::vector<std::string_view>& words) {
+  const auto options_end = std::find(words.begin(), words.end(), "--");
+  return std::find(words.begin(), options_end, "--json") != options_end;
+}
+
 Result<std::optional<writ::protocol::PublicKey>> ReadKey(const std::optional<std::string>& path) {
   if (!path) return std::optional<writ::protocol::PublicKey>();
   WRIT_ASSIGN(const std::string pem, writ::ReadFile(*path, kLargestKey));
@@ -157,13 +164,16 @@ bool Print(std::FILE* to, std::string_view text) {
   return std::fwrite(text.data(), 1, text.size(), to) == text.size() && std::fflush(to) == 0;
 }
 
-int Fail(const Error& error, const Arguments* arguments) {
-  if (arguments != nullptr && arguments->json) {
-    const writ::json::Value out = writ::json::Object{
-        {"ok", false},
-        {"pinned", false},
-        {"error", writ::json::Object{{"code", error.code}, {"message", error.ToString()}}}};
-    Print(stdout, writ::json::WritePretty(out) + "\n");
+// `writ --json` reports an error in the same shape.
+int Fail(const Error& error, bool json) {
+  Error plain = error;
+  plain.hint.clear();
+  if (json) {
+    writ::json::Object out{{"error", writ::json::ToWellFormedUtf8(plain.ToString())},
+                           {"code", error.code},
+                           {"kind", std::string(writ::ErrorKindName(error.kind))}};
+    if (!error.hint.empty()) out.Set("hint", error.hint);
+    Print(stdout, writ::json::WritePretty(writ::json::Value(std::move(out))) + "\n");
   }
   Print(stderr, "writ-verify: " + error.ToString() + "\n");
   return kUsage;
@@ -203,12 +213,13 @@ Result<bool> Run(const Arguments& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const Result<Arguments> arguments = ParseArguments({argv + 1, argv + argc});
-  if (!arguments) return Fail(arguments.error(), nullptr);
+  const std::vector<std::string_view> words(argv + 1, argv + argc);
+  const Result<Arguments> arguments = ParseArguments(words);
+  if (!arguments) return Fail(arguments.error(), AsksForJson(words));
   if (arguments->help) return Print(stdout, kHelp) ? kVerified : kUsage;
   if (arguments->version)
     return Print(stdout, "writ-verify " WRIT_VERSION "\n") ? kVerified : kUsage;
   const Result<bool> verified = Run(*arguments);
-  if (!verified) return Fail(verified.error(), &*arguments);
+  if (!verified) return Fail(verified.error(), arguments->json);
   return *verified ? kVerified : kNotVerified;
 }

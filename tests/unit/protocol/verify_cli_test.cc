@@ -107,6 +107,28 @@ TEST_F(WritVerify, UsageAndUnreadableInputAreTheirOwnExitCode) {
   EXPECT_EQ(RunVerify({"--version"}).out.substr(0, 12), "writ-verify ");
 }
 
+TEST_F(WritVerify, WithJsonEveryErrorIsOneJsonValueAndAWrongCommandLineToo) {
+  const std::string bundle = File("bundle.json", test::MakeRun({}).text);
+  for (const auto& [arguments, code] :
+       std::vector<std::pair<std::vector<std::string>, std::string>>{
+           {{"--json", "--bogus"}, "usage"},
+           {{bundle, bundle, "--json"}, "usage"},
+           {{"--json"}, "usage"},
+           {{"--json", dir_ + "/absent"}, "file.open_failed"}}) {
+    const Ran ran = RunVerify(arguments);
+    EXPECT_EQ(ran.code, 2);
+    const auto value = json::Parse(ran.out);
+    ASSERT_TRUE(value) << ran.out;
+    EXPECT_EQ(value->FindString("code"), code);
+    EXPECT_TRUE(value->FindString("error")) << ran.out;
+    EXPECT_TRUE(value->FindString("kind")) << ran.out;
+  }
+  const auto usage = json::Parse(RunVerify({"--json", "--bogus"}).out);
+  EXPECT_EQ(usage->FindString("kind"), "invalid");
+  EXPECT_EQ(usage->FindString("hint"), "writ-verify --help shows the options");
+  EXPECT_EQ(RunVerify({"--bogus", "--", "--json"}).out, "") << "a file of that name";
+}
+
 TEST_F(WritVerify, ReadsNoMoreThanItsLimitAlsoOfWhatHasNoEnd) {
   const std::string text = test::MakeRun({}).text;
   const std::string bundle = File("bundle.json", text), bytes = std::to_string(text.size());
@@ -116,7 +138,7 @@ TEST_F(WritVerify, ReadsNoMoreThanItsLimitAlsoOfWhatHasNoEnd) {
            {bundle, "--max-bytes=" + std::to_string(text.size() - 1), "--json"}}) {
     const Ran ran = RunVerify(arguments);
     EXPECT_EQ(ran.code, 2);
-    EXPECT_EQ(json::Parse(ran.out)->Find("error")->FindString("code"), "file.too_large") << ran.out;
+    EXPECT_EQ(json::Parse(ran.out)->FindString("code"), "file.too_large") << ran.out;
     EXPECT_NE(ran.err.find("--max-bytes N raises the limit"), std::string::npos) << ran.err;
   }
   for (const char* wrong : {"0", "", "many", "-1", "1e6", "99999999999999999999"})
