@@ -180,6 +180,8 @@ Result<std::optional<std::string>> Engine::RunOnce(milliseconds wait, std::stop_
   }
   WRIT_ASSIGN(PlaneClient plane, PlaneClient::Open(e.config.plane, *e.clock));
   std::optional<PendingOffer> doubt;
+  Backoff backoff;
+  Deadline trouble = Deadline::After(*e.clock, e.config.call_timeout);
   for (;;) {
     auto asked_at = e.clock->Monotonic();
     WRIT_ASSIGN(unsigned slot, e.ReserveSlot(stop));
@@ -191,7 +193,14 @@ Result<std::optional<std::string>> Engine::RunOnce(milliseconds wait, std::stop_
                                .doubt = std::exchange(doubt, std::nullopt)},
                    teardown, stop);
     e.EndTurn(slot, teardown);
-    if (!turn) return std::move(turn).error();
+    if (!turn) {
+      // A plane in trouble for a moment, where somebody waits for a run.
+      if (turn.error().kind == ErrorKind::kUnavailable && wait.count() > 0 && !trouble.Passed() &&
+          Backoff::Pause(std::min(backoff.Next(), trouble.Left()), stop))
+        continue;
+      return std::move(turn).error();
+    }
+    trouble = Deadline::After(*e.clock, e.config.call_timeout);
     if (turn->run_id || deadline.Passed()) {
       e.RotateIfIdle(plane);
       return turn->run_id;

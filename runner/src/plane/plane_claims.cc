@@ -47,9 +47,7 @@ Result<std::optional<ClaimAnswer>> PlaneClient::Claim(const Secret& runner_token
   if (kind == ClaimKind::kOffered) members.Set("acknowledge", true);
   WipedText body{json::Write(std::move(members))};
   HttpRequest request = Post("/v1/claims", body.text, kClaimAnswer);
-  WRIT_ASSIGN(Answered answer,
-              Call(request, kind == ClaimKind::kOffered ? Repeat::kUnlessAnswered : Repeat::kNever,
-                   deadline, stop));
+  WRIT_ASSIGN(Answered answer, Call(request, Repeat::kNever, deadline, stop));
   Result<json::Value> parsed = ReadJson("POST", answer.response);
   explicit_bzero(answer.response.body.data(), answer.response.body.size());
   if (!parsed) return std::move(parsed).error();

@@ -89,6 +89,7 @@ bool Lease::OnError(const Error& error) {
     if (listener_.on_loss) listener_.on_loss(loss, message);
     return false;
   };
+  if (end_expected_ && error.kind == ErrorKind::kConflict) return false;  // it has our receipt
   NoteGap(clock_.Monotonic());
   if (error.code == "plane.revoked")
     return final(LeaseLoss::kRevoked, "lease.revoked",

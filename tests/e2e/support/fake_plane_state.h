@@ -26,7 +26,8 @@ struct FakePlane::State {
   // kLeased
   LeaseRules rules;
   bool revoked = false;
-  std::string rotated_to;  // the public key of a rotation; its token is runner_token then
+  std::string rotated_to;  // the public key of a rotation; its token is runner_token then,
+                           // and the old one goes with the new one's first use
 };
 
 inline FakePlane::Answer Json(json::Value value, int status = 200) {

@@ -34,8 +34,8 @@ enum class StopMode { kDrain, kCancelRuns };
 
 // When an engine leaves by itself, as if drained.
 struct ServeOptions {
-  std::optional<std::uint64_t> max_runs;                    // after so many
-  std::optional<std::chrono::milliseconds> exit_when_idle;  // after so long without one
+  std::optional<std::uint64_t> max_runs{};                    // after so many
+  std::optional<std::chrono::milliseconds> exit_when_idle{};  // after so long without one
 };
 
 // One thing the runner lacks, for `writ doctor` and for the log.

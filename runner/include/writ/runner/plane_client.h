@@ -90,7 +90,7 @@ class PlaneClient {
                           const std::string& pool, const Deadline& deadline, std::stop_token stop);
   // nullopt: nothing to do. `wait`: long poll, sent to planes with the extension only; the deadline
   // covers it. `only_run`, where not empty, is the one run that is wanted (extension too). One
-  // attempt for kTaken, because a claim whose answer is lost is lost; kOffered is repeated.
+  // attempt: a claim whose answer is lost is lost, and whoever asks for work asks again anyway.
   Result<std::optional<ClaimAnswer>> Claim(const Secret& runner_token, const std::string& pool,
                                            std::optional<std::chrono::milliseconds> wait,
                                            const Deadline& deadline, std::stop_token stop,

@@ -1,0 +1,118 @@
+// Live output at the plane: byte for byte, whatever calls fail in between (L18).
+#include "e2e/support/leased_world.h"
+
+namespace writ {
+namespace {
+
+using test::Eventually;
+using test::FakeJobView;
+using test::FakePlane;
+
+using LiveOutputTest = test::LeasedWorld;
+
+// Every byte value, no period that a lost piece could hide in.
+std::string Pattern(std::size_t bytes) {
+  std::string out(bytes, '\0');
+  std::uint32_t state = 12345;
+  for (char& c : out) {
+    state = state * 1664525 + 1013904223;
+    c = static_cast<char>(state >> 24);
+  }
+  return out;
+}
+
+TEST_F(LiveOutputTest, IsSentAgainFromWhereThePlaneStandsAfterFailedCalls) {
+  const std::string output = Pattern(1'500'000);
+  std::atomic<int> calls{0};
+  plane_.SetFault(
+      [&](const std::string&, const std::string& path) -> std::optional<FakePlane::Answer> {
+        if (path.ends_with("/log") && ++calls % 3 == 0) return FakePlane::Answer{503, "{}"};
+        return std::nullopt;
+      });
+  world_.AddFake([&](FakeJobView& job) {
+    for (std::size_t at = 0; at < output.size(); at += 100'000)
+      job.Print(std::string_view(output).substr(at, 100'000));
+    (void)gate_.Pass(job.stop);
+    return test::Exited(0);
+  });
+  plane_.Add(Draft("run_live"));
+  runner::Engine& engine = world_.Open();
+  ASSERT_TRUE(engine.Start({.max_runs = 1}));
+  ASSERT_TRUE(Eventually([&] { return plane_.Get("run_live").log.size() == output.size(); }));
+  EXPECT_TRUE(plane_.Get("run_live").log == output);
+  gate_.Open();
+  engine.Wait();
+  ExpectOneGoodReceipt("run_live", "completed");
+}
+
+// A plane restored from an older copy has less than it said it had.
+TEST_F(LiveOutputTest, FillsTheGapOfAPlaneThatHasLostSome) {
+  const std::string output = Pattern(600'000);
+  test::JobGate more;
+  world_.AddFake([&](FakeJobView& job) {
+    job.Print(std::string_view(output).substr(0, 400'000));
+    (void)more.Pass(job.stop);
+    job.Print(std::string_view(output).substr(400'000));
+    (void)gate_.Pass(job.stop);
+    return test::Exited(0);
+  });
+  plane_.Add(Draft("run_gap"));
+  runner::Engine& engine = world_.Open();
+  ASSERT_TRUE(engine.Start({.max_runs = 1}));
+  ASSERT_TRUE(Eventually([&] { return plane_.Get("run_gap").log.size() == 400'000; }));
+  plane_.CutLog("run_gap", 123'457);
+  more.Open();
+  ASSERT_TRUE(Eventually([&] { return plane_.Get("run_gap").log.size() == output.size(); }));
+  EXPECT_TRUE(plane_.Get("run_gap").log == output);
+  gate_.Open();
+  engine.Wait();
+}
+
+TEST_F(LiveOutputTest, EndsForAPlaneWhosePlaceInItCannotBeAndTheRunGoesOn) {
+  for (const char* answer : {R"({"nextOffset":99999999})", R"({"nextOffset":-1})",
+                             R"({"nextOffset":"12"})", R"({"nextOffset":0})"}) {
+    SCOPED_TRACE(answer);
+    FakePlane plane(clock_, FakePlane::Dialect::kLeased);
+    FakePlane::LoadRecordedBlobs(plane);
+    test::RunnerWorld world(plane, clock_);
+    std::atomic<int> calls{0};
+    plane.SetFault(
+        [&](const std::string&, const std::string& path) -> std::optional<FakePlane::Answer> {
+          if (!path.ends_with("/log")) return std::nullopt;
+          ++calls;
+          return FakePlane::Answer{409, answer};
+        });
+    world.AddFake([&](FakeJobView& job) {
+      job.Print("some output\n");
+      EXPECT_TRUE(Eventually([&] { return calls > 0; }));
+      return test::Exited(0);
+    });
+    plane.Add(Draft("run_odd"));
+    ASSERT_TRUE(world.RunOne());
+    EXPECT_EQ(plane.Get("run_odd").completions, 1);
+    EXPECT_LE(calls, 20);
+  }
+}
+
+TEST_F(LiveOutputTest, DoesNotLeaveTheRunnerWhereTheContractDisclosesNoLogs) {
+  for (auto disclosure : {protocol::Disclosure::kNone, protocol::Disclosure::kMetadataOnly}) {
+    const std::string run_id =
+        "run_" + std::to_string(disclosure == protocol::Disclosure::kNone ? 1 : 2);
+    FakePlane plane(clock_, FakePlane::Dialect::kLeased);
+    FakePlane::LoadRecordedBlobs(plane);
+    test::RunnerWorld world(plane, clock_);
+    world.AddFake([](FakeJobView& job) {
+      job.Print("what nobody may see\n");
+      return test::Exited(0);
+    });
+    protocol::Contract draft = Draft(run_id);
+    draft.disclosure = disclosure;
+    plane.Add(std::move(draft));
+    ASSERT_TRUE(world.RunOne());
+    EXPECT_EQ(plane.Get(run_id).completions, 1);
+    EXPECT_EQ(plane.Calls("POST /v1/runs/" + run_id + "/log"), 0);
+  }
+}
+
+}  // namespace
+}  // namespace writ
