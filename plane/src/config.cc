@@ -107,8 +107,44 @@ Result<Config> ParseConfig(std::string_view bytes) {
     if (auto lease = plane->OptionalChild("lease")) config.lease = ReadLease(*lease, config.lease);
     plane->RefuseUnknown();
   }
+  (void)root.Find("serve");  // of `writ plane start`
+  root.RefuseUnknown();
   WRIT_TRY(issues.ToStatus("config.json"));
   return config;
+}
+
+std::string ConfigJson(const Config& config) {
+  auto rate = [](const std::optional<RateLimit>& limit) {
+    if (!limit) return json::Value("unlimited");
+    return json::Value(json::Object{{"perMinute", limit->per_minute}, {"burst", limit->burst}});
+  };
+  auto word = [](const auto& table, auto value) {
+    for (const auto& entry : table)
+      if (entry.value == value) return json::Value(std::string(entry.name));
+    return json::Value();
+  };
+  auto seconds = [](std::chrono::milliseconds d) { return d.count() / 1000; };
+  json::Object limits{{"perPrincipal", rate(config.per_principal)},
+                      {"perAgent", rate(config.per_agent)},
+                      {"perPool", rate(config.per_pool)},
+                      {"maxBlobBytes", config.max_blob_bytes},
+                      {"maxJsonBytes", config.max_json_bytes},
+                      {"maxLogBytes", config.max_log_bytes},
+                      {"maxHeadBytes", config.max_head_bytes},
+                      {"maxHeaders", config.max_headers},
+                      {"maxConnections", config.max_connections},
+                      {"maxConnectionsPerAddress", config.max_connections_per_address},
+                      {"maxConnectionsOnLoopback", config.max_connections_on_loopback}};
+  json::Object plane{{"limits", limits},
+                     {"blobReads", word(kBlobReadsTable, config.blob_reads)},
+                     {"openNetwork", word(kOpenNetworkTable, config.open_network)},
+                     {"contractLifetimeSeconds", config.contract_lifetime.count()},
+                     {"approvalTimeoutSeconds", config.approval_timeout.count()},
+                     {"lease", json::Object{{"seconds", seconds(config.lease.lease)},
+                                            {"graceSeconds", seconds(config.lease.grace)},
+                                            {"offerSeconds", seconds(config.lease.offer)},
+                                            {"maxAttempts", config.lease.max_attempts}}}};
+  return json::WritePretty(json::Object{{"version", "writ.config.v1"}, {"plane", plane}}) + "\n";
 }
 
 std::string DefaultConfig() {

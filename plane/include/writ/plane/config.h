@@ -1,5 +1,6 @@
-// The plane's configuration: the "plane" member of DIR/config.json (writ.config.v1). Other members
-// of the file belong to others and are left alone; an unknown key inside "plane" is refused.
+// The plane's configuration: the "plane" member of DIR/config.json (writ.config.v1). Beside it only
+// "serve" may stand, which is how `writ plane start` listens and is read there; any other key is
+// refused, and so is an unknown one inside "plane".
 #pragma once
 
 #include <chrono>
@@ -62,6 +63,8 @@ struct Config {
 
 // Parses a whole config.json.
 Result<Config> ParseConfig(std::string_view bytes);
+// What ParseConfig reads back, every member in it.
+std::string ConfigJson(const Config& config);
 // The config.json that Init writes.
 std::string DefaultConfig();
 
