@@ -36,8 +36,9 @@ Error NoSlotLeft() {
 
 bool Engine::Impl::Ready() {
   std::string blocking, message, hint;
+  const std::shared_ptr<const RunnerConfig> current = Live();
   for (const ReadinessProblem& problem :
-       LookAtReadiness(config, *registry, sessions.get(), Depth::kBeforeClaim)) {
+       LookAtReadiness(*current, *registry, sessions.get(), Depth::kBeforeClaim)) {
     if (!problem.blocks_claims) continue;
     blocking = problem.code;
     message = problem.message;
@@ -197,7 +198,9 @@ void Engine::Impl::RunSession(PlaneClient& plane, ClaimedRun run, Vocabulary voc
   const std::string run_id = run.claim.run_id.text();
   log::Info("runner.claimed", "a run was claimed", {{"run", run_id}, {"slot", slot}});
   {
-    Session session(*services, plane, std::move(run), vocabulary, slot, cancel.get_token());
+    const std::shared_ptr<const RunnerConfig> begun_with = Live();
+    SessionServices of_run = WithConfig(*services, *begun_with);
+    Session session(of_run, plane, std::move(run), vocabulary, slot, cancel.get_token());
     RunEnd end = session.Run();
     turn.refused = session.refused();
     if (session.leaked()) {

@@ -113,7 +113,7 @@ Engine::~Engine() {
 }
 
 std::vector<ReadinessProblem> Engine::CheckReadiness() {
-  return LookAtReadiness(impl_->config, *impl_->registry, impl_->sessions.get(), Depth::kWhole);
+  return LookAtReadiness(*impl_->Live(), *impl_->registry, impl_->sessions.get(), Depth::kWhole);
 }
 
 Status Engine::Start(ServeOptions options) {
@@ -171,7 +171,7 @@ Result<std::optional<std::string>> Engine::RunOnce(milliseconds wait, std::stop_
   Deadline deadline = Deadline::After(*e.clock, wait);
   if (!e.Ready()) {
     for (const ReadinessProblem& problem :
-         LookAtReadiness(e.config, *e.registry, e.sessions.get(), Depth::kBeforeClaim))
+         LookAtReadiness(*e.Live(), *e.registry, e.sessions.get(), Depth::kBeforeClaim))
       if (problem.blocks_claims)
         return Error{.kind = ErrorKind::kUnavailable,
                      .code = problem.code,

@@ -48,7 +48,9 @@ struct Engine::Impl {
   std::unique_ptr<Courier> courier;  // after what it borrows
   backends::BackendRegistry* registry = nullptr;
 
-  mutable std::mutex mutex;             // guards what follows
+  mutable std::mutex mutex;  // guards what follows
+  // What runs begin with from now on: `config` with what Reload changed in it.
+  std::shared_ptr<const RunnerConfig> live = std::make_shared<const RunnerConfig>(config);
   std::condition_variable_any changed;  // any of it
   ServeOptions serve;
   SlotPool pool;
@@ -92,6 +94,9 @@ struct Engine::Impl {
   // A veto of the operator's hook, before a run is asked for or taken; nullopt: go.
   std::optional<HookRecord> AskBeforeClaim(const ClaimAnswer* offer, unsigned slot);
   void OnDrain();
+
+  // reload.cc
+  std::shared_ptr<const RunnerConfig> Live() const;
 
   bool Ready();
   Vocabulary AskVocabulary(PlaneClient& plane, std::stop_token stop);

@@ -1,5 +1,6 @@
 #include "engine/readiness.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -122,6 +123,19 @@ std::vector<ReadinessProblem> LookAtReadiness(const RunnerConfig& config,
           {"ready.agent." + std::string(profile.kind), agent.lack, agent.hint, configured});
   }
   return problems;
+}
+
+std::vector<ReadinessProblem> LookAtHost(const RunnerConfig& config,
+                                         backends::BackendRegistry& registry) {
+  // Where nothing was made yet, the folder in which it would be.
+  std::string at = config.work_dir + "/sessions";
+  UniqueFd dir;
+  for (;;) {
+    dir = UniqueFd(open(at.empty() ? "/" : at.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (dir || at.empty()) break;
+    at.resize(at.rfind('/'));
+  }
+  return LookAtReadiness(config, registry, dir.get(), Depth::kWhole);
 }
 
 }  // namespace writ::runner

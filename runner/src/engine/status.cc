@@ -56,7 +56,7 @@ StatusAnswer Engine::Impl::AnswerStatus(std::string_view path) {
     return {.code = 404, .body = "not here\n"};
 
   std::vector<ReadinessProblem> blocking =
-      LookAtReadiness(config, *registry, sessions.get(), Depth::kBeforeClaim);
+      LookAtReadiness(*Live(), *registry, sessions.get(), Depth::kBeforeClaim);
   std::erase_if(blocking, [](const ReadinessProblem& problem) { return !problem.blocks_claims; });
   const bool draining = drain.stop_requested();
   const bool ready = blocking.empty() && !draining;

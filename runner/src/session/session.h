@@ -62,6 +62,14 @@ struct SessionServices {
   Courier* courier = nullptr;  // delivers what a session could not
 };
 
+// The same for a run that begins with another configuration, which outlives it.
+inline SessionServices WithConfig(const SessionServices& s, const RunnerConfig& config) {
+  return SessionServices{config,          s.identity,    s.plane_key,  s.registry,
+                         s.cache,         s.journal,     s.cleaner,    s.sessions_dir,
+                         s.sessions_path, s.clock,       s.bus,        s.plane_addresses,
+                         s.liveness,      s.on_rotation, s.on_revoked, s.courier};
+}
+
 // A run that is ours.
 struct ClaimedRun {
   ClaimAnswer claim;

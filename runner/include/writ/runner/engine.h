@@ -46,6 +46,11 @@ struct ReadinessProblem {
   bool blocks_claims = false;  // false: only runs that need it would be refused (a missing agent)
 };
 
+// The same look without an engine, beside one that works here or where none ever did: makes
+// nothing, locks nothing, changes nothing.
+std::vector<ReadinessProblem> LookAtHost(const RunnerConfig& config,
+                                         backends::BackendRegistry& registry);
+
 class Engine {
  public:
   // Opens directories and the plane client, takes the lock on state_dir, and closes runs that an
@@ -59,6 +64,16 @@ class Engine {
 
   // What stands in the way, freshly looked at. Changes nothing.
   std::vector<ReadinessProblem> CheckReadiness();
+
+  // A changed configuration while the engine runs. Members of the file that a run reads when it
+  // begins (reload.cc has the list) hold for every run that is claimed from now on; runs in work
+  // keep what they began with. All other members keep their values, and are named. Errors:
+  // CheckRunnerConfig's; then nothing has changed.
+  struct Reloaded {
+    std::vector<std::string> applied;  // members that changed
+    std::vector<std::string> kept;     // members that differ and need a restart
+  };
+  Result<Reloaded> Reload(const RunnerConfig& next);
 
   // As many threads as slots, which claim until they are stopped.
   Status Start(ServeOptions options = {});
