@@ -1,4 +1,5 @@
-// Access: the --plane/--token-file/--ca options that every command about runs has, and the
+// Access: --plane and the options of the way to it (--token-file, --plane-ca, --client-cert,
+// --client-key, --plane-proxy, --plane-timeout), which every command about runs has, and the
 // Requester that comes of them. Without --plane the plane of --dir on this machine is meant,
 // running or not.
 #pragma once
@@ -32,6 +33,7 @@ class Access {
 
  private:
   PlaneAddress address_;
+  std::string plane_timeout_;  // as typed
   SystemClock clock_;
   std::unique_ptr<plane::Plane> plane_;
 };

@@ -1,6 +1,15 @@
 #include "pinned_keys.h"
 
+#include "writ/base/file.h"
+
 namespace writ::cli {
+
+Result<protocol::PublicKey> ReadPublicKey(const std::string& path) {
+  WRIT_ASSIGN(std::string pem, ReadFile(path, 16384));
+  auto key = protocol::PublicKey::FromPem(pem);
+  if (!key) return std::move(key).error().With("reading the public key " + path);
+  return key;
+}
 
 protocol::VerifyOptions PinnedByPlane(plane::Plane& plane, std::string_view bundle_text) {
   protocol::VerifyOptions options;

@@ -1,6 +1,8 @@
-// The keys that a near plane knows by itself, so that nothing is taken from a bundle's own word.
+// The keys that a bundle is held to, so that nothing is taken from its own word: what a near plane
+// knows by itself, and what the user gives in files.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "writ/plane/plane.h"
@@ -9,6 +11,9 @@
 namespace writ::cli {
 
 inline constexpr std::uint64_t kMaxBundleBytes = protocol::kDefaultMaxBundleBytes;
+
+// A public key in PEM.
+Result<protocol::PublicKey> ReadPublicKey(const std::string& path);
 
 // The plane's own key, and the runner's where the key in the bundle is the one that enrolled.
 protocol::VerifyOptions PinnedByPlane(plane::Plane& plane, std::string_view bundle_text);

@@ -11,7 +11,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kCallTimeout = 60s;
 constexpr auto kTransferTimeout = 600s;
 constexpr std::uint64_t kMaxAnswer = std::uint64_t{256} << 20;
 
@@ -105,13 +104,18 @@ std::optional<plane::RunSummary> ReadSummary(const json::Value& value) {
 
 class RemoteRequester final : public Requester {
  public:
-  RemoteRequester(runner::HttpClient client, Secret token, std::string who, const Clock& clock)
-      : client_(std::move(client)), token_(std::move(token)), who_(std::move(who)), clock_(clock) {}
+  RemoteRequester(runner::HttpClient client, Secret token, std::string who,
+                  std::chrono::milliseconds call_timeout, const Clock& clock)
+      : client_(std::move(client)),
+        token_(std::move(token)),
+        who_(std::move(who)),
+        call_timeout_(call_timeout),
+        clock_(clock) {}
 
   Result<plane::Submission> Submit(std::string_view body) override {
     WRIT_ASSIGN(std::string asked, WithAsker(body));
     WRIT_ASSIGN(runner::HttpResponse response,
-                Call("POST", "/v1/runs", "application/json", asked, kCallTimeout));
+                Call("POST", "/v1/runs", "application/json", asked, call_timeout_));
     auto value = json::Parse(response.body, {.max_depth = 64, .max_bytes = kMaxAnswer});
     if (!value) return Nonsense("the run request");
     plane::Submission out;
@@ -170,10 +174,12 @@ class RemoteRequester final : public Requester {
     }
     return out;
   }
-  Result<plane::RunDetail> Run(const std::string& run_id) override { return ReadRun(run_id, ""); }
+  Result<plane::RunDetail> Run(const std::string& run_id) override {
+    return ReadRun(run_id, {}, "");
+  }
   Result<plane::RunDetail> WaitRun(const std::string& run_id, WallTime after,
                                    std::chrono::milliseconds wait) override {
-    return ReadRun(run_id,
+    return ReadRun(run_id, wait,
                    "?waitMs=" + std::to_string(wait.count()) + "&after=" + FormatRfc3339(after));
   }
   Result<plane::LogChunk> ReadLog(const std::string& run_id, std::uint64_t offset,
@@ -181,7 +187,7 @@ class RemoteRequester final : public Requester {
     WRIT_TRY(CheckRunId(run_id));
     std::string path = "/v1/runs/" + run_id + "/log?offset=" + std::to_string(offset) +
                        "&waitMs=" + std::to_string(wait.count());
-    WRIT_ASSIGN(runner::HttpResponse response, Call("GET", path, "", "", kCallTimeout));
+    WRIT_ASSIGN(runner::HttpResponse response, Call("GET", path, "", "", wait + call_timeout_));
     if (response.status != 200) return Refusal(response, "the live output");
     plane::LogChunk chunk;
     chunk.offset = offset;
@@ -260,7 +266,7 @@ class RemoteRequester final : public Requester {
     json::Object body{{"ttlSeconds", lifetime.count()}};
     body.SetOptional("pool", pool);
     WRIT_ASSIGN(runner::HttpResponse response, Call("POST", "/v1/enroll-tokens", "application/json",
-                                                    json::Write(std::move(body)), kCallTimeout));
+                                                    json::Write(std::move(body)), call_timeout_));
     if (response.status != 200) return Refusal(response, "the enrolment token");
     auto value = json::Parse(response.body);
     if (!value || TextOf(*value, "token").empty()) return Nonsense("the enrolment token");
@@ -271,7 +277,7 @@ class RemoteRequester final : public Requester {
   Result<bool> HasBlob(const std::string& hash) override {
     WRIT_TRY(CheckHash(hash));
     WRIT_ASSIGN(runner::HttpResponse response,
-                Call("HEAD", "/v1/blobs/" + hash, "", "", kCallTimeout));
+                Call("HEAD", "/v1/blobs/" + hash, "", "", call_timeout_));
     return response.status == 200;  // a plane without HEAD gets the blob again
   }
   Status PutBlob(std::string_view bytes, const std::string& expected_hash) override {
@@ -342,8 +348,9 @@ class RemoteRequester final : public Requester {
     request.max_response_bytes = limit;
     return client_.Do(request, runner::Deadline::After(clock_, timeout), {});
   }
-  Result<json::Value> GetJson(const std::string& path, std::string_view call) {
-    WRIT_ASSIGN(runner::HttpResponse response, Call("GET", path, "", "", kCallTimeout));
+  Result<json::Value> GetJson(const std::string& path, std::string_view call,
+                              std::chrono::milliseconds wait = {}) {
+    WRIT_ASSIGN(runner::HttpResponse response, Call("GET", path, "", "", wait + call_timeout_));
     if (response.status != 200) return Refusal(response, call);
     auto value = json::Parse(response.body, {.max_depth = 64, .max_bytes = kMaxAnswer});
     if (!value) return Nonsense(call);
@@ -353,7 +360,7 @@ class RemoteRequester final : public Requester {
     auto id = protocol::RunnerId::Parse(runner_id);
     if (!id) return std::move(id).error();
     WRIT_ASSIGN(runner::HttpResponse response, Call("POST", "/v1/runners/" + runner_id + "/" + verb,
-                                                    "application/json", "{}", kCallTimeout));
+                                                    "application/json", "{}", call_timeout_));
     if (response.status == 200 || response.status == 202) return {};
     return Refusal(response, "to " + verb + " the runner");
   }
@@ -367,16 +374,17 @@ class RemoteRequester final : public Requester {
     if (actor) body.Set("actor", actor->ToJson());
     WRIT_ASSIGN(runner::HttpResponse response,
                 Call("POST", "/v1/runs/" + run_id + "/" + verb, "application/json",
-                     json::Write(std::move(body)), kCallTimeout));
+                     json::Write(std::move(body)), call_timeout_));
     if (response.status != 200 && response.status != 202)
       return Refusal(response, "to " + verb + " the run");
     auto value = json::Parse(response.body);
     if (!value) return Nonsense(verb);
     return std::move(*value);
   }
-  Result<plane::RunDetail> ReadRun(const std::string& run_id, const std::string& query) {
+  Result<plane::RunDetail> ReadRun(const std::string& run_id, std::chrono::milliseconds wait,
+                                   const std::string& query) {
     WRIT_TRY(CheckRunId(run_id));
-    WRIT_ASSIGN(json::Value answer, GetJson("/v1/runs/" + run_id + query, "the run"));
+    WRIT_ASSIGN(json::Value answer, GetJson("/v1/runs/" + run_id + query, "the run", wait));
     auto summary = ReadSummary(answer);
     if (!summary) return Nonsense("the run");
     plane::RunDetail detail;
@@ -396,6 +404,7 @@ class RemoteRequester final : public Requester {
   runner::HttpClient client_;
   Secret token_;
   const std::string who_;
+  const std::chrono::milliseconds call_timeout_;  // for the answer of a call that moves no blobs
   const Clock& clock_;
   std::optional<bool> by_token_;  // the plane knows the caller by the token alone; asked once
 };
@@ -417,9 +426,12 @@ Result<std::unique_ptr<Requester>> MakeRemoteRequester(const PlaneAddress& addre
   runner::HttpEndpoint endpoint;
   endpoint.url = address.url;
   endpoint.ca_file = address.ca_file;
+  endpoint.client_cert_file = address.client_cert_file;
+  endpoint.client_key_file = address.client_key_file;
+  endpoint.proxy = address.proxy;
   WRIT_ASSIGN(runner::HttpClient client, runner::HttpClient::Open(endpoint, clock));
   return std::unique_ptr<Requester>(std::make_unique<RemoteRequester>(
-      std::move(client), std::move(token), std::move(who), clock));
+      std::move(client), std::move(token), std::move(who), address.call_timeout, clock));
 }
 
 }  // namespace writ::cli

@@ -58,9 +58,13 @@ class Requester {
 
 // How a command was told where its plane is.
 struct PlaneAddress {
-  std::string url;         // empty: the local directory
-  std::string token_file;  // with url
-  std::string ca_file;     // with url; empty: the system's
+  std::string url;                 // empty: the local directory
+  std::string token_file;          // with url
+  std::string ca_file;             // with url; empty: the system's
+  std::string client_cert_file{};  // with url; PEM, for planes that ask for one
+  std::string client_key_file{};
+  std::string proxy{};                             // with url; a corporate proxy's; empty: none
+  std::chrono::milliseconds call_timeout{60'000};  // with url; for an answer, beside transfers
 };
 
 // `local` is borrowed and outlives the requester.

@@ -45,6 +45,7 @@ constexpr std::array kOperands = {
     Operand{"plane-ca", "FILE"},
     Operand{"plane-key", "FILE"},
     Operand{"plane-proxy", "URL"},
+    Operand{"plane-timeout", "DURATION"},
     Operand{"pool", "POOL"},
     Operand{"port", "PORT"},
     Operand{"repo", "DIR"},

@@ -19,6 +19,7 @@ struct PullCommand {
   Access access;
   std::string run_id;
   std::string repository = ".";
+  std::string plane_key, runner_key;  // PEM files
 };
 
 // The hash of the first artifact of kind diff, and of the delta: the second one (data class
@@ -61,6 +62,13 @@ void Pull(Context& context, PullCommand& command) {
   // Nothing is applied that does not verify.
   protocol::VerifyOptions verify;
   if (command.access.plane() != nullptr) verify = PinnedByPlane(*command.access.plane(), *text);
+  for (auto [path, slot] : {std::pair{&command.plane_key, &verify.plane_key},
+                            {&command.runner_key, &verify.runner_key}}) {
+    if (path->empty()) continue;
+    auto key = ReadPublicKey(*path);
+    if (!key) return context.Fail(kUsage, key.error());
+    *slot = *key;
+  }
   protocol::VerifyReport report = protocol::VerifyBundle(*text, verify);
   if (!report.ok) {
     Error error{ErrorKind::kIntegrity, "pull.not_verified", "the run's bundle does not verify",
@@ -69,6 +77,11 @@ void Pull(Context& context, PullCommand& command) {
     if (!report.problems.empty()) error.message += ": " + report.problems.front().message;
     return context.Fail(kFailed, error);
   }
+  if (!report.pinned)
+    context.Note(
+        "note: keys not pinned: the bundle verifies with the keys inside it, so the plane's word "
+        "is "
+        "taken for who made it; give --plane-key and --runner-key");
   auto bundle = json::Parse(*text, {.max_depth = 64, .max_bytes = kMaxDiffBytes});
   if (!bundle) return context.Fail(kFailed, bundle.error());
   auto contract = protocol::Contract::Parse(*bundle->Find("contract"));
@@ -108,6 +121,7 @@ void Pull(Context& context, PullCommand& command) {
     json::Object out{{"runId", command.run_id},
                      {"outcome", OutcomeWord(pulled->outcome)},
                      {"reason", pulled->reason},
+                     {"pinned", report.pinned},
                      {"changedPaths", json::Value::Texts(paths)}};
     if (!pulled->branch.empty()) out.Set("branch", pulled->branch);
     if (!pulled->commit.empty()) out.Set("commit", pulled->commit);
@@ -129,11 +143,17 @@ void AddPull(CLI::App& app, Context& context) {
       app.add_subcommand("pull", "Bring a run's changes into a checkout; never overwrites work");
   command->add_option("RUN", options->run_id, "Run id")->required();
   command->add_option("--repo", options->repository, "The checkout")->capture_default_str();
+  command->add_option("--plane-key", options->plane_key,
+                      "PEM public key that the plane must have (default: that of the near plane)");
+  command->add_option("--runner-key", options->runner_key,
+                      "PEM public key that the runner must have (default: as the near plane knows "
+                      "it)");
   options->access.AddOptions(*command);
   command->footer(
       "Where the checkout is still what was captured, the changes are applied to its files;\n"
       "anywhere else they become a commit on the branch writ/RUN.\n\nExamples:\n  writ pull "
-      "run_1234\n  writ pull run_1234 --repo ~/src/app");
+      "run_1234\n  writ pull run_1234 --repo ~/src/app\n  writ pull run_1234 --plane "
+      "https://plane.example.com --token-file T --plane-key P --runner-key R");
   command->callback([&context, options] { Pull(context, *options); });
 }
 

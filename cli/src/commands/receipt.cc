@@ -18,15 +18,6 @@
 namespace writ::cli {
 namespace {
 
-constexpr std::uint64_t kMaxKeyBytes = 16384;
-
-Result<protocol::PublicKey> ReadKey(const std::string& path) {
-  WRIT_ASSIGN(std::string pem, ReadFile(path, kMaxKeyBytes));
-  auto key = protocol::PublicKey::FromPem(pem);
-  if (!key) return std::move(key).error().With("reading the public key " + path);
-  return key;
-}
-
 // A manifest that the organisation's key signed.
 Result<protocol::KeyManifest> ReadManifest(const std::string& path,
                                            const protocol::PublicKey& org_key) {
@@ -135,7 +126,7 @@ void Verify(Context& context, const VerifyCommand& command) {
                             {&command.runner_key, &options.runner_key},
                             {&command.org_key, &options.org_key}}) {
     if (path->empty()) continue;
-    auto key = ReadKey(*path);
+    auto key = ReadPublicKey(*path);
     if (!key) return context.Fail(kUsage, key.error());
     *slot = *key;
   }
