@@ -1,7 +1,9 @@
 // The command line's two ways to a plane: its directory, and its API with a principal's token.
 #include "requester.h"
 
-#include "http_api.h"
+#include <atomic>
+
+#include "tls_api.h"
 #include "unit/runner/raw_server.h"
 
 namespace writ::test {
@@ -85,6 +87,61 @@ TEST_F(Far, APlaneWithoutOurExtensionsIsToldTheUsersName) {
   ASSERT_TRUE(made) << made.error().ToString();
   EXPECT_NE(asked.find(R"("requestedBy":{"kind":"human","id":"user@terminal"})"), std::string::npos)
       << asked;
+}
+
+TEST_F(Tls, AFarCommandShowsItsCertificateToAPlaneThatDemandsOne) {
+  Start({}, Options(At("ca.pem")));
+  WriteText(At("token"), Token("ci", {plane::Role::kRequester}) + "\n");
+  cli::PlaneAddress address{
+      .url = server->url(), .token_file = At("token"), .ca_file = At("ca.pem")};
+  auto runs = [&] {
+    auto far = cli::MakeRemoteRequester(address, "user@terminal", real);
+    EXPECT_TRUE(far) << far.error().ToString();
+    return (*far)->Runs();
+  };
+  auto refused = runs();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kUnavailable);
+  address.client_cert_file = At("client.pem");
+  address.client_key_file = At("client.key");
+  auto served = runs();
+  EXPECT_TRUE(served) << served.error().ToString();
+}
+
+TEST_F(Tls, AFarCommandGoesThroughTheCorporateProxyThatItIsGiven) {
+  Start({}, Options(""));
+  WriteText(At("token"), Token("ci", {plane::Role::kRequester}) + "\n");
+  std::string asked;
+  RawServer proxy(RawServer::Security::kPlain, [&](auto& c) {
+    asked = c.request;
+    c.write("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
+  });
+  auto far = cli::MakeRemoteRequester({.url = server->url(),
+                                       .token_file = At("token"),
+                                       .ca_file = At("ca.pem"),
+                                       .proxy = proxy.url()},
+                                      "user@terminal", real);
+  ASSERT_TRUE(far) << far.error().ToString();
+  EXPECT_FALSE((*far)->Runs());
+  EXPECT_TRUE(asked.starts_with("CONNECT 127.0.0.1:" + std::to_string(server->port()))) << asked;
+}
+
+TEST_F(Far, APlaneThatIsSilentIsGivenUpOnAfterTheTimeThatItMayTake) {
+  Start();
+  WriteText(folder.path() + "/token", "some-token\n");
+  std::atomic<bool> over = false;
+  RawServer silent(RawServer::Security::kPlain, [&](auto&) { over.wait(false); });
+  auto far = cli::MakeRemoteRequester({.url = silent.url(),
+                                       .token_file = folder.path() + "/token",
+                                       .ca_file = "",
+                                       .call_timeout = std::chrono::milliseconds(50)},
+                                      "user@terminal", real);
+  ASSERT_TRUE(far) << far.error().ToString();
+  auto runs = (*far)->Runs();
+  over = true;
+  over.notify_all();
+  ASSERT_FALSE(runs);
+  EXPECT_EQ(runs.error().code, "plane.timeout");
 }
 
 TEST(Near, TheUserHereIsWhoAsksWhereNobodyIsNamed) {
