@@ -17,6 +17,7 @@
 #include "process_job.h"
 #include "writ/backends/launch/messages.h"
 #include "writ/backends/linux/pidfd.h"
+#include "writ/backends/linux/process_mark.h"
 #include "writ/backends/linux/process_tree.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
@@ -94,6 +95,10 @@ class ProcessBackend final : public Backend {
     auto job = ProcessJob::Make(std::move(plan), features_, options_.launcher);
     if (!job) return std::move(job).error().With("preparing a job in the process tier");
     return std::unique_ptr<Job>(std::move(job).value());
+  }
+
+  void EndLeftovers(const std::string& leftovers) override {
+    if (auto mark = ProcessMark::Parse(leftovers)) KillMarked(*mark);
   }
 
   Result<Recovered> Recover(const std::string& run_id, const std::string& session_dir,

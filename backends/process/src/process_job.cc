@@ -19,6 +19,7 @@
 #include "private_dirs.h"
 #include "writ/backends/launch/launch_plan.h"
 #include "writ/backends/linux/pidfd.h"
+#include "writ/backends/linux/process_mark.h"
 #include "writ/backends/linux/process_tree.h"
 #include "writ/base/paths.h"
 
@@ -287,6 +288,12 @@ void ProcessJob::CheckNobodyLeft(Dismantled& result) {
     result.leaks.push_back(
         {"process", "pid " + std::to_string(pid) + " (" + ProgramName(pid) + ")"});
   }
+}
+
+std::string ProcessJob::Leftovers() const {
+  if (!spawned_) return {};
+  auto mark = ProcessMark::Of(supervisor_.pid());
+  return mark ? mark->Text() : std::string();
 }
 
 Dismantled ProcessJob::Dismantle() {

@@ -36,6 +36,7 @@ class ProcessJob final : public Job {
   std::string WorkspacePath() const override;
   Status Start(Environment late) override;
   Outcome Watch(OutputSink& sink, const WatchOptions& options) override;
+  std::string Leftovers() const override;
   Dismantled Dismantle() override;
 
  private:

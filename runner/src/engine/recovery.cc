@@ -46,9 +46,16 @@ LastFacts EndJob(SessionServices& services, const OpenRun& run) {
     facts.leaks.push_back("process: its backend is not there any more");
     return facts;
   }
-  Result<backends::Recovered> recovered =
-      (*backend)->Recover(run.claim.run_id.text(), services.sessions_path + "/" + name + "/job",
-                          identity, kSupervisorWait);
+  auto recover = [&] {
+    return (*backend)->Recover(run.claim.run_id.text(),
+                               services.sessions_path + "/" + name + "/job", identity,
+                               kSupervisorWait);
+  };
+  Result<backends::Recovered> recovered = recover();
+  if (!recovered && !run.leftovers.empty()) {  // its supervisor did not leave by itself
+    (*backend)->EndLeftovers(run.leftovers);
+    recovered = recover();
+  }
   if (!recovered) {
     facts.leaks.push_back("process: " + recovered.error().message);
     return facts;

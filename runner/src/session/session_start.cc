@@ -196,6 +196,8 @@ std::optional<RunFailure> Session::StartJob() {
   claim_.secrets.clear();  // wiped: from here on only the job has them
   if (!started) return FailureFrom(started.error(), FailureClass::kSessionFailed);
   started_ = true;
+  if (const std::string leftovers = job_->Leftovers(); journal_ && !leftovers.empty())
+    (void)journal_->NoteLeftovers(leftovers);
   chain_->EmitOurs(protocol::events::SessionStarted(backend_->Name(), plan_->tier));
   Tell(runner::Step::kStarted);
   return std::nullopt;

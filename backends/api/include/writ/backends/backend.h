@@ -57,6 +57,11 @@ class Job {
   // (after a failed Start it returns kSetupFailed at once).
   virtual Outcome Watch(OutputSink& sink, const WatchOptions& options) = 0;
 
+  // What its runner writes down, so that this job can be ended should the runner die: text that
+  // only the backend reads (EndLeftovers). Changes with Start; empty: Recover needs nothing of the
+  // sort.
+  virtual std::string Leftovers() const { return {}; }
+
   // Ends what still runs and removes what was made: processes, cgroups, private directories,
   // listener. Tries every step. Idempotent; the second call returns the first one's answer.
   virtual Dismantled Dismantle() = 0;
@@ -87,6 +92,10 @@ class Backend {
   virtual Status Check(const Plan& plan) = 0;
 
   virtual Result<std::unique_ptr<Job>> Prepare(Plan plan) = 0;
+
+  // Kills the processes of a Job::Leftovers that are still those processes - by pid and start time,
+  // within the same boot, never by a bare pid. For a supervisor that does not leave by itself.
+  virtual void EndLeftovers(const std::string& leftovers) { (void)leftovers; }
 
   // Ends and removes what is left of a run of an earlier process, named by its session directory.
   // Waits for its supervisor, which ends the tree by itself, at most `timeout`.
