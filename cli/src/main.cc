@@ -8,6 +8,9 @@
 #include "context.h"
 #include "home.h"
 #include "usage.h"
+#ifdef WRIT_FAULTS
+#include "writ/base/fault.h"
+#endif
 #include "writ/base/log.h"
 
 namespace {
@@ -48,6 +51,16 @@ int main(int argc, char** argv) {
                  "error for the rest, which report by themselves)")
       ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}));
   app.add_flag("--log-json", log_json, "Log as JSON lines");
+#ifdef WRIT_FAULTS
+  app.add_flag_callback(
+      "--list-faults",
+      [] {
+        for (std::string_view point : writ::fault::kPoints)
+          std::fwrite((std::string(point) + "\n").c_str(), 1, point.size() + 1, stdout);
+        throw CLI::Success();
+      },
+      "Print the fault points of this build (WRIT_FAULT=NAME:kill|stall|fail[:NTH])");
+#endif
   // Runs when the whole line is parsed and before any command.
   app.parse_complete_callback([&] {
     using writ::log::Level;

@@ -9,6 +9,7 @@
 #include <cstdio>
 
 #include "writ/base/encoding.h"
+#include "writ/base/fault.h"
 #include "writ/base/file.h"
 #include "writ/base/log.h"
 #include "writ/base/paths.h"
@@ -82,6 +83,7 @@ class BlobUpload final : public Plane::BlobWriter {
     }
     name_.clear();
     if (::fsync(folder.get()) != 0) return SysError(errno, "blob.write", "cannot flush a folder");
+    WRIT_FAULT_TRY("plane.blob.stored");
     return hash;
   }
 

@@ -1,5 +1,6 @@
 // What a runner sends back: events, the receipt, live output.
 #include "claim_access.h"
+#include "writ/base/fault.h"
 #include "writ/base/log.h"
 #include "writ/protocol/bundle.h"
 
@@ -111,6 +112,7 @@ Result<EventsAnswer> Plane::AppendEvents(const std::string& run_id, std::string_
     answer.head = chain.head().head.ToHex();
     return {};
   }));
+  if (!batch->empty()) WRIT_FAULT_TRY("plane.events.committed");
   if (answer.accepted && !batch->empty()) impl_->changed.Notify();
   return answer;
 }
@@ -191,6 +193,7 @@ Result<Completion> Plane::Complete(const std::string& run_id, std::string_view c
       !signed_both) {
     return Rejected(signed_both.error().message);
   }
+  WRIT_FAULT_TRY("plane.complete.countersigned");
   // The plane countersigns what an offline verifier would accept, and nothing else.
   auto report = protocol::VerifyBundleValue(protocol::BuildBundle(
       contract, *receipt, chain, {plane_key->Public(), runner_key, std::nullopt}));
@@ -229,6 +232,7 @@ Result<Completion> Plane::Complete(const std::string& run_id, std::string_view c
     (void)used;
     return {};
   }));
+  WRIT_FAULT_TRY("plane.complete.committed");
   if (lost_race) return replay();
   impl_->changed.Notify();
   log::Info("plane.run_completed", "a receipt was countersigned",

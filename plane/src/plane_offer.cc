@@ -4,6 +4,7 @@
 // acknowledged never happened. Every change names the offer by the nonce of its token (L39).
 #include "claim_access.h"
 #include "writ/base/encoding.h"
+#include "writ/base/fault.h"
 #include "writ/base/log.h"
 
 namespace writ::plane {
@@ -123,6 +124,7 @@ Result<OfferAnswer> Plane::TakeOffer(std::string_view runner_token, std::string_
           return {};
         }));
         if (!offer) continue;  // somebody else was faster
+        WRIT_FAULT_TRY("plane.claim.committed");
         log::Info("plane.run_offered", "a run was offered",
                   {{"run", offer->run_id}, {"runner", runner.runner_id}});
         return OfferAnswer{.offer = std::move(offer), .rotate = false};
@@ -209,6 +211,7 @@ Result<Acknowledgement> Plane::Acknowledge(const std::string& run_id,
     WRIT_ASSIGN(out.events, EventTexts(db, run_id));
     return {};
   }));
+  WRIT_FAULT_TRY("plane.acknowledge.committed");
   if (fresh) {
     impl_->changed.Notify();
     log::Info("plane.run_claimed", "a run was claimed",

@@ -17,6 +17,7 @@ void AddRunnerAdmin(CLI::App& app, Context& context);  // runners revoke|rotate;
 void AddPlaneKeys(CLI::App& app, Context& context);    // plane rotate-key|keys; after AddPlane
 void AddArtifacts(CLI::App& app, Context& context);
 void AddRunnerStatus(CLI::App& runner, Context& context);  // below `runner`
+void AddRunnerReceipts(CLI::App& runner, Context& context);  // below `runner`
 void AddRunners(CLI::App& app, Context& context);  // runners, runners key
 void AddRun(CLI::App& app, Context& context);
 void AddRuns(CLI::App& app, Context& context);     // runs, watch, approve, cancel

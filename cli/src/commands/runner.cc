@@ -182,6 +182,7 @@ void AddRunner(CLI::App& app, Context& context) {
       "--plane-key plane.pub.pem --slots 4");
   start->callback([&context, options] { StartRunner(context, *options); });
   AddRunnerStatus(*runner, context);
+  AddRunnerReceipts(*runner, context);
 }
 
 }  // namespace writ::cli

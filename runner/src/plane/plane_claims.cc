@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "plane/plane_parts.h"
+#include "writ/base/fault.h"
 
 namespace writ::runner {
 
@@ -47,7 +48,9 @@ Result<std::optional<ClaimAnswer>> PlaneClient::Claim(const Secret& runner_token
   if (kind == ClaimKind::kOffered) members.Set("acknowledge", true);
   WipedText body{json::Write(std::move(members))};
   HttpRequest request = Post("/v1/claims", body.text, kClaimAnswer);
+  WRIT_FAULT_TRY("call.claim.before");
   WRIT_ASSIGN(Answered answer, Call(request, Repeat::kNever, deadline, stop));
+  WRIT_FAULT_TRY("call.claim.after");
   Result<json::Value> parsed = ReadJson("POST", answer.response);
   explicit_bzero(answer.response.body.data(), answer.response.body.size());
   if (!parsed) return std::move(parsed).error();
@@ -83,7 +86,9 @@ Result<Acknowledgement> PlaneClient::Acknowledge(const protocol::RunId& run,
                                                  const Deadline& deadline, std::stop_token stop) {
   WipedText body{json::Write(json::Object{{"claimToken", std::string(claim_token.Reveal())}})};
   HttpRequest request = Post(RunPath(run, "acknowledge"), body.text, kClaimAnswer);
+  WRIT_FAULT_TRY("call.acknowledge.before");
   WRIT_ASSIGN(Answered answer, Call(request, Repeat::kAlways, deadline, stop));
+  WRIT_FAULT_TRY("call.acknowledge.after");
   Result<json::Value> parsed = ReadJson("POST", answer.response);
   explicit_bzero(answer.response.body.data(), answer.response.body.size());
   if (!parsed) return std::move(parsed).error();
@@ -121,7 +126,9 @@ Result<LeaseAnswer> PlaneClient::RenewLease(const protocol::RunId& run, const Se
   if (wait.count() > 0) members.Set("waitMs", wait.count());
   WipedText body{json::Write(std::move(members))};
   HttpRequest request = Post(RunPath(run, "lease"), body.text);
+  WRIT_FAULT_TRY("call.renew.before");
   WRIT_ASSIGN(Answered answer, Call(request, Repeat::kNever, deadline, stop));
+  WRIT_FAULT_TRY("call.renew.after");
   if (answer.response.status == 404) {
     Error error = Refused("POST", answer.response);
     error.code = "plane.forgotten";

@@ -2,6 +2,7 @@
 
 #include "plane/backoff.h"
 #include "plane/plane_parts.h"
+#include "writ/base/fault.h"
 #include "writ/protocol/digest.h"
 
 namespace writ::runner {
@@ -26,6 +27,8 @@ Result<PlaneClient::Answered> PlaneClient::Call(const HttpRequest& request, Repe
           (MayRetry(answer->status) ||
            (answer->status == 500 && repeat == Repeat::kAlways && ++internal_errors < 3));
       if (!again) return Answered{std::move(answer).value(), silence};
+      // In trouble before or after it had done what was asked: nobody here knows.
+      if (answer->status >= 500) silence = true;
     } else {
       if (answer.error().kind != ErrorKind::kUnavailable || repeat == Repeat::kNever)
         return std::move(answer).error();
@@ -172,7 +175,9 @@ Result<RunSignals> PlaneClient::AppendEvents(const protocol::RunId& run, const S
   WipedText body{json::Write(json::Object{{"claimToken", std::string(claim_token.Reveal())},
                                           {"events", std::move(list)}})};
   HttpRequest request = Post("/v1/runs/" + run.text() + "/events", body.text);
+  WRIT_FAULT_TRY("call.events.before");
   WRIT_ASSIGN(Answered answer, Call(request, Repeat::kUnlessAnswered, deadline, stop));
+  WRIT_FAULT_TRY("call.events.after");
   if (answer.after_silence &&
       (answer.response.status == 400 ||
        (answer.response.status == 409 && CodeOf(answer.response.body) != "run.ended")))
@@ -187,7 +192,9 @@ Result<std::optional<json::Value>> PlaneClient::Complete(
   if (runner_token != nullptr) members.Set("runnerToken", std::string(runner_token->Reveal()));
   WipedText body{json::Write(std::move(members))};
   HttpRequest request = Post("/v1/runs/" + run.text() + "/complete", body.text, kClaimAnswer);
+  WRIT_FAULT_TRY("call.complete.before");
   WRIT_ASSIGN(Answered answer, Call(request, Repeat::kUnlessAnswered, deadline, stop));
+  WRIT_FAULT_TRY("call.complete.after");
   if (answer.response.status == 409) {
     const bool ended = CodeOf(answer.response.body) == "run.ended";
     // Whether the receipt that the plane has is this one is in the answer of planes with the

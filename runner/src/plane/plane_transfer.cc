@@ -4,6 +4,7 @@
 
 #include "plane/backoff.h"
 #include "plane/plane_parts.h"
+#include "writ/base/fault.h"
 #include "writ/base/file.h"
 #include "writ/protocol/digest.h"
 
@@ -33,7 +34,9 @@ Result<std::uint64_t> PlaneClient::GetBlob(const protocol::Digest& digest,
       written = WriteAll(fd, piece);
       return written.has_value();
     };
+    WRIT_FAULT_TRY("call.get_blob.before");
     Result<HttpResponse> answer = http_.Do(request, deadline, stop);
+    WRIT_FAULT_TRY("call.get_blob.after");
     if (!written) return std::move(written).error();
     if (answer && !MayRetry(answer->status) && answer->status != 500) {
       if (answer->status != 200) return Refused("GET", *answer);
@@ -59,7 +62,9 @@ Status PlaneClient::PutBlob(std::string_view bytes, const Secret& claim_token,
   HttpRequest request = Post("/v1/blobs", bytes);
   request.content_type = "application/octet-stream";
   request.bearer = &claim_token;
+  WRIT_FAULT_TRY("call.put_blob.before");
   WRIT_ASSIGN(Answered answer, Call(request, Repeat::kAlways, deadline, stop));
+  WRIT_FAULT_TRY("call.put_blob.after");
   WRIT_ASSIGN(json::Value value, ReadJson("POST", answer.response));
   if (value.FindString("hash") != protocol::Sha256(bytes).ToHex())
     return Error{.kind = ErrorKind::kIntegrity,
@@ -76,7 +81,9 @@ Result<std::uint64_t> PlaneClient::AppendLog(const protocol::RunId& run, const S
       Post("/v1/runs/" + run.text() + "/log?offset=" + std::to_string(offset), bytes);
   request.content_type = "application/octet-stream";
   request.bearer = &claim_token;
+  WRIT_FAULT_TRY("call.log.before");
   WRIT_ASSIGN(Answered answer, Call(request, Repeat::kAlways, deadline, stop));
+  WRIT_FAULT_TRY("call.log.after");
   const int status = answer.response.status;
   if (status == 404)
     return Error{.kind = ErrorKind::kUnsupported,

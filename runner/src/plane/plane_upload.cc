@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "plane/plane_parts.h"
+#include "writ/base/fault.h"
 #include "writ/protocol/digest.h"
 
 namespace writ::runner {
@@ -59,7 +60,9 @@ Result<BlobSent> PlaneClient::SendBlob(std::string_view bytes, const protocol::D
     request.content_type = "application/octet-stream";
     request.bearer = &claim_token;
     request.max_response_bytes = kSmallAnswer;
+    WRIT_FAULT_TRY("call.put_piece.before");
     WRIT_ASSIGN(Answered answer, Call(request, Repeat::kAlways, deadline, stop));
+    WRIT_FAULT_TRY("call.put_piece.after");
     const int status = answer.response.status;
     if (Unknown(status) && furthest == 0) {
       no_pieces_ = true;

@@ -69,6 +69,7 @@ bool LiveSender::SendPiece(PlaneClient& plane, std::stop_token stop) {
     return false;
   }
   sent_ = *next;
+  if (journal_ != nullptr) (void)journal_->NoteOutput(sent_);
   return true;
 }
 

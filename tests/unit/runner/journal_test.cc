@@ -10,6 +10,7 @@
 #include <fstream>
 #include <thread>
 
+#include "journal/schema.h"
 #include "writ/base/sqlite/database.h"
 #include "writ/protocol/bundle.h"
 #include "writ/protocol/events.h"
@@ -227,6 +228,28 @@ TEST_F(JournalTest, RefusesAJournalOfANewerVersionAndLeavesItAlone) {
   EXPECT_EQ(opened.error().code, "journal.newer");
   Change(("PRAGMA user_version=" + std::to_string(present)).c_str());
   EXPECT_EQ(OpenJournal(dir_, clock_).value()->FindOpen()->size(), 1u);
+}
+
+TEST_F(JournalTest, OpensTheJournalOfEveryOlderVersion) {
+  for (std::size_t version = 0; version < kJournalMigrations.size(); ++version) {
+    journal_.reset();
+    std::filesystem::remove_all(dir_ + "/journal");
+    std::filesystem::create_directory(dir_ + "/journal");
+    for (std::size_t step = 0; step < version; ++step) Change(kJournalMigrations[step]);
+    Change(("PRAGMA user_version=" + std::to_string(version)).c_str());
+    if (version > 0)
+      Change("INSERT INTO runs (run_id, claimed_at, extended, slot, contract, plane_events) VALUES "
+             "('run_old', 1, 1, 0, '{}', '[]'); INSERT INTO progress (ord, claim_token, offered) "
+             "VALUES (1, 't', 0); INSERT INTO uploads (ord, n, kind, data_class, hash, bytes) "
+             "SELECT 1, 0, 'log', 'session-log', hex(zeroblob(32)), 3");
+    journal_ = OpenJournal(dir_, clock_).value();
+    std::vector<OpenRun> runs = journal_->FindOpen().value();
+    ASSERT_EQ(runs.size(), version > 0 ? 1u : 0u) << "version " << version;
+    if (version > 0) {
+      EXPECT_EQ(runs[0].uploads.size(), 1u);
+    }
+    EXPECT_TRUE(Begin("run_now")->Sync());
+  }
 }
 
 TEST_F(JournalTest, TakesNotesOfManySessionsAtTheSameTime) {

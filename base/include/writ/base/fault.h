@@ -80,6 +80,8 @@ inline constexpr std::string_view kPoints[] = {
     // Calls to the plane (runner/src/plane): before it is sent, after its answer came.
     "call.claim.before",
     "call.claim.after",
+    "call.acknowledge.before",
+    "call.acknowledge.after",
     "call.get_blob.before",
     "call.get_blob.after",
     "call.events.before",
@@ -90,6 +92,8 @@ inline constexpr std::string_view kPoints[] = {
     "call.log.after",
     "call.put_blob.before",
     "call.put_blob.after",
+    "call.put_piece.before",
+    "call.put_piece.after",
     "call.complete.before",
     "call.complete.after",
     // What the next start does with runs that it finds (runner/src/engine/recovery.cc).
@@ -98,6 +102,7 @@ inline constexpr std::string_view kPoints[] = {
     "recovery.closed",
     // The plane, between what it has done and its answer.
     "plane.claim.committed",
+    "plane.acknowledge.committed",
     "plane.events.committed",
     "plane.blob.stored",
     "plane.complete.countersigned",

@@ -159,7 +159,7 @@ class PlaneClient {
   enum class Repeat { kAlways, kUnlessAnswered, kNever };
   struct Answered {
     HttpResponse response;
-    bool after_silence = false;  // an earlier attempt got no answer
+    bool after_silence = false;  // an earlier attempt got none, or one that leaves it open
   };
   PlaneClient(HttpClient http, const Clock& clock) : http_(std::move(http)), clock_(&clock) {}
   Result<Answered> Call(const HttpRequest& request, Repeat repeat, const Deadline& deadline,
