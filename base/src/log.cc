@@ -6,6 +6,7 @@
 
 #include "writ/base/clock.h"
 #include "writ/base/log_context.h"
+#include "writ/base/log_request.h"
 
 namespace writ::log {
 namespace {
@@ -14,6 +15,7 @@ std::atomic<Level> g_level{Level::kWarn};
 std::atomic<Format> g_format{Format::kText};
 
 thread_local std::shared_ptr<const RunContext> t_run;
+thread_local std::string t_request;
 
 constexpr std::string_view kNames[] = {"debug", "info", "warn", "error", "off"};
 
@@ -48,14 +50,15 @@ void AppendField(std::string& line, const Field& field, bool json) {
 }
 
 // What the line says itself counts.
-void AppendRun(std::string& line, std::initializer_list<Field> fields, bool json) {
-  if (t_run == nullptr) return;
+void AppendContext(std::string& line, std::initializer_list<Field> fields, bool json) {
   auto add = [&](std::string_view key, std::string_view value) {
     if (value.empty()) return;
     for (const Field& field : fields)
       if (field.key == key) return;
     AppendField(line, Field(key, value), json);
   };
+  add("request", t_request);
+  if (t_run == nullptr) return;
   add("run", t_run->run());
   add("step", t_run->step());
   add("trace", t_run->trace());
@@ -70,6 +73,11 @@ InRun::~InRun() {
 }
 std::shared_ptr<const RunContext> CurrentRun() {
   return t_run;
+}
+
+InRequest::InRequest(std::string id) : before_(std::exchange(t_request, std::move(id))) {}
+InRequest::~InRequest() {
+  t_request = std::move(before_);
 }
 
 void Configure(Level level, Format format) {
@@ -97,7 +105,7 @@ void Write(Level level, std::string_view event, std::string_view message,
     AppendEscaped(line, message, true);
     line += '"';
     for (const Field& field : fields) AppendField(line, field, true);
-    AppendRun(line, fields, true);
+    AppendContext(line, fields, true);
     line += "}\n";
   } else {
     line = time + ' ';
@@ -107,7 +115,7 @@ void Write(Level level, std::string_view event, std::string_view message,
     line += ": ";
     AppendEscaped(line, message, false);
     for (const Field& field : fields) AppendField(line, field, false);
-    AppendRun(line, fields, false);
+    AppendContext(line, fields, false);
     line += '\n';
   }
   // One write per line keeps lines of several threads whole (pipes: up to PIPE_BUF).

@@ -11,6 +11,7 @@
 #include "http/answers.h"
 #include "writ/base/encoding.h"
 #include "writ/base/log.h"
+#include "writ/base/log_request.h"
 #include "writ/protocol/digest.h"
 
 namespace writ::plane::http {
@@ -235,6 +236,7 @@ struct MessageEngine::Impl final : public httplib::Server {
                     .peer_is_loopback = peer.loopback,
                     .read_body = [](const auto&) { return true; },
                     .peer_gone = [&channel] { return channel.PeerGone(); }};
+    const log::InRequest in_request(request.id);
     Exchange exchange{.head = head, .request = request};
     const auto begun = clock.Monotonic();
     t_exchange = &exchange;
@@ -246,8 +248,7 @@ struct MessageEngine::Impl final : public httplib::Server {
     written = channel.Flush() && written;
     log::Info(
         "plane.request", "answered",
-        {{"request", request.id},
-         {"method", head.method},
+        {{"method", head.method},
          {"path", head.path},
          {"status", exchange.status},
          {"peer", peer.text},
