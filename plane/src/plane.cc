@@ -6,6 +6,7 @@
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
 #include "writ/plane/plane_keys.h"
+#include "writ/protocol/digest.h"
 
 namespace writ::plane {
 
@@ -47,6 +48,7 @@ Result<std::unique_ptr<Plane>> Plane::Open(PlaneOptions options, const Clock& cl
                                              .key_ends_ms = INT64_MAX});
   auto plane = std::unique_ptr<Plane>(new Plane(std::move(impl)));
   WRIT_TRY(plane->impl_->RecordKey());
+  WRIT_TRY(plane->impl_->RecordConfig());
   WRIT_TRY(plane->Sweep());
   return plane;
 }
@@ -108,6 +110,35 @@ Status Plane::Impl::RecordKey() {
     return AppendAdminEntry(db, keys.plane_key_id, clock.Now(), "admin.plane_key.changed",
                             "plane key rotation",
                             {{"oldKeyId", *before}, {"keyId", keys.plane_key_id}});
+  });
+}
+
+Status Plane::Impl::RecordConfig() {
+  // What holds, whatever the spelling of its file.
+  auto hash_of = [](const Config& c) { return protocol::Sha256(ConfigJson(c)).ToHex(); };
+  const std::string hash = hash_of(config);
+  constexpr const char* kKnown = "SELECT value FROM meta WHERE name = 'config_hash'";
+  WRIT_ASSIGN(auto known, store->Read([&](store::Database& db) { return db.Value(kKnown); }));
+  const std::string untouched = hash_of(Config{});
+  if (known.value_or(untouched) == hash) return {};
+  WRIT_ASSIGN(const json::Value document, json::Parse(ConfigJson(config)));
+  auto word = [&](std::string_view name) {
+    const json::Value* plane = document.Find("plane");
+    return std::string(plane != nullptr ? plane->FindString(name).value_or("") : "");
+  };
+  return store->Write([&](store::Database& db) -> Status {
+    WRIT_ASSIGN(auto before, db.Value(kKnown));
+    if (before.value_or(untouched) == hash) return {};
+    WRIT_ASSIGN(int set, db.Run("INSERT INTO meta (name, value) VALUES ('config_hash', ?) "
+                                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                                hash));
+    (void)set;
+    return AppendAdminEntry(db, keys.plane_key_id, clock.Now(), "admin.config.changed",
+                            "configuration at open",
+                            {{"configHash", hash},
+                             {"previousConfigHash", before.value_or(untouched)},
+                             {"blobReads", word("blobReads")},
+                             {"openNetwork", word("openNetwork")}});
   });
 }
 

@@ -40,6 +40,9 @@ struct Plane::Impl {
   Status CheckKeyInUse() const;
   // Notes a key other than that of the last Open in the admin chain.
   Status RecordKey();
+  // The same for the configuration: a hash other than that of the last Open (of the defaults,
+  // before the first) is noted, with the grants in words.
+  Status RecordConfig();
 
   // The policy in force. A change of the file since the last time is recorded in the admin chain
   // first.

@@ -128,6 +128,40 @@ TEST(AdminChain, HoldsEveryActOfAnAdministratorAndTheExportProvesIt) {
                                      signatures[0]));
 }
 
+// The events of a type, of the export's admin chain.
+std::vector<json::Value> Entries(TestPlane& plane, std::string_view type) {
+  std::vector<json::Value> out;
+  EXPECT_TRUE(plane->Export({}, [&](std::string_view line) -> Status {
+    const auto entry = json::Parse(line).value();
+    const json::Value* event = entry.Find("event");
+    if (event != nullptr && event->FindString("type") == type) out.push_back(*event);
+    return {};
+  }));
+  return out;
+}
+
+TEST(AdminChain, RecordsAConfigurationThatIsNotTheOneOfTheLastOpenByItsHash) {
+  constexpr std::string_view kType = "admin.config.changed";
+  plane::Config granted;
+  granted.open_network = plane::OpenNetwork::kGranted;
+  TestPlane plane("", granted);
+  ASSERT_EQ(Entries(plane, kType).size(), 1u) << "not the defaults, from the first open on";
+  plane.Reopen();
+  ASSERT_EQ(Entries(plane, kType).size(), 1u) << "the same again is no change";
+  plane.Reconfigure([](plane::Config& config) { config.blob_reads = plane::BlobReads::kFree; });
+  plane.Reconfigure([](plane::Config& config) { config.approval_timeout /= 2; });
+  plane.Reconfigure([](plane::Config& config) { config = plane::Config{}; });
+  const auto entries = Entries(plane, kType);
+  ASSERT_EQ(entries.size(), 4u);
+  EXPECT_EQ(entries[0].FindString("openNetwork"), "granted");
+  EXPECT_EQ(entries[0].FindString("blobReads"), "token-off-loopback");
+  EXPECT_EQ(entries[1].FindString("blobReads"), "free");
+  EXPECT_EQ(entries[3].FindString("openNetwork"), "refused");
+  for (std::size_t i = 1; i < entries.size(); ++i)
+    EXPECT_EQ(entries[i].FindString("previousConfigHash"), entries[i - 1].FindString("configHash"));
+  EXPECT_EQ(entries[0].FindString("previousConfigHash"), entries[3].FindString("configHash"));
+}
+
 TEST(AdminChain, ActsOfThoseWhoMayNotLeaveNoTrace) {
   TestPlane plane;
   plane::Caller requester{"req", {plane::Role::kRequester}};

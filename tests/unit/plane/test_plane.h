@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -40,6 +41,10 @@ class TestPlane {
   plane::Plane* operator->() { return plane_.get(); }
   const std::string& dir() const { return folder_.path(); }
   void Reopen();
+  void Reconfigure(const std::function<void(plane::Config&)>& change) {
+    change(config_);
+    Reopen();
+  }
   void Close() { plane_.reset(); }
   void SetPolicyText(const std::string& text);
 
