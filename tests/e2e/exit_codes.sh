@@ -30,6 +30,42 @@ echo token >"$work/token"
 expect 6 'plane.unreachable' writ runs --plane http://127.0.0.1:1 --token-file "$work/token"
 expect 2 'plane.url_plain_http' writ runs --plane http://plane.example.com --token-file "$work/token"
 
+# Planes that answer, but no plane's answers, or none: a sentence about it, and 6.
+cat >"$work/peer.py" <<'PY'
+import http.server, socket, sys, threading
+class Nonsense(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = b"<html>welcome</html>" if self.path.startswith("/v1/runs") else b'{"policy":7}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_): pass
+nonsense = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Nonsense)
+silent = socket.create_server(("127.0.0.1", 0))
+print(nonsense.server_port, silent.getsockname()[1], flush=True)
+kept = []
+threading.Thread(target=lambda: [kept.append(silent.accept()) for _ in iter(int, 1)], daemon=True).start()
+nonsense.serve_forever()
+PY
+mkfifo "$work/ports"
+python3 "$work/peer.py" >"$work/ports" &
+peer=$!
+background+=("$peer")
+read -r nonsense silent <"$work/ports"
+far() { writ "$1" --plane "http://127.0.0.1:$2" --token-file "$work/token" "${@:3}"; }
+expect 6 "plane.bad_answer" far runs "$nonsense"
+expect 6 "is not what the protocol says" far runs "$nonsense"
+expect 6 "is this the URL of a plane?" far runners "$nonsense"
+expect 6 '"code": "plane.bad_answer"' far runs "$nonsense" --json
+expect 6 'plane.timeout' far runs "$silent" --plane-timeout 300ms
+expect 6 'got no full answer' far runs "$silent" --plane-timeout 300ms
+expect 2 'cli.bad_duration' far runs "$silent" --plane-timeout soon
+expect 2 'cli.way_without_plane' writ runs --plane-timeout 1s
+expect 2 'cli.half_tls' far runs "$silent" --client-cert "$work/absent.pem"
+kill "$peer"
+wait "$peer" 2>/dev/null || true
+
 # 4: cancelled before a runner came, and then watched.
 writ run --repo "$repo" --no-watch true >"$work/run" 2>/dev/null
 run=$(cat "$work/run")
@@ -55,6 +91,17 @@ if [ "$(id -u)" -eq 0 ] && setpriv --reuid 65534 --regid 65534 --clear-groups te
   as_other() { setpriv --reuid 65534 --regid 65534 --clear-groups "$WRIT_BIN/writ" --dir "$state" "$@"; }
   for command in runs init 'policy show' 'secrets list'; do
     expect 2 'cli.dir_unreadable' as_other $command
+  done
+fi
+# Nor is a place where nothing can be made or written.
+expect 2 'path.mkdir_failed' "$WRIT_BIN/writ" --dir /proc/nowhere init
+expect 2 'cannot make the directory /proc/nowhere' "$WRIT_BIN/writ" --dir /proc/nowhere init
+if [ "$(id -u)" -eq 0 ] && setpriv --reuid 65534 --regid 65534 --clear-groups test -x "$WRIT_BIN/writ"; then
+  mkdir -m 755 "$work/closed"
+  unprivileged() { setpriv --reuid 65534 --regid 65534 --clear-groups "$WRIT_BIN/writ" --dir "$@"; }
+  for dir in "$work/closed" "$work/closed/new"; do
+    expect 2 'is not yours to read and write' unprivileged "$dir" init
+    expect 2 'name a directory of your own with --dir' unprivileged "$dir" init
   done
 fi
 expect 2 'plane.not_initialized' "$WRIT_BIN/writ" --dir "$work/absent" runs
