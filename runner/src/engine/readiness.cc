@@ -55,10 +55,10 @@ void LookAtMemory(const RunnerConfig& config, const backends::MachineCapacity& m
          "end what uses it, or lower limits.memoryBytes or limits.minFreeMemoryBytes", true});
 }
 
-// An agent whose path the operator wrote down is one that runs will ask for.
+// An agent whose path the operator wrote down is one that runs will ask for. The mock agent comes
+// with every installation: that it is out of reach concerns the runs that ask for it.
 bool IsConfigured(const RunnerConfig& config, const AgentProfile& profile) {
-  return config.agent_paths.contains(std::string(profile.kind)) ||
-         (profile.kind == "mock" && !config.mock_agent.empty());
+  return config.agent_paths.contains(std::string(profile.kind));
 }
 
 // A job of another uid enters its session by name through every folder above it.

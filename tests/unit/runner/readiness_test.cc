@@ -101,6 +101,11 @@ TEST_F(ReadinessTest, LacksAnAgentThatTheOperatorNamed) {
   EXPECT_FALSE(Blocks("ready.agent.codex"));
 }
 
+TEST_F(ReadinessTest, AMockAgentOutOfReachConcernsTheRunsThatAskForIt) {
+  config_.mock_agent = "/nonexistent/writ-mock-agent";
+  EXPECT_EQ(Blocking(), std::vector<std::string>());
+}
+
 TEST_F(ReadinessTest, LacksItsEgressProxy) {
   config_.egress_proxy = dir_ + "/none";
   EXPECT_TRUE(Blocks("ready.egress_proxy"));
