@@ -27,6 +27,7 @@ struct Seat {
   std::unique_ptr<runner::Engine> engine;
   std::string name;
   UniqueFd lock;
+  UidReservation uids;
 };
 
 Result<Seat> TakeSeat(const EmbeddedOptions& options, plane::Plane& plane, const std::string& url,
@@ -44,8 +45,12 @@ Result<Seat> TakeSeat(const EmbeddedOptions& options, plane::Plane& plane, const
     setup.pool = options.pool;
     setup.plane.url = url;
     setup.plane_key_pem = plane.public_key_pem();
-    setup.uid_offset = static_cast<unsigned>(seat) * 4;
-    WRIT_ASSIGN(runner::RunnerConfig config, MakeRunnerConfig(setup));
+    setup.seat = static_cast<unsigned>(seat);
+    setup.slots = 1;
+    WRIT_ASSIGN(RunnerSettings settings, MakeRunnerSettings(setup));
+    WRIT_ASSIGN(UidReservation uids, ReserveUids(settings));
+    if (!uids.moved.empty()) log::Warn("runner.uids_moved", uids.moved);
+    runner::RunnerConfig& config = settings.config;
     config.long_poll = std::chrono::milliseconds(1000);
     config.only_run = options.only_run;  // nothing else that may be queued runs here unasked
     config.heartbeat = std::chrono::milliseconds(500);  // loopback: cheap, and Ctrl-C acts at once
@@ -62,7 +67,7 @@ Result<Seat> TakeSeat(const EmbeddedOptions& options, plane::Plane& plane, const
         runner::Engine::Create(config, std::move(*known), registry, clock, options.observer);
     if (!engine && engine.error().code == "runner.locked") continue;
     if (!engine) return std::move(engine).error();
-    return Seat{std::move(*engine), setup.name, std::move(*lock)};
+    return Seat{std::move(*engine), setup.name, std::move(*lock), std::move(uids)};
   }
   return Error{ErrorKind::kOverloaded, "cli.no_seat",
                "all " + std::to_string(kSeats) + " runners of this directory are at work",
@@ -108,7 +113,8 @@ struct Embedded::Impl {
   std::unique_ptr<EndKeeper> end;
   std::unique_ptr<plane::HttpServer> server;
   backends::BackendRegistry registry;
-  UniqueFd seat;  // outlives the engine
+  UniqueFd seat;  // outlives the engine, as the next one does
+  UidReservation uids;
   std::unique_ptr<runner::Engine> engine;
   plane::Plane* plane = nullptr;
   std::string only_run;
@@ -155,6 +161,7 @@ Result<std::unique_ptr<Embedded>> Embedded::Start(const EmbeddedOptions& options
   WRIT_TRY(RegisterBackends(impl->registry));
   WRIT_ASSIGN(Seat seat, TakeSeat(observed, plane, impl->server->url(), impl->registry, clock));
   impl->seat = std::move(seat.lock);
+  impl->uids = std::move(seat.uids);
   impl->engine = std::move(seat.engine);
   impl->name = std::move(seat.name);
   for (const runner::ReadinessProblem& problem : impl->engine->CheckReadiness()) {

@@ -8,6 +8,9 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "settings.h"
+#include "writ/base/file.h"
+
 namespace writ::cli {
 
 std::string AbsolutePath(const std::string& path) {
@@ -83,8 +86,24 @@ std::string ShellWord(std::string_view word) {
   return out + "'";
 }
 
+Result<PlaneSettings> ReadPlaneSettings(const std::string& dir, std::vector<FlagSetting> flags) {
+  Sources sources;
+  sources.environment = CurrentEnvironment();
+  sources.flags = std::move(flags);
+  // Without a file there is no plane, which Plane::Open says.
+  if (auto text = ReadFile(dir + "/config.json", 1 << 20)) {
+    sources.file = dir + "/config.json";
+    sources.text = std::move(*text);
+  } else if (text.error().kind != ErrorKind::kNotFound) {
+    return ExplainDirError(std::move(text).error(), dir);
+  }
+  return ParsePlaneSettings(sources);
+}
+
 Result<std::unique_ptr<plane::Plane>> OpenPlane(const std::string& dir, const Clock& clock) {
-  auto opened = plane::Plane::Open(plane::PlaneOptions{dir, std::nullopt}, clock);
+  auto settings = ReadPlaneSettings(dir, {});
+  if (!settings) return std::move(settings).error();
+  auto opened = plane::Plane::Open(plane::PlaneOptions{dir, settings->config}, clock);
   if (!opened) return ExplainDirError(std::move(opened).error(), dir);
   return opened;
 }

@@ -4,12 +4,16 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "writ/base/clock.h"
 #include "writ/base/result.h"
 #include "writ/plane/plane.h"
 
 namespace writ::cli {
+
+struct FlagSetting;
+struct PlaneSettings;
 
 // $WRIT_DIR, else /var/lib/writ for root, else $XDG_DATA_HOME/writ or ~/.local/share/writ.
 Result<std::string> DefaultDir();
@@ -28,6 +32,8 @@ Result<Programs> FindPrograms();
 // An error of opening or making `dir`, said so that its reader knows what to do: another user's
 // directory is kDenied "cli.dir_unreadable", one without a plane has the hint to run `writ init`.
 Error ExplainDirError(Error error, const std::string& dir);
+// config.json of `dir` below the environment and these flags; the defaults where there is no file.
+Result<PlaneSettings> ReadPlaneSettings(const std::string& dir, std::vector<FlagSetting> flags);
 // Opens the plane of `dir`; errors as ExplainDirError has them.
 Result<std::unique_ptr<plane::Plane>> OpenPlane(const std::string& dir, const Clock& clock);
 

@@ -98,6 +98,10 @@ int main(int argc, char** argv) {
   AddTokens(app, context);
   AddExport(app, context);
   AddCanonicalize(app, context);
+  AddConfig(app, context);
+  AddDoctor(app, context);
+  AddBackup(app, context);
+  AddShell(app, context);
   NameOperands(app);
 
   try {

@@ -12,22 +12,6 @@
 namespace writ::cli {
 namespace {
 
-// Host uids that a root runner's jobs get where the operator names no range: far above people,
-// services and the usual sub-uid ranges.
-constexpr uid_t kDefaultFirstUid = 2'000'000'000;
-
-Result<runner::RunnerConfig> ReadOperatorConfig(const RunnerSetup& setup) {
-  std::string path = setup.config_file;
-  if (path.empty()) {
-    path = setup.dir + "/runner.json";
-    if (::access(path.c_str(), F_OK) != 0) return runner::RunnerConfig{};
-  }
-  WRIT_ASSIGN(std::string text, ReadFile(path, 1 << 20));
-  auto config = runner::ParseRunnerConfig(text);
-  if (!config) return std::move(config).error().With("reading " + path);
-  return config;
-}
-
 // Folders on the way to a session must let job uids pass (x) but not look (r).
 Status MakePassable(const std::string& path) {
   WRIT_ASSIGN(UniqueFd dir, MakeDirectories(path, 0711));
@@ -40,31 +24,98 @@ Status MakePassable(const std::string& path) {
   return {};
 }
 
+Result<Sources> FindSources(const RunnerSetup& setup) {
+  Sources out;
+  out.environment = CurrentEnvironment();
+  out.file = setup.config_file.empty() ? setup.dir + "/runner.json" : setup.config_file;
+  if (setup.config_file.empty() && ::access(out.file.c_str(), F_OK) != 0) {
+    out.file.clear();
+  } else {
+    WRIT_ASSIGN(out.text, ReadFile(out.file, 1 << 20));
+  }
+  auto flag = [&](const char* name, const char* option, const std::string& value) {
+    if (!value.empty()) out.flags.push_back({name, json::Value(value), option});
+  };
+  flag("pool", "--pool", setup.pool);
+  flag("plane.url", "--plane", setup.plane.url);
+  flag("plane.keyPem", "--plane-key", setup.plane_key_pem);
+  flag("plane.caFile", "--plane-ca", setup.plane.ca_file);
+  flag("plane.proxy", "--plane-proxy", setup.plane.proxy);
+  flag("plane.clientCertFile", "--client-cert", setup.plane.client_cert_file);
+  flag("metrics.listen", "--metrics", setup.metrics_listen);
+  flag("plane.clientKeyFile", "--client-key", setup.plane.client_key_file);
+  if (setup.slots > 0) out.flags.push_back({"slots", json::Value(setup.slots), "--slots"});
+  return out;
+}
+
 }  // namespace
 
-Result<runner::RunnerConfig> MakeRunnerConfig(const RunnerSetup& setup) {
-  WRIT_ASSIGN(runner::RunnerConfig config, ReadOperatorConfig(setup));
-  WRIT_ASSIGN(Programs programs, FindPrograms());
-  std::string base = setup.dir + "/runner";
-  WRIT_TRY(MakePassable(setup.dir));
-  WRIT_TRY(MakePassable(base));
-  WRIT_TRY(MakePassable(base + "/" + setup.name));
-  if (config.state_dir.empty()) config.state_dir = base + "/" + setup.name;
-  if (config.work_dir.empty()) config.work_dir = config.state_dir + "/work";
-  if (!setup.plane.url.empty()) config.plane = setup.plane;
-  if (!setup.plane_key_pem.empty()) config.plane_key_pem = setup.plane_key_pem;
-  if (!setup.pool.empty()) config.pool = setup.pool;
-  config.slots = std::max(1U, setup.slots);
-  config.egress_proxy = programs.egress_proxy;
-  if (config.mock_agent.empty() && ::access(programs.mock_agent.c_str(), X_OK) == 0)
-    config.mock_agent = programs.mock_agent;
-  if (::geteuid() == 0) {
-    if (!config.uid_range) config.uid_range = runner::UidRange{kDefaultFirstUid, 0};
-    config.uid_range->first += setup.uid_offset;
-    config.uid_range->count = std::max(config.uid_range->count, config.slots + 1);
+Result<RunnerSettings> ReadRunnerSettings(const RunnerSetup& setup) {
+  WRIT_ASSIGN(Sources sources, FindSources(setup));
+  RunnerSettings out;
+  out.file = sources.file;
+  // By itself first, so that what is wrong in the file is told as its own.
+  if (!sources.file.empty()) {
+    auto alone = runner::ParseRunnerConfig(sources.text);
+    if (!alone) return std::move(alone).error().With("reading " + sources.file);
   }
-  WRIT_TRY(runner::CheckRunnerConfig(config));
-  return config;
+  WRIT_ASSIGN(Layered layered, LayerSettings(SettingsFile::kRunner, sources));
+  auto config = runner::ParseRunnerConfig(json::Write(layered.document));
+  if (!config)
+    return std::move(config).error().With("with the environment and the command line above it");
+  out.config = std::move(*config);
+  runner::RunnerConfig& c = out.config;
+  WRIT_ASSIGN(Programs programs, FindPrograms());
+  if (c.state_dir.empty())
+    c.state_dir = setup.dir + "/runner/" + (setup.name.empty() ? c.pool : setup.name);
+  if (c.work_dir.empty()) c.work_dir = c.state_dir + "/work";
+  c.egress_proxy = programs.egress_proxy;
+  if (c.mock_agent.empty() && ::access(programs.mock_agent.c_str(), X_OK) == 0)
+    c.mock_agent = programs.mock_agent;
+  if (::geteuid() == 0) {
+    out.uid_choice = c.uid_range ? UidChoice::kOperators : UidChoice::kOurs;
+    const std::uint32_t needed = c.slots + 1;
+    if (!c.uid_range) {
+      c.uid_range = runner::UidRange{kDefaultFirstUid, needed};
+    } else if (setup.seat) {
+      const std::uint64_t skipped = std::uint64_t{*setup.seat} * needed;
+      if (skipped + needed > c.uid_range->count)
+        return Error{ErrorKind::kInvalid, "runner.uids_short",
+                     "uidRange has " + std::to_string(c.uid_range->count) +
+                         " uids, too few for another run at the same time",
+                     "raise uidRange.count in runner.json"};
+      c.uid_range = runner::UidRange{c.uid_range->first + static_cast<uid_t>(skipped), needed};
+    }
+  }
+  WRIT_ASSIGN(json::Value complete, json::Parse(runner::RunnerConfigJson(c)));
+  out.effective = Effective(SettingsFile::kRunner, layered, complete);
+  return out;
+}
+
+Result<RunnerSettings> MakeRunnerSettings(const RunnerSetup& setup) {
+  WRIT_ASSIGN(RunnerSettings out, ReadRunnerSettings(setup));
+  if (out.config.plane.url.empty())
+    return Error{ErrorKind::kInvalid, "runner.no_plane", "this runner has no plane to serve",
+                 "name it with --plane and --plane-key, or as plane in runner.json"};
+  WRIT_TRY(MakePassable(setup.dir));
+  WRIT_TRY(MakePassable(setup.dir + "/runner"));
+  if (out.config.state_dir.starts_with(setup.dir + "/runner/"))
+    WRIT_TRY(MakePassable(out.config.state_dir));
+  WRIT_TRY(runner::CheckRunnerConfig(out.config));
+  return out;
+}
+
+Result<UidReservation> ReserveUids(RunnerSettings& settings) {
+  runner::RunnerConfig& config = settings.config;
+  if (::geteuid() != 0 || !config.uid_range) return UidReservation{};
+  UidRequest request;
+  request.state_dir = config.state_dir;
+  request.work_dir = config.work_dir;
+  request.range = *config.uid_range;
+  request.choice = settings.uid_choice;
+  WRIT_ASSIGN(UidReservation out, ReserveUids(request));
+  config.uid_range = out.range;
+  return out;
 }
 
 Status RegisterBackends(backends::BackendRegistry& registry) {

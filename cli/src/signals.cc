@@ -12,7 +12,7 @@ namespace writ::cli {
 Result<StopSignals> StopSignals::Block() {
   sigset_t set;
   sigemptyset(&set);
-  for (int signal : {SIGTERM, SIGINT, SIGQUIT}) sigaddset(&set, signal);
+  for (int signal : {SIGTERM, SIGINT, SIGQUIT, SIGHUP}) sigaddset(&set, signal);
   if (int err = ::pthread_sigmask(SIG_BLOCK, &set, nullptr); err != 0)
     return SysError(err, "cli.signals_failed", "cannot block signals");
   UniqueFd fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
@@ -20,15 +20,16 @@ Result<StopSignals> StopSignals::Block() {
   return StopSignals(std::move(fd));
 }
 
-int StopSignals::Wait(int timeout_ms) {
+int StopSignals::Wait(int timeout_ms, int other_fd) {
   for (;;) {
-    pollfd entry{fd_.get(), POLLIN, 0};
-    int ready = ::poll(&entry, 1, timeout_ms);
+    pollfd entries[] = {{fd_.get(), POLLIN, 0}, {other_fd, POLLIN, 0}};
+    const int ready = ::poll(entries, other_fd < 0 ? 1 : 2, timeout_ms);
     if (ready < 0 && errno == EINTR) continue;
     if (ready <= 0) return 0;
     signalfd_siginfo info{};
     if (::read(fd_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info))
       return static_cast<int>(info.ssi_signo);
+    if (entries[1].revents != 0) return 0;
   }
 }
 

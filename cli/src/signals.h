@@ -1,4 +1,4 @@
-// Stopping a long-running command by signal.
+// Stopping and reloading a long-running command by signal.
 #pragma once
 
 #include "writ/base/result.h"
@@ -6,13 +6,14 @@
 
 namespace writ::cli {
 
-// Made before any thread is: blocks SIGTERM, SIGINT and SIGQUIT in this thread and all later ones,
-// and gives them out one at a time.
+// Made before any thread is: blocks SIGTERM, SIGINT, SIGQUIT and SIGHUP in this thread and all
+// later ones, and gives them out one at a time.
 class StopSignals {
  public:
   static Result<StopSignals> Block();
-  // Waits for the next one, at most `timeout_ms` (-1: for ever). 0 where none came.
-  int Wait(int timeout_ms);
+  // Waits for the next one, at most `timeout_ms` (-1: for ever), and no longer than until
+  // `other_fd` (-1: none) is readable. 0 where no signal came.
+  int Wait(int timeout_ms, int other_fd = -1);
 
  private:
   explicit StopSignals(UniqueFd fd) : fd_(std::move(fd)) {}

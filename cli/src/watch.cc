@@ -97,6 +97,7 @@ ExitCode WatchRun(Context& context, Requester& requester, const std::string& run
   std::uint64_t offset = 0;
   bool log_available = true;
   bool cancel_sent = false;
+  bool running_told = false;
   std::chrono::steady_clock::time_point give_up;
   plane::RunState last = plane::RunState::kCreated;
   auto detail = requester.Run(run_id);
@@ -107,8 +108,11 @@ ExitCode WatchRun(Context& context, Requester& requester, const std::string& run
     }
     plane::RunState status = detail->summary.status;
     if (status != last) {
-      // The end is said when all output is out, and with its reason.
-      if (!plane::IsTerminal(status)) context.Note("-- " + std::string(protocol::Word(status)));
+      // The end is said when all output is out, and with its reason. No state is said behind output
+      // that only a later one can have.
+      if (!plane::IsTerminal(status) && !running_told)
+        context.Note("-- " + std::string(protocol::Word(status)));
+      running_told |= status == plane::RunState::kRunning;
       last = status;
     }
     if (status == plane::RunState::kAwaitingApproval) {
@@ -129,6 +133,12 @@ ExitCode WatchRun(Context& context, Requester& requester, const std::string& run
     if (log_available && (live || terminal)) {
       auto chunk = requester.ReadLog(run_id, offset, terminal ? 0ms : 250ms);
       if (chunk) {
+        // Output may be here before the state that allows it was seen: its line comes first.
+        if (!chunk->bytes.empty() && !running_told) {
+          if (last != plane::RunState::kRunning)
+            context.Note("-- " + std::string(protocol::Word(plane::RunState::kRunning)));
+          running_told = true;
+        }
         PrintOutput(context, chunk->bytes);
         offset = chunk->offset + chunk->bytes.size();
         if (terminal && !chunk->bytes.empty() && !chunk->complete) continue;

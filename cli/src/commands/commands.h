@@ -18,7 +18,7 @@ void AddPlaneKeys(CLI::App& app, Context& context);    // plane rotate-key|keys;
 void AddArtifacts(CLI::App& app, Context& context);
 void AddRunnerStatus(CLI::App& runner, Context& context);  // below `runner`
 void AddRunnerReceipts(CLI::App& runner, Context& context);  // below `runner`
-void AddRunners(CLI::App& app, Context& context);  // runners, runners key
+void AddRunners(CLI::App& app, Context& context);          // runners, runners key
 void AddRun(CLI::App& app, Context& context);
 void AddRuns(CLI::App& app, Context& context);     // runs, watch, approve, cancel
 void AddReceipt(CLI::App& app, Context& context);  // receipt, bundle, verify
@@ -28,5 +28,9 @@ void AddSecrets(CLI::App& app, Context& context);
 void AddPolicy(CLI::App& app, Context& context);
 void AddTokens(CLI::App& app, Context& context);  // enroll-token, principals
 void AddCanonicalize(CLI::App& app, Context& context);
+void AddConfig(CLI::App& app, Context& context);  // config show, config check
+void AddDoctor(CLI::App& app, Context& context);
+void AddBackup(CLI::App& app, Context& context);  // backup, restore
+void AddShell(CLI::App& app, Context& context);   // completion; last: it describes the others
 
 }  // namespace writ::cli

@@ -1,20 +1,22 @@
 // runner start
-#include <signal.h>
 #include <CLI/CLI.hpp>
 
 #include <memory>
-#include <thread>
 
 #include "commands.h"
 #include "context.h"
+#include "disclosure_report.h"
+#include "duration.h"
 #include "home.h"
 #include "progress_lines.h"
 #include "runner_setup.h"
+#include "serve_runner.h"
 #include "signals.h"
 #include "writ/backends/registry.h"
 #include "writ/base/clock.h"
 #include "writ/base/file.h"
 #include "writ/base/log.h"
+#include "writ/base/service_manager.h"
 #include "writ/runner/engine.h"
 #include "writ/runner/enroll.h"
 
@@ -26,6 +28,8 @@ struct RunnerCommand {
   std::string plane_key_file;
   std::string enroll_token_file;
   std::string metrics;
+  std::string exit_when_idle;
+  std::uint64_t max_runs = 0;
   bool once = false;
 };
 
@@ -71,26 +75,53 @@ Result<runner::Identity> FindIdentity(const runner::RunnerConfig& config,
   return runner::Enroll(config, token, clock);
 }
 
+// The setup with what its files hold now.
+Result<RunnerSetup> WithKey(RunnerCommand& command, const Context& context) {
+  RunnerSetup setup = command.setup;
+  setup.dir = context.dir;
+  setup.metrics_listen = command.metrics;
+  if (!command.plane_key_file.empty()) {
+    WRIT_ASSIGN(setup.plane_key_pem, ReadFile(command.plane_key_file, 16384));
+  }
+  return setup;
+}
+
+Result<runner::ServeOptions> ServeOptionsOf(const RunnerCommand& command) {
+  runner::ServeOptions out;
+  if (command.max_runs > 0) out.max_runs = command.max_runs;
+  if (command.once) out.max_runs = 1;
+  if (!command.exit_when_idle.empty()) {
+    out.exit_when_idle = ParseDuration(command.exit_when_idle);
+    if (!out.exit_when_idle)
+      return Error{ErrorKind::kInvalid, "cli.bad_duration", "--exit-when-idle is not a duration",
+                   "write it like 90s, 10m or 1h30m"};
+  }
+  return out;
+}
+
 void StartRunner(Context& context, RunnerCommand& command) {
   auto signals = StopSignals::Block();
   if (!signals) return context.Fail(signals.error());
-  auto pem = ReadFile(command.plane_key_file, 16384);
-  if (!pem) return context.Fail(kUsage, pem.error());
-  command.setup.plane_key_pem = *pem;
-  command.setup.dir = context.dir;
-  if (command.setup.name.empty()) command.setup.name = command.setup.pool;
-  auto config = MakeRunnerConfig(command.setup);
-  if (!config) return context.Fail(kUsage, config.error());
-  if (!command.metrics.empty()) config->metrics_listen = command.metrics;
+  ServiceManager manager = ServiceManager::FromEnvironment();
+  auto serve = ServeOptionsOf(command);
+  if (!serve) return context.Fail(serve.error());
+  auto setup = WithKey(command, context);
+  if (!setup) return context.Fail(kUsage, setup.error());
+  auto settings = MakeRunnerSettings(*setup);
+  if (!settings) return context.Fail(kUsage, settings.error());
+  auto uids = ReserveUids(*settings);
+  if (!uids) return context.Fail(kFailed, uids.error());
+  if (!uids->moved.empty()) context.Note("note: " + uids->moved);
+  const runner::RunnerConfig& config = settings->config;
   SystemClock clock;
   backends::BackendRegistry registry;
   if (Status registered = RegisterBackends(registry); !registered)
     return context.Fail(kFailed, registered.error());
-  auto identity = FindIdentity(*config, command.enroll_token_file, clock);
+  auto identity = FindIdentity(config, command.enroll_token_file, clock);
   if (!identity) return context.Fail(identity.error());
   std::string runner_id = identity->runner_id.text();
   Narrator narrator(context);
-  auto engine = runner::Engine::Create(*config, std::move(*identity), registry, clock, &narrator);
+  auto engine = runner::Engine::Create(config, std::move(*identity), registry, clock, &narrator);
   if (!engine) return context.Fail(kFailed, engine.error());
   for (const runner::ReadinessProblem& problem : (*engine)->CheckReadiness()) {
     if (problem.blocks_claims)
@@ -101,42 +132,25 @@ void StartRunner(Context& context, RunnerCommand& command) {
   }
   if (context.json) {
     context.PrintJson(
-        json::Object{{"runnerId", runner_id}, {"pool", config->pool}, {"slots", config->slots}});
+        json::Object{{"runnerId", runner_id}, {"pool", config.pool}, {"slots", config.slots}});
   } else {
-    context.Print("runner " + runner_id + " serves pool " + config->pool + " with " +
-                  std::to_string(config->slots) + " slots\n");
+    context.Print("runner " + runner_id + " serves pool " + config.pool + " with " +
+                  Counted(config.slots, "slot", "slots") + "\n");
   }
-  if (command.once) {
-    std::stop_source stop;
-    std::jthread watcher([&](std::stop_token done) {
-      int seen = 0;
-      while (!done.stop_requested()) {
-        if (signals->Wait(200) == 0) continue;
-        stop.request_stop();
-        (*engine)->RequestStop(++seen == 1 ? runner::StopMode::kDrain
-                                           : runner::StopMode::kCancelRuns);
-      }
-    });
-    auto run = (*engine)->RunOnce(std::chrono::hours(24 * 365), stop.get_token());
-    watcher.request_stop();
-    watcher.join();
-    (*engine)->Wait();
-    if (!run && !stop.stop_requested()) return context.Fail(run.error());
-    if (run && *run) context.Note("did one run: " + **run);
-    return;
-  }
-  if (Status started = (*engine)->Start(); !started) return context.Fail(kFailed, started.error());
+  if (Status started = (*engine)->Start(*serve); !started)
+    return context.Fail(kFailed, started.error());
   context.Note(
       "stop it with Ctrl-C or SIGTERM: runs in work are finished; a second one cancels them");
-  (void)signals->Wait(-1);
-  context.Note("draining");
-  (*engine)->RequestStop(runner::StopMode::kDrain);
-  std::jthread second([&](std::stop_token done) {
-    while (!done.stop_requested()) {
-      if (signals->Wait(200) != 0) (*engine)->RequestStop(runner::StopMode::kCancelRuns);
-    }
-  });
-  (*engine)->Wait();
+  // The uids stay those that are reserved, whatever a file says now.
+  const ReadAgain read_again = [&]() -> Result<runner::RunnerConfig> {
+    WRIT_ASSIGN(RunnerSetup again, WithKey(command, context));
+    WRIT_ASSIGN(RunnerSettings next, MakeRunnerSettings(again));
+    if (next.uid_choice == UidChoice::kOurs) next.config.uid_range = config.uid_range;
+    return std::move(next.config);
+  };
+  auto code = ServeRunner(**engine, *signals, manager, context, read_again);
+  if (!code) return context.Fail(code.error());
+  context.exit_code = *code;
 }
 
 }  // namespace
@@ -147,13 +161,13 @@ void AddRunner(CLI::App& app, Context& context) {
   runner->require_subcommand(1);
   auto options = std::make_shared<RunnerCommand>();
   CLI::App* start = runner->add_subcommand("start", "Claim and execute runs until a signal comes");
-  start->add_option("--pool", options->setup.pool, "Pool to serve")->required();
-  start->add_option("--plane", options->setup.plane.url, "URL of the plane; http only on loopback")
-      ->required();
-  start
-      ->add_option("--plane-key", options->plane_key_file,
-                   "The plane's public key (PEM); contracts by any other are refused")
-      ->required();
+  start->add_option("--pool", options->setup.pool, "Pool to serve (default: default)");
+  start->add_option("--plane", options->setup.plane.url,
+                    "URL of the plane; http only on loopback (else plane.url of the "
+                    "configuration)");
+  start->add_option("--plane-key", options->plane_key_file,
+                    "The plane's public key (PEM); contracts by any other are refused (else "
+                    "plane.keyPem of the configuration)");
   start->add_option("--plane-ca", options->setup.plane.ca_file,
                     "PEM CA of the plane's certificate");
   start->add_option("--plane-proxy", options->setup.plane.proxy,
@@ -164,8 +178,7 @@ void AddRunner(CLI::App& app, Context& context) {
                     "PEM key of --client-cert");
   start->add_option("--enroll-token-file", options->enroll_token_file,
                     "One-time token; needed the first time only");
-  start->add_option("--slots", options->setup.slots, "Runs at the same time")
-      ->capture_default_str()
+  start->add_option("--slots", options->setup.slots, "Runs at the same time (default: 1)")
       ->check(CLI::Range(1, 1024));
   start->add_option("--name", options->setup.name,
                     "Name of this runner's folder below --dir (default: the pool)");
@@ -175,11 +188,22 @@ void AddRunner(CLI::App& app, Context& context) {
                     "Serve /healthz, /readyz and /metrics at 127.0.0.1:PORT, [::1]:PORT or "
                     "unix:/PATH");
   start->add_flag("--once", options->once, "Do one run and leave");
+  start->add_option("--max-runs", options->max_runs, "Leave after so many runs")
+      ->check(CLI::PositiveNumber);
+  start->add_option("--exit-when-idle", options->exit_when_idle,
+                    "Leave after so long without a run (90s, 10m, 1h30m)");
   start->footer(
       "Examples:\n  writ runner start --pool default --plane http://127.0.0.1:7070 --plane-key "
       "plane.pub.pem --enroll-token-file token\n"
       "  writ runner start --pool gpu --plane https://plane.example.com --plane-ca ca.pem "
-      "--plane-key plane.pub.pem --slots 4");
+      "--plane-key plane.pub.pem --slots 4\n\n"
+      "Signals: SIGTERM and Ctrl-C drain, a second one cancels what runs; SIGQUIT cancels at "
+      "once;\n"
+      "SIGHUP reads the configuration again. Settings come from the command line, then from the\n"
+      "environment (WRIT_RUNNER_SLOTS), then from the file: see `writ config show --effective`.\n\n"
+      "Exit: 0 drained, idle or done, 1 trouble, 2 usage, 4 runs were cancelled by a signal, 6 "
+      "plane\n"
+      "unreachable.");
   start->callback([&context, options] { StartRunner(context, *options); });
   AddRunnerStatus(*runner, context);
   AddRunnerReceipts(*runner, context);

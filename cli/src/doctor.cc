@@ -1,0 +1,198 @@
+#include "doctor.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <map>
+
+#include "context.h"
+#include "duration.h"
+#include "writ/backends/registry.h"
+#include "writ/base/clock.h"
+#include "writ/runner/deadline.h"
+#include "writ/runner/engine.h"
+#include "writ/runner/plane_client.h"
+#include "writ/runner/profiles.h"
+
+namespace writ::cli {
+namespace {
+
+constexpr std::chrono::seconds kPlaneLimit{10};
+// Contracts and tokens have times: more than this is told (the runner itself follows the plane's).
+constexpr std::chrono::seconds kClockLimit{5};
+
+void AddBackends(backends::BackendRegistry& registry, std::vector<Layer>& layers) {
+  for (backends::Backend* backend : registry.All()) {
+    const backends::Capabilities& can = backend->Probe();
+    const std::string name = "backend " + can.backend;
+    layers.push_back({name, can.usable ? Health::kGood : Health::kAbsent,
+                      can.usable ? can.version : "cannot be used", can.unusable_reason,
+                      can.unusable_mend});
+    if (!can.usable) continue;
+    for (const backends::Aspect aspect : backends::kAllAspects) {
+      const backends::AspectCapability& held = can.Of(aspect);
+      const bool kernel = held.enforcement == backends::Enforcement::kKernel;
+      layers.push_back({name + ": " + std::string(backends::AspectName(aspect)),
+                        kernel && held.reason.empty() ? Health::kGood : Health::kLimited,
+                        "held by " + std::string(backends::EnforcementName(held.enforcement)) +
+                            (held.mechanism.empty() ? "" : ", " + held.mechanism),
+                        held.reason, held.mend});
+    }
+  }
+}
+
+void AddAgents(const runner::RunnerConfig& config, std::vector<Layer>& layers) {
+  for (const runner::AgentProfile& profile : runner::AllProfiles()) {
+    if (!profile.spawnable || profile.program.empty()) continue;
+    runner::LocateOptions locate{.configured_path = {},
+                                 .search_path = config.search_path,
+                                 .job_uid = config.uid_range ? config.uid_range->first : 0};
+    const std::string kind(profile.kind);
+    if (kind == "mock") locate.configured_path = config.mock_agent;
+    const auto path = config.agent_paths.find(kind);
+    if (path != config.agent_paths.end()) locate.configured_path = path->second;
+    const runner::InstalledAgent agent = runner::Locate(profile, locate);
+    Layer layer{"agent " + kind, Health::kGood, "", agent.lack, agent.hint};
+    if (!agent.lack.empty()) {
+      layer.health = path != config.agent_paths.end() ? Health::kBad : Health::kAbsent;
+      layer.found = "not usable";
+    } else {
+      layer.found = agent.command.empty() ? "" : agent.command.back();
+      if (agent.version) layer.found += ", version " + *agent.version;
+    }
+    layers.push_back(std::move(layer));
+  }
+}
+
+// What readiness found goes to the layer that it is about.
+void AddProblems(const std::vector<runner::ReadinessProblem>& problems,
+                 std::vector<Layer>& layers) {
+  static const std::map<std::string, std::string, std::less<>> kLayers = {
+      {"ready.disk", "disk"},     {"ready.inodes", "disk"}, {"ready.work_dir", "disk"},
+      {"ready.memory", "memory"}, {"ready.path", "path"},   {"ready.egress_proxy", "egress proxy"}};
+  for (const runner::ReadinessProblem& problem : problems) {
+    if (problem.code.starts_with("ready.agent.") || problem.code == "ready.backend") continue;
+    const auto known = kLayers.find(problem.code);
+    const std::string name = known != kLayers.end() ? known->second : problem.code;
+    auto layer = std::find_if(layers.begin(), layers.end(),
+                              [&](const Layer& each) { return each.name == name; });
+    if (layer == layers.end())
+      layer = layers.insert(layers.end(), Layer{name, Health::kGood, "", "", ""});
+    layer->health = problem.blocks_claims ? Health::kBad : Health::kLimited;
+    layer->cause = problem.message;
+    layer->mend = problem.hint;
+  }
+}
+
+void AddPlane(const runner::RunnerConfig& config, std::vector<Layer>& layers) {
+  if (config.plane.url.empty()) {
+    layers.push_back({"plane", Health::kAbsent, "none is configured",
+                      "`writ run` brings its own; a runner needs one",
+                      "name it with --plane, or as plane in runner.json"});
+    return;
+  }
+  SystemClock clock;
+  Layer reach{"plane", Health::kGood, config.plane.url, "", ""};
+  auto client = runner::PlaneClient::Open(config.plane, clock);
+  auto health = client ? client->Health(runner::Deadline::After(clock, kPlaneLimit), {})
+                       : Result<runner::PlaneInfo>(client.error());
+  if (!health) {
+    reach.health = Health::kBad;
+    reach.cause = health.error().ToString();
+    reach.mend = health.error().hint;
+    layers.push_back(std::move(reach));
+    return;
+  }
+  reach.found += health->extended ? ", with leases" : ", without the extension writ.1";
+  layers.push_back(std::move(reach));
+  Layer time{"clock", Health::kGood, "", "", ""};
+  if (auto offset = client->clock_offset()) {
+    const auto far = std::chrono::abs(*offset);
+    time.found =
+        far < std::chrono::milliseconds(1500)
+            ? "the plane's time"
+            : FormatDuration(far) + (offset->count() > 0 ? " behind" : " ahead of") + " the plane";
+    if (far > kClockLimit) {
+      time.health = Health::kLimited;
+      time.cause = "this machine's clock or the plane's is wrong";
+      time.mend = "let both follow a time server";
+    }
+  } else {
+    time.health = Health::kLimited;
+    time.found = "not known";
+    time.cause = "the plane's answers have no Date";
+  }
+  layers.push_back(std::move(time));
+}
+
+}  // namespace
+
+Result<DoctorReport> Examine(const RunnerSetup& setup) {
+  // A plane that is only to be reached for needs no key: nothing is taken from it.
+  RunnerSetup asked = setup;
+  asked.plane = {};
+  WRIT_ASSIGN(RunnerSettings settings, ReadRunnerSettings(asked));
+  runner::RunnerConfig& config = settings.config;
+  if (!setup.plane.url.empty()) config.plane = setup.plane;
+  backends::BackendRegistry registry;
+  WRIT_TRY(RegisterBackends(registry));
+
+  DoctorReport out;
+  out.layers = {LookAtKernel(),
+                LookAtUserNamespaces(),
+                LookAtCgroups(),
+                LookAtUids(config),
+                LookAtMemory(),
+                LookAtDisk(config.work_dir),
+                {"path", Health::kGood, "jobs can enter their sessions", "", ""}};
+  out.layers.push_back({"egress proxy", Health::kGood, config.egress_proxy, "", ""});
+  AddBackends(registry, out.layers);
+  AddProblems(runner::LookAtHost(config, registry), out.layers);
+  AddAgents(config, out.layers);
+  out.layers.push_back(LookAtProxies(config));
+  AddPlane(config, out.layers);
+  out.layers.push_back(LookAtKvm());
+  for (Layer& runtime : LookAtRuntimes()) out.layers.push_back(std::move(runtime));
+  out.usable = std::none_of(out.layers.begin(), out.layers.end(),
+                            [](const Layer& layer) { return layer.health == Health::kBad; });
+  return out;
+}
+
+std::string RenderDoctor(const DoctorReport& report) {
+  std::string out;
+  std::size_t width = 0;
+  for (const Layer& layer : report.layers) width = std::max(width, layer.name.size());
+  auto cell = [](std::string text, std::size_t size) {
+    text.resize(std::max(text.size(), size), ' ');
+    return text;
+  };
+  std::string missing;
+  for (const Layer& layer : report.layers) {
+    out += cell(std::string(HealthName(layer.health)), 8) + " " +
+           cell(TerminalSafe(layer.name), width) + "  " + TerminalSafe(layer.found) + "\n";
+    const std::string indent(9 + width + 2, ' ');
+    if (!layer.cause.empty()) out += indent + "cause: " + TerminalSafe(layer.cause) + "\n";
+    if (!layer.mend.empty() && layer.health != Health::kGood)
+      out += indent + "mend:  " + TerminalSafe(layer.mend) + "\n";
+    if (layer.health == Health::kBad)
+      missing += (missing.empty() ? "" : ", ") + TerminalSafe(layer.name);
+  }
+  out += report.usable ? "runs can be done here\n"
+                       : "runs cannot be done here; missing: " + missing + "\n";
+  return out;
+}
+
+json::Value DoctorJson(const DoctorReport& report) {
+  json::Array layers;
+  for (const Layer& layer : report.layers) {
+    json::Object item{{"layer", json::ToWellFormedUtf8(layer.name)},
+                      {"health", std::string(HealthName(layer.health))},
+                      {"found", json::ToWellFormedUtf8(layer.found)}};
+    if (!layer.cause.empty()) item.Set("cause", json::ToWellFormedUtf8(layer.cause));
+    if (!layer.mend.empty()) item.Set("mend", json::ToWellFormedUtf8(layer.mend));
+    layers.push_back(std::move(item));
+  }
+  return json::Object{{"usable", report.usable}, {"layers", std::move(layers)}};
+}
+
+}  // namespace writ::cli

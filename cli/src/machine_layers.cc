@@ -1,0 +1,258 @@
+#include "machine_layers.h"
+
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+
+#include "duration.h"
+#include "settings.h"
+#include "writ/backends/linux/cgroup.h"
+#include "writ/backends/linux/machine.h"
+#include "writ/backends/linux/user_namespace.h"
+#include "writ/base/file.h"
+#include "writ/base/unique_fd.h"
+
+namespace writ::cli {
+namespace {
+
+constexpr char kNoBackend[] = "no backend of this build uses it";
+
+std::string FindProgram(std::string_view name) {
+  const char* path = std::getenv("PATH");
+  const std::string_view folders = path != nullptr ? path : "/usr/local/bin:/usr/bin:/bin";
+  for (std::size_t at = 0; at <= folders.size();) {
+    const std::size_t end = std::min(folders.find(':', at), folders.size());
+    const std::string file = std::string(folders.substr(at, end - at)) + "/" + std::string(name);
+    if (end > at && ::access(file.c_str(), X_OK) == 0) return file;
+    at = end + 1;
+  }
+  return "";
+}
+
+bool Listens(const std::string& socket_path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (socket_path.size() >= sizeof address.sun_path) return false;
+  std::memcpy(address.sun_path, socket_path.data(), socket_path.size());
+  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  return fd &&
+         ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+}
+
+}  // namespace
+
+std::string_view HealthName(Health health) {
+  switch (health) {
+    case Health::kGood:
+      return "ok";
+    case Health::kLimited:
+      return "limited";
+    case Health::kAbsent:
+      return "absent";
+    case Health::kBad:
+      return "missing";
+  }
+  return "";
+}
+
+Layer LookAtKernel() {
+  utsname name{};
+  (void)::uname(&name);
+  return {"kernel", Health::kGood,
+          std::string("Linux ") + name.release + ", " + name.machine +
+              (::geteuid() == 0 ? ", as root" : ", as uid " + std::to_string(::geteuid())),
+          "", ""};
+}
+
+Layer LookAtUserNamespaces() {
+  Layer out{"user namespaces", Health::kGood, "one was made and ended", "", ""};
+  Status made = backends::ProbeUserNamespace();
+  if (made) return out;
+  out.health = Health::kAbsent;
+  out.found = "refused: " + std::string(std::strerror(made.error().sys_errno));
+  out.cause = made.error().sys_errno == ENOSPC
+                  ? "user.max_user_namespaces allows no more of them"
+                  : "switched off by a sysctl, a security module or the container around us; " +
+                        std::string(kNoBackend);
+  out.mend =
+      "sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, "
+      "kernel.apparmor_restrict_unprivileged_userns";
+  return out;
+}
+
+bool UidsAreMapped(std::string_view uid_map, const runner::UidRange& range) {
+  std::uint64_t next = range.first;
+  const std::uint64_t end = next + range.count;
+  // Lines "inside outside count" in the order of the kernel, which need not be ascending.
+  for (bool moved = true; moved && next < end;) {
+    moved = false;
+    for (std::size_t at = 0; at < uid_map.size();) {
+      const std::size_t line_end = std::min(uid_map.find('\n', at), uid_map.size());
+      std::string_view line = uid_map.substr(at, line_end - at);
+      at = line_end + 1;
+      std::uint64_t numbers[3] = {};
+      int count = 0;
+      while (count < 3) {
+        const std::size_t digit = line.find_first_of("0123456789");
+        if (digit == std::string_view::npos) break;
+        line.remove_prefix(digit);
+        auto [rest, status] =
+            std::from_chars(line.data(), line.data() + line.size(), numbers[count]);
+        if (status != std::errc()) break;
+        line.remove_prefix(static_cast<std::size_t>(rest - line.data()));
+        ++count;
+      }
+      if (count == 3 && next >= numbers[0] && next < numbers[0] + numbers[2]) {
+        next = std::min(end, numbers[0] + numbers[2]);
+        moved = true;
+      }
+    }
+  }
+  return next >= end;
+}
+
+Layer LookAtUids(const runner::RunnerConfig& config) {
+  if (!config.uid_range)
+    return {"job uids", Health::kLimited, "jobs run as uid " + std::to_string(::geteuid()),
+            "without root a job cannot have a uid of its own", "start the runner as root"};
+  const runner::UidRange& range = *config.uid_range;
+  Layer out{"job uids", Health::kGood,
+            std::to_string(range.first) + "-" +
+                std::to_string(std::uint64_t{range.first} + range.count - 1),
+            "", ""};
+  auto map = ReadFile("/proc/self/uid_map", 1 << 16);
+  if (map && !UidsAreMapped(*map, range)) {
+    out.health = Health::kBad;
+    out.cause = "this user namespace (a container's?) has no such uids";
+    out.mend = "name a uidRange in runner.json that /proc/self/uid_map has";
+  }
+  return out;
+}
+
+Layer LookAtCgroups() {
+  const backends::CgroupSupport support = backends::ProbeCgroups();
+  Layer out{"cgroups", Health::kGood, "", "", ""};
+  auto add = [&](const char* what, const std::string& base, bool is_v2) {
+    if (base.empty()) return;
+    out.found += (out.found.empty() ? "" : ", ") + std::string(what) + " by " +
+                 (is_v2 ? "v2" : "v1") + " below " + base;
+  };
+  add("memory", support.memory_base, support.memory_is_v2);
+  add("tasks", support.pids_base, support.pids_is_v2);
+  add("kill", support.kill_base, true);
+  add("freezer", support.freezer_base, false);
+  if (support.memory_base.empty() || support.pids_base.empty()) {
+    out.health = Health::kLimited;
+    if (out.found.empty()) out.found = "nothing is delegated to this process";
+    out.cause = support.reason;
+    out.mend = "run the runner as root, or give its service Delegate=yes";
+  }
+  return out;
+}
+
+Layer LookAtDisk(const std::string& work_dir) {
+  std::string at = work_dir;
+  std::error_code failed;
+  while (at.size() > 1 && !std::filesystem::exists(at, failed)) at.resize(at.rfind('/'));
+  if (at.empty()) at = "/";
+  const auto space = std::filesystem::space(at, failed);
+  if (failed) return {"disk", Health::kBad, at, failed.message(), "set workDir elsewhere"};
+  return {"disk", Health::kGood, FormatBytes(space.available) + " free at " + at, "", ""};
+}
+
+Layer LookAtMemory() {
+  const backends::MachineCapacity machine = backends::ProbeMachine();
+  return {"memory", Health::kGood,
+          FormatBytes(machine.available_memory_bytes) + " available of " +
+              FormatBytes(machine.memory_bytes) + ", " + std::to_string(machine.cpu_millis / 1000) +
+              "." + std::to_string(machine.cpu_millis % 1000 / 100) + " CPUs",
+          "", ""};
+}
+
+Layer LookAtProxies(const runner::RunnerConfig& config) {
+  Layer out{"proxies", Health::kGood, "", "", ""};
+  if (!config.plane.proxy.empty())
+    out.found =
+        "to the plane: " +
+        *WithoutPasswords(json::Value(json::ToWellFormedUtf8(config.plane.proxy))).if_string();
+  std::string set;
+  for (const char* name : {"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY",
+                           "all_proxy", "NO_PROXY", "no_proxy"})
+    if (std::getenv(name) != nullptr) set += (set.empty() ? "" : ", ") + std::string(name);
+  if (!set.empty()) {
+    out.health = Health::kLimited;
+    out.found += (out.found.empty() ? "" : "; ") + set + " set in this environment";
+    out.cause = "no job gets them: jobs reach the network through their session's own proxy";
+    out.mend = "for the way to the plane use --plane-proxy or plane.proxy";
+  }
+  if (out.found.empty()) out.found = "none set";
+  return out;
+}
+
+Layer LookAtKvm() {
+  Layer out{"kvm", Health::kAbsent, "", "", ""};
+  UniqueFd kvm(::open("/dev/kvm", O_RDWR | O_CLOEXEC));
+  if (!kvm) {
+    out.found = std::string("/dev/kvm: ") + std::strerror(errno);
+    out.cause =
+        "no hardware virtualization here, or not for this user; the microvm tier needs it, "
+        "and " +
+        std::string(kNoBackend);
+    return out;
+  }
+  const int version = ::ioctl(kvm.get(), KVM_GET_API_VERSION, 0);
+  UniqueFd machine(version == KVM_API_VERSION ? ::ioctl(kvm.get(), KVM_CREATE_VM, 0) : -1);
+  if (!machine) {
+    out.found = "/dev/kvm opens, and no machine can be made";
+    out.cause = std::strerror(errno);
+    return out;
+  }
+  out.health = Health::kGood;
+  out.found = "a machine was made (API " + std::to_string(version) + "); " + kNoBackend;
+  return out;
+}
+
+std::vector<Layer> LookAtRuntimes() {
+  struct Known {
+    const char* layer;
+    const char* program;
+    const char* socket;
+  };
+  static constexpr Known kKnown[] = {
+      {"docker", "docker", "/var/run/docker.sock"},
+      {"podman", "podman", nullptr},
+      {"containerd", "containerd", "/run/containerd/containerd.sock"},
+      {"crun", "crun", nullptr},
+      {"runc", "runc", nullptr},
+      {"gvisor", "runsc", nullptr},
+      {"qemu", "qemu-system-x86_64", nullptr},
+      {"firecracker", "firecracker", nullptr},
+      {"cloud-hypervisor", "cloud-hypervisor", nullptr}};
+  std::vector<Layer> out;
+  for (const Known& known : kKnown) {
+    Layer layer{known.layer, Health::kAbsent, "", "", ""};
+    const std::string program = FindProgram(known.program);
+    if (program.empty()) {
+      layer.found = std::string(known.program) + " is not on the PATH; " + kNoBackend;
+    } else if (known.socket != nullptr && !Listens(known.socket)) {
+      layer.found = program + ", and nobody answers at " + known.socket + "; " + kNoBackend;
+    } else {
+      layer.health = Health::kGood;
+      layer.found = program + "; " + kNoBackend;
+    }
+    out.push_back(std::move(layer));
+  }
+  return out;
+}
+
+}  // namespace writ::cli
