@@ -67,7 +67,8 @@ TEST(Config, ReadsWhatInitWritesAndRefusesUnknownKeys) {
   EXPECT_FALSE(
       plane::ParseConfig(R"({"version":"writ.config.v1","plane":{"limits":{"perPool":"some"}}})"));
   EXPECT_FALSE(plane::ParseConfig(R"({"version":"writ.config.v2"})"));
-  auto free = plane::ParseConfig(R"({"version":"writ.config.v1","runner":{"x":1},
+  EXPECT_FALSE(plane::ParseConfig(R"({"version":"writ.config.v1","runner":{"x":1}})"));
+  auto free = plane::ParseConfig(R"({"version":"writ.config.v1",
     "plane":{"blobReads":"free","openNetwork":"granted","limits":{"perPool":"unlimited"}}})");
   ASSERT_TRUE(free) << free.error().ToString();
   EXPECT_EQ(free->blob_reads, plane::BlobReads::kFree);
