@@ -15,12 +15,15 @@ constexpr std::int64_t kPerSweep = 200;
 // Nobody swept for longer: no plane was there, or its clock jumped.
 constexpr std::chrono::milliseconds kAbsence{30'000};
 
-// ?1: the moment a lease or token must have ended by; ?2: now.
+// ?1: the moment a lease or token must have ended by; ?2: now. A lease runs out only while a plane
+// serves (watched_at); where none does, a run that had one waits for its token and a day.
 #define WRIT_LOST_RUNS                                                                       \
   "status IN ('claimed','provisioning','running') AND receipt IS NULL AND "                  \
-  "((lease_until IS NOT NULL AND lease_until <= ?1) OR "                                     \
+  "((lease_until <= ?1 AND EXISTS (SELECT 1 FROM meta WHERE name = 'watched_at' AND "        \
+  "CAST(value AS INTEGER) >= ?2 - 30000)) OR "                                               \
   "((lease_until IS NULL OR lease_until <= ?2) AND coalesce((SELECT max(t.expires_at) FROM " \
-  "claim_tokens t WHERE t.run_id = runs.run_id), runs.updated_at) <= ?1) OR "                \
+  "claim_tokens t WHERE t.run_id = runs.run_id), runs.updated_at) <= "                       \
+  "iif(lease_until IS NULL, ?1, ?1 - 86400000)) OR "                                         \
   "runner_id IN (SELECT q.runner_id FROM runners q WHERE q.revoked_at IS NOT NULL))"
 
 struct LostRun {

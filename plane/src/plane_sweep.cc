@@ -130,7 +130,7 @@ Status Plane::Impl::SweepRetention() {
 
 Status Plane::Sweep() {
   WRIT_TRY(impl_->SweepExpired());
-  WRIT_TRY(SweepLeases());
+  WRIT_TRY(impl_->CloseLostRuns());
   WRIT_TRY(impl_->SweepRetention());
   impl_->blobs.SweepTemporary(impl_->clock.Now());
   impl_->logs.SweepOlder(impl_->clock.Now() + std::chrono::hours(-24 * 7));

@@ -110,16 +110,32 @@ TEST_F(LostRuns, WithoutALeaseAreClosedWhenTheirTokenHasBeenOverForTheGrace) {
 TEST_F(LostRuns, AreNotThoseThatCouldNotRenewBecauseNoPlaneWasThere) {
   Begin();
   PassTime(plane, seconds(20));
-  plane.Close();
-  plane.clock.Advance(minutes(50));
-  plane.Reopen();
+  // Somebody looks at the directory again and again, and nobody serves.
+  for (int i = 0; i < 45; ++i) {
+    plane.clock.Advance(seconds(20));
+    plane.Reopen();
+  }
   EXPECT_EQ(Summary().closed_reason, "");
-  EXPECT_TRUE(plane->Lease(run, {.claim_token = claim.claim_token}));
+  plane.clock.Advance(minutes(180));
+  plane.Reopen();
+  ASSERT_TRUE(plane->SweepLeases());
+  EXPECT_EQ(Summary().closed_reason, "");
+  EXPECT_TRUE(plane->Lease(run, {.claim_token = claim.claim_token, .runner_token = runner.token}));
   plane.clock.Advance(minutes(5));  // a clock that jumps, or a process that was stopped
   ASSERT_TRUE(plane->SweepLeases());
   EXPECT_EQ(Summary().closed_reason, "");
   Lose();
   EXPECT_EQ(Summary().closed_reason, plane::kClosedLeaseExpired) << "but it does not come back";
+}
+
+TEST_F(LostRuns, ThatNoPlaneEverWatchesAreClosedADayAfterTheirToken) {
+  Begin();
+  plane.clock.Advance(std::chrono::hours(25));
+  plane.Reopen();
+  EXPECT_EQ(Summary().closed_reason, "");
+  plane.clock.Advance(std::chrono::hours(1));
+  plane.Reopen();
+  EXPECT_EQ(Summary().closed_reason, plane::kClosedLeaseExpired);
 }
 
 TEST_F(LostRuns, AreRepeatedWhereTheContractSaysIdempotentUntilTheAttemptsAreUsedUp) {

@@ -173,8 +173,9 @@ class Plane {
   // Ends what has run out: contracts nobody claimed, approvals nobody gave, lost runs, retention.
   // The HTTP server calls it now and then; so does Open.
   Status Sweep();
-  // The lost runs alone: cheap, and called every few seconds by a thread that nothing else keeps
-  // busy. Time during which no plane was there to be called does not count against a lease.
+  // The lost runs alone, for whoever serves runners: cheap, and called every few seconds by a
+  // thread that nothing else keeps busy. A lease runs only while this is called: time during which
+  // no plane served, or that a clock jumped over, does not count against it.
   Status SweepLeases();
 
   // Wakes every waiting call for good; waits return at once afterwards.
