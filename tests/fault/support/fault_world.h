@@ -45,7 +45,7 @@ class FaultWorld {
 
   // Submits a run that writes a file, prints its secret in several forms and lasts a moment.
   std::string Submit();
-  std::string SubmitTrue();                    // the shortest there is
+  std::string SubmitTrue();  // the shortest there is
   void Cancel(const std::string& run_id);
   json::Value Run(const std::string& run_id);  // of `writ runs`; null where it is not there
   json::Value Runs();

@@ -238,10 +238,11 @@ TEST_F(JournalTest, OpensTheJournalOfEveryOlderVersion) {
     for (std::size_t step = 0; step < version; ++step) Change(kJournalMigrations[step]);
     Change(("PRAGMA user_version=" + std::to_string(version)).c_str());
     if (version > 0)
-      Change("INSERT INTO runs (run_id, claimed_at, extended, slot, contract, plane_events) VALUES "
-             "('run_old', 1, 1, 0, '{}', '[]'); INSERT INTO progress (ord, claim_token, offered) "
-             "VALUES (1, 't', 0); INSERT INTO uploads (ord, n, kind, data_class, hash, bytes) "
-             "SELECT 1, 0, 'log', 'session-log', hex(zeroblob(32)), 3");
+      Change(
+          "INSERT INTO runs (run_id, claimed_at, extended, slot, contract, plane_events) VALUES "
+          "('run_old', 1, 1, 0, '{}', '[]'); INSERT INTO progress (ord, claim_token, offered) "
+          "VALUES (1, 't', 0); INSERT INTO uploads (ord, n, kind, data_class, hash, bytes) "
+          "SELECT 1, 0, 'log', 'session-log', hex(zeroblob(32)), 3");
     journal_ = OpenJournal(dir_, clock_).value();
     std::vector<OpenRun> runs = journal_->FindOpen().value();
     ASSERT_EQ(runs.size(), version > 0 ? 1u : 0u) << "version " << version;
