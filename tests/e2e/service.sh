@@ -38,7 +38,8 @@ ends() {
 }
 
 told plane
-NOTIFY_SOCKET=$work/plane.sock WATCHDOG_USEC=300000 writ --json plane start --port 0 >"$work/plane.json" 2>"$work/plane.err" &
+NOTIFY_SOCKET=$work/plane.sock WATCHDOG_USEC=300000 "$WRIT_BIN/writ" --dir "$state" --json plane start --port 0 \
+  >"$work/plane.json" 2>"$work/plane.err" &
 plane_pid=$!
 background+=("$plane_pid")
 heard plane '^READY=1|STATUS=serving at http://127.0.0.1:'
@@ -51,7 +52,7 @@ writ principals add ci --role requester --out "$work/ci.token" >/dev/null
 # asked NAME SCRIPT: a run asked for in the background; $run.
 asked() {
   : >"$work/$1.err"; : >"$work/$1.out"
-  writ run --plane "$url" --token-file "$work/ci.token" --repo "$repo" "$2" >"$work/$1.out" 2>"$work/$1.err" &
+  "$WRIT_BIN/writ" --dir "$state" run --plane "$url" --token-file "$work/ci.token" --repo "$repo" "$2" >"$work/$1.out" 2>"$work/$1.err" &
   asker=$!
   background+=("$asker")
   for _ in $(seq 1 400); do
