@@ -16,9 +16,9 @@ void AddRunner(CLI::App& app, Context& context);
 void AddRunnerAdmin(CLI::App& app, Context& context);  // runners revoke|rotate; after AddRunners
 void AddPlaneKeys(CLI::App& app, Context& context);    // plane rotate-key|keys; after AddPlane
 void AddArtifacts(CLI::App& app, Context& context);
-void AddRunnerStatus(CLI::App& runner, Context& context);  // below `runner`
+void AddRunnerStatus(CLI::App& runner, Context& context);    // below `runner`
 void AddRunnerReceipts(CLI::App& runner, Context& context);  // below `runner`
-void AddRunners(CLI::App& app, Context& context);          // runners, runners key
+void AddRunners(CLI::App& app, Context& context);            // runners, runners key
 void AddRun(CLI::App& app, Context& context);
 void AddRuns(CLI::App& app, Context& context);     // runs, watch, approve, cancel
 void AddReceipt(CLI::App& app, Context& context);  // receipt, bundle, verify

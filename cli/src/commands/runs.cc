@@ -130,12 +130,11 @@ void WatchOne(Context& context, WatchCommand& command) {
   if (command.access.local() && detail->summary.status == plane::RunState::kCreated) {
     // Nobody has claimed it. A runner of this directory's own serves exactly this run; where
     // another runner is quicker, ours finds nothing and the run is watched all the same.
-    auto started = Embedded::Start(
-        {.dir = context.dir,
-         .pool = detail->summary.pool,
-         .only_run = command.run_id,
-         .observer = &progress},
-        *command.access.plane(), command.access.clock());
+    auto started = Embedded::Start({.dir = context.dir,
+                                    .pool = detail->summary.pool,
+                                    .only_run = command.run_id,
+                                    .observer = &progress},
+                                   *command.access.plane(), command.access.clock());
     if (!started) return context.Fail(started.error());
     embedded = std::move(*started);
   }
