@@ -34,6 +34,7 @@ Result<Seat> TakeSeat(const EmbeddedOptions& options, plane::Plane& plane, const
                       backends::BackendRegistry& registry, const Clock& clock) {
   // Job uids pass through this folder on the way to their sessions.
   WRIT_ASSIGN(UniqueFd runners, MakeDirectories(options.dir + "/runner", 0711));
+  std::optional<Error> taken;
   for (int seat = 0; seat < kSeats; ++seat) {
     const std::string number = std::to_string(seat);
     auto lock = LockFile(runners.get(), "seat-" + number + ".lock");
@@ -48,8 +49,14 @@ Result<Seat> TakeSeat(const EmbeddedOptions& options, plane::Plane& plane, const
     setup.seat = static_cast<unsigned>(seat);
     setup.slots = 1;
     WRIT_ASSIGN(RunnerSettings settings, MakeRunnerSettings(setup));
-    WRIT_ASSIGN(UidReservation uids, ReserveUids(settings));
-    if (!uids.moved.empty()) log::Warn("runner.uids_moved", uids.moved);
+    auto uids = ReserveUids(settings);
+    if (!uids && uids.error().code == "runner.uids_taken") {
+      taken =
+          uids.error();  // what this seat's last run left waits for its uids; another has others
+      continue;
+    }
+    if (!uids) return std::move(uids).error();
+    if (!uids->moved.empty()) log::Warn("runner.uids_moved", uids->moved);
     runner::RunnerConfig& config = settings.config;
     config.long_poll = std::chrono::milliseconds(1000);
     config.only_run = options.only_run;  // nothing else that may be queued runs here unasked
@@ -67,8 +74,9 @@ Result<Seat> TakeSeat(const EmbeddedOptions& options, plane::Plane& plane, const
         runner::Engine::Create(config, std::move(*known), registry, clock, options.observer);
     if (!engine && engine.error().code == "runner.locked") continue;
     if (!engine) return std::move(engine).error();
-    return Seat{std::move(*engine), setup.name, std::move(*lock), std::move(uids)};
+    return Seat{std::move(*engine), setup.name, std::move(*lock), std::move(*uids)};
   }
+  if (taken) return std::move(*taken);
   return Error{ErrorKind::kOverloaded, "cli.no_seat",
                "all " + std::to_string(kSeats) + " runners of this directory are at work",
                "wait for one to end, or start a runner with more slots"};
