@@ -14,11 +14,15 @@ offered() {
 }
 has() { # WORD that must be offered, line...
   local word=$1; shift
-  offered "$@" | grep -qx -- "$word" || fail "'$word' is not offered for: $*"
+  local said
+  said=$(offered "$@") || true
+  grep -qx -- "$word" <<<"$said" || fail "'$word' is not offered for: $*"
 }
 lacks() {
   local word=$1; shift
-  if offered "$@" | grep -qx -- "$word"; then fail "'$word' is offered for: $*"; fi
+  local said
+  said=$(offered "$@") || true
+  if grep -qx -- "$word" <<<"$said"; then fail "'$word' is offered for: $*"; fi
 }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
