@@ -36,6 +36,13 @@ inline constexpr std::array<Aspect, 5> kAllAspects = {
 std::string_view AspectName(
     Aspect aspect);  // "files", "network", "syscalls", "resources", "processes"
 
+// How a backend mounts a WorkspaceMount, as far as whoever reads its upper layer must know.
+enum class OverlayWorkspace {
+  kNone,          // it cannot: only PlainWorkspace is met
+  kTrustedXattr,  // by root: the kernel notes opaque folders as trusted.overlay.*
+  kUserXattr,     // option userxattr (a user namespace's mount): as user.overlay.*
+};
+
 struct Capabilities {
   Tier tier = Tier::kProcess;
   std::string backend;  // registry name
@@ -52,7 +59,10 @@ struct Capabilities {
   AspectCapability
       processes;  // other processes cannot be seen, signalled or traced; the tree ends whole
 
-  bool pty = false;                // Plan::pty can be met
+  bool pty = false;  // Plan::pty can be met
+  // Whether a WorkspaceMount is met; always with redirect_dir=nofollow, metacopy=off, index=off,
+  // xino=off, and the lower layer shown as the job's own (idmapped, or one id).
+  OverlayWorkspace overlay_workspace = OverlayWorkspace::kNone;
   std::vector<std::string> notes;  // what this tier cannot give in principle, one sentence each
 
   const AspectCapability& Of(Aspect aspect) const;
