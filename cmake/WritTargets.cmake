@@ -16,6 +16,11 @@ if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug" AND NOT WRIT_SANITIZE)
   target_compile_definitions(writ_options INTERFACE _FORTIFY_SOURCE=2)
 endif()
 target_link_options(writ_options INTERFACE -Wl,-z,relro,-z,now)
+# Debug builds link some sixty programs; lld takes an eighth of the time that the default linker does.
+find_program(WRIT_LLD ld.lld)
+if(WRIT_LLD AND CMAKE_BUILD_TYPE STREQUAL "Debug")
+  target_link_options(writ_options INTERFACE -fuse-ld=lld)
+endif()
 if(WRIT_SANITIZE MATCHES "thread" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # asio uses atomic_thread_fence, which g++'s thread sanitizer warns that it does not follow.
   target_compile_options(writ_options INTERFACE -Wno-tsan)

@@ -7,6 +7,7 @@
 
 #include "context.h"
 #include "duration.h"
+#include "json_view.h"
 #include "writ/workspace/ignore_rules.h"
 
 namespace writ::cli {
@@ -17,27 +18,6 @@ using json::Object;
 using json::Value;
 
 constexpr std::size_t kMostLines = 200;  // of one list; --json has all of them
-
-const Value& At(const Value& value, std::initializer_list<std::string_view> path) {
-  static const Value null;
-  const Value* at = &value;
-  for (std::string_view name : path) {
-    at = at->Find(name);
-    if (at == nullptr) return null;
-  }
-  return *at;
-}
-
-std::string Text(const Value& value) {
-  if (const std::string* text = value.if_string()) return *text;
-  return value.is_null() ? "" : json::Write(value);
-}
-
-const Array& Items(const Value& value) {
-  static const Array none;
-  const Array* items = value.if_array();
-  return items != nullptr ? *items : none;
-}
 
 class Report {
  public:

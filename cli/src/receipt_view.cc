@@ -8,6 +8,7 @@
 #include "disclosure_report.h"
 #include "duration.h"
 #include "home.h"
+#include "json_view.h"
 #include "writ/base/clock.h"
 
 namespace writ::cli {
@@ -16,28 +17,6 @@ namespace {
 using json::Array;
 using json::Object;
 using json::Value;
-
-const Value& At(const Value& value, std::initializer_list<std::string_view> path) {
-  static const Value null;
-  const Value* at = &value;
-  for (std::string_view name : path) {
-    at = at->Find(name);
-    if (at == nullptr) return null;
-  }
-  return *at;
-}
-
-std::string Text(const Value& value) {
-  if (const std::string* text = value.if_string()) return *text;
-  if (value.is_null()) return "";
-  return json::Write(value);
-}
-
-const Array& Items(const Value& value) {
-  static const Array none;
-  const Array* items = value.if_array();
-  return items != nullptr ? *items : none;
-}
 
 std::string Short(const std::string& hash) {
   return hash.size() == 64 ? hash.substr(0, 16) : hash;

@@ -39,12 +39,7 @@ class ClockOff : public ::testing::TestWithParam<milliseconds> {
   }
   // Valid from now on for so long, by the plane's clock.
   void Add(milliseconds valid) {
-    protocol::Contract draft = plane_.Draft("run_clock");
-    protocol::Execution execution;
-    execution.kind = protocol::Execution::Kind::kShell;
-    execution.script = "true";
-    execution.env.egress_proxy = false;
-    draft.execution = std::move(execution);
+    protocol::Contract draft = plane_.DraftOfTrue("run_clock");
     draft.issued_at = plane_clock_.Now() + milliseconds(hours(-2));
     draft.expires_at = plane_clock_.Now() + valid;
     plane_.Add(std::move(draft));

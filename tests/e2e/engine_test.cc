@@ -25,15 +25,7 @@ class EngineTest : public ::testing::Test {
   EngineTest() : plane_(clock_, FakePlane::Dialect::kBase), world_(plane_, clock_) {
     FakePlane::LoadRecordedBlobs(plane_);
   }
-  protocol::Contract Draft(const std::string& run_id) {
-    protocol::Contract draft = plane_.Draft(run_id);
-    protocol::Execution execution;
-    execution.kind = protocol::Execution::Kind::kShell;
-    execution.script = "true";
-    execution.env.egress_proxy = false;
-    draft.execution = std::move(execution);
-    return draft;
-  }
+  protocol::Contract Draft(const std::string& run_id) { return plane_.DraftOfTrue(run_id); }
   SystemClock clock_;
   FakePlane plane_;
   RunnerWorld world_;

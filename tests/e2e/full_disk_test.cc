@@ -40,15 +40,7 @@ class FullDisk : public ::testing::Test {
     std::filesystem::create_directory(folder_);
     return folder_;
   }
-  void AddRun(const std::string& run_id) {
-    protocol::Contract draft = plane_.Draft(run_id);
-    protocol::Execution execution;
-    execution.kind = protocol::Execution::Kind::kShell;
-    execution.script = "true";
-    execution.env.egress_proxy = false;
-    draft.execution = std::move(execution);
-    plane_.Add(std::move(draft));
-  }
+  void AddRun(const std::string& run_id) { plane_.Add(plane_.DraftOfTrue(run_id)); }
   // Finishes the run; its delivered, verified receipt.
   json::Value Receipt(const std::string& run_id) {
     AddRun(run_id);

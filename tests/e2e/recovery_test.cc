@@ -31,15 +31,7 @@ class RecoveryTest : public ::testing::Test {
       return Exited(0);
     });
   }
-  void Add(const std::string& run_id) {
-    protocol::Contract draft = plane_.Draft(run_id);
-    protocol::Execution execution;
-    execution.kind = protocol::Execution::Kind::kShell;
-    execution.script = "true";
-    execution.env.egress_proxy = false;
-    draft.execution = std::move(execution);
-    plane_.Add(std::move(draft));
-  }
+  void Add(const std::string& run_id) { plane_.Add(plane_.DraftOfTrue(run_id)); }
   // What a runner had done that then was killed: claimed and noted.
   struct Left {
     std::unique_ptr<runner::Journal> journal;

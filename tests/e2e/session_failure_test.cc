@@ -24,15 +24,7 @@ class SessionFailure : public ::testing::Test {
     FakePlane::LoadRecordedBlobs(plane_);
   }
 
-  protocol::Contract Draft() {
-    protocol::Contract draft = plane_.Draft("run_x");
-    protocol::Execution execution;
-    execution.kind = protocol::Execution::Kind::kShell;
-    execution.script = "true";
-    execution.env.egress_proxy = false;
-    draft.execution = std::move(execution);
-    return draft;
-  }
+  protocol::Contract Draft() { return plane_.DraftOfTrue("run_x"); }
   // Finishes the run and expects a failed, signed, delivered receipt; returns (class, message).
   std::pair<std::string, std::string> Failure() {
     Result<std::optional<std::string>> ran = world_.RunOne();

@@ -32,13 +32,7 @@ class SlowPlane : public ::testing::Test {
       job.Print("working\n");
       return Exited(0);
     });
-    protocol::Contract draft = plane_.Draft("run_slow");
-    protocol::Execution execution;
-    execution.kind = protocol::Execution::Kind::kShell;
-    execution.script = "true";
-    execution.env.egress_proxy = false;
-    draft.execution = std::move(execution);
-    plane_.Add(std::move(draft));
+    plane_.Add(plane_.DraftOfTrue("run_slow"));
   }
   ~SlowPlane() override { world_.Close(); }  // before the link goes
   // Answers to request lines that hold `words` come at that pace.

@@ -94,6 +94,16 @@ protocol::Contract FakePlane::Draft(const std::string& run_id) const {
   return draft;
 }
 
+protocol::Contract FakePlane::DraftOfTrue(const std::string& run_id) const {
+  protocol::Contract draft = Draft(run_id);
+  protocol::Execution execution;
+  execution.kind = protocol::Execution::Kind::kShell;
+  execution.script = "true";
+  execution.env.egress_proxy = false;
+  draft.execution = std::move(execution);
+  return draft;
+}
+
 void FakePlane::Add(protocol::Contract draft,
                     std::vector<std::pair<std::string, std::string>> secrets) {
   AddSealed(std::move(draft), key_, std::move(secrets));

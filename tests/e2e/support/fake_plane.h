@@ -64,6 +64,8 @@ class FakePlane {
 
   // A contract that validates, over the recorded workspace; change it, then Add.
   protocol::Contract Draft(const std::string& run_id) const;
+  // The same, whose job is the shell's "true", without a proxy.
+  protocol::Contract DraftOfTrue(const std::string& run_id) const;
   // Seals and queues it. Secrets: values by name; each gets its grant's secret.released.
   void Add(protocol::Contract draft, std::vector<std::pair<std::string, std::string>> secrets = {});
   // The same under a key that is not the plane's.

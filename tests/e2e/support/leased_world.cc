@@ -44,13 +44,7 @@ LeasedWorld::LeasedWorld() : plane_(clock_, FakePlane::Dialect::kLeased), world_
 }
 
 protocol::Contract LeasedWorld::Draft(const std::string& run_id) {
-  protocol::Contract draft = plane_.Draft(run_id);
-  protocol::Execution execution;
-  execution.kind = protocol::Execution::Kind::kShell;
-  execution.script = "true";
-  execution.env.egress_proxy = false;
-  draft.execution = std::move(execution);
-  return draft;
+  return plane_.DraftOfTrue(run_id);
 }
 
 FakeBackend& LeasedWorld::AddWaitingAgent() {
