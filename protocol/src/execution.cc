@@ -12,6 +12,13 @@ namespace {
 
 constexpr std::int64_t kDefaultTimeoutMs = 600000;
 constexpr std::int64_t kLongestTimeoutMs = 30ll * 24 * 3600 * 1000;
+// Below these no program starts; the kernel's least CPU quota is 1 ms of 100.
+constexpr std::int64_t kLeastMemoryBytes = 4ll << 20;
+constexpr std::int64_t kLeastCpuMillis = 10;
+constexpr std::int64_t kLeastOpenFiles = 16;
+constexpr std::int64_t kMostBytes = 1ll << 50;
+constexpr std::int64_t kMostCpuMillis = 1ll << 20;
+constexpr std::int64_t kMostProcesses = 1ll << 22;
 
 constexpr json::EnumName<Execution::Kind> kKindTable[] = {{Execution::Kind::kShell, "shell"},
                                                           {Execution::Kind::kArgv, "argv"},
@@ -93,6 +100,29 @@ json::Value EnvToJson(const ExecutionEnv& env) {
 
 }  // namespace
 
+json::Value ExecutionLimits::ToJson() const {
+  json::Object out;
+  out.SetOptional("memoryBytes", memory_bytes);
+  out.SetOptional("cpuMillis", cpu_millis);
+  out.SetOptional("cpuMs", cpu_ms);
+  out.SetOptional("processes", processes);
+  out.SetOptional("openFiles", open_files);
+  out.SetOptional("diskBytes", disk_bytes);
+  return out;
+}
+
+ExecutionLimits ExecutionLimits::Read(json::ObjectReader reader) {
+  ExecutionLimits out;
+  out.memory_bytes = reader.OptionalInteger("memoryBytes", kLeastMemoryBytes, kMostBytes);
+  out.cpu_millis = reader.OptionalInteger("cpuMillis", kLeastCpuMillis, kMostCpuMillis);
+  out.cpu_ms = reader.OptionalInteger("cpuMs", 1, kLongestTimeoutMs * 1024);
+  out.processes = reader.OptionalInteger("processes", 1, kMostProcesses);
+  out.open_files = reader.OptionalInteger("openFiles", kLeastOpenFiles, kMostProcesses);
+  out.disk_bytes = reader.OptionalInteger("diskBytes", 1, kMostBytes);
+  reader.RefuseUnknown();
+  return out;
+}
+
 json::Value AgentSpec::ToJson() const {
   json::Object out{{"kind", kind}};
   out.SetOptional("version", version);
@@ -148,6 +178,7 @@ Execution Execution::Read(json::ObjectReader reader, const json::Value& raw) {
                           "must have at most " + std::to_string(kMaxArtifactGlobs) + " items");
   }
   out.result = reader.OptionalAs<WorkspacePath>("result");
+  if (auto limits = reader.OptionalChild("limits")) out.limits = ExecutionLimits::Read(*limits);
   out.idempotent = reader.OptionalBool("idempotent").value_or(false);
   reader.RefuseUnknown();
   return out;
@@ -188,6 +219,8 @@ json::Value Execution::ToJson() const {
   }
   if (!artifacts.empty()) out.Set("artifacts", json::Value::Texts(artifacts));
   out.SetOptional("result", result);
+  if (json::Value most = limits.ToJson(); !most.object().empty())
+    out.Set("limits", std::move(most));
   if (idempotent) out.Set("idempotent", true);
   return out;
 }

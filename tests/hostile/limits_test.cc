@@ -107,6 +107,40 @@ TEST_P(Gluttons, CpuOfTheWholeTreeCountsThoughNoProcessIsWaitedFor) {
   EXPECT_GE(*run.outcome.usage.cpu_time, milliseconds(900));
 }
 
+// A quota bounds what is used in whatever time it took, however busy the host is.
+TEST_P(Gluttons, AShareOfCpuIsHeldForTheWholeTreeOrRefusedWhereTheContractAsksForIt) {  // L4
+  backends::Plan plan = PlanFor("unused");
+  plan.argv = {"sh", "-c",
+               "for i in 1 2 3 4; do timeout 1 sh -c 'while :; do :; done' & done; wait"};
+  plan.limits.cpu_millis = 250;
+  plan.limits.sources.cpu_share = backends::LimitSource::kContract;
+  Status checked = backend_->Check(plan);
+  if (!checked) {
+    EXPECT_EQ(checked.error().kind, ErrorKind::kUnsupported);
+    EXPECT_EQ(checked.error().code, "process.limit_not_held");
+    return;
+  }
+  EXPECT_NE(GetParam(), On::kNoCgroups);
+  JobRun run = Run(std::move(plan));
+  ASSERT_TRUE(run.outcome.usage.cpu_time);
+  EXPECT_NE(run.outcome.usage.cpu_by, backends::Usage::CountedBy::kRusage);
+  // One period more than the whole ones, and what setting the job up took outside its group.
+  const auto most = run.outcome.duration / 4 + milliseconds(150);
+  EXPECT_LE(*run.outcome.usage.cpu_time, most);
+}
+
+TEST_P(Gluttons, CpuTimeIsCountedByAGroupWhereThereIsOne) {  // L47
+  // Its child's child ends unwaited for: only a group, or a subreaper, sees what it used.
+  backends::Plan plan = PlanFor("unused");
+  plan.argv = {"sh", "-c", "(timeout 0.3 sh -c 'while :; do :; done' &) ; sleep 0.5"};
+  JobRun run = Run(std::move(plan));
+  ASSERT_TRUE(run.outcome.usage.cpu_time);
+  EXPECT_GT(run.outcome.usage.cpu_time->count(), 0);
+  if (GetParam() == On::kNoCgroups) {
+    EXPECT_EQ(run.outcome.usage.cpu_by, backends::Usage::CountedBy::kRusage);
+  }
+}
+
 TEST_P(Gluttons, DisksAreMeteredWhereverTheBytesHide) {
   for (const char* filler :
        {"one-file", "deleted-open", "never-named", "deleted-mapped", "deleted-in-flight",

@@ -29,6 +29,8 @@ Words WordsOf(LimitKind kind) {
       return {"diskFiles", "limit.disk", "files"};
     case LimitKind::kOutput:
       return {"output", "limit.output", "bytes"};
+    case LimitKind::kCpuShare:
+      return {"cpuShare", "limit.cpuShare", "millicpus"};
   }
   std::abort();
 }
@@ -87,6 +89,7 @@ std::vector<PlannedLimit> PlannedLimits(const Limits& limits) {
   add(LimitKind::kDisk, limits.disk_bytes, by.disk);
   add(LimitKind::kDiskFiles, limits.disk_files, by.disk);
   add(LimitKind::kOutput, limits.output.end_job_over_bytes, by.output);
+  add(LimitKind::kCpuShare, limits.cpu_millis, by.cpu_share);
   return out;
 }
 

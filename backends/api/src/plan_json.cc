@@ -30,6 +30,7 @@ json::Value LimitsJson(const Limits& limits) {
       {"outputTailBytes", limits.output.tail_bytes},
       {"endJobOverOutputBytes", limits.output.end_job_over_bytes},
       {"cpuMs", limits.cpu_time.count()},
+      {"cpuMillis", limits.cpu_millis},
       {"processes", limits.processes},
       {"openFiles", limits.open_files},
       {"fileBytes", limits.file_bytes},

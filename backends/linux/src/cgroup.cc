@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
@@ -21,6 +22,9 @@ namespace writ::backends {
 namespace {
 
 constexpr std::uint64_t kFileLimit = 1u << 20;
+constexpr std::uint64_t kPeriodMicros = 100'000;      // the kernel's own choice
+constexpr std::uint64_t kLeastQuotaMicros = 1'000;    // below it the kernel refuses
+constexpr std::uint64_t kMostCpuMillis = 1ull << 30;  // so that nothing wraps round
 
 Status WriteControl(const std::string& path, const std::string& value) {
   UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
@@ -115,15 +119,34 @@ CgroupSupport ProbeCgroups(CgroupGenerations generations) {
              TryGroup(at("memory"), {{"memory.limit_in_bytes", "1073741824"}})) {
     support.memory_base = at("memory");
   }
+  if (!v2.empty() && TryGroup(v2, {{"cpu.max", "100000 100000"}})) {
+    support.cpu_base = v2;
+    support.cpu_is_v2 = true;
+  } else if (!at("cpu").empty() && TryGroup(at("cpu"), {{"cpu.cfs_period_us", "100000"},
+                                                        {"cpu.cfs_quota_us", "100000"}})) {
+    support.cpu_base = at("cpu");
+  }
   if (support.kill_base.empty() && !at("freezer").empty() &&
       TryGroup(at("freezer"), {{"freezer.state", "THAWED"}}))
     support.freezer_base = at("freezer");
+  if (support.kill_base.empty() && !at("cpuacct").empty() &&
+      TryGroup(at("cpuacct"), {{"cpuacct.usage", ""}}))
+    support.cpuacct_base = at("cpuacct");
   if (own.empty())
     support.reason = "no cgroup hierarchy is mounted";
   else if (support.pids_base.empty() || support.memory_base.empty())
     support.reason =
         "the cgroup of this process is not writable or has no pids and memory controllers";
   return support;
+}
+
+std::vector<std::string> CgroupSupport::Bases() const {
+  std::vector<std::string> bases;
+  for (const std::string* base :
+       {&kill_base, &pids_base, &memory_base, &cpu_base, &cpuacct_base, &freezer_base})
+    if (!base->empty() && std::find(bases.begin(), bases.end(), *base) == bases.end())
+      bases.push_back(*base);
+  return bases;
 }
 
 Result<CgroupSet> CgroupSet::Create(const CgroupSupport& support, const std::string& name,
@@ -145,6 +168,21 @@ Result<CgroupSet> CgroupSet::Create(const CgroupSupport& support, const std::str
   }
   if (!support.freezer_base.empty()) {
     WRIT_ASSIGN(dirs.freezer, make(support.freezer_base));
+  }
+  if (!support.cpuacct_base.empty()) {
+    WRIT_ASSIGN(dirs.cpuacct, make(support.cpuacct_base));
+  }
+  if (!support.cpu_base.empty() && limits.cpu_millis != 0) {
+    WRIT_ASSIGN(const std::string dir, make(support.cpu_base));
+    const std::uint64_t quota = std::max(
+        kLeastQuotaMicros, std::min(limits.cpu_millis, kMostCpuMillis) * kPeriodMicros / 1000);
+    if (support.cpu_is_v2) {
+      WRIT_TRY(WriteControl(dir + "/cpu.max",
+                            std::to_string(quota) + " " + std::to_string(kPeriodMicros)));
+    } else {
+      WRIT_TRY(WriteControl(dir + "/cpu.cfs_period_us", std::to_string(kPeriodMicros)));
+      WRIT_TRY(WriteControl(dir + "/cpu.cfs_quota_us", std::to_string(quota)));
+    }
   }
   if (!support.pids_base.empty() && limits.processes != 0) {
     WRIT_ASSIGN(dirs.pids, make(support.pids_base));

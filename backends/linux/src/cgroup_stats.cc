@@ -64,7 +64,12 @@ std::optional<MemoryEvents> CgroupSet::OutOfMemory() const {
 }
 
 std::optional<std::chrono::microseconds> CgroupSet::CpuTime() const {
-  if (dirs_.v2.empty()) return std::nullopt;
+  if (dirs_.v2.empty()) {
+    if (dirs_.cpuacct.empty()) return std::nullopt;
+    auto nanoseconds = ReadNumber(dirs_.cpuacct + "/cpuacct.usage");
+    if (!nanoseconds) return std::nullopt;
+    return std::chrono::microseconds(*nanoseconds / 1000);
+  }
   auto used = ReadNamedNumber(dirs_.v2 + "/cpu.stat", "usage_usec");
   if (!used) return std::nullopt;
   return std::chrono::microseconds(*used);

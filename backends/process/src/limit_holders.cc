@@ -18,6 +18,16 @@ void HoldMemory(HeldLimit& held, const HostFeatures& f) {
   held.note = "per process and not for the whole job: " + f.cgroups.reason;
 }
 
+void HoldCpuShare(HeldLimit& held, const HostFeatures& f) {
+  if (!f.cgroups.cpu_base.empty()) {
+    held.holder = Cgroup(f.cgroups.cpu_is_v2);
+    return;
+  }
+  held.holder = LimitHolder::kNone;
+  held.note = f.cgroups.reason.empty() ? "the cgroup of this process has no cpu controller"
+                                       : f.cgroups.reason;
+}
+
 void HoldProcesses(HeldLimit& held, const Limits& limits, const HostFeatures& f) {
   if (ProcessesInGroup(limits, f)) {
     held.holder = Cgroup(f.cgroups.pids_is_v2);
@@ -43,7 +53,8 @@ bool ProcessesInGroup(const Limits& limits, const HostFeatures& features) {
   const CgroupSupport& groups = features.cgroups;
   if (groups.pids_base.empty()) return false;
   const bool moved_anyway =
-      limits.memory_bytes != 0 && !groups.memory_base.empty() && !groups.memory_is_v2;
+      (limits.memory_bytes != 0 && !groups.memory_base.empty() && !groups.memory_is_v2) ||
+      (limits.cpu_millis != 0 && !groups.cpu_base.empty() && !groups.cpu_is_v2);
   return !features.root || groups.pids_is_v2 || moved_anyway;
 }
 
@@ -56,8 +67,12 @@ std::vector<HeldLimit> HoldLimits(const Limits& limits, const HostFeatures& feat
       case LimitKind::kOutput:
         break;
       case LimitKind::kCpu:
-        held.note = features.cgroups.kill_base.empty() ? "counted process by process"
-                                                       : "counted by cgroup v2";
+        held.note = !features.cgroups.kill_base.empty()      ? "counted by cgroup v2"
+                    : !features.cgroups.cpuacct_base.empty() ? "counted by cgroup v1"
+                                                             : "counted process by process";
+        break;
+      case LimitKind::kCpuShare:
+        HoldCpuShare(held, features);
         break;
       case LimitKind::kMemory:
         HoldMemory(held, features);

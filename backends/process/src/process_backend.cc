@@ -77,10 +77,9 @@ class ProcessBackend final : public Backend {
     };
     if (::access(options_.launcher.c_str(), X_OK) != 0)
       return gone("writ-launch", "install it again, or restart the runner");
-    for (const std::string* base : {&features_.cgroups.kill_base, &features_.cgroups.pids_base,
-                                    &features_.cgroups.memory_base}) {
-      if (!base->empty() && ::access(base->c_str(), W_OK) != 0)
-        return gone("the cgroup " + *base, "restart the runner, so that it looks again");
+    for (const std::string& base : features_.cgroups.Bases()) {
+      if (::access(base.c_str(), W_OK) != 0)
+        return gone("the cgroup " + base, "restart the runner, so that it looks again");
     }
     return {};
   }
@@ -119,11 +118,8 @@ class ProcessBackend final : public Backend {
       }
     }
     recovered.dismantled.tree_dead_verified = true;
-    for (const std::string* base :
-         {&features_.cgroups.kill_base, &features_.cgroups.pids_base,
-          &features_.cgroups.memory_base, &features_.cgroups.freezer_base}) {
-      if (base->empty()) continue;
-      std::string group = *base + "/writ-" + run_id;
+    for (const std::string& base : features_.cgroups.Bases()) {
+      std::string group = base + "/writ-" + run_id;
       if (!KillAndRemoveCgroup(group)) {
         recovered.dismantled.leaks.push_back({"cgroup", group});
         recovered.dismantled.tree_dead_verified = false;

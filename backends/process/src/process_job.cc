@@ -84,7 +84,7 @@ Status ProcessJob::Acquire() {
   WRIT_ASSIGN(cgroups_, CgroupSet::Create(
                             features_.cgroups, plan_.run_id,
                             {ProcessesInGroup(plan_.limits, features_) ? plan_.limits.processes : 0,
-                             plan_.limits.memory_bytes}));
+                             plan_.limits.memory_bytes, plan_.limits.cpu_millis}));
   if (std::holds_alternative<ProxiedNetwork>(plan_.network)) WRIT_TRY(MakeProxyListener());
   return {};
 }

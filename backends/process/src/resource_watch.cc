@@ -128,7 +128,8 @@ std::vector<pid_t> ResourceWatch::Members() const {
 void ResourceWatch::AddTo(Usage& usage) const {
   if (cpu_) {
     usage.cpu_time = cpu_;
-    usage.cpu_by = Usage::CountedBy::kCgroupV2;
+    usage.cpu_by =
+        cgroups_.cpu_time_is_v2() ? Usage::CountedBy::kCgroupV2 : Usage::CountedBy::kCgroupV1;
   }
   if (auto peak = cgroups_.PeakMemoryBytes()) {
     usage.peak_memory_bytes = peak;

@@ -2,6 +2,8 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <cstdlib>
 #include <memory>
 
@@ -39,6 +41,10 @@ struct RunCommand {
   std::string traceparent;
   std::string repository = ".";
   double max_spend_usd = 0;
+  std::string memory, disk;  // sizes
+  double cpus = 0;
+  std::int64_t processes = 0, open_files = 0;
+  std::string cpu_time;
   bool no_network = false;
   bool dry_run = false;
   bool no_watch = false;
@@ -56,6 +62,48 @@ Result<workspace::Captured> CaptureCheckout(const Context& context, const RunCom
       options, [&context](std::string_view what, std::uint64_t done, std::uint64_t total) {
         if (total > 20'000 && done == total) context.Note("captured: " + std::string(what));
       });
+}
+
+// "512M", "4G", "1000000": whole numbers of bytes, K to T in powers of 1,024.
+std::optional<std::int64_t> ParseSize(std::string_view text) {
+  int shift = 0;
+  if (!text.empty()) {
+    const std::size_t unit = std::string_view("KMGT").find(text.back());
+    if (unit != std::string_view::npos) {
+      shift = 10 * (static_cast<int>(unit) + 1);
+      text.remove_suffix(1);
+    }
+  }
+  std::int64_t value = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (text.empty() || error != std::errc() || end != text.data() + text.size() || value <= 0 ||
+      value > (std::int64_t{1} << 50) >> shift)
+    return std::nullopt;
+  return value << shift;
+}
+
+Result<json::Object> LimitsOf(const RunCommand& command) {
+  json::Object limits;
+  for (const auto& [member, option, text] : {std::tuple{"memoryBytes", "--memory", &command.memory},
+                                             std::tuple{"diskBytes", "--disk", &command.disk}}) {
+    if (text->empty()) continue;
+    std::optional<std::int64_t> size = ParseSize(*text);
+    if (!size)
+      return Error{ErrorKind::kInvalid, "cli.bad_size", std::string(option) + " is not a size",
+                   "write it like 512M or 4G"};
+    limits.Set(member, *size);
+  }
+  if (command.cpus > 0) limits.Set("cpuMillis", std::llround(command.cpus * 1000));
+  if (!command.cpu_time.empty()) {
+    auto time = ParseDuration(command.cpu_time);
+    if (!time)
+      return Error{ErrorKind::kInvalid, "cli.bad_duration", "--cpu-time is not a duration",
+                   "write it like 90s, 10m or 1h30m"};
+    limits.Set("cpuMs", time->count());
+  }
+  if (command.processes > 0) limits.Set("processes", command.processes);
+  if (command.open_files > 0) limits.Set("openFiles", command.open_files);
+  return limits;
 }
 
 Result<json::Value> BuildRequest(const RunCommand& command, const workspace::Captured& captured) {
@@ -88,7 +136,8 @@ Result<json::Value> BuildRequest(const RunCommand& command, const workspace::Cap
                    "00-TRACE-PARENT-FLAGS: 32, 16 and 2 lower-case hex digits"};
     request.Set("traceparent", command.traceparent);
   }
-  const bool declares = !command.artifacts.empty() || !command.result.empty();
+  WRIT_ASSIGN(json::Object limits, LimitsOf(command));
+  const bool declares = !command.artifacts.empty() || !command.result.empty() || !limits.empty();
   if (command.no_network || declares || command.agent == "argv") {
     json::Object execution;
     if (command.agent == "argv") {
@@ -107,6 +156,7 @@ Result<json::Value> BuildRequest(const RunCommand& command, const workspace::Cap
     if (!command.artifacts.empty())
       execution.Set("artifacts", json::Value::Texts(command.artifacts));
     if (!command.result.empty()) execution.Set("result", command.result);
+    if (!limits.empty()) execution.Set("limits", std::move(limits));
     request.Set("execution", std::move(execution));
   }
   return json::Value(std::move(request));
@@ -260,6 +310,16 @@ void AddRun(CLI::App& app, Context& context) {
       "--isolation", options->isolation,
       "Tier: process (sandbox, container and microvm are refused where no backend has them)");
   run->add_option("--timeout", options->timeout, "End the run after this long (90s, 10m, 1h30m)");
+  run->add_option("--memory", options->memory,
+                  "Memory that the whole job may use (512M, 4G); a runner without it refuses");
+  run->add_option("--cpus", options->cpus, "CPUs that it may use at once (0.5, 2)")
+      ->check(CLI::Range(0.01, 1024.0));
+  run->add_option("--cpu-time", options->cpu_time, "CPU time that it may use in all (90s, 10m)");
+  run->add_option("--disk", options->disk, "Disk that it may use in workspace, HOME and TMPDIR");
+  run->add_option("--processes", options->processes, "Processes and threads that it may have")
+      ->check(CLI::Range(1, 1 << 22));
+  run->add_option("--open-files", options->open_files, "Files that one process may have open")
+      ->check(CLI::Range(16, 1 << 22));
   run->add_option("--max-spend", options->max_spend_usd, "Budget for models in USD")
       ->check(CLI::PositiveNumber);
   run->add_option("--disclosure", options->disclosure,

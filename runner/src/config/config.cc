@@ -79,6 +79,7 @@ void ReadLimits(json::ObjectReader reader, OperatorLimits& limits) {
     output->RefuseUnknown();
   }
   ReadMillis(reader, "cpuMs", limits.cpu_time, 0, std::int64_t{366} * 86'400'000);
+  ReadCount(reader, "cpuMillis", limits.cpu_millis, 0);
   ReadCount(reader, "processes", limits.processes, 1);
   ReadCount(reader, "openFiles", limits.open_files, 16);
   ReadCount(reader, "memoryBytes", limits.memory_bytes, 0);
@@ -161,6 +162,11 @@ Result<RunnerConfig> ParseRunnerConfig(std::string_view text) {
   }
   if (auto list = reader.OptionalStrings("addressGrants")) config.address_grants = std::move(*list);
   if (auto list = reader.OptionalStrings("allowHosts")) config.allow_hosts = std::move(*list);
+  if (auto capacity = reader.OptionalChild("capacity")) {
+    ReadCount(*capacity, "cpuMillis", config.capacity.cpu_millis, 0);
+    ReadCount(*capacity, "memoryBytes", config.capacity.memory_bytes, 0);
+    capacity->RefuseUnknown();
+  }
   if (auto limits = reader.OptionalChild("limits")) ReadLimits(*limits, config.limits);
   if (auto grants = reader.OptionalChild("grants")) ReadGrants(*grants, config.grants);
   ReadMillis(reader, "pollIntervalMs", config.poll_interval, 10, 3'600'000);
@@ -217,6 +223,8 @@ std::string RunnerConfigJson(const RunnerConfig& c) {
   out.Set("hostOverrides", std::move(overrides));
   out.Set("addressGrants", json::Value::Texts(c.address_grants));
   if (c.allow_hosts) out.Set("allowHosts", json::Value::Texts(*c.allow_hosts));
+  out.Set("capacity", json::Object{{"cpuMillis", c.capacity.cpu_millis},
+                                   {"memoryBytes", c.capacity.memory_bytes}});
   const OperatorLimits& l = c.limits;
   out.Set(
       "limits",
@@ -228,6 +236,7 @@ std::string RunnerConfigJson(const RunnerConfig& c) {
            json::Object{{"bytes", l.output.bytes},
                         {"onExceed", l.output.on_exceed == OnExceed::kKill ? "kill" : "truncate"}}},
           {"cpuMs", l.cpu_time.count()},
+          {"cpuMillis", l.cpu_millis},
           {"processes", l.processes},
           {"openFiles", l.open_files},
           {"memoryBytes", l.memory_bytes},

@@ -118,7 +118,7 @@ Engine::Impl::Permit Engine::Impl::NextTurn(std::stop_token stop) {
       return {Next::kRotate, 0};
     }
     if (!all_given && (!rotation_wanted || courier->HasWaiting()) && !rotating) {
-      Result<unsigned> slot = pool.Reserve(ResourceShare{});
+      Result<unsigned> slot = pool.Reserve(OrdinaryShare());
       if (slot) {
         ++asking;
         return {Next::kClaim, *slot};
@@ -138,13 +138,13 @@ Engine::Impl::Permit Engine::Impl::NextTurn(std::stop_token stop) {
 Result<unsigned> Engine::Impl::ReserveSlot(std::stop_token stop) {
   std::unique_lock lock_state(mutex);
   for (;;) {
-    Result<unsigned> slot = pool.Reserve(ResourceShare{});
+    Result<unsigned> slot = pool.Reserve(OrdinaryShare());
     if (slot) {
       ++asking;
       return slot;
     }
     if (slot.error().kind == ErrorKind::kUnavailable) return NoSlotLeft();
-    if (!changed.wait(lock_state, stop, [&] { return pool.Fits(ResourceShare{}); }))
+    if (!changed.wait(lock_state, stop, [&] { return pool.Fits(OrdinaryShare()); }))
       return Error{.kind = ErrorKind::kCancelled,
                    .code = "runner.stopped",
                    .message = "waiting for a free slot was ended on request"};
@@ -240,6 +240,7 @@ Result<Engine::Impl::Turn> Engine::Impl::TakeTurn(PlaneClient& plane, Order orde
   std::optional<PendingOffer> doubt = std::move(order.doubt);
   const Vocabulary vocabulary = doubt ? Vocabulary::kExtended : AskVocabulary(plane, stop);
   std::optional<ClaimedRun> run;
+  bool fitted = false;  // what it needs is reserved
   auto tell = [&](OfferFateWord fate, std::string_view run_id) {
     bus.Publish(OfferSeen{RunRef{run_id, order.slot}, fate});
   };
@@ -263,13 +264,30 @@ Result<Engine::Impl::Turn> Engine::Impl::TakeTurn(PlaneClient& plane, Order orde
       tell(OfferFateWord::kDeclined, claim->run_id.text());
       turn.refused = true;
       return turn;
+    } else if (Status fits = Fit(order.slot, claim->contract);
+               !fits && config.only_run.empty()) {  // L41, L42
+      log::Warn("runner.does_not_fit", fits.error().message,
+                {{"run", claim->run_id.text()}, {"code", fits.error().code}});
+      DeclineOffer(*services, plane, *claim, fits.error().message);
+      tell(OfferFateWord::kDeclined, claim->run_id.text());
+      turn.refused = true;
+      return turn;
     } else if (AskBeforeClaim(&*claim, order.slot)) {
       DeclineOffer(*services, plane, *claim, "the operator's hook before-claim said no");
       tell(OfferFateWord::kDeclined, claim->run_id.text());
       turn.refused = true;
       return turn;
     } else {
+      fitted = true;
       WRIT_ASSIGN(doubt, NoteOffer(*services, plane, std::move(*claim), order.slot));
+    }
+  }
+  if (doubt && !fitted) {
+    if (order.beat != nullptr) order.beat->Pause();
+    fitted = AwaitFit(order.slot, doubt->claim.contract, stop);
+    if (!fitted) {
+      turn.doubt = std::move(doubt);
+      return turn;
     }
   }
   if (doubt) {
@@ -294,6 +312,9 @@ Result<Engine::Impl::Turn> Engine::Impl::TakeTurn(PlaneClient& plane, Order orde
   }
   asking_now.Over(1);
   if (order.beat != nullptr) order.beat->Pause();
+  // Cancelled while it waits, it goes on to its receipt all the same.
+  if (!fitted) (void)AwaitFit(order.slot, run->claim.contract, cancel.get_token());
+  run->machine = ShareOfRuns();
   RunSession(plane, std::move(*run), vocabulary, order.slot, turn, teardown);
   return turn;
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/courier.h"
+#include "engine/fitting.h"
 #include "engine/liveness.h"
 #include "engine/offers.h"
 #include "engine/slot_pool.h"
@@ -31,7 +32,7 @@ struct Engine::Impl {
         clock(&the_clock),
         liveness(the_clock),
         board(the_clock),
-        pool(SlotCapacity{.slots = config.slots, .total = {}}) {}
+        pool(CapacityFor(config, backends::ProbeMachine())) {}
 
   RunnerConfig config;
   Identity identity;  // changed only while nobody asks for a run and none is in work
@@ -94,6 +95,16 @@ struct Engine::Impl {
   // A veto of the operator's hook, before a run is asked for or taken; nullopt: go.
   std::optional<HookRecord> AskBeforeClaim(const ClaimAnswer* offer, unsigned slot);
   void OnDrain();
+
+  // fitting.cc
+  ResourceShare OrdinaryShare() const;  // `mutex` is held
+  // What a run's contract needs is reserved for `slot`, instead of the ordinary share; why not, and
+  // then the slot keeps what it had.
+  Status Fit(unsigned slot, const json::Value& contract);
+  // The same for a run that is ours already: waits for others to end, and reserves nothing
+  // meanwhile. False: stopped. A run that fits nowhere here goes on, to be refused in its receipt.
+  bool AwaitFit(unsigned slot, const json::Value& contract, std::stop_token stop);
+  MachineShare ShareOfRuns() const;
 
   // reload.cc
   std::shared_ptr<const RunnerConfig> Live() const;

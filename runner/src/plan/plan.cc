@@ -90,8 +90,37 @@ std::optional<RunFailure> CheckAgent(const Contract& contract, const AgentProfil
 // More than any job writes, and still a whole number in JSON.
 constexpr std::uint64_t kWithoutEnd = 1ull << 50;
 
-// The operator's limits; of the contract there are the wall clock and the log.
-void PlanLimits(const PlanFacts& facts, const RunnerConfig& config, SessionPlan& plan) {
+// The operator's limits, and below them what the contract asks for: a job that may have more than
+// the operator gives is not run with less (L4).
+struct Asked {
+  std::string_view member;
+  std::optional<std::int64_t> value;
+  std::uint64_t most = 0;  // 0: no limit
+  std::uint64_t* limit;
+  backends::LimitSource* source;
+};
+std::optional<RunFailure> TakeAsked(const Asked& asked) {
+  if (!asked.value) return std::nullopt;
+  const auto value = static_cast<std::uint64_t>(*asked.value);
+  if (asked.most != 0 && value > asked.most)
+    return Mismatch(
+        "limits",
+        "the contract asks for more than this runner gives a run: " + std::string(asked.member) +
+            " " + std::to_string(value) + ", and " + std::to_string(asked.most) + " there is",
+        "lower limits." + std::string(asked.member) +
+            " of the execution, or use a pool with more of it");
+  *asked.limit = value;
+  *asked.source = backends::LimitSource::kContract;
+  return std::nullopt;
+}
+
+// The smaller of two limits of which 0 is none.
+std::uint64_t Least(std::uint64_t a, std::uint64_t b) {
+  return a == 0 ? b : b == 0 ? a : std::min(a, b);
+}
+
+std::optional<RunFailure> PlanLimits(const protocol::ExecutionLimits& asked, const PlanFacts& facts,
+                                     const RunnerConfig& config, SessionPlan& plan) {
   const OperatorLimits& wanted = config.limits;
   backends::Limits& limits = plan.job.limits;
   if (wanted.output.on_exceed == OnExceed::kKill) {
@@ -109,10 +138,31 @@ void PlanLimits(const PlanFacts& facts, const RunnerConfig& config, SessionPlan&
   limits.disk_bytes = wanted.disk_bytes;
   limits.disk_files = wanted.disk_files;
   limits.memory_bytes = wanted.memory_bytes;
-  if (wanted.memory_bytes == 0 && facts.share_memory_bytes != 0) {
-    limits.memory_bytes = facts.share_memory_bytes;
+  if (wanted.memory_bytes == 0 && facts.machine.memory_bytes != 0) {
+    limits.memory_bytes = facts.machine.memory_bytes;
     limits.sources.memory = backends::LimitSource::kPool;
   }
+  limits.cpu_millis = wanted.cpu_millis;
+  std::uint64_t cpu_ms = static_cast<std::uint64_t>(wanted.cpu_time.count());
+  for (const Asked& ask : {
+           Asked{"memoryBytes", asked.memory_bytes,
+                 Least(wanted.memory_bytes, facts.machine.most_memory_bytes), &limits.memory_bytes,
+                 &limits.sources.memory},
+           Asked{"cpuMillis", asked.cpu_millis,
+                 Least(wanted.cpu_millis, facts.machine.most_cpu_millis), &limits.cpu_millis,
+                 &limits.sources.cpu_share},
+           Asked{"cpuMs", asked.cpu_ms, cpu_ms, &cpu_ms, &limits.sources.cpu},
+           Asked{"processes", asked.processes, wanted.processes, &limits.processes,
+                 &limits.sources.processes},
+           Asked{"openFiles", asked.open_files, wanted.open_files, &limits.open_files,
+                 &limits.sources.open_files},
+           Asked{"diskBytes", asked.disk_bytes,
+                 Least(wanted.disk_bytes, facts.machine.most_disk_bytes), &limits.disk_bytes,
+                 &limits.sources.disk},
+       })
+    if (auto refused = TakeAsked(ask)) return refused;
+  limits.cpu_time = std::chrono::milliseconds(cpu_ms);
+  return std::nullopt;
 }
 
 }  // namespace
@@ -126,6 +176,14 @@ RunFailure FailureFrom(const Error& error, FailureClass failure) {
                       "the runner's disk is full: " + message,
                       "make room where the runner keeps its work and state"};
   return RunFailure{failure, error.code, std::move(message), error.hint};
+}
+
+RunNeeds NeedsOf(const Contract& contract) {
+  const protocol::ExecutionLimits limits = contract.EffectiveExecution().limits;
+  auto of = [](const std::optional<std::int64_t>& value) {
+    return static_cast<std::uint64_t>(value.value_or(0));
+  };
+  return RunNeeds{of(limits.cpu_millis), of(limits.memory_bytes), of(limits.disk_bytes)};
 }
 
 std::string EffectiveAgentKind(const Contract& contract) {
@@ -233,7 +291,7 @@ std::variant<SessionPlan, RunFailure> PlanSession(const Contract& contract, cons
                     "lower log.maxBytes");
   // The backend passes everything on and the cut is made behind the redaction, where it cannot
   // split a secret.
-  PlanLimits(facts, config, plan);
+  if (auto refused = PlanLimits(execution.limits, facts, config, plan)) return *refused;
   if (execution.timeout_ms || contract.budget.max_duration_min)
     job.limits.sources.wall = backends::LimitSource::kContract;
   job.stderr_to = plan.prepared.stderr_mode == protocol::StderrMode::kMerge

@@ -7,6 +7,17 @@ namespace writ::runner {
 using backends::LimitKind;
 using protocol::FailureClass;
 
+namespace {
+
+// Where whoever set the limit finds it.
+std::string Raise(const backends::PlannedLimit& limit, std::string_view member) {
+  return "raise " + std::string(member) +
+         (limit.source == backends::LimitSource::kContract ? " of the contract's execution"
+                                                           : " of the runner");
+}
+
+}  // namespace
+
 json::Value ResourceUsed(const backends::Outcome& outcome) {
   const backends::Usage& used = outcome.usage;
   json::Object event{{"type", kResourceUsed}};
@@ -69,33 +80,37 @@ RunFailure LimitFailure(const backends::PlannedLimit& limit, WallLimit wall) {
       return failure;
     case LimitKind::kCpu:
       failure.message = "agent used more CPU time than it may (" + value + ")";
-      failure.hint = "raise limits.cpuMs of the runner";
+      failure.hint = Raise(limit, "limits.cpuMs");
       return failure;
     case LimitKind::kMemory:
       failure.message = "agent used more memory than it may (" + value + ")";
       failure.hint = limit.source == backends::LimitSource::kPool
                          ? "give runs more memory: fewer slots, or limits.memoryBytes"
-                         : "raise limits.memoryBytes of the runner";
+                         : Raise(limit, "limits.memoryBytes");
       return failure;
     case LimitKind::kProcesses:
       failure.message = "agent started more processes and threads than it may (" + value + ")";
-      failure.hint = "raise limits.processes of the runner";
+      failure.hint = Raise(limit, "limits.processes");
       return failure;
     case LimitKind::kOpenFiles:
       failure.message = "agent opened more files than it may (" + value + ")";
-      failure.hint = "raise limits.openFiles of the runner";
+      failure.hint = Raise(limit, "limits.openFiles");
       return failure;
     case LimitKind::kDisk:
       failure.message = "agent wrote more to disk than it may (" + value + ")";
-      failure.hint = "raise limits.diskBytes of the runner";
+      failure.hint = Raise(limit, "limits.diskBytes");
       return failure;
     case LimitKind::kDiskFiles:
       failure.message = "agent made more files than it may (" + value + ")";
-      failure.hint = "raise limits.diskFiles of the runner";
+      failure.hint = Raise(limit, "limits.diskFiles");
       return failure;
     case LimitKind::kOutput:
       failure.message = "agent wrote more output than this runner takes (" + value + ")";
       failure.hint = "write less, or raise limits.output.bytes, or let it be cut";
+      return failure;
+    case LimitKind::kCpuShare:
+      failure.message = "agent asked for more CPUs at once than it may have (" + value + ")";
+      failure.hint = Raise(limit, "limits.cpuMillis");
       return failure;
   }
   return failure;

@@ -62,6 +62,7 @@ Session::Session(SessionServices& services, PlaneClient& plane, ClaimedRun run,
       claim_(std::move(run.claim)),
       ticket_(claim_.claim_token.Clone()),
       claim_veto_(std::move(run.veto)),
+      machine_(run.machine),
       log_context_(
           std::make_shared<log::RunContext>(claim_.run_id.text(), TraceIdOf(claim_.contract))),
       claimed_at_(services.clock.Monotonic()),

@@ -76,6 +76,7 @@ struct ClaimedRun {
   std::unique_ptr<RunJournal> journal{};  // of an acknowledged offer; else it is not noted yet
   std::optional<LeaseTerms> lease{};      // of an acknowledged offer
   std::optional<HookRecord> veto{};       // of before-claim, where the run was ours already
+  MachineShare machine{};
 };
 
 struct SessionStep {
@@ -157,6 +158,7 @@ class Session {
   ClaimAnswer claim_;
   ClaimTicket ticket_;
   std::optional<HookRecord> claim_veto_;
+  const MachineShare machine_;
   std::shared_ptr<log::RunContext> log_context_;
   std::chrono::nanoseconds claimed_at_, step_at_;
   Vocabulary vocabulary_;

@@ -116,6 +116,7 @@ std::optional<RunFailure> Session::Decide() {
     if (const char* value = getenv(name.c_str())) facts.host_env[name] = value;
   }
   facts.plane_addresses = services_.plane_addresses;
+  facts.machine = machine_;
   const std::string name = SessionDirs::NameFor(claim_.run_id.text());
   facts.session_dir = services_.sessions_path + "/" + name + "/job";
   facts.workspace_dir = services_.sessions_path + "/" + name + "/tree";

@@ -47,8 +47,8 @@ class FakeJob final : public backends::Job {
   }
   backends::Outcome Watch(backends::OutputSink& sink,
                           const backends::WatchOptions& options) override {
-    FakeJobView view{WorkspacePath(), plan_.argv,         env_,           &sink,
-                     options.stop,    plan_.identity.uid, plan_.stderr_to};
+    FakeJobView view{WorkspacePath(),    plan_.argv,      env_,        &sink, options.stop,
+                     plan_.identity.uid, plan_.stderr_to, plan_.limits};
     return agent_(view);
   }
   backends::Dismantled Dismantle() override {

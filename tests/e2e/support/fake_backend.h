@@ -19,6 +19,7 @@ struct FakeJobView {
   std::stop_token stop;
   uid_t uid = 0;
   backends::StderrTo stderr_to = backends::StderrTo::kOwnStream;
+  backends::Limits limits;
   void Print(std::string_view text) const;
   void Write(const std::string& path, std::string_view bytes) const;  // owned by the job's uid
 };

@@ -48,6 +48,24 @@ TEST(LimitHolders, LeaveTheTasksToTheUidWhereAGroupWouldOnlyCostTime) {
   EXPECT_FALSE(ProcessesInGroup(limits, Host("", false, "/memory", false, true)));
 }
 
+TEST(LimitHolders, HoldAShareOfCpuByACgroupOrSayThatNothingDoes) {  // L4, L47
+  Limits limits;
+  limits.cpu_millis = 500;
+  HostFeatures none = Host("", false, "", false, true);
+  EXPECT_EQ(HolderOf(LimitKind::kCpuShare, limits, none), LimitHolder::kNone);
+  for (const HeldLimit& held : HoldLimits(limits, none)) {
+    if (held.limit.kind == LimitKind::kCpuShare) {
+      EXPECT_NE(held.note, "");
+    }
+  }
+  HostFeatures v1 = Host("/pids", false, "", false, true);
+  v1.cgroups.cpu_base = "/cpu";
+  EXPECT_EQ(HolderOf(LimitKind::kCpuShare, limits, v1), LimitHolder::kCgroupV1);
+  EXPECT_TRUE(ProcessesInGroup(limits, v1));  // it is moved anyway
+  v1.cgroups.cpu_is_v2 = true;
+  EXPECT_EQ(HolderOf(LimitKind::kCpuShare, limits, v1), LimitHolder::kCgroupV2);
+}
+
 TEST(LimitHolders, ListOnlyLimitsThatAreSetWithTheirSource) {
   Limits limits;
   limits.sources.wall = LimitSource::kContract;

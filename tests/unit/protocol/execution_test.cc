@@ -11,19 +11,42 @@ Result<Execution> Parse(std::string_view text) {
 TEST(Execution, RefusesWhatItDoesNotFullyUnderstand) {  // L3, L4
   EXPECT_TRUE(Parse(R"({"kind":"shell","script":"x"})"));
   for (const char* bad :
-       {R"({"kind":"shell","script":"x","sudo":true})", R"({"kind":"shell","script":""})",
+       {R"({"kind":"shell","script":"x","sudo":true})",
+        R"({"kind":"shell","script":""})",
         R"({"kind":"shell","script":"x","shell":"zsh"})",
         R"({"kind":"shell","script":"x","cwd":"../up"})",
         R"({"kind":"shell","script":"x","timeoutMs":0})",
-        R"({"kind":"shell","script":"x","timeoutMs":1.5})", R"({"kind":"argv","command":"x"})",
+        R"({"kind":"shell","script":"x","timeoutMs":1.5})",
+        R"({"kind":"argv","command":"x"})",
         R"({"kind":"argv","command":"x","args":["a\u0000b"]})",
-        R"({"kind":"agent","agent":{"kind":"mock"}})", R"({"kind":"wasm"})",
+        R"({"kind":"agent","agent":{"kind":"mock"}})",
+        R"({"kind":"wasm"})",
         R"({"kind":"shell","script":"x","env":{"vars":{"A=B":"x"}}})",
         R"({"kind":"shell","script":"x","env":{"unknown":1}})",
         R"({"kind":"shell","script":"x","log":{"stdout":"drop"}})",
-        R"({"kind":"shell","script":"x","env":{"vars":{"A":1}}})", "[]"}) {
+        R"({"kind":"shell","script":"x","limits":{"swap":1}})",
+        R"({"kind":"shell","script":"x","limits":{"memoryBytes":0}})",
+        R"({"kind":"shell","script":"x","limits":{"memoryBytes":"1G"}})",
+        R"({"kind":"shell","script":"x","limits":{"cpuMillis":9}})",
+        R"({"kind":"shell","script":"x","limits":{"diskBytes":1125899906842625}})",
+        R"({"kind":"shell","script":"x","env":{"vars":{"A":1}}})",
+        "[]"}) {
     EXPECT_FALSE(Parse(bad)) << bad;
   }
+}
+
+TEST(Execution, LimitsAreReadAndWrittenAsTheyStand) {
+  auto read =
+      Parse(R"({"kind":"shell","script":"x","limits":{"memoryBytes":4194304,"cpuMillis":10}})");
+  ASSERT_TRUE(read);
+  EXPECT_EQ(read->limits.memory_bytes, 4194304);
+  EXPECT_EQ(read->limits.cpu_millis, 10);
+  EXPECT_FALSE(read->limits.processes);
+  read->raw = {};  // as if built here
+  auto again = Execution::Parse(read->ToJson());
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->limits.memory_bytes, 4194304);
+  EXPECT_EQ(again->limits.cpu_millis, 10);
 }
 
 TEST(Execution, TheTimeoutIsTheSmallerOfBothLimits) {

@@ -55,6 +55,63 @@ TEST_F(PlanTest, RunsACommandsPromptAsAScriptWithoutAnyShellOfOurs) {
   EXPECT_EQ(plan.job.limits.wall_timeout, std::chrono::minutes(10));
 }
 
+TEST_F(PlanTest, HoldsAJobToWhatItsContractAsksFor) {
+  using backends::LimitSource;
+  Contract c = Draft();
+  c.execution = protocol::Execution();
+  c.execution->kind = protocol::Execution::Kind::kShell;
+  c.execution->script = "true";
+  c.execution->limits = {.memory_bytes = 8 << 20,
+                         .cpu_millis = 500,
+                         .cpu_ms = 1000,
+                         .processes = 7,
+                         .open_files = 64,
+                         .disk_bytes = 1 << 20};
+  facts_.machine = {.memory_bytes = 1u << 30, .most_memory_bytes = 2u << 30};
+  const backends::Limits limits = Plan(c).job.limits;
+  EXPECT_EQ(limits.memory_bytes, 8u << 20);
+  EXPECT_EQ(limits.cpu_millis, 500u);
+  EXPECT_EQ(limits.cpu_time, std::chrono::seconds(1));
+  EXPECT_EQ(limits.processes, 7u);
+  EXPECT_EQ(limits.open_files, 64u);
+  EXPECT_EQ(limits.disk_bytes, 1u << 20);
+  for (LimitSource source :
+       {limits.sources.memory, limits.sources.cpu_share, limits.sources.cpu,
+        limits.sources.processes, limits.sources.open_files, limits.sources.disk})
+    EXPECT_EQ(LimitSourceName(source), "contract");
+  const RunNeeds needs = NeedsOf(c);
+  EXPECT_EQ(needs.memory_bytes, 8u << 20);
+  EXPECT_EQ(needs.cpu_millis, 500u);
+  EXPECT_EQ(needs.disk_bytes, 1u << 20);
+}
+
+TEST_F(PlanTest, RefusesAContractThatAsksForMoreThanThereIsAndNeverGivesItLess) {  // L4
+  using Limits = protocol::ExecutionLimits;
+  auto refusal = [&](std::optional<std::int64_t> Limits::*member, std::int64_t value) {
+    Contract c = Draft();
+    c.execution = protocol::Execution();
+    c.execution->kind = protocol::Execution::Kind::kShell;
+    c.execution->script = "true";
+    c.execution->limits.*member = value;
+    auto plan = PlanSession(c, facts_, config_);
+    auto* refused = std::get_if<RunFailure>(&plan);
+    return refused == nullptr ? std::string("(planned)")
+                              : std::string(protocol::Word(refused->failure)) + " " + refused->code;
+  };
+  const std::string kRefused = "capability_mismatch plan.limits";
+  config_.limits.memory_bytes = 1u << 30;
+  config_.limits.cpu_time = std::chrono::seconds(10);
+  facts_.machine = {.most_memory_bytes = 512u << 20, .most_cpu_millis = 2000};
+  EXPECT_EQ(refusal(&Limits::memory_bytes, 512 << 20), "(planned)");
+  EXPECT_EQ(refusal(&Limits::memory_bytes, (512 << 20) + 1), kRefused);
+  EXPECT_EQ(refusal(&Limits::cpu_millis, 2000), "(planned)");
+  EXPECT_EQ(refusal(&Limits::cpu_millis, 2001), kRefused);
+  EXPECT_EQ(refusal(&Limits::cpu_ms, 10'001), kRefused);
+  EXPECT_EQ(refusal(&Limits::processes, 1025), kRefused);
+  EXPECT_EQ(refusal(&Limits::open_files, 4097), kRefused);
+  EXPECT_EQ(refusal(&Limits::disk_bytes, (std::int64_t{64} << 30) + 1), kRefused);
+}
+
 TEST_F(PlanTest, NamesWhoSetEachLimit) {
   using backends::LimitSource;
   Contract c = Draft();
@@ -63,7 +120,7 @@ TEST_F(PlanTest, NamesWhoSetEachLimit) {
   EXPECT_EQ(plan.job.limits.memory_bytes, 0u);
   EXPECT_EQ(plan.job.limits.disk_bytes, config_.limits.disk_bytes);
   c.budget.max_duration_min = 5;
-  facts_.share_memory_bytes = 1u << 30;
+  facts_.machine.memory_bytes = 1u << 30;
   plan = Plan(c);
   EXPECT_EQ(plan.job.limits.sources.wall, LimitSource::kContract);
   EXPECT_EQ(plan.job.limits.sources.memory, LimitSource::kPool);

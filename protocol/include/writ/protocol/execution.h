@@ -39,6 +39,19 @@ struct ExecutionEnv {
 
 enum class StderrMode { kMerge, kCapture };
 
+// What the job may use at most, of a machine that has at least that for it: a runner that cannot
+// give or hold it refuses the run. Our extension (protocol.md section 6).
+struct ExecutionLimits {
+  std::optional<std::int64_t> memory_bytes;
+  std::optional<std::int64_t> cpu_millis;  // thousandths of a CPU
+  std::optional<std::int64_t> cpu_ms;      // of all CPUs together
+  std::optional<std::int64_t> processes;   // threads count
+  std::optional<std::int64_t> open_files;  // of one process
+  std::optional<std::int64_t> disk_bytes;  // in workspace, TMPDIR and HOME
+  json::Value ToJson() const;
+  static ExecutionLimits Read(json::ObjectReader reader);
+};
+
 struct ExecutionLog {
   StderrMode stderr_mode = StderrMode::kMerge;
   std::optional<std::int64_t> max_bytes;
@@ -61,6 +74,7 @@ struct Execution {
   // and one file of structured results, which must hold strict JSON. Our extension.
   std::vector<std::string> artifacts;
   std::optional<WorkspacePath> result;
+  ExecutionLimits limits;
   // The job may be run again where nobody knows how it ended: the plane requeues a lost run only
   // where the contract says this. Our extension (protocol.md section 6).
   bool idempotent = false;

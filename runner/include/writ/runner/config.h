@@ -48,6 +48,7 @@ struct OperatorLimits {
   std::uint64_t max_log_bytes = 256ull << 20;
   OutputBound output;
   std::chrono::milliseconds cpu_time{0};  // of a job's whole tree
+  std::uint64_t cpu_millis = 0;           // thousandths of a CPU, at once
   std::uint64_t processes = 1024;
   std::uint64_t open_files = 4096;
   std::uint64_t memory_bytes = 0;  // 0: the run's share of the machine where there is one
@@ -59,6 +60,13 @@ struct OperatorLimits {
   std::uint64_t max_blob_bytes = 4ull << 30;         // one downloaded blob
   std::uint64_t min_free_disk_bytes = 512ull << 20;  // below it nothing is claimed (L41)
   std::uint64_t min_free_memory_bytes = 64ull << 20;
+};
+
+// What all runs of this runner together may have; 0: what the machine has, less the memory that is
+// kept free. Never more than that (L42).
+struct RunCapacity {
+  std::uint64_t cpu_millis = 0;
+  std::uint64_t memory_bytes = 0;
 };
 
 struct OperatorGrants {
@@ -95,6 +103,7 @@ struct RunnerConfig {
   std::string plane_key_pem;  // the pinned key; contracts by any other are refused (L1)
   std::string pool = "default";
   unsigned slots = 1;
+  RunCapacity capacity;
   std::optional<UidRange> uid_range;  // required for root
   std::string egress_proxy;           // absolute path of writ-egress-proxy
   std::string mock_agent;  // absolute path of writ-mock-agent; empty: kind mock is refused

@@ -26,6 +26,14 @@ std::variant<protocol::Tier, RunFailure> ResolveTier(const protocol::Contract& c
                                                      const RunnerConfig& config);
 backends::Tier BackendTier(protocol::Tier tier);
 
+// A run's part of the machine. 0: none, or not known.
+struct MachineShare {
+  std::uint64_t memory_bytes = 0;       // of a run that neither contract nor operator limits
+  std::uint64_t most_memory_bytes = 0;  // what one run may ask for at all
+  std::uint64_t most_cpu_millis = 0;
+  std::uint64_t most_disk_bytes = 0;
+};
+
 // What the planner may know of this host, gathered before.
 struct PlanFacts {
   protocol::Tier tier = protocol::Tier::kProcess;
@@ -37,8 +45,17 @@ struct PlanFacts {
   std::string session_dir;
   std::string workspace_dir;
   std::vector<egress::ProtectedEndpoint> plane_addresses;  // never dialled for a job (L22)
-  std::uint64_t share_memory_bytes = 0;                    // the run's part of the machine; 0: none
+  MachineShare machine;
 };
+
+// What a run needs of the machine for as long as it runs: what its contract asks for, else what the
+// operator's limits or its equal share give it. 0: nothing in particular.
+struct RunNeeds {
+  std::uint64_t cpu_millis = 0;
+  std::uint64_t memory_bytes = 0;
+  std::uint64_t disk_bytes = 0;  // only what the contract asks for
+};
+RunNeeds NeedsOf(const protocol::Contract& contract);
 
 // The agent kind whose program is needed; empty where an argv or shell execution names none.
 std::string EffectiveAgentKind(const protocol::Contract& contract);

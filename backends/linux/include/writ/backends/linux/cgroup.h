@@ -21,11 +21,16 @@ namespace writ::backends {
 struct CgroupSupport {
   std::string pids_base;     // directory to make groups in; empty: no pids limit
   std::string memory_base;   // empty: no memory limit
+  std::string cpu_base;      // empty: no limit of the CPUs used at once
+  std::string cpuacct_base;  // v1 accounting, looked for only where v2 does not count
   std::string kill_base;     // a v2 directory whose groups have cgroup.kill; empty: none
   std::string freezer_base;  // v1 freezer, looked for only where there is no cgroup.kill
   bool pids_is_v2 = false;
   bool memory_is_v2 = false;
+  bool cpu_is_v2 = false;
   std::string reason;  // why something is missing
+  // Every directory in which groups are made, each once.
+  std::vector<std::string> Bases() const;
 };
 enum class CgroupGenerations { kBoth, kOnlyV1 };  // the second one for tests
 CgroupSupport ProbeCgroups(CgroupGenerations generations = CgroupGenerations::kBoth);
@@ -47,6 +52,7 @@ class CgroupSet {
   struct Limits {
     std::uint64_t processes = 0;     // 0 = none
     std::uint64_t memory_bytes = 0;  // 0 = none
+    std::uint64_t cpu_millis = 0;    // thousandths of a CPU; 0 = none
   };
   static Result<CgroupSet> Create(const CgroupSupport& support, const std::string& name,
                                   const Limits& limits);
@@ -65,9 +71,11 @@ class CgroupSet {
   // nullopt: not counted here.
   std::optional<std::uint64_t> PeakMemoryBytes() const;
   std::optional<MemoryEvents> OutOfMemory() const;
-  std::optional<std::chrono::microseconds> CpuTime() const;  // v2, with or without its controller
-  std::optional<IoBytes> Io() const;                         // v2 with the io controller
-  std::optional<std::uint64_t> RefusedForks() const;         // by the limit of tasks
+  // v2, with or without its controller, else v1 cpuacct.
+  std::optional<std::chrono::microseconds> CpuTime() const;
+  bool cpu_time_is_v2() const { return !dirs_.v2.empty(); }
+  std::optional<IoBytes> Io() const;                  // v2 with the io controller
+  std::optional<std::uint64_t> RefusedForks() const;  // by the limit of tasks
   std::optional<std::uint64_t> Tasks() const;
   // Process ids of all members; nullopt where no group holds the whole job.
   std::optional<std::vector<pid_t>> Members() const;
@@ -83,6 +91,7 @@ class CgroupSet {
     std::string memory;
     std::string pids;
     std::string freezer;
+    std::string cpuacct;
     bool memory_is_v2 = false;
   };
   Directories dirs_;

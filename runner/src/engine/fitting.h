@@ -1,0 +1,25 @@
+// What of the machine a runner has for its runs, and whether one more fits into it (L41, L42).
+#pragma once
+
+#include "engine/slot_pool.h"
+#include "writ/backends/linux/machine.h"
+#include "writ/runner/config.h"
+
+namespace writ::runner {
+
+// The operator's wish, cut down to the machine less the memory that is kept free.
+SlotCapacity CapacityFor(const RunnerConfig& config, const backends::MachineCapacity& machine);
+
+// What is free at this moment. 0: not known.
+struct FreeNow {
+  std::uint64_t memory_bytes = 0;
+  std::uint64_t disk_bytes = 0;
+};
+FreeNow LookAtFree(int sessions_dir);
+
+// Pure: whether a run that asks for `memory_bytes` and `disk_bytes` can have them now, with what is
+// kept free left over. kOverloaded "fit.memory", "fit.disk".
+Status CheckFree(std::uint64_t memory_bytes, std::uint64_t disk_bytes, const FreeNow& now,
+                 const OperatorLimits& limits);
+
+}  // namespace writ::runner
