@@ -5,14 +5,15 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 
 #include "git_library.h"
 #include "input_state.h"
 #include "job_repository.h"
 #include "pack_store.h"
 #include "patch_writer.h"
-#include "tree_listing.h"
 #include "tree_walk.h"
+#include "upper_walk.h"
 #include "writ/base/file.h"
 #include "writ/workspace/quoted_path.h"
 
@@ -34,13 +35,20 @@ struct Side {
   }
 };
 
+std::unique_ptr<JobTreeWalk> MakeWalk(const CollectOptions& options, const InputState& state) {
+  TreeWalkLimits limits{.max_entries = options.limits.max_entries};
+  if (state.IsOverlay())
+    return std::make_unique<UpperWalk>(options.tree, state, options.xattrs, limits);
+  return std::make_unique<TreeWalk>(options.tree, state, limits);
+}
+
 // One run's collection. Used once.
 class Collector {
  public:
   explicit Collector(const CollectOptions& options)
       : options_(options),
         state_(options.materialized->state()),
-        walk_(options.tree, state_, {.max_entries = options.limits.max_entries}),
+        walk_(MakeWalk(options, state_)),
         writer_([this](const ObjectId& id) { return state_.entry->store().AbbreviationOf(id); }) {}
 
   Result<Collected> Run() {
@@ -64,7 +72,7 @@ class Collector {
 
   // Every path whose final state may differ from the base's or the input's.
   Status FindCandidates() {
-    WRIT_TRY(walk_.ForEach([this](const TreeEntry& entry) -> Status {
+    WRIT_TRY(walk_->ForEach([this](const TreeEntry& entry) -> Status {
       if (entry.kind == TreeEntry::Kind::kOther) {
         Report("special_file", entry.path, "a FIFO, socket or device is not carried");
         return {};
@@ -76,31 +84,22 @@ class Collector {
             "more than " + std::to_string(options_.limits.max_changed_files) + " changed files");
       return {};
     }));
-    auto base = state_.base.begin();
-    for (const InputFile& file : state_.input) {
-      for (; base != state_.base.end() && base->path < file.item.path; ++base)
-        candidates_.try_emplace(base->path);
-      bool same = base != state_.base.end() && *base == file.item;
-      if (!same) candidates_.try_emplace(file.item.path);
-      if (base != state_.base.end() && base->path == file.item.path) ++base;
-    }
-    for (; base != state_.base.end(); ++base) candidates_.try_emplace(base->path);
+    for (const auto& [path, file] : state_.changes) candidates_.try_emplace(path);
     return {};
   }
 
   Result<Side> LoadBase(const std::string& path) const {
     Side side;
-    const TreeItem* item = FindInListing(state_.base, path);
-    if (item == nullptr) return side;
-    side.item = *item;
-    WRIT_ASSIGN(side.content, state_.Content(*item, InputFile::Where::kPack));
+    WRIT_ASSIGN(side.item, state_.FindBase(path));
+    if (!side.item) return side;
+    WRIT_ASSIGN(side.content, state_.Content(*side.item, InputFile::Where::kPack));
     return side;
   }
 
   Result<Side> LoadInput(const std::string& path) const {
     Side side;
-    const InputFile* file = state_.FindInput(path);
-    if (file == nullptr) return side;
+    WRIT_ASSIGN(std::optional<InputFile> file, state_.FindInput(path));
+    if (!file) return side;
     side.item = file->item;
     WRIT_ASSIGN(side.content, state_.Content(file->item, file->where));
     return side;
@@ -113,9 +112,9 @@ class Collector {
     ++out_.files_read;
     side.item = TreeItem{path, kModeSymlink, {}};
     if (entry.kind == TreeEntry::Kind::kSymlink) {
-      WRIT_ASSIGN(side.content, walk_.ReadLink(path));
+      WRIT_ASSIGN(side.content, walk_->ReadLink(path));
     } else {
-      auto fd = walk_.Open(path);
+      auto fd = walk_->Open(path);
       if (!fd) return std::move(fd).error().With("reading '" + QuotePath(path) + "'");
       struct stat before {};
       if (::fstat(fd->get(), &before) != 0 || !S_ISREG(before.st_mode)) return Changed(path);
@@ -205,14 +204,16 @@ class Collector {
   }
 
   void Conclude() {
-    for (Finding& finding : InspectJobRepository(options_.tree, state_))
+    for (Finding& finding :
+         InspectJobRepository(options_.tree, state_.repository,
+                              state_.IsOverlay() ? std::optional(options_.xattrs) : std::nullopt))
       out_.findings.push_back(std::move(finding));
-    for (const Finding& finding : walk_.findings()) out_.findings.push_back(finding);
-    out_.ignored_entries = walk_.ignored_entries();
-    out_.files_seen = walk_.files_seen();
+    for (const Finding& finding : walk_->findings()) out_.findings.push_back(finding);
+    out_.ignored_entries = walk_->ignored_entries();
+    out_.files_seen = walk_->files_seen();
     if (out_.ignored_entries > 0) {
       std::string examples;
-      for (const std::string& path : walk_.ignored_examples())
+      for (const std::string& path : walk_->ignored_examples())
         examples += (examples.empty() ? "" : ", ") + QuotePath(path);
       Report("ignored_files", "",
              std::to_string(out_.ignored_entries) +
@@ -230,7 +231,7 @@ class Collector {
   const CollectOptions& options_;
   const InputState& state_;
   GitLibrary library_;
-  TreeWalk walk_;
+  std::unique_ptr<JobTreeWalk> walk_;
   PatchWriter writer_;
   std::map<std::string, std::optional<TreeEntry>> candidates_;  // ordered by path bytes
   Collected out_;

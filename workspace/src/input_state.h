@@ -4,12 +4,16 @@
 #include <sys/stat.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "base_tree.h"
 #include "git_object.h"
+#include "job_repository.h"
 #include "writ/base/unique_fd.h"
+#include "writ/workspace/checkout_cache.h"
 #include "writ/workspace/finding.h"
 #include "writ/workspace/materialize.h"
 #include "writ/workspace/object_cache.h"
@@ -48,17 +52,28 @@ class InputState {
   std::shared_ptr<const CacheEntry> entry;
   ObjectId base_commit;
   std::string base_ref;
-  TreeListing base;              // sorted
-  std::vector<InputFile> input;  // sorted by path
+  // Plain: both trees, sorted by path. Overlay: empty, looked up where they are asked for.
+  TreeListing base;
+  std::vector<InputFile> input;
+  // What the requester's changes made of the base: a path's file, or nothing. With an overlay these
+  // are the files that were written to the upper layer.
+  std::map<std::string, std::optional<InputFile>> changes;
+  std::shared_ptr<const CheckoutLease> checkout;  // overlay: the lower layer
+  std::unique_ptr<BaseTree> base_tree;            // overlay; reads from `entry`
+  bool checkout_was_cached = false;
+  std::size_t file_count = 0;
   UniqueFd trusted;
   std::int64_t snapshot_ns = 0;  // stamps with a ctime from here on prove nothing
-  std::string config_text;       // of the job's .git/config as we wrote it
-  std::string alternates_text;
+  JobRepositoryText repository;  // the job's .git as it was made
   std::vector<Finding> findings;
   std::uint64_t tree_bytes = 0;
   bool cache_hit = false;
 
-  const InputFile* FindInput(std::string_view path) const;
+  bool IsOverlay() const { return checkout != nullptr; }
+  Result<std::optional<TreeItem>> FindBase(const std::string& path) const;
+  Result<std::optional<InputFile>> FindInput(const std::string& path) const;
+  // Whether the input has a file below the folder `path`.
+  Result<bool> InputHasBelow(const std::string& path) const;
   // The content of an input or base file by id; gitlinks give their "Subproject commit" line.
   Result<std::string> Content(const TreeItem& item, InputFile::Where where) const;
 };

@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "index_writer.h"
+#include "input_state.h"
 #include "tree_writer.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
@@ -16,15 +17,10 @@
 namespace writ::workspace {
 namespace {
 
-constexpr std::string_view kConfig =
-    "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n"
-    "\tlogallrefupdates = true\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n";
-
-Status WriteNew(int dir, const std::string& name, std::string_view bytes) {
-  UniqueFd fd(
-      ::openat(dir, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644));
-  if (!fd) return SysError(errno, "workspace.write_failed", "cannot write the job's repository");
-  return WriteAll(fd.get(), bytes);
+Status WriteNew(int git, const std::string& path, std::string_view bytes) {
+  auto fd = OpenBeneath(git, path, O_WRONLY | O_CREAT | O_EXCL, 0644);
+  if (!fd) return std::move(fd).error().With("writing the job's repository");
+  return WriteAll(fd->get(), bytes);
 }
 
 std::vector<std::string> Names(int git, const std::string& folder) {
@@ -59,22 +55,49 @@ Compared CompareFile(int git, const std::string& path, std::string_view expected
 
 }  // namespace
 
+JobRepositoryText TextOfRepository(const std::string& objects_directory,
+                                   const std::string& base_ref, StatTrust trust) {
+  std::string core =
+      "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n"
+      "\tlogallrefupdates = true\n";
+  if (trust == StatTrust::kMinimal) core += "\tcheckStat = minimal\n";
+  return {.config = core + "[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n",
+          .alternates = objects_directory + "\n",
+          .base_ref = base_ref};
+}
+
+std::vector<RepositoryPart> PartsOfRepository(const JobRepositoryText& text) {
+  return {{"objects", {}},
+          {"objects/pack", {}},
+          {"objects/info", {}},
+          {"objects/info/alternates", text.alternates},
+          {"refs", {}},
+          {"refs/tags", {}},
+          {"refs/heads", {}},
+          {std::string(kJobBranch), text.base_ref + "\n"},
+          {"hooks", {}},
+          {"config", text.config},
+          {"HEAD", "ref: " + std::string(kJobBranch) + "\n"}};
+}
+
+Status WriteRepository(int target, const JobRepositoryText& text, std::string_view index) {
+  WRIT_ASSIGN(UniqueFd git, MakeDirectoriesBeneath(target, ".git", 0755));
+  for (const RepositoryPart& part : PartsOfRepository(text)) {
+    if (!part.text) {
+      if (auto made = MakeDirectoriesBeneath(git.get(), part.path, 0755); !made)
+        return std::move(made).error();
+      continue;
+    }
+    WRIT_TRY(WriteNew(git.get(), part.path, *part.text));
+  }
+  return WriteNew(git.get(), "index", index);
+}
+
 Status WriteJobRepository(int target, const std::optional<JobOwner>& owner, InputState& state) {
   FileSystemIds ids;
   if (owner) WRIT_TRY(ids.Take(*owner));
-  state.config_text = kConfig;
-  state.alternates_text = state.entry->objects_directory() + "\n";
-  WRIT_ASSIGN(UniqueFd git, MakeDirectoriesBeneath(target, ".git", 0755));
-  for (const char* folder : {"objects/pack", "refs/tags", "hooks"})
-    if (auto made = MakeDirectoriesBeneath(git.get(), folder, 0755); !made)
-      return std::move(made).error();
-  WRIT_ASSIGN(UniqueFd heads, MakeDirectoriesBeneath(git.get(), "refs/heads", 0755));
-  WRIT_ASSIGN(UniqueFd info, MakeDirectoriesBeneath(git.get(), "objects/info", 0755));
-  WRIT_TRY(WriteNew(info.get(), "alternates", state.alternates_text));
-  WRIT_TRY(WriteNew(git.get(), "config", state.config_text));
-  WRIT_TRY(WriteNew(git.get(), "HEAD", "ref: " + std::string(kJobBranch) + "\n"));
-  WRIT_TRY(WriteNew(heads.get(), std::string(kJobBranch.substr(11)), state.base_ref + "\n"));
-
+  state.repository =
+      TextOfRepository(state.entry->objects_directory(), state.base_ref, StatTrust::kFull);
   std::vector<IndexEntry> entries;
   entries.reserve(state.base.size());
   auto input = state.input.begin();
@@ -83,18 +106,24 @@ Status WriteJobRepository(int target, const std::optional<JobOwner>& owner, Inpu
     bool same = input != state.input.end() && input->item == item;
     entries.push_back({&item, same && item.mode != kModeGitlink ? &*input : nullptr});
   }
-  return WriteNew(
-      git.get(), "index",
+  return WriteRepository(
+      target, state.repository,
       FormatIndex(entries, owner ? owner->uid : ::geteuid(), owner ? owner->gid : ::getegid()));
 }
 
-std::vector<Finding> InspectJobRepository(int tree, const InputState& state) {
+std::vector<Finding> InspectJobRepository(int tree, const JobRepositoryText& text,
+                                          std::optional<OverlayXattrs> xattrs) {
   std::vector<Finding> findings;
   auto add = [&](std::string code, std::string path, std::string detail) {
     findings.push_back({"workspace." + std::move(code), std::move(path), std::move(detail)});
   };
   struct stat st {};
   if (::fstatat(tree, ".git", &st, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (xattrs) return findings;  // never touched
+    add("git_replaced", ".git", "the job removed its repository");
+    return findings;
+  }
+  if (xattrs && IsWhiteout(st)) {
     add("git_replaced", ".git", "the job removed its repository");
     return findings;
   }
@@ -108,13 +137,19 @@ std::vector<Finding> InspectJobRepository(int tree, const InputState& state) {
     return findings;
   }
   int dir = git->get();
-  if (CompareFile(dir, "config", state.config_text) != Compared::kSame)
+  // What a fresh repository has, and has not.
+  auto kept = [&](const std::string& path, std::string_view expected) {
+    Compared compared = CompareFile(dir, path, expected);
+    if (compared == Compared::kAbsent && xattrs && !IsHiddenBelow(dir, path, *xattrs)) return true;
+    return compared == Compared::kSame;
+  };
+  if (!kept("config", text.config))
     add("git_config_changed", ".git/config", "the job changed its repository's configuration");
   if (CompareFile(dir, "config.worktree", "") != Compared::kAbsent)
     add("git_config_changed", ".git/config.worktree", "the job added a worktree configuration");
   if (CompareFile(dir, "commondir", "") != Compared::kAbsent)
     add("git_replaced", ".git/commondir", "the job pointed its repository at another one");
-  if (CompareFile(dir, "objects/info/alternates", state.alternates_text) != Compared::kSame)
+  if (!kept("objects/info/alternates", text.alternates))
     add("git_alternates_changed", ".git/objects/info/alternates",
         "the job changed where its repository borrows objects from");
   if (CompareFile(dir, "info/attributes", "") != Compared::kAbsent)
@@ -127,8 +162,8 @@ std::vector<Finding> InspectJobRepository(int tree, const InputState& state) {
     if (!Names(dir, folder).empty())
       add("git_nested_state", std::string(".git/") + folder,
           "the job's repository holds other repositories' state; it is not carried");
-  if (CompareFile(dir, "HEAD", "ref: " + std::string(kJobBranch) + "\n") != Compared::kSame ||
-      CompareFile(dir, std::string(kJobBranch), state.base_ref + "\n") != Compared::kSame)
+  if (!kept("HEAD", "ref: " + std::string(kJobBranch) + "\n") ||
+      !kept(std::string(kJobBranch), text.base_ref + "\n"))
     add("commits_made", ".git",
         "the job moved its branch or HEAD; its files are carried, its commits are not");
   return findings;

@@ -9,6 +9,7 @@
 #include <ctime>
 #include <map>
 
+#include "checkout_content.h"
 #include "history.h"
 #include "input_state.h"
 #include "job_repository.h"
@@ -16,6 +17,7 @@
 #include "patch_tree.h"
 #include "tree_listing.h"
 #include "tree_writer.h"
+#include "upper_writer.h"
 #include "writ/base/file.h"
 #include "writ/base/log.h"
 #include "writ/base/paths.h"
@@ -119,20 +121,63 @@ class Materializer {
     const auto& refs = state_->entry->header().refs;
     bool is_ref = std::any_of(refs.begin(), refs.end(),
                               [&](const BundleRef& ref) { return ref.id == *base; });
+    if (options_.checkouts != nullptr) return OpenCheckout(store, is_ref);
     if (!is_ref) WRIT_TRY(CheckHistory(store, *base));  // refs were checked with the entry
-    WRIT_ASSIGN(std::string commit, ReadTyped(store, *base, ObjectType::kCommit));
-    WRIT_ASSIGN(CommitInfo info, ParseCommit(commit));
-    WRIT_ASSIGN(state_->base, ListTree(store, info.tree, {.max_files = options_.limits.max_files}));
+    WRIT_ASSIGN(ObjectId tree, TreeOfBase(store));
+    WRIT_ASSIGN(state_->base, ListTree(store, tree, {.max_files = options_.limits.max_files}));
     for (const TreeItem& item : state_->base) {
       if (item.mode == kModeGitlink) {
-        state_->findings.push_back({"workspace.submodule_not_carried", item.path,
-                                    "a submodule's content is not carried; its folder is empty"});
+        ReportSubmodule(item.path);
       } else if (!store.Has(item.id)) {
         return Bad("bundle_incomplete",
                    "the bundle lacks the content of '" + QuotePath(item.path) + "'");
       }
     }
     return {};
+  }
+
+  Result<ObjectId> TreeOfBase(const PackStore& store) const {
+    WRIT_ASSIGN(std::string commit, ReadTyped(store, state_->base_commit, ObjectType::kCommit));
+    WRIT_ASSIGN(CommitInfo info, ParseCommit(commit));
+    return info.tree;
+  }
+
+  void ReportSubmodule(const std::string& path) {
+    state_->findings.push_back({"workspace.submodule_not_carried", path,
+                                "a submodule's content is not carried; its folder is empty"});
+  }
+
+  // The whole base is listed and checked where its checkout is filled, not here.
+  Status OpenCheckout(const PackStore& store, bool is_ref) {
+    WRIT_ASSIGN(ObjectId tree, TreeOfBase(store));
+    state_->repository =
+        TextOfRepository(state_->entry->objects_directory(), state_->base_ref, StatTrust::kMinimal);
+    BaseCheckout content({.objects = &store,
+                          .tree = tree,
+                          .history = is_ref ? ObjectId{} : state_->base_commit,
+                          .text = state_->repository,
+                          .threads = options_.threads,
+                          .max_files = options_.limits.max_files,
+                          .max_tree_bytes = options_.limits.max_tree_bytes,
+                          .max_file_bytes = options_.limits.max_file_bytes});
+    WRIT_ASSIGN(CheckoutCache::Found found,
+                options_.checkouts->Get({.bundle = manifest_.bundle_hash,
+                                         .base_ref = state_->base_ref,
+                                         .objects_directory = state_->entry->objects_directory()},
+                                        content));
+    state_->checkout = std::move(found.lease);
+    state_->checkout_was_cached = found.was_cached;
+    state_->base_tree = std::make_unique<BaseTree>(store, tree);
+    const CheckoutFacts& facts = state_->checkout->facts();
+    if (facts.files > options_.limits.max_files) return TooManyFiles();
+    if (facts.bytes > options_.limits.max_tree_bytes)
+      return Bad("input_limit", "the base tree is over the size limit");
+    for (const std::string& path : facts.submodules) ReportSubmodule(path);
+    return {};
+  }
+
+  static Error TooManyFiles() {
+    return Bad("too_many_files", "the input has more files than the limit");
   }
 
   // Content that is not in the pack is kept by its id: in the trusted directory for Collect, and in
@@ -146,6 +191,12 @@ class Materializer {
     return {};
   }
 
+  void Change(TreeItem item) {
+    auto where = item.mode == kModeGitlink ? InputFile::Where::kPack : InputFile::Where::kTrusted;
+    std::string path = item.path;
+    state_->changes[path] = InputFile{.item = std::move(item), .stamp = {}, .where = where};
+  }
+
   Status ApplyDirtyDiff() {
     if (!manifest_.dirty_diff_hash) return {};
     WRIT_ASSIGN(std::string diff, FetchBlob(options_.blobs, *manifest_.dirty_diff_hash,
@@ -155,13 +206,19 @@ class Materializer {
                        .max_files = options_.limits.max_files};
     WRIT_ASSIGN(std::vector<PatchFile> files, ParsePatch(diff, limits));
     WRIT_ASSIGN(TreeChanges changes,
-                ApplyPatchToTree(state_->base, files, limits, [this](const TreeItem& item) {
-                  return state_->Content(item, InputFile::Where::kPack);
-                }));
+                ApplyPatchToTree([this](const std::string& path) { return state_->FindBase(path); },
+                                 files, limits,
+                                 [this](const TreeItem& item) {
+                                   return state_->Content(item, InputFile::Where::kPack);
+                                 }));
     for (auto& [path, change] : changes) {
       if (change && change->item.mode != kModeGitlink)
         WRIT_TRY(Keep(change->item.id, std::move(change->content)));
-      changes_[path] = change ? std::optional(std::move(change->item)) : std::nullopt;
+      if (change) {
+        Change(std::move(change->item));
+      } else {
+        state_->changes[path] = std::nullopt;
+      }
     }
     return {};
   }
@@ -179,57 +236,73 @@ class Materializer {
         return Error{.kind = ErrorKind::kIntegrity,
                      .code = "transfer.blob_size",
                      .message = "an untracked file is not of its stated size"};
-      if (changes_.contains(path) ? changes_[path].has_value()
-                                  : FindInListing(state_->base, path) != nullptr)
+      bool tracked = false;
+      if (auto change = state_->changes.find(path); change != state_->changes.end()) {
+        tracked = change->second.has_value();
+      } else {
+        WRIT_ASSIGN(std::optional<TreeItem> there, state_->FindBase(path));
+        tracked = there.has_value();
+      }
+      if (tracked)
         return Bad("untracked_clash",
                    "the untracked file '" + QuotePath(path) + "' is also a tracked one");
       ObjectId id = ObjectId::OfBlob(content);
       WRIT_TRY(Keep(id, std::move(content)));
-      changes_[path] = TreeItem{path, kModeRegular, id};
+      Change(TreeItem{path, kModeRegular, id});
     }
     return {};
   }
 
-  // Base and changes become the sorted input; no path is both a file and a folder.
+  // Base and changes become the input; no path is both a file and a folder.
   Status SettleInput() {
-    auto change = changes_.begin();
+    if (state_->IsOverlay()) {
+      WRIT_TRY(CountInput());
+    } else {
+      MergeInput();
+    }
+    if (state_->file_count > options_.limits.max_files) return TooManyFiles();
+    for (const auto& [path, file] : state_->changes)
+      if (file) WRIT_TRY(CheckNoClash(path));
+    return {};
+  }
+
+  Status CountInput() {
+    state_->file_count = state_->checkout->facts().files;
+    for (const auto& [path, file] : state_->changes) {
+      WRIT_ASSIGN(std::optional<TreeItem> before, state_->FindBase(path));
+      state_->file_count = state_->file_count - (before ? 1 : 0) + (file ? 1 : 0);
+    }
+    return {};
+  }
+
+  void MergeInput() {
+    auto change = state_->changes.begin();
+    auto end = state_->changes.end();
     auto take_change = [&] {
-      if (change->second)
-        state_->input.push_back({.item = *change->second,
-                                 .stamp = {},
-                                 .where = change->second->mode == kModeGitlink
-                                              ? InputFile::Where::kPack
-                                              : InputFile::Where::kTrusted});
+      if (change->second) state_->input.push_back(*change->second);
       ++change;
     };
-    state_->input.reserve(state_->base.size() + changes_.size());
+    state_->input.reserve(state_->base.size() + state_->changes.size());
     for (const TreeItem& item : state_->base) {
-      while (change != changes_.end() && change->first < item.path) take_change();
-      if (change != changes_.end() && change->first == item.path) {
+      while (change != end && change->first < item.path) take_change();
+      if (change != end && change->first == item.path) {
         take_change();
       } else {
         state_->input.push_back({.item = item, .stamp = {}});
       }
     }
-    while (change != changes_.end()) take_change();
-    if (state_->input.size() > options_.limits.max_files)
-      return Bad("too_many_files", "the input has more files than the limit");
-    for (const auto& [path, item] : changes_)
-      if (item) WRIT_TRY(CheckNoClash(path));
-    return {};
+    while (change != end) take_change();
+    state_->file_count = state_->input.size();
   }
 
   Status CheckNoClash(const std::string& path) {
     for (std::size_t slash = path.find('/'); slash != std::string::npos;
-         slash = path.find('/', slash + 1))
-      if (state_->FindInput(path.substr(0, slash)) != nullptr)
-        return Bad("hostile_path", "'" + QuotePath(path) + "' lies below a file or link");
-    std::string prefix = path + "/";
-    auto below = std::lower_bound(
-        state_->input.begin(), state_->input.end(), prefix,
-        [](const InputFile& file, const std::string& p) { return file.item.path < p; });
-    if (below != state_->input.end() && below->item.path.starts_with(prefix))
-      return Bad("hostile_path", "'" + QuotePath(path) + "' is a file and a folder");
+         slash = path.find('/', slash + 1)) {
+      WRIT_ASSIGN(std::optional<InputFile> above, state_->FindInput(path.substr(0, slash)));
+      if (above) return Bad("hostile_path", "'" + QuotePath(path) + "' lies below a file or link");
+    }
+    WRIT_ASSIGN(bool below, state_->InputHasBelow(path));
+    if (below) return Bad("hostile_path", "'" + QuotePath(path) + "' is a file and a folder");
     return {};
   }
 
@@ -246,6 +319,12 @@ class Materializer {
                                return ReadTyped(store, file.item.id, ObjectType::kBlob);
                              return kept_.at(file.item.id);
                            }};
+    if (state_->IsOverlay()) {
+      WRIT_ASSIGN(std::uint64_t written, WriteUpper(write, *state_));
+      state_->tree_bytes = state_->checkout->facts().bytes + written;
+      state_->snapshot_ns = CoarseNow();
+      return {};
+    }
     WRIT_ASSIGN(state_->tree_bytes, WriteTree(write, state_->input));
     state_->snapshot_ns = CoarseNow();
     return WriteJobRepository(options_.target, options_.owner, *state_);
@@ -254,7 +333,6 @@ class Materializer {
   const MaterializeOptions& options_;
   const protocol::Manifest& manifest_;
   std::shared_ptr<InputState> state_;
-  std::map<std::string, std::optional<TreeItem>> changes_;  // nullopt: gone
   std::map<ObjectId, std::string> kept_;
 };
 

@@ -23,7 +23,7 @@ Result<ObjectId> GitlinkTarget(std::string_view line) {
 
 class TreePatcher {
  public:
-  TreePatcher(const TreeListing& base, const PatchLimits& limits,
+  TreePatcher(const FindItem& base, const PatchLimits& limits,
               const std::function<Result<std::string>(const TreeItem&)>& content)
       : base_(base), limits_(limits), content_(content) {}
 
@@ -31,8 +31,8 @@ class TreePatcher {
     // First everything that goes, then everything that comes: a link may become a folder.
     for (const PatchFile& file : patch) {
       if (file.change == PatchFile::Change::kAdd) continue;
-      if (FindInListing(base_, file.old_path) == nullptr)
-        return DoesNotApply("there is no '" + QuotePath(file.old_path) + "'");
+      WRIT_ASSIGN(std::optional<TreeItem> old, base_(file.old_path));
+      if (!old) return DoesNotApply("there is no '" + QuotePath(file.old_path) + "'");
       if (file.change == PatchFile::Change::kCopy) continue;
       if (!changes_.try_emplace(file.old_path).second)
         return DoesNotApply("'" + QuotePath(file.old_path) + "' is changed twice");
@@ -44,16 +44,16 @@ class TreePatcher {
  private:
   Status ApplyOne(const PatchFile& file) {
     using Change = PatchFile::Change;
-    const TreeItem* old =
-        file.change == Change::kAdd ? nullptr : FindInListing(base_, file.old_path);
-    if (old != nullptr && file.old_mode != 0 && file.old_mode != old->mode)
+    std::optional<TreeItem> old;
+    if (file.change != Change::kAdd) {
+      WRIT_ASSIGN(old, base_(file.old_path));
+    }
+    if (old && file.old_mode != 0 && file.old_mode != old->mode)
       return DoesNotApply("'" + QuotePath(file.old_path) + "' has another mode");
-    std::uint32_t mode = file.new_mode != 0 ? file.new_mode
-                         : old != nullptr   ? old->mode
-                                            : kModeRegular;
-    bool gitlink = mode == kModeGitlink || (old != nullptr && old->mode == kModeGitlink);
+    std::uint32_t mode = file.new_mode != 0 ? file.new_mode : old ? old->mode : kModeRegular;
+    bool gitlink = mode == kModeGitlink || (old && old->mode == kModeGitlink);
     std::string before;
-    if (old != nullptr) {
+    if (old) {
       WRIT_ASSIGN(before, content_(*old));
     }
     PatchFile text = file;  // a gitlink's ids are commits, not the hash of its line
@@ -74,14 +74,17 @@ class TreePatcher {
       changed.content = std::move(*applied);
     }
     auto slot = changes_.find(file.new_path);
-    bool taken = slot != changes_.end() ? slot->second.has_value()
-                                        : FindInListing(base_, file.new_path) != nullptr;
+    bool taken = slot != changes_.end() && slot->second.has_value();
+    if (slot == changes_.end()) {
+      WRIT_ASSIGN(std::optional<TreeItem> there, base_(file.new_path));
+      taken = there.has_value();
+    }
     if (taken) return DoesNotApply("'" + QuotePath(file.new_path) + "' is there already");
     changes_[file.new_path] = std::move(changed);
     return {};
   }
 
-  const TreeListing& base_;
+  const FindItem& base_;
   const PatchLimits& limits_;
   const std::function<Result<std::string>(const TreeItem&)>& content_;
   TreeChanges changes_;
@@ -89,8 +92,15 @@ class TreePatcher {
 
 }  // namespace
 
+FindItem InListing(const TreeListing& listing) {
+  return [&listing](const std::string& path) -> Result<std::optional<TreeItem>> {
+    const TreeItem* item = FindInListing(listing, path);
+    return item != nullptr ? std::optional(*item) : std::nullopt;
+  };
+}
+
 Result<TreeChanges> ApplyPatchToTree(
-    const TreeListing& base, const std::vector<PatchFile>& patch, const PatchLimits& limits,
+    const FindItem& base, const std::vector<PatchFile>& patch, const PatchLimits& limits,
     const std::function<Result<std::string>(const TreeItem&)>& content) {
   return TreePatcher(base, limits, content).Run(patch);
 }

@@ -128,7 +128,7 @@ class Puller {
     std::vector<PatchFile> files;  // a submodule's pointer has no file to change
     for (const PatchFile& file : delta_)
       if (file.old_mode != kModeGitlink && file.new_mode != kModeGitlink) files.push_back(file);
-    auto changes = ApplyPatchToTree(touched, files, limits_,
+    auto changes = ApplyPatchToTree(InListing(touched), files, limits_,
                                     [this](const TreeItem& item) { return Content(item); });
     if (!changes)
       return LandOnBranch("the change does not fit the files: " + changes.error().message);
@@ -188,7 +188,7 @@ class Puller {
     WRIT_ASSIGN(TreeListing listing, ListTree(*objects_, info.tree, {}));
     WRIT_ASSIGN(std::vector<PatchFile> diff, ParsePatch(options_.diff, limits_));
     WRIT_ASSIGN(TreeChanges changes,
-                ApplyPatchToTree(listing, diff, limits_, [this](const TreeItem& item) {
+                ApplyPatchToTree(InListing(listing), diff, limits_, [this](const TreeItem& item) {
                   if (item.mode == kModeGitlink)
                     return Result<std::string>("Subproject commit " + item.id.Hex() + "\n");
                   return ReadTyped(*objects_, item.id, ObjectType::kBlob);

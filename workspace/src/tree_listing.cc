@@ -15,35 +15,12 @@ Error Hostile(std::string_view path, std::string_view why) {
                .message = "the tree at '" + QuotePath(path) + "' " + std::string(why)};
 }
 
-struct RawEntry {
-  std::uint32_t mode = 0;
-  std::string_view name;
-  ObjectId id;
-};
-
-// The next entry of a tree object; false at a damaged one.
-bool TakeEntry(std::string_view& bytes, RawEntry& entry) {
-  std::size_t space = bytes.find(' ');
-  if (space == std::string_view::npos || space < 5 || space > 6) return false;
-  entry.mode = 0;
-  for (char c : bytes.substr(0, space)) {
-    if (c < '0' || c > '7') return false;
-    entry.mode = entry.mode * 8 + static_cast<std::uint32_t>(c - '0');
-  }
-  std::size_t nul = bytes.find('\0', space);
-  if (nul == std::string_view::npos || bytes.size() - nul < 21) return false;
-  entry.name = bytes.substr(space + 1, nul - space - 1);
-  std::memcpy(entry.id.bytes.data(), bytes.data() + nul + 1, 20);
-  bytes.remove_prefix(nul + 21);
-  return true;
-}
-
 // Names compare as if a directory's ended in '/'.
-bool SortsBefore(const RawEntry& a, const RawEntry& b) {
+bool SortsBefore(const RawTreeEntry& a, const RawTreeEntry& b) {
   std::size_t shared = std::min(a.name.size(), b.name.size());
   int order = std::memcmp(a.name.data(), b.name.data(), shared);
   if (order != 0) return order < 0;
-  auto next = [shared](const RawEntry& e) {
+  auto next = [shared](const RawTreeEntry& e) {
     if (e.name.size() > shared) return static_cast<unsigned char>(e.name[shared]);
     return static_cast<unsigned char>(e.mode == kModeTree ? '/' : '\0');
   };
@@ -63,10 +40,10 @@ class Lister {
     if (!content) return Missing(std::move(content).error());
     std::string_view bytes = *content;
     std::vector<std::string_view> files;
-    RawEntry before;
+    RawTreeEntry before;
     for (bool first = true; !bytes.empty(); first = false) {
-      RawEntry entry;
-      if (!TakeEntry(bytes, entry)) return Hostile(prefix, "is damaged");
+      RawTreeEntry entry;
+      if (!TakeTreeEntry(bytes, entry)) return Hostile(prefix, "is damaged");
       std::string path = prefix + std::string(entry.name);
       if (!IsSafeTreeName(entry.name) || path.size() > kMaxPathBytes)
         return Hostile(path, "has a name that git would not check out");
@@ -78,12 +55,8 @@ class Lister {
         WRIT_TRY(Add(entry.id, path + "/", depth + 1));
         continue;
       }
-      std::uint32_t mode = entry.mode;
-      if ((mode & 0170000) == 0100000) {
-        mode = (mode & 0100) != 0 ? kModeExecutable : kModeRegular;
-      } else if (mode != kModeSymlink && mode != kModeGitlink) {
-        return Hostile(path, "has a mode that git does not know");
-      }
+      std::uint32_t mode = TreeModeOf(entry.mode);
+      if (mode == 0) return Hostile(path, "has a mode that git does not know");
       files.push_back(entry.name);
       if (listing_.size() >= limits_.max_files) return TooMany();
       listing_.push_back({std::move(path), mode, entry.id});
@@ -118,6 +91,27 @@ bool PathLess(const TreeItem& item, std::string_view path) {
 }
 
 }  // namespace
+
+bool TakeTreeEntry(std::string_view& bytes, RawTreeEntry& entry) {
+  std::size_t space = bytes.find(' ');
+  if (space == std::string_view::npos || space < 5 || space > 6) return false;
+  entry.mode = 0;
+  for (char c : bytes.substr(0, space)) {
+    if (c < '0' || c > '7') return false;
+    entry.mode = entry.mode * 8 + static_cast<std::uint32_t>(c - '0');
+  }
+  std::size_t nul = bytes.find('\0', space);
+  if (nul == std::string_view::npos || bytes.size() - nul < 21) return false;
+  entry.name = bytes.substr(space + 1, nul - space - 1);
+  std::memcpy(entry.id.bytes.data(), bytes.data() + nul + 1, 20);
+  bytes.remove_prefix(nul + 21);
+  return true;
+}
+
+std::uint32_t TreeModeOf(std::uint32_t raw) {
+  if ((raw & 0170000) == 0100000) return (raw & 0100) != 0 ? kModeExecutable : kModeRegular;
+  return raw == kModeSymlink || raw == kModeGitlink || raw == kModeTree ? raw : 0;
+}
 
 Result<TreeListing> ListTree(const ObjectSource& source, const ObjectId& tree,
                              const ListingLimits& limits) {

@@ -7,6 +7,17 @@
 
 namespace writ::workspace {
 
+// One entry of a tree object; the name points into its bytes.
+struct RawTreeEntry {
+  std::uint32_t mode = 0;
+  std::string_view name{};
+  ObjectId id{};
+};
+// Takes the next entry off the front of a tree object's bytes; false at a damaged one.
+bool TakeTreeEntry(std::string_view& bytes, RawTreeEntry& entry);
+// A file's mode as git checks it out, a folder's as it is; 0 for one that git does not know.
+std::uint32_t TreeModeOf(std::uint32_t raw);
+
 struct ListingLimits {
   std::uint64_t max_files = 2'000'000;
 };

@@ -14,47 +14,6 @@
 #include "writ/workspace/quoted_path.h"
 
 namespace writ::workspace {
-namespace {
-
-Error OverLimit(const std::string& path, std::string_view what) {
-  return Error{.kind = ErrorKind::kInvalid,
-               .code = "workspace.output_limit",
-               .message = "the job's tree is over a limit at '" + QuotePath(path.substr(0, 200)) +
-                          "': " + std::string(what)};
-}
-
-std::string Join(const std::string& folder, const std::string& name) {
-  return folder.empty() ? name : folder + "/" + name;
-}
-
-TreeEntry::Kind KindOf(mode_t mode) {
-  if (S_ISREG(mode)) return TreeEntry::Kind::kRegular;
-  if (S_ISLNK(mode)) return TreeEntry::Kind::kSymlink;
-  return TreeEntry::Kind::kOther;
-}
-
-}  // namespace
-
-Result<UniqueFd> OpenInTree(int root, const std::string& path, int flags) {
-  bool is_root = path.empty();
-  auto open = [&](int how) -> Result<UniqueFd> {
-    if (!is_root) return OpenBeneath(root, path, how | O_NONBLOCK);
-    UniqueFd fd(::openat(root, ".", how | O_CLOEXEC));
-    if (!fd) return SysError(errno, "path.open_failed", "cannot open the tree");
-    return fd;
-  };
-  auto opened = open(flags);
-  if (opened || opened.error().sys_errno != EACCES) return opened;
-  // Ours, but without the permission: through a handle, so that no link is followed.
-  auto handle = open(O_PATH);
-  if (!handle) return opened;
-  struct stat st {};
-  std::string by_handle = "/proc/self/fd/" + std::to_string(handle->get());
-  if (::fstat(handle->get(), &st) != 0 || (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode)) ||
-      ::chmod(by_handle.c_str(), st.st_mode | (S_ISDIR(st.st_mode) ? 0700 : 0400)) != 0)
-    return opened;
-  return open(flags);
-}
 
 void TreeWalk::Prepare() {
   by_path_.reserve(state_.input.size());
@@ -82,49 +41,6 @@ Status TreeWalk::ForEach(const Visit& visit) {
     WRIT_TRY(WalkFolder(folder, visit));
   }
   return CheckRemoved(visit);
-}
-
-Result<UniqueFd> TreeWalk::Open(const std::string& path) {
-  return OpenInTree(root_, path, O_RDONLY);
-}
-
-Result<std::string> TreeWalk::ReadLink(const std::string& path) {
-  WRIT_ASSIGN(UniqueFd link, OpenBeneath(root_, path, O_PATH));
-  std::string target(4097, '\0');
-  ssize_t n = ::readlinkat(link.get(), "", target.data(), target.size());
-  if (n < 0) return SysError(errno, "workspace.read_failed", "cannot read a link");
-  target.resize(static_cast<std::size_t>(n));
-  return target;
-}
-
-Result<std::vector<TreeWalk::Name>> TreeWalk::List(int dir, const std::string& path) {
-  UniqueFd copy(::openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  DIR* stream = copy ? ::fdopendir(copy.get()) : nullptr;
-  if (stream == nullptr)
-    return SysError(errno, "workspace.read_failed", "cannot list '" + QuotePath(path) + "'");
-  (void)copy.release();
-  std::vector<Name> names;
-  errno = 0;
-  Status counted;
-  while (dirent* entry = ::readdir(stream)) {
-    std::string_view name = entry->d_name;
-    if (name == "." || name == "..") continue;
-    counted = CountEntry(path);
-    if (!counted) break;
-    names.push_back({std::string(name), entry->d_type});
-    errno = 0;
-  }
-  int err = errno;
-  ::closedir(stream);
-  WRIT_TRY(std::move(counted));
-  if (err != 0)
-    return SysError(err, "workspace.read_failed", "cannot list '" + QuotePath(path) + "'");
-  return names;
-}
-
-Status TreeWalk::CountEntry(const std::string& path) {
-  if (++entries_ <= limits_.max_entries) return {};
-  return OverLimit(path, "more than " + std::to_string(limits_.max_entries) + " entries");
 }
 
 Status TreeWalk::WalkFolder(const Folder& folder, const Visit& visit) {
@@ -199,10 +115,7 @@ Status TreeWalk::TakeFile(int dir, const Folder& folder, const Name& name, const
   if (::fstatat(dir, name.text.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0)
     return SysError(errno, "workspace.read_failed", "cannot stat '" + QuotePath(path) + "'");
   ++seen_;
-  TreeEntry entry{.path = path,
-                  .kind = KindOf(st.st_mode),
-                  .mode = static_cast<std::uint32_t>(st.st_mode & 07777),
-                  .bytes = static_cast<std::uint64_t>(st.st_size)};
+  TreeEntry entry = EntryOf(path, st);
   auto known = by_path_.find(path);
   if (known == by_path_.end()) {
     if (IsIgnored(folder, path, IgnoreRules::Kind::kFile)) {
@@ -228,55 +141,6 @@ Status TreeWalk::CheckRemoved(const Visit& visit) {
     WRIT_TRY(visit(entry));
   }
   return {};
-}
-
-// Files below a folder that is not carried. Uses the walk's own bound on entries.
-Result<std::uint64_t> TreeWalk::CountBelow(const std::string& path) {
-  std::vector<std::string> folders{path};
-  std::uint64_t files = 0;
-  while (!folders.empty()) {
-    std::string folder = std::move(folders.back());
-    folders.pop_back();
-    if (folder.size() > kMaxPathBytes) continue;
-    auto dir = OpenInTree(root_, folder, O_RDONLY | O_DIRECTORY);
-    if (!dir) continue;
-    WRIT_ASSIGN(std::vector<Name> names, List(dir->get(), folder));
-    for (const Name& name : names) {
-      if (name.type == DT_DIR) {
-        folders.push_back(Join(folder, name.text));
-      } else {
-        ++files;
-      }
-    }
-  }
-  return files;
-}
-
-void TreeWalk::ReadIgnoreFile(int dir, const std::string& folder) {
-  struct stat st {};
-  if (::fstatat(dir, ".gitignore", &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode)) return;
-  auto fd = OpenInTree(root_, Join(folder, ".gitignore"), O_RDONLY);
-  if (!fd || ::fstat(fd->get(), &st) != 0 || !S_ISREG(st.st_mode)) return;
-  std::string content(static_cast<std::size_t>(std::min<off_t>(st.st_size, 1 << 20)), '\0');
-  ssize_t n = ::pread(fd->get(), content.data(), content.size(), 0);
-  content.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
-  rules_.AddFile(folder, content);
-}
-
-bool TreeWalk::IsIgnored(const Folder& folder, const std::string& path, IgnoreRules::Kind kind) {
-  if (folder.ignored) return true;
-  if (rules_.empty()) return false;
-  return rules_.Match(path, kind) == IgnoreRules::Verdict::kIgnored;
-}
-
-void TreeWalk::NoteIgnored(const std::string& path) {
-  ++ignored_;
-  if (ignored_examples_.size() < 3) ignored_examples_.push_back(path);
-}
-
-void TreeWalk::Report(std::string code, const std::string& path, std::string detail) {
-  if (findings_.size() < 100'000)
-    findings_.push_back({"workspace." + std::move(code), path, std::move(detail)});
 }
 
 }  // namespace writ::workspace

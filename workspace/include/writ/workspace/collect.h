@@ -33,9 +33,19 @@ struct CollectLimits {
   std::size_t max_findings = 1'000;  // the rest are counted in one last finding
 };
 
+// Under which names the kernel keeps its marks in an overlay's upper layer.
+enum class OverlayXattrs {
+  kTrusted,  // trusted.overlay.*: mounted by root
+  kUser,     // user.overlay.*: mounted with userxattr
+};
+
 struct CollectOptions {
   const Materialized* materialized = nullptr;  // borrowed for the call
-  int tree = -1;                               // borrowed handle of the tree's root
+  // Borrowed handle of the tree's root; of the upper layer where it was materialized for an
+  // overlay.
+  int tree = -1;
+  // How the overlay was mounted; without meaning for a plain tree.
+  OverlayXattrs xattrs = OverlayXattrs::kTrusted;
   CollectLimits limits{};
   // True where `bytes` holds a secret's value. Asked for the old and new content, the link target
   // and the name of every changed file. May be empty.

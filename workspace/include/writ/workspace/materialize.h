@@ -18,6 +18,7 @@
 
 #include "writ/base/result.h"
 #include "writ/protocol/manifest.h"
+#include "writ/workspace/checkout_cache.h"
 #include "writ/workspace/finding.h"
 #include "writ/workspace/object_cache.h"
 
@@ -47,6 +48,10 @@ struct MaterializeOptions {
   // input but not in the base are kept there until the Materialized is gone.
   int trusted = -1;
   std::optional<JobOwner> owner{};
+  // Set: `target` becomes the upper layer of an overlay whose lower layer is a shared checkout of
+  // the base out of this cache (borrowed for the call). Only what the requester changed is written;
+  // the `.git` is the checkout's, which the job's own changes cover like any other file's.
+  CheckoutCache* checkouts = nullptr;
   MaterializeLimits limits{};
   unsigned threads = 2;
 };
@@ -65,6 +70,9 @@ class Materialized {
   const std::string& base_ref() const;
   // Must be readable for the job at this path: its repository borrows objects from there.
   const std::string& objects_directory() const;
+  // The overlay's lower layer, absolute; held for as long as this object lives. Empty: plain.
+  std::string lower_directory() const;
+  bool checkout_was_cached() const;  // false for a plain tree
   std::size_t file_count() const;
   std::uint64_t tree_bytes() const;
   bool cache_hit() const;
