@@ -1,5 +1,5 @@
-// Reading shown JSON: what is not there, or of another type, reads as nothing. For screens; whatever
-// decides parses into a strict type instead.
+// Reading shown JSON: what is not there, or of another type, reads as nothing. For screens;
+// whatever decides parses into a strict type instead.
 #pragma once
 
 #include <initializer_list>

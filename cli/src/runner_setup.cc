@@ -70,6 +70,7 @@ Result<RunnerSettings> ReadRunnerSettings(const RunnerSetup& setup) {
     c.state_dir = setup.dir + "/runner/" + (setup.name.empty() ? c.pool : setup.name);
   if (c.work_dir.empty()) c.work_dir = c.state_dir + "/work";
   c.egress_proxy = programs.egress_proxy;
+  c.launcher = programs.launch;
   if (c.mock_agent.empty() && ::access(programs.mock_agent.c_str(), X_OK) == 0)
     c.mock_agent = programs.mock_agent;
   if (::geteuid() == 0) {

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "e2e/support/runner_world.h"
+#include "writ/base/file.h"
 #include "writ/protocol/bundle.h"
 #include "writ/protocol/events.h"
 #include "writ/runner/journal.h"
@@ -115,6 +116,28 @@ TEST_F(RecoveryTest, ClosesARunWithWhatIsKnownOfIt) {
   EXPECT_EQ(run.events.back().event.FindString("failure"), "session_failed");
   EXPECT_TRUE(Finding("run_dead", "session.interrupted"));
   EXPECT_NE(run.events.back().event.FindString("message")->find("watch"), std::string_view::npos);
+}
+
+// L44
+TEST_F(RecoveryTest, TheHookAfterARunIsToldOfOneThatADeadRunnerLeft) {
+  const std::string path = world_.root() + "/after";
+  std::ofstream(path) << "#!/bin/sh\ncat > \"$0.told\"\nexit 3\n";
+  std::filesystem::permissions(path, std::filesystem::perms(0755));
+  world_.config.hooks[runner::HookKind::kAfterRun] = {.path = path,
+                                                      .failure = runner::HookFailure::kIgnore};
+  {
+    Left left = Claim("run_dead");
+    ASSERT_TRUE(left.note->NoteStep("watch", runner::StepPhase::kBegun));
+  }
+  Restart();
+  auto told = json::Parse(ReadFile(path + ".told", 1 << 16).value_or(""));
+  ASSERT_TRUE(told);
+  const json::Value* run = told->Find("run");
+  ASSERT_NE(run, nullptr);
+  EXPECT_EQ(run->FindString("runId"), "run_dead");
+  EXPECT_EQ(run->FindString("code"), "session.interrupted");
+  EXPECT_TRUE(*run->Find("recovered")->if_bool());
+  ExpectVerifies("run_dead");  // it broke nothing
 }
 
 // L38

@@ -1,4 +1,5 @@
-// Slots by CPU and memory: what does not fit is declined and not begun, what was reserved comes back.
+// Slots by CPU and memory: what does not fit is declined and not begun, what was reserved comes
+// back.
 #include <atomic>
 #include <mutex>
 #include <vector>
@@ -47,7 +48,8 @@ TEST_F(SlotsTest, ARunThatDoesNotFitBesideTheOthersIsDeclinedUntilItDoes) {  // 
   ASSERT_TRUE(Eventually([&] { return plane_.Get("run_too").completions == 1; }));
   engine.RequestStop(runner::StopMode::kDrain);
   engine.Wait();
-  for (const char* run : {"run_big", "run_too", "run_small"}) ExpectOneGoodReceipt(run, "completed");
+  for (const char* run : {"run_big", "run_too", "run_small"})
+    ExpectOneGoodReceipt(run, "completed");
 }
 
 TEST_F(SlotsTest, ARunThatIsTooLargeForTheMachineIsNeverTaken) {  // L4, L42

@@ -134,6 +134,7 @@ Result<RunnerConfig> ParseRunnerConfig(std::string_view text) {
     range->RefuseUnknown();
   }
   ReadText(reader, "egressProxy", config.egress_proxy);
+  ReadText(reader, "launcher", config.launcher);
   ReadText(reader, "mockAgent", config.mock_agent);
   ReadText(reader, "defaultIsolation", config.default_isolation);
   ReadWords(reader, "isolationWords", config.isolation_words);
@@ -207,6 +208,7 @@ std::string RunnerConfigJson(const RunnerConfig& c) {
   if (c.uid_range)
     out.Set("uidRange", json::Object{{"first", c.uid_range->first}, {"count", c.uid_range->count}});
   out.Set("egressProxy", c.egress_proxy);
+  text(out, "launcher", c.launcher);
   text(out, "mockAgent", c.mock_agent);
   out.Set("defaultIsolation", c.default_isolation);
   out.Set("isolationWords", words(c.isolation_words));

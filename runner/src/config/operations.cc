@@ -79,6 +79,11 @@ void WriteOperations(const RunnerConfig& config, json::Object& to) {
 }
 
 Status CheckOperations(const RunnerConfig& config) {
+  if (!config.hooks.empty() && (config.launcher.empty() || config.launcher[0] != '/'))
+    return Error{.kind = ErrorKind::kInvalid,
+                 .code = "runner.config.launcher",
+                 .message = "hooks run beneath writ-launch, and its absolute path is not known",
+                 .hint = "set launcher in the runner's configuration"};
   for (const auto& [kind, spec] : config.hooks) {
     if (Status safe = CheckHookFile(spec.path); !safe)
       return std::move(safe).error().With("while checking hooks." + std::string(HookName(kind)));

@@ -106,8 +106,8 @@ MachineShare Engine::Impl::ShareOfRuns() const {
     };
     const OperatorLimits& limits = live->limits;
     if (now.memory_bytes != 0)
-      share.most_memory_bytes = std::min(share.most_memory_bytes,
-                                         beyond(now.memory_bytes, limits.min_free_memory_bytes));
+      share.most_memory_bytes =
+          std::min(share.most_memory_bytes, beyond(now.memory_bytes, limits.min_free_memory_bytes));
     share.most_disk_bytes = beyond(now.disk_bytes, limits.min_free_disk_bytes);
   }
   // A run that is alone on its machine has all of it.

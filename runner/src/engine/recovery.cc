@@ -100,6 +100,38 @@ Result<Taken> Take(SessionServices& services, OpenRun run) {
   return taken;
 }
 
+// What the operator's hook after-run is told of a run whose session cannot tell it any more. It may
+// be told twice: nobody knows how far the hook of the dead process came.
+void TellAfterRun(SessionServices& services, Taken& taken, const LastFacts& facts,
+                  const RunFailure& failure) {
+  const OpenRun& run = taken.run;
+  // Before a contract is verified nothing was begun; behind these steps the hook had ended.
+  for (std::string_view step : {"", "verify", "store", "upload", "conclude"})
+    if (run.step == step) return;
+  Gate gate;
+  HookPoint point;
+  point.hook = HookKind::kAfterRun;
+  point.run = RunRef{run.claim.run_id.text(), run.claim.slot};
+  point.facts =
+      json::Object{{"contractHash", protocol::HashWithout(run.claim.contract, "signatures")},
+                   {"status", "failed"},
+                   {"started", !run.leftovers.empty()},
+                   {"leaks", facts.leaks.size()},
+                   {"failure", protocol::Word(failure.failure)},
+                   {"code", failure.code},
+                   {"recovered", true}};
+  // The run's secrets are not known any more, so nothing can be looked for in what it prints.
+  point.redact = [](std::string_view) { return std::string("[not shown]"); };
+  point.gate = &gate;
+  services.bus.Publish(point);
+  for (const HookRecord& record : gate.records)
+    taken.chain->EmitOurs(
+        events::HookResult({.hook = HookName(record.hook),
+                            .exit_code = record.exit_code,
+                            .duration_ms = static_cast<std::uint64_t>(record.took.count()),
+                            .veto = record.veto}));
+}
+
 // The receipt of a run that cannot go on, with what is known, on the disk.
 Status CloseInterrupted(SessionServices& services, Taken& taken, const LastFacts& facts) {
   const OpenRun& run = taken.run;
@@ -115,6 +147,7 @@ Status CloseInterrupted(SessionServices& services, Taken& taken, const LastFacts
   Ending ending;
   ending.failure = RunFailure{protocol::FailureClass::kSessionFailed, "session.interrupted",
                               std::move(message), "see the runner's log of that time"};
+  TellAfterRun(services, taken, facts, *ending.failure);
   if (run.claim.extended) {
     json::Object last{{"step", run.step}, {"outputBytes", run.output_bytes}};
     if (run.step_at.unix_ms > 0) last.Set("at", FormatRfc3339(run.step_at));

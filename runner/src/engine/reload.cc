@@ -10,12 +10,12 @@ namespace writ::runner {
 namespace {
 
 // Members of runner.json that are read when a run begins or before it is claimed. The rest - where
-// things are, who the runner is to its plane, slots and uids, hooks, what is served, the pace of
+// things are, who the runner is to its plane, slots and uids, what is served, the pace of
 // the loops - stands in threads and directories that were made at the start.
-constexpr std::array<std::string_view, 14> kReloadable = {
-    "isolationWords", "defaultIsolation", "envAllow",      "searchPath", "agentPaths",
-    "agentVars",      "hostOverrides",    "addressGrants", "allowHosts", "limits",
-    "grants",         "artifacts",        "cancelGraceMs", "planeLost"};
+constexpr std::array<std::string_view, 15> kReloadable = {
+    "hooks",      "isolationWords", "defaultIsolation", "envAllow",      "searchPath",
+    "agentPaths", "agentVars",      "hostOverrides",    "addressGrants", "allowHosts",
+    "limits",     "grants",         "artifacts",        "cancelGraceMs", "planeLost"};
 
 bool CanReload(std::string_view member) {
   return std::find(kReloadable.begin(), kReloadable.end(), member) != kReloadable.end();

@@ -30,7 +30,9 @@ void Engine::Impl::WireBus(RunObserver* observer) {
   SubscribeLog(bus);
   board.ListenTo(bus);
   SubscribeObserver(bus, observer);
-  SubscribeHooks(bus, config.hooks, HookHost{identity.runner_id.text(), config.pool});
+  SubscribeHooks(
+      bus, [this] { return Live()->hooks; },
+      HookHost{identity.runner_id.text(), config.pool, config.launcher});
 }
 
 Status Engine::Impl::ServeStatus() {

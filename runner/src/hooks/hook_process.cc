@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 
 #include "writ/base/child.h"
 #include "writ/base/encoding.h"
+#include "writ/base/file.h"
 
 namespace writ::runner {
 namespace {
@@ -145,6 +147,32 @@ Result<Pipe> MakePipe() {
   return Pipe{UniqueFd(fds[0]), UniqueFd(fds[1])};
 }
 
+// The warden's last words; empty: it went without.
+std::string Hear(int control) {
+  const auto give_up = steady_clock::now() + kKillLimit * 2;
+  for (;;) {
+    const auto left = std::chrono::ceil<milliseconds>(give_up - steady_clock::now());
+    if (left.count() <= 0) return {};
+    pollfd entry{control, POLLIN, 0};
+    if (poll(&entry, 1, static_cast<int>(left.count())) <= 0) continue;
+    char words[64];
+    const ssize_t n = recv(control, words, sizeof words, MSG_DONTWAIT);
+    if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+    return n > 0 ? std::string(words, static_cast<std::size_t>(n)) : std::string();
+  }
+}
+
+// "exit 3", "exit 3 left" -> 3; anything else: it did not end by itself.
+std::optional<int> ExitCodeOf(std::string_view said) {
+  constexpr std::string_view kExit = "exit ";
+  if (!said.starts_with(kExit)) return std::nullopt;
+  said.remove_prefix(kExit.size());
+  int code = 0;
+  const auto [end, error] = std::from_chars(said.data(), said.data() + said.size(), code);
+  if (error != std::errc() || code < 0 || code > 255) return std::nullopt;
+  return code;
+}
+
 }  // namespace
 
 Result<HookProcessEnd> RunHookProcess(const HookCommand& command) {
@@ -154,12 +182,14 @@ Result<HookProcessEnd> RunHookProcess(const HookCommand& command) {
   (void)fcntl(out.read.get(), F_SETFL, O_NONBLOCK);
   const std::string mark = std::string(kMark) + HexEncode(RandomBytes(16));
   SpawnOptions spawn;
-  spawn.path = command.path;
-  spawn.argv = {command.path};
+  WRIT_ASSIGN(SocketPair control, MakeSeqpacketPair());
+  spawn.path = command.warden;
+  spawn.argv = {"writ-launch", "--hook", command.path};
   spawn.argv.insert(spawn.argv.end(), command.args.begin(), command.args.end());
   spawn.env = command.env;
   spawn.env.push_back(mark);
-  spawn.fds = {{in.read.get(), 0}, {out.write.get(), 1}, {out.write.get(), 2}};
+  spawn.fds = {
+      {in.read.get(), 0}, {out.write.get(), 1}, {out.write.get(), 2}, {control.second.get(), 3}};
   const auto begin = steady_clock::now();
   auto spent = [&] {
     return std::chrono::duration_cast<milliseconds>(steady_clock::now() - begin);
@@ -168,6 +198,7 @@ Result<HookProcessEnd> RunHookProcess(const HookCommand& command) {
   const pid_t root = child.pid();
   in.read.reset();
   out.write.reset();
+  control.second.reset();
 
   HookProcessEnd end;
   std::string_view left = command.input;
@@ -191,7 +222,7 @@ Result<HookProcessEnd> RunHookProcess(const HookCommand& command) {
       end.timed_out = true;
       break;
     }
-    pollfd fds[3] = {{child.pidfd(), POLLIN, 0},
+    pollfd fds[3] = {{control.first.get(), POLLIN, 0},
                      {output_open ? out.read.get() : -1, POLLIN, 0},
                      {left.empty() ? -1 : in.write.get(), POLLOUT, 0}};
     if (poll(fds, 3, static_cast<int>(std::min<std::int64_t>(rest.count(), 60'000))) < 0 &&
@@ -207,10 +238,18 @@ Result<HookProcessEnd> RunHookProcess(const HookCommand& command) {
     if (fds[0].revents != 0) break;
   }
   end.took = std::max(spent(), milliseconds(1));  // L17
-  KillTree(root, mark);                           // before it is reaped: its id is still its own
-  WRIT_ASSIGN(std::optional<ExitStatus> status, child.Wait(kKillLimit));
-  if (!end.timed_out && status && !status->signalled) end.exit_code = status->code;
+  // The warden ends the tree when this end is shut, and says how it went.
+  (void)shutdown(control.first.get(), SHUT_WR);
+  const std::string said = Hear(control.first.get());
+  if (said.empty() || said.ends_with(" left"))
+    KillTree(root, mark);  // before it is reaped: its id is still its own
+  if (auto gone = child.Wait(kKillLimit); !gone) return std::move(gone).error();
   if (output_open) (void)take();
+  if (said == "start")
+    return Error{.kind = ErrorKind::kUnavailable,
+                 .code = "hook.start",
+                 .message = "the hook could not be started"};
+  if (!end.timed_out) end.exit_code = ExitCodeOf(said);
   return end;
 }
 

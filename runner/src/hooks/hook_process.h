@@ -1,9 +1,11 @@
 // RunHookProcess: one program, fed and heard and ended within its deadline, with everything that it
 // has started (L16, L44).
 //
-// The tree is what shares the program's session, what descends from it, and whatever carries the
-// mark that its environment was given: so a child that became a daemon is found too. It is ended
-// when the program ends as well: nothing of a hook outlives it.
+// It runs beneath a warden (`writ-launch --hook`), a subreaper: a child that leaves its session,
+// its parent and its environment behind comes back to that one, which ends it. The tree is ended
+// when the program ends as well: nothing of a hook outlives it. Should the warden itself be killed
+// - by a hook of its own uid - the tree is what shares its session, descends from it, or carries
+// the mark that its environment was given.
 #pragma once
 
 #include <chrono>
@@ -20,6 +22,7 @@ namespace writ::runner {
 inline constexpr std::size_t kMaxHookOutput = 16 * 1024;  // kept; the rest is read and dropped
 
 struct HookCommand {
+  std::string warden;  // absolute path of writ-launch
   std::string path;
   std::vector<std::string> args;
   std::vector<std::string> env;  // the mark is added

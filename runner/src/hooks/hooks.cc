@@ -73,6 +73,7 @@ HookRecord Ask(const HookSpec& spec, const HookPoint& point, const HookHost& hos
   }
   const std::string input = json::Write(Question(point, host)) + "\n";
   HookCommand command;
+  command.warden = host.warden;
   command.path = spec.path;
   command.args = spec.args;
   command.env = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -120,13 +121,13 @@ Status CheckHookFile(const std::string& path) {
   return {};
 }
 
-void SubscribeHooks(EventBus& bus, const HookTable& hooks, HookHost host) {
-  if (hooks.empty()) return;
-  bus.Subscribe([&bus, hooks, host = std::move(host)](const LifeEvent& event) {
+void SubscribeHooks(EventBus& bus, std::function<HookTable()> hooks, HookHost host) {
+  bus.Subscribe([&bus, hooks = std::move(hooks), host = std::move(host)](const LifeEvent& event) {
     const auto* point = std::get_if<HookPoint>(&event);
     if (point == nullptr) return;
-    auto spec = hooks.find(point->hook);
-    if (spec == hooks.end()) return;
+    const HookTable now = hooks();
+    auto spec = now.find(point->hook);
+    if (spec == now.end()) return;
     HookRecord record = Ask(spec->second, *point, host);
     bus.Publish(HookEnded{point->run, record});
     point->gate->records.push_back(std::move(record));

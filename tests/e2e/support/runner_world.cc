@@ -47,6 +47,7 @@ RunnerWorld::RunnerWorld(FakePlane& plane, const Clock& clock) : plane_(plane), 
   config.plane_key_pem = plane.key().Public().ToPem();
   if (geteuid() == 0) config.uid_range = runner::UidRange{210000, 16};
   config.egress_proxy = std::string(WRIT_BIN_DIR) + "/writ-egress-proxy";
+  config.launcher = std::string(WRIT_BIN_DIR) + "/writ-launch";
   // A copy where job uids can reach it: the build tree may lie below somebody's private folder.
   std::error_code absent;
   std::filesystem::create_directory(root_ + "/agent");

@@ -57,7 +57,7 @@ TEST(Fitting, IsRightAtBothEndsOfTheNumbers) {  // L42
   limits.min_free_memory_bytes = 1;
   EXPECT_FALSE(CheckFree(kMost, 0, {kMost, 0}, limits));
   EXPECT_TRUE(CheckFree(kMost - 1, 0, {kMost, 0}, limits));
-  EXPECT_TRUE(CheckFree(0, 0, {1, 1}, limits));              // asks for nothing
+  EXPECT_TRUE(CheckFree(0, 0, {1, 1}, limits));             // asks for nothing
   EXPECT_TRUE(CheckFree(kMost, kMost, FreeNow{}, limits));  // not known
 }
 

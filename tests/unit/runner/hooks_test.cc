@@ -18,6 +18,8 @@ namespace {
 using std::chrono::milliseconds;
 namespace fs = std::filesystem;
 
+const std::string kWarden = std::string(WRIT_BIN_DIR) + "/writ-launch";
+
 class Hooks : public ::testing::Test {
  protected:
   Hooks() {
@@ -37,7 +39,8 @@ class Hooks : public ::testing::Test {
   }
   HookProcessEnd Run(const std::string& path, milliseconds deadline = milliseconds(20'000),
                      std::string_view input = "{}\n") {
-    Result<HookProcessEnd> end = RunHookProcess({.path = path,
+    Result<HookProcessEnd> end = RunHookProcess({.warden = kWarden,
+                                                 .path = path,
                                                  .args = {root_},
                                                  .env = {"PATH=/usr/bin:/bin"},
                                                  .input = input,
@@ -55,7 +58,8 @@ class Hooks : public ::testing::Test {
   // One point asked through a bus with one hook.
   Gate Ask(HookKind kind, HookSpec spec, json::Value facts = json::Object{}) {
     EventBus bus;
-    SubscribeHooks(bus, {{kind, std::move(spec)}}, {"runner_1", "default"});
+    const HookTable table{{kind, std::move(spec)}};
+    SubscribeHooks(bus, [table] { return table; }, {"runner_1", "default", kWarden});
     bus.Subscribe([this](const LifeEvent& event) {
       if (const auto* ended = std::get_if<HookEnded>(&event)) told_.push_back(ended->record);
     });
@@ -132,6 +136,43 @@ TEST_F(Hooks, LeaveNothingBehindWhenTheyEndThemselves) {
       "while ! [ -e \"$1/daemon\" ]; do sleep 0.01; done\nexit 0\n"));
   EXPECT_EQ(end.exit_code, 0);
   EXPECT_TRUE(Gone(File("daemon")));
+}
+
+// Its own session, no parent, no environment: nothing of it leads back to the hook but that its
+// orphans come to the warden. L16, L44
+TEST_F(Hooks, CannotLeaveADaemonThatHidBehindAnotherSessionParentAndEnvironment) {
+  const std::string hide =
+      Script("hide",
+             "env -i /usr/bin/setsid /bin/sh -c '/usr/bin/setsid /bin/sh -c \"echo \\$\\$ > "
+             "$0/daemon.tmp; mv $0/daemon.tmp $0/daemon; exec /bin/sleep 600\" </dev/null "
+             ">/dev/null 2>&1 &' "
+             "\"$1\"\nwhile ! [ -e \"$1/daemon\" ]; do sleep 0.01; done\n");
+  HookProcessEnd end = Run(Script("ends", "\"" + hide + "\" \"$1\"\nexit 4\n"));
+  EXPECT_EQ(end.exit_code, 4);
+  EXPECT_TRUE(Gone(File("daemon")));
+  fs::remove(root_ + "/daemon");
+  end = Run(Script("hangs", "\"" + hide + "\" \"$1\"\nexec sleep 600\n"), milliseconds(1'500));
+  EXPECT_TRUE(end.timed_out);
+  EXPECT_FALSE(end.exit_code);  // L17
+  EXPECT_TRUE(Gone(File("daemon")));
+}
+
+// A hook has its warden's uid and can kill it: then what carries its mark is ended all the same.
+TEST_F(Hooks, ThatKillTheirWardenAreEndedAndHaveNotSaidGo) {
+  HookProcessEnd end = Run(Script("patricide",
+                                  "echo $$ > \"$1/self\"\nkill -KILL $PPID\n"
+                                  "while :; do sleep 60; done\n"));
+  EXPECT_FALSE(end.timed_out);
+  EXPECT_FALSE(end.exit_code);  // L17
+  EXPECT_TRUE(Gone(File("self")));
+}
+
+TEST_F(Hooks, ThatCannotBeExecutedAreAnErrorAndNoGo) {
+  const std::string path = Script("format", "");
+  std::ofstream(path) << "#!/nonexistent/interpreter\n";
+  Gate gate = Ask(HookKind::kBeforeRun, {.path = path});
+  ASSERT_NE(gate.veto(), nullptr);
+  EXPECT_NE(gate.veto()->why.find("could not be started"), std::string::npos);
 }
 
 TEST_F(Hooks, ThatFloodAreReadAndBounded) {

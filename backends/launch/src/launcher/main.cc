@@ -15,7 +15,8 @@
 // Guarantees: whatever the job does - double forks, sessions of its own, ignored and stopped
 // signals - its tree is dead within term_grace + kKillBound of a time-out, a cancel, the end of its
 // first process, or the death of the backend. Single-threaded; no secret stays here after exec.
-// `--probe` tries supervised connect (probe.h). Exit: 0 told or written down, 1 not, 2 wrong use.
+// `--probe` tries supervised connect (probe.h); `--hook` keeps an operator's hook (hook_warden.h).
+// Exit: 0 told or written down, 1 not, 2 wrong use.
 #include <linux/close_range.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -28,6 +29,7 @@
 #include <string_view>
 #include <utility>
 
+#include "hook_warden.h"
 #include "probe.h"
 #include "supervisor.h"
 #include "writ/base/file.h"
@@ -49,6 +51,7 @@ int Usage() {
 int main(int argc, char** argv) {
   namespace launch = writ::backends::launch;
   if (argc == 2 && std::string_view(argv[1]) == "--probe") return launch::RunProbe();
+  if (argc >= 2 && std::string_view(argv[1]) == "--hook") return launch::RunHookWarden(argc, argv);
   struct stat st {};
   if (argc != 1 || ::fstat(launch::kPlanFd, &st) != 0 || ::fstat(launch::kControlFd, &st) != 0 ||
       ::fstat(launch::kStatusFd, &st) != 0)

@@ -106,6 +106,7 @@ struct RunnerConfig {
   RunCapacity capacity;
   std::optional<UidRange> uid_range;  // required for root
   std::string egress_proxy;           // absolute path of writ-egress-proxy
+  std::string launcher;               // absolute path of writ-launch; needed where there are hooks
   std::string mock_agent;  // absolute path of writ-mock-agent; empty: kind mock is refused
   std::string only_run;    // claims this run and no other (`writ run`); not in the file
   std::string default_isolation = "process";

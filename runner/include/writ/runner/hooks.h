@@ -9,14 +9,16 @@
 //
 // A hook gets one JSON object on standard input (docs/operations.md), no secret in it, and exits
 // with 0 for "go". It runs as the runner's user with an environment of four variables, in "/", for
-// at most its deadline; then it and everything it has started are killed (L44). What it prints is
-// bounded, redacted, and goes to the log. How it ended stands in the chain as `hook.result`.
+// at most its deadline; then it and everything it has started are killed, daemons too (L44). What
+// it prints is bounded, redacted, and goes to the log. How it ended stands in the chain as
+// `hook.result`.
 //
 // The configuration names a file that only root or the runner's user can change: it is checked when
 // the configuration is, and again before each start.
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -41,12 +43,13 @@ using HookTable = std::map<HookKind, HookSpec>;
 // written by others (a folder with the sticky bit can). kDenied "hook.unsafe".
 Status CheckHookFile(const std::string& path);
 
-// Answers the HookPoints of `bus`, of which `hooks` are configured, and publishes HookEnded.
-// `runner_id` and `pool` are told to every hook. The bus is borrowed.
+// Answers the HookPoints of `bus` for which `hooks` has one at that moment, and publishes
+// HookEnded. `runner_id` and `pool` are told to every hook. The bus is borrowed.
 struct HookHost {
   std::string runner_id;
   std::string pool;
+  std::string warden;  // absolute path of writ-launch, beneath which hooks run
 };
-void SubscribeHooks(EventBus& bus, const HookTable& hooks, HookHost host);
+void SubscribeHooks(EventBus& bus, std::function<HookTable()> hooks, HookHost host);
 
 }  // namespace writ::runner
