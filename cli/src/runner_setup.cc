@@ -6,6 +6,7 @@
 #include "home.h"
 #include "writ/backends/process_backend.h"
 #include "writ/backends/registry.h"
+#include "writ/backends/sandbox_backend.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
 
@@ -121,9 +122,10 @@ Result<UidReservation> ReserveUids(RunnerSettings& settings) {
 
 Status RegisterBackends(backends::BackendRegistry& registry) {
   WRIT_ASSIGN(Programs programs, FindPrograms());
-  backends::ProcessBackendOptions process;
-  process.launcher = programs.launch;
-  return registry.Add(backends::MakeProcessBackend(std::move(process)));
+  backends::LaunchedOptions launched;
+  launched.launcher = programs.launch;
+  WRIT_TRY(registry.Add(backends::MakeProcessBackend(launched)));
+  return registry.Add(backends::MakeSandboxBackend(std::move(launched)));
 }
 
 }  // namespace writ::cli

@@ -1,11 +1,12 @@
 // A runner small enough to be killed: runs one job and passes its output on.
-//   conformance_runner WORKSPACE SESSION_DIR RUN_ID UID GID SCRIPT
+//   conformance_runner BACKEND WORKSPACE SESSION_DIR RUN_ID UID GID SCRIPT
 #include <unistd.h>
 
 #include <cstdlib>
 #include <string_view>
 
 #include "writ/backends/process_backend.h"
+#include "writ/backends/sandbox_backend.h"
 #include "writ/base/file.h"
 
 namespace {
@@ -20,15 +21,19 @@ class PassOn final : public writ::backends::OutputSink {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 7) return 2;
-  auto backend = writ::backends::MakeProcessBackend({.launcher = WRIT_BIN_DIR "/writ-launch"});
+  if (argc != 8) return 2;
+  writ::backends::LaunchedOptions options{.launcher = WRIT_BIN_DIR "/writ-launch"};
+  auto backend = std::string_view(argv[1]) == "sandbox"
+                     ? writ::backends::MakeSandboxBackend(std::move(options))
+                     : writ::backends::MakeProcessBackend(std::move(options));
   writ::backends::Plan plan;
-  plan.workspace = writ::backends::PlainWorkspace{argv[1]};
-  plan.session_dir = argv[2];
-  plan.run_id = argv[3];
-  plan.identity.uid = static_cast<uid_t>(std::strtoul(argv[4], nullptr, 10));
-  plan.identity.gid = static_cast<gid_t>(std::strtoul(argv[5], nullptr, 10));
-  plan.argv = {"/bin/sh", "-c", argv[6]};
+  plan.tier = backend->GetTier();
+  plan.workspace = writ::backends::PlainWorkspace{argv[2]};
+  plan.session_dir = argv[3];
+  plan.run_id = argv[4];
+  plan.identity.uid = static_cast<uid_t>(std::strtoul(argv[5], nullptr, 10));
+  plan.identity.gid = static_cast<gid_t>(std::strtoul(argv[6], nullptr, 10));
+  plan.argv = {"/bin/sh", "-c", argv[7]};
   auto job = backend->Prepare(std::move(plan));
   if (!job || !(*job)->Start({})) return 1;
   PassOn sink;

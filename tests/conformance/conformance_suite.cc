@@ -3,7 +3,7 @@
 
 namespace writ::test {
 
-INSTANTIATE_TEST_SUITE_P(Backends, Conformance, testing::Values("process"),
+INSTANTIATE_TEST_SUITE_P(Backends, Conformance, testing::Values("process", "sandbox"),
                          [](const auto& tested) { return tested.param; });
 
 }  // namespace writ::test

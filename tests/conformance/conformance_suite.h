@@ -21,8 +21,9 @@ inline constexpr std::chrono::seconds kEndBound{5};
 class Conformance : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
-    if (std::string why = WhyNoJobs(); !why.empty()) GTEST_SKIP() << why;
+    if (std::string why = WhyNoJobs(GetParam()); !why.empty()) GTEST_SKIP() << why;
     backend_ = MakeBackend(GetParam());
+    job_.Use(*backend_);
   }
   JobRun Run(backends::Plan plan, const backends::WatchOptions& options = {}) {
     JobRun run = job_.Run(*backend_, std::move(plan), options);
@@ -33,6 +34,18 @@ class Conformance : public testing::TestWithParam<std::string> {
     return run;
   }
   JobRun Sh(const std::string& script) { return Run(job_.Shell(script)); }
+  // Where jobs find their workspace and their temporary files.
+  std::string WorkspacePath() {
+    auto job = backend_->Prepare(job_.Shell("true"));
+    return job ? (*job)->WorkspacePath() : job.error().ToString();
+  }
+  std::string TmpPath() const {
+    return GetParam() == "process" ? job_.session_dir() + "/tmp" : "/tmp";
+  }
+  // The uid that jobs see of themselves; files are the plan's identity's outside whatever it is.
+  std::string UidInside() const {
+    return GetParam() == "process" ? std::to_string(job_.identity().uid) : "1000";
+  }
 
   JobFixture job_;
   std::unique_ptr<backends::Backend> backend_;

@@ -16,6 +16,7 @@ TEST_P(Conformance, RunsEightJobsAtOnceWithoutMixing) {
   for (int i = 0; i < 8; ++i) {
     jobs.push_back(std::async(std::launch::async, [this, i] {
       JobFixture own;
+      own.Use(*backend_);
       const std::string mark = "job" + std::to_string(i);
       backends::Plan plan = own.Shell("for n in 1 2 3 4 5; do echo " + mark +
                                       "; sleep 0.02; done; (setsid sleep 600 &)");

@@ -13,6 +13,7 @@
 #include <sstream>
 
 #include "writ/backends/process_backend.h"
+#include "writ/backends/sandbox_backend.h"
 #include "writ/base/paths.h"
 
 namespace writ::test {
@@ -77,6 +78,7 @@ JobFixture::~JobFixture() {
 
 backends::Plan JobFixture::MakePlan(std::vector<std::string> argv) const {
   backends::Plan plan;
+  plan.tier = tier_;
   plan.run_id = run_id_;
   plan.argv = std::move(argv);
   plan.workspace = backends::PlainWorkspace{workspace_};
@@ -107,7 +109,7 @@ std::string JobFixture::Install(const std::string& program) const {
   fs::copy_file(std::string(WRIT_BIN_DIR) + "/" + program, to,
                 fs::copy_options::overwrite_existing);
   ::chmod(to.c_str(), 0755);
-  return to;
+  return "./" + program;
 }
 
 void JobFixture::WriteWorkspaceFile(const std::string& name, const std::string& bytes) const {
@@ -148,14 +150,16 @@ std::vector<std::string> JobFixture::LeftBehind() const {
 }
 
 std::unique_ptr<backends::Backend> MakeBackend(const std::string& name) {
-  if (name != "process") std::abort();
-  return backends::MakeProcessBackend({.launcher = std::string(WRIT_BIN_DIR) + "/writ-launch"});
+  backends::LaunchedOptions options{.launcher = std::string(WRIT_BIN_DIR) + "/writ-launch"};
+  if (name == "process") return backends::MakeProcessBackend(std::move(options));
+  if (name == "sandbox") return backends::MakeSandboxBackend(std::move(options));
+  std::abort();
 }
 
-std::string WhyNoJobs() {
+std::string WhyNoJobs(const std::string& backend) {
   if (::access((std::string(WRIT_BIN_DIR) + "/writ-launch").c_str(), X_OK) != 0)
     return "writ-launch is not built or cannot be reached";
-  return MakeBackend("process")->Probe().unusable_reason;
+  return MakeBackend(backend)->Probe().unusable_reason;
 }
 
 }  // namespace writ::test

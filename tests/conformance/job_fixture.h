@@ -56,7 +56,10 @@ class JobFixture {
   JobRun Run(backends::Backend& backend, backends::Plan plan,
              const backends::WatchOptions& options = {}) const;
 
-  // Copies a program of this build into the workspace, executable for the job; its path.
+  // The tier that plans ask for from now on (at first the process tier).
+  void Use(const backends::Backend& backend) { tier_ = backend.GetTier(); }
+
+  // Copies a program of this build into the workspace, executable for the job; its path from there.
   std::string Install(const std::string& program) const;
   void WriteWorkspaceFile(const std::string& name, const std::string& bytes) const;
   std::string ReadWorkspaceFile(const std::string& name) const;  // "" where it is absent
@@ -76,12 +79,13 @@ class JobFixture {
   std::string workspace_;
   std::string session_;
   std::string run_id_;
+  backends::Tier tier_ = backends::Tier::kProcess;
   backends::Identity identity_;
 };
 
 // The backend under test by its name, with the programs of this build.
 std::unique_ptr<backends::Backend> MakeBackend(const std::string& name);
 // "" or why tests that run jobs cannot be run here (the build folder cannot be reached, ...).
-std::string WhyNoJobs();
+std::string WhyNoJobs(const std::string& backend = "process");
 
 }  // namespace writ::test

@@ -1,4 +1,5 @@
 // What a job finds: environment, directories, identity, descriptors.
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -19,16 +20,20 @@ TEST_P(Conformance, BuildsTheEnvironmentFromNothing) {  // L20
   backends::Plan plan = job_.MakePlan({"env"});
   plan.env.vars = {{"PLAIN", "a=b"}, {"TERM", "xterm"}};
   plan.env.secrets.push_back({"TOKEN", Secret("s3cret")});
-  JobRun run = Run(std::move(plan));
+  auto job = backend_->Prepare(std::move(plan));
+  ASSERT_TRUE(job) << job.error().ToString();
+  ASSERT_TRUE((*job)->Start({}));
+  JobRun run;
+  Collector sink(run);
+  (*job)->Watch(sink, {});
   ::unsetenv("WRIT_TEST_LEAK");
   std::istringstream lines(run.out);
   std::set<std::string> found;
   for (std::string line; std::getline(lines, line);) found.insert(line);
-  EXPECT_EQ(found,
-            (std::set<std::string>{
-                "PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + job_.session_dir() + "/home",
-                "USER=job", "LOGNAME=job", "LANG=C.UTF-8", "TMPDIR=" + job_.session_dir() + "/tmp",
-                "SHELL=/bin/sh", "TERM=xterm", "PLAIN=a=b", "TOKEN=s3cret"}));
+  EXPECT_EQ(found, (std::set<std::string>{"PATH=/usr/local/bin:/usr/bin:/bin",
+                                          "HOME=" + (*job)->HomePath(), "USER=job", "LOGNAME=job",
+                                          "LANG=C.UTF-8", "TMPDIR=" + TmpPath(), "SHELL=/bin/sh",
+                                          "TERM=xterm", "PLAIN=a=b", "TOKEN=s3cret"}));
 }
 
 TEST_P(Conformance, AddsWhatIsKnownLateOnTop) {
@@ -69,10 +74,11 @@ TEST_P(Conformance, KeepsSecretsOutOfEveryOtherProcess) {  // L8
 }
 
 TEST_P(Conformance, StartsInTheNamedDirectoryOfTheWorkspace) {
-  ASSERT_EQ(Sh("mkdir -p a/b && pwd").out, job_.workspace() + "\n");
+  const std::string workspace = WorkspacePath();
+  ASSERT_EQ(Sh("mkdir -p a/b && pwd").out, workspace + "\n");
   backends::Plan plan = job_.Shell("pwd");
   plan.cwd = "a/b";
-  EXPECT_EQ(Run(std::move(plan)).out, job_.workspace() + "/a/b\n");
+  EXPECT_EQ(Run(std::move(plan)).out, workspace + "/a/b\n");
 }
 
 TEST_P(Conformance, RefusesAWorkingDirectoryThatLeavesTheWorkspace) {
@@ -98,7 +104,7 @@ TEST_P(Conformance, GivesAPrivateHomeAndTmp) {
   plan.home_files = {{".config/agent/settings", "placeholder\n", 0600}};
   plan.home_directories = {".cache"};
   JobRun run = Run(std::move(plan));
-  const std::string own = "700 " + std::to_string(job_.identity().uid) + "\n";
+  const std::string own = "700 " + UidInside() + "\n";
   EXPECT_EQ(run.out, "placeholder\n" + own + own + own + "job@writ.invalid\n") << run.err;
 }
 
@@ -106,8 +112,9 @@ TEST_P(Conformance, IsNobodyOfImportance) {  // L20
   JobRun run = Sh(
       "id -u; id -g; id -G; umask; grep -E "
       "'^(NoNewPrivs|Seccomp|CapEff|CapPrm|CapInh|CapBnd|CapAmb):' /proc/self/status; ulimit -c");
-  const std::string uid = std::to_string(job_.identity().uid);
-  const std::string gid = std::to_string(job_.identity().gid);
+  const std::string uid = UidInside();
+  const std::string gid =
+      GetParam() == "process" ? std::to_string(job_.identity().gid) : UidInside();
   EXPECT_THAT(run.out, testing::StartsWith(uid + "\n" + gid + "\n"));
   EXPECT_THAT(run.out, HasSubstr("\n0022\n"));
   EXPECT_THAT(run.out, HasSubstr("CapEff:\t0000000000000000"));
@@ -119,6 +126,16 @@ TEST_P(Conformance, IsNobodyOfImportance) {  // L20
     EXPECT_THAT(run.out, HasSubstr("CapBnd:\t0000000000000000"));
     EXPECT_THAT(run.out, testing::StartsWith(uid + "\n" + gid + "\n" + gid +
                                              "\n"));  // no supplementary groups
+  }
+}
+
+TEST_P(Conformance, MakesFilesThatBelongToThePlansIdentity) {
+  ASSERT_TRUE(Sh("touch made; mkdir dir; ln -s made link").started);
+  for (const char* name : {"made", "dir", "link"}) {
+    struct stat st {};
+    ASSERT_EQ(::lstat((job_.workspace() + "/" + name).c_str(), &st), 0) << name;
+    EXPECT_EQ(st.st_uid, job_.identity().uid) << name;
+    EXPECT_EQ(st.st_gid, job_.identity().gid) << name;
   }
 }
 

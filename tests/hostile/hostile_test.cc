@@ -194,7 +194,7 @@ class Hostile : public testing::TestWithParam<std::tuple<std::string, Row>> {
   // The attempt with the guard off.
   int RunUnguarded(const HostTargets& targets) {
     SpawnOptions options;
-    options.path = program_;
+    options.path = job_.workspace() + "/hostile";
     options.argv = {"hostile"};
     if (::geteuid() == 0) {
       for (std::string word : {std::string("--as"), std::to_string(job_.identity().uid),

@@ -1,5 +1,6 @@
 #include "writ/backends/launch/launch_plan.h"
 
+#include <cstdlib>
 #include <limits>
 
 #include "writ/backends/launch/wire.h"
@@ -8,11 +9,99 @@ namespace writ::backends::launch {
 namespace {
 
 constexpr std::uint64_t kMagic =
-    0x32304c5452495257;  // "WRITL02" read as a number: another version is refused
+    0x33304c5452495257;  // "WRITL03" read as a number: another version is refused
 constexpr std::uint64_t kMaxInt = std::numeric_limits<std::int32_t>::max();
 constexpr std::uint64_t kMaxU32 = std::numeric_limits<std::uint32_t>::max();
 
+void WriteStep(const ViewStep& step, Writer& out) {
+  out.Number(static_cast<std::uint64_t>(step.kind));
+  for (const std::string* text : {&step.target, &step.source, &step.upper, &step.work})
+    out.Text(*text);
+  out.Number(step.mode);
+  out.Number(step.bytes);
+  out.Number(step.inodes);
+  out.Number(static_cast<std::uint64_t>(step.access));
+  out.Number(static_cast<std::uint64_t>(step.if_missing));
+}
+
+constexpr std::uint64_t kLeastStepBytes = 80;
+
+ViewStep ReadStep(Reader& in) {
+  ViewStep step;
+  step.kind = static_cast<ViewStep::Kind>(
+      in.NumberAtMost(static_cast<std::uint64_t>(ViewStep::Kind::kSeal)));
+  for (std::string* text : {&step.target, &step.source, &step.upper, &step.work}) *text = in.Text();
+  step.mode = static_cast<mode_t>(in.NumberAtMost(07777));
+  step.bytes = in.Number();
+  step.inodes = in.Number();
+  step.access =
+      static_cast<BindAccess>(in.NumberAtMost(static_cast<std::uint64_t>(BindAccess::kDevice)));
+  step.if_missing =
+      static_cast<IfMissing>(in.NumberAtMost(static_cast<std::uint64_t>(IfMissing::kSkip)));
+  return step;
+}
+
+void WriteNamespaces(const NamespacePlan& plan, Writer& out) {
+  out.Number(plan.inside_uid);
+  out.Number(plan.inside_gid);
+  out.Text(plan.host_name);
+  out.Number(plan.view.size());
+  for (const ViewStep& step : plan.view) WriteStep(step, out);
+  out.Texts(plan.counted);
+}
+
+NamespacePlan ReadNamespaces(Reader& in) {
+  NamespacePlan plan;
+  plan.inside_uid = static_cast<uid_t>(in.NumberAtMost(kMaxU32));
+  plan.inside_gid = static_cast<gid_t>(in.NumberAtMost(kMaxU32));
+  plan.host_name = in.Text();
+  for (std::uint64_t n = in.Count(kLeastStepBytes); n > 0 && in.ok(); --n)
+    plan.view.push_back(ReadStep(in));
+  plan.counted = in.Texts();
+  return plan;
+}
+
 }  // namespace
+
+std::string_view ViewStepName(ViewStep::Kind kind) {
+  switch (kind) {
+    case ViewStep::Kind::kDirectory:
+      return "directory";
+    case ViewStep::Kind::kSymlink:
+      return "symlink";
+    case ViewStep::Kind::kFile:
+      return "file";
+    case ViewStep::Kind::kBind:
+      return "bind";
+    case ViewStep::Kind::kTmpfs:
+      return "tmpfs";
+    case ViewStep::Kind::kProc:
+      return "proc";
+    case ViewStep::Kind::kDevpts:
+      return "devpts";
+    case ViewStep::Kind::kOverlay:
+      return "overlay";
+    case ViewStep::Kind::kMask:
+      return "mask";
+    case ViewStep::Kind::kSeal:
+      return "seal";
+  }
+  std::abort();
+}
+
+std::string EncodeEnvironment(const std::vector<std::string>& entries) {
+  Writer out;
+  out.Texts(entries);
+  return out.Take();
+}
+
+Result<std::vector<std::string>> DecodeEnvironment(std::string_view bytes) {
+  Reader in(bytes);
+  std::vector<std::string> entries = in.Texts();
+  if (!in.AtEnd())
+    return Error{ErrorKind::kInvalid, "launch.bad_environment", "the environment cannot be read"};
+  return entries;
+}
 
 std::string EncodeLaunchPlan(const LaunchPlan& plan) {
   Writer out;
@@ -28,6 +117,8 @@ std::string EncodeLaunchPlan(const LaunchPlan& plan) {
   out.Number(static_cast<std::uint64_t>(plan.identity));
   out.Number(plan.uid);
   out.Number(plan.gid);
+  out.Number(plan.namespaces ? 1 : 0);
+  if (plan.namespaces) WriteNamespaces(*plan.namespaces, out);
   out.Text(plan.cwd);
   out.Number(static_cast<std::uint64_t>(plan.landlock.abi));
   out.Number(plan.landlock.paths.size());
@@ -36,6 +127,7 @@ std::string EncodeLaunchPlan(const LaunchPlan& plan) {
     out.Number(static_cast<std::uint64_t>(rule.access));
     out.Number(static_cast<std::uint64_t>(rule.if_missing));
   }
+  out.Number(static_cast<std::uint64_t>(plan.landlock.tcp));
   out.Number(plan.landlock.connect_port ? 1 : 0);
   out.Number(plan.landlock.connect_port.value_or(0));
   out.Number(plan.filter.size());
@@ -48,7 +140,6 @@ std::string EncodeLaunchPlan(const LaunchPlan& plan) {
   out.Number(plan.proxy ? plan.proxy->ipv4 : 0);
   out.Number(plan.proxy ? plan.proxy->port : 0);
   out.Texts(plan.argv);
-  out.Texts(plan.env);
   out.Number(plan.wall_timeout_ms);
   out.Number(plan.term_grace_ms);
   return out.Take();
@@ -71,6 +162,7 @@ Result<LaunchPlan> DecodeLaunchPlan(std::string_view bytes) {
       static_cast<IdentityStep>(in.NumberAtMost(static_cast<std::uint64_t>(IdentityStep::kCheck)));
   plan.uid = static_cast<uid_t>(in.NumberAtMost(kMaxU32));
   plan.gid = static_cast<gid_t>(in.NumberAtMost(kMaxU32));
+  if (in.NumberAtMost(1) == 1) plan.namespaces = ReadNamespaces(in);
   plan.cwd = in.Text();
   plan.landlock.abi = static_cast<int>(in.NumberAtMost(kMaxInt));
   for (std::uint64_t n = in.Count(24); n > 0 && in.ok(); --n) {
@@ -82,6 +174,8 @@ Result<LaunchPlan> DecodeLaunchPlan(std::string_view bytes) {
         static_cast<IfMissing>(in.NumberAtMost(static_cast<std::uint64_t>(IfMissing::kSkip)));
     plan.landlock.paths.push_back(std::move(rule));
   }
+  plan.landlock.tcp =
+      static_cast<TcpRules>(in.NumberAtMost(static_cast<std::uint64_t>(TcpRules::kNone)));
   const bool has_connect_port = in.NumberAtMost(1) == 1;
   auto connect_port = static_cast<std::uint16_t>(in.NumberAtMost(0xffff));
   if (has_connect_port) plan.landlock.connect_port = connect_port;
@@ -98,7 +192,6 @@ Result<LaunchPlan> DecodeLaunchPlan(std::string_view bytes) {
   proxy.port = static_cast<std::uint16_t>(in.NumberAtMost(0xffff));
   if (has_proxy) plan.proxy = proxy;
   plan.argv = in.Texts();
-  plan.env = in.Texts();
   plan.wall_timeout_ms = in.Number();
   plan.term_grace_ms = in.Number();
   if (plan.argv.empty() || plan.filter.size() > BPF_MAXINSNS) in.Fail();

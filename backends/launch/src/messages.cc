@@ -14,6 +14,8 @@ struct Body {
   void operator()(const DeadlineMessage&) const {}
   void operator()(const OutputLimitMessage&) const {}
   void operator()(const LimitPassedMessage&) const {}
+  void operator()(const GoMessage&) const {}
+  void operator()(const ReadyMessage& m) const { out.Number(static_cast<std::uint64_t>(m.init)); }
   void operator()(const StartedMessage& m) const { out.Number(static_cast<std::uint64_t>(m.pid)); }
   void operator()(const SetupFailedMessage& m) const {
     out.Text(m.stage);
@@ -106,6 +108,12 @@ Result<Message> DecodeMessage(std::string_view bytes) {
       break;
     case 7:
       message = LimitPassedMessage{};
+      break;
+    case 8:
+      message = ReadyMessage{static_cast<pid_t>(in.NumberAtMost(0x7fffffff))};
+      break;
+    case 9:
+      message = GoMessage{};
       break;
     default:
       in.Fail();

@@ -2,6 +2,7 @@
 
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/securebits.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -39,10 +40,7 @@ DropFailure Verify(uid_t uid, gid_t gid) {
   return {};
 }
 
-}  // namespace
-
-DropFailure DropIdentity(uid_t uid, gid_t gid) {
-  if (uid == 0 || gid == 0) return {"root identity", EINVAL};
+DropFailure ClearBoundingSet() {
   for (int capability = 0; capability <= kHighestCapability; ++capability) {
     // EINVAL: past the last one that this kernel has.
     if (::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0) {
@@ -50,10 +48,39 @@ DropFailure DropIdentity(uid_t uid, gid_t gid) {
       return {"bounding set", errno};
     }
   }
+  return {};
+}
+
+}  // namespace
+
+DropFailure DropIdentity(uid_t uid, gid_t gid) {
+  if (uid == 0 || gid == 0) return {"root identity", EINVAL};
+  if (DropFailure failure = ClearBoundingSet(); failure.step != nullptr) return failure;
   if (::setgroups(0, nullptr) != 0) return {"setgroups", errno};
   if (::setresgid(gid, gid, gid) != 0) return {"setresgid", errno};
   if (::setresuid(uid, uid, uid) != 0) return {"setresuid", errno};
   if (::getgroups(0, nullptr) != 0) return {"supplementary groups", EPERM};
+  return Verify(uid, gid);
+}
+
+DropFailure BecomeMapped(uid_t uid, gid_t gid) {
+  if (::setgroups(0, nullptr) != 0 && errno != EPERM) return {"setgroups", errno};
+  if (::setresgid(gid, gid, gid) != 0) return {"setresgid", errno};
+  if (::setresuid(uid, uid, uid) != 0) return {"setresuid", errno};
+  return {};
+}
+
+DropFailure DropCapabilities(uid_t uid, gid_t gid) {
+  if (DropFailure failure = ClearBoundingSet(); failure.step != nullptr) return failure;
+  if (::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0) return {"ambient", errno};
+  constexpr unsigned long kLocked = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
+                                    SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
+                                    SECBIT_NO_CAP_AMBIENT_RAISE |
+                                    SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
+  if (::prctl(PR_SET_SECUREBITS, kLocked, 0, 0, 0) != 0) return {"securebits", errno};
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  const __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {};
+  if (::syscall(SYS_capset, &header, none) != 0) return {"capset", errno};
   return Verify(uid, gid);
 }
 

@@ -73,27 +73,40 @@ class Rules {
   int failed_syscall_ = 0;
 };
 
-void AddSocketRules(Rules& rules, std::uint32_t tell) {
+// AF_INET or AF_INET6: a stream, protocol 0 or TCP.
+void AddTcpOnly(Rules& rules, scmp_datum_t family, std::uint32_t tell) {
   const int socket = SCMP_SYS(socket);
-  // Families: only AF_INET and AF_NETLINK are left. Unix and IPv6 are refused without a word:
-  // libraries try both by themselves (name service cache, IPv6 first) and no address is known at
-  // this point.
-  rules.Add(SCMP_ACT_ERRNO(EACCES), socket, {IntIs(0, AF_UNIX)});
-  rules.Add(SCMP_ACT_ERRNO(EAFNOSUPPORT), socket, {IntIs(0, AF_INET6)});
+  for (scmp_datum_t type = 0; type <= kTypeMask; ++type) {
+    if (type != SOCK_STREAM) rules.Add(tell, socket, {Is(0, family), Bits(1, kTypeMask, type)});
+  }
+  for (scmp_datum_t protocol = 1; protocol < IPPROTO_TCP; ++protocol)
+    rules.Add(tell, socket, {Is(0, family), Bits(1, kTypeMask, SOCK_STREAM), Is(2, protocol)});
+  rules.Add(tell, socket, {Is(0, family), Bits(1, kTypeMask, SOCK_STREAM), Above(2, IPPROTO_TCP)});
+}
+
+// Families: AF_INET and AF_NETLINK are left, and in a network namespace AF_UNIX and AF_INET6.
+void AddFamilyRules(Rules& rules, JobSurroundings surroundings, std::uint32_t tell) {
+  const int socket = SCMP_SYS(socket);
+  const bool shared = surroundings == JobSurroundings::kTheHosts;
+  // Refused without a word: libraries try both by themselves (name service cache, IPv6 first) and
+  // no address is known at this point.
+  if (shared) {
+    rules.Add(SCMP_ACT_ERRNO(EACCES), socket, {IntIs(0, AF_UNIX)});
+    rules.Add(SCMP_ACT_ERRNO(EAFNOSUPPORT), socket, {IntIs(0, AF_INET6)});
+  } else {
+    AddTcpOnly(rules, AF_INET6, tell);
+  }
   for (scmp_datum_t family = AF_INET + 1; family < AF_NETLINK; ++family) {
     if (family != AF_INET6) rules.Add(tell, socket, {Is(0, family)});
   }
   rules.Add(tell, socket, {Is(0, AF_UNSPEC)});
   rules.Add(tell, socket, {Above(0, AF_NETLINK)});  // high bits of the register end here too
-  // AF_INET: a stream, protocol 0 or TCP.
-  for (scmp_datum_t type = 0; type <= kTypeMask; ++type) {
-    if (type != SOCK_STREAM) rules.Add(tell, socket, {Is(0, AF_INET), Bits(1, kTypeMask, type)});
-  }
-  for (scmp_datum_t protocol = 1; protocol < IPPROTO_TCP; ++protocol)
-    rules.Add(tell, socket, {Is(0, AF_INET), Bits(1, kTypeMask, SOCK_STREAM), Is(2, protocol)});
-  rules.Add(tell, socket, {Is(0, AF_INET), Bits(1, kTypeMask, SOCK_STREAM), Above(2, IPPROTO_TCP)});
+  AddTcpOnly(rules, AF_INET, tell);
   rules.Add(tell, socket, {Is(0, AF_NETLINK), Above(2, NETLINK_ROUTE)});
+}
 
+// What is shared with the host and would outlive the job or carry its bytes elsewhere.
+void AddSharedHostRules(Rules& rules) {
   const int socketpair = SCMP_SYS(socketpair);
   rules.Add(SCMP_ACT_ERRNO(EAFNOSUPPORT), socketpair, {Below(0, AF_UNIX)});
   rules.Add(SCMP_ACT_ERRNO(EAFNOSUPPORT), socketpair, {Above(0, AF_UNIX)});
@@ -103,6 +116,12 @@ void AddSocketRules(Rules& rules, std::uint32_t tell) {
   }
 
   rules.Deny(EACCES, {"listen", "accept", "accept4"});
+  // These outlive their maker and are shared by the whole host.
+  rules.Deny(EPERM, {"shmget", "shmat", "shmctl", "semget", "semop", "semtimedop", "semctl",
+                     "msgget", "msgsnd", "msgrcv", "msgctl", "mq_open", "mq_unlink"});
+}
+
+void AddDetourRules(Rules& rules) {
   const auto refuse = SCMP_ACT_ERRNO(EOPNOTSUPP);
   rules.Add(refuse, SCMP_SYS(sendto), {Bits(3, kernel::kMsgFastOpen, kernel::kMsgFastOpen)});
   rules.Add(refuse, SCMP_SYS(sendmsg), {Bits(2, kernel::kMsgFastOpen, kernel::kMsgFastOpen)});
@@ -155,9 +174,6 @@ void AddProcessRules(Rules& rules) {
   rules.Deny(EPERM, {"mount", "umount", "umount2", "pivot_root", "chroot", "move_mount",
                      "open_tree", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr",
                      "open_by_handle_at", "name_to_handle_at"});
-  // These outlive their maker and are shared by the whole host.
-  rules.Deny(EPERM, {"shmget", "shmat", "shmctl", "semget", "semop", "semtimedop", "semctl",
-                     "msgget", "msgsnd", "msgrcv", "msgctl", "mq_open", "mq_unlink"});
   // Runtimes treat ENOSYS as "old kernel" and do without.
   rules.Deny(ENOSYS, {"io_uring_setup", "io_uring_enter", "io_uring_register", "clone3"});
   for (scmp_datum_t flag :
@@ -177,7 +193,8 @@ void AddProcessRules(Rules& rules) {
 
 }  // namespace
 
-Result<std::vector<sock_filter>> CompileJobFilter(ConnectRule connect) {
+Result<std::vector<sock_filter>> CompileJobFilter(ConnectRule connect,
+                                                  JobSurroundings surroundings) {
   std::unique_ptr<void, void (*)(void*)> ctx(seccomp_init(SCMP_ACT_ALLOW), seccomp_release);
   if (ctx == nullptr)
     return Error{ErrorKind::kUnsupported, "seccomp.init",
@@ -187,11 +204,14 @@ Result<std::vector<sock_filter>> CompileJobFilter(ConnectRule connect) {
 
   const bool supervised = connect == ConnectRule::kSupervised;
   Rules rules(ctx.get());
-  AddSocketRules(rules, supervised ? SCMP_ACT_NOTIFY : SCMP_ACT_ERRNO(EACCES));
+  const bool shared = surroundings == JobSurroundings::kTheHosts;
+  AddFamilyRules(rules, surroundings, supervised ? SCMP_ACT_NOTIFY : SCMP_ACT_ERRNO(EACCES));
+  if (shared) AddSharedHostRules(rules);
+  AddDetourRules(rules);
   AddProcessRules(rules);
   if (supervised) {
     rules.Add(SCMP_ACT_NOTIFY, SCMP_SYS(connect));
-    rules.Add(SCMP_ACT_NOTIFY, SCMP_SYS(bind));
+    if (shared) rules.Add(SCMP_ACT_NOTIFY, SCMP_SYS(bind));
   }
   if (rules.error() != 0)
     return SysError(

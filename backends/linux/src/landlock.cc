@@ -80,8 +80,9 @@ Result<UniqueFd> MakeLandlockRuleset(const LandlockRules& rules) {
   kernel::LandlockRulesetAttr attr{};
   attr.handled_access_fs = HandledFs(rules.abi);
   std::size_t size = sizeof attr.handled_access_fs;
+  const bool governs_tcp = rules.tcp == TcpRules::kOnlyConnectPort;
   if (rules.abi >= 4) {
-    attr.handled_access_net = kernel::kNetBindTcp | kernel::kNetConnectTcp;
+    if (governs_tcp) attr.handled_access_net = kernel::kNetBindTcp | kernel::kNetConnectTcp;
     size += sizeof attr.handled_access_net;
   }
   if (rules.abi >= 6) {
@@ -92,7 +93,7 @@ Result<UniqueFd> MakeLandlockRuleset(const LandlockRules& rules) {
   if (!ruleset) return SysError(errno, "landlock.ruleset", "cannot make a Landlock ruleset");
   for (const LandlockPath& rule : rules.paths)
     WRIT_TRY(AddPath(ruleset.get(), rule, attr.handled_access_fs));
-  if (rules.abi >= 4 && rules.connect_port) {
+  if (rules.abi >= 4 && governs_tcp && rules.connect_port) {
     kernel::LandlockNetPortAttr port{kernel::kNetConnectTcp, *rules.connect_port};
     if (::syscall(SYS_landlock_add_rule, ruleset.get(), kernel::kRuleNetPort, &port, 0) != 0)
       return SysError(errno, "landlock.rule", "cannot add the rule for the proxy's port");

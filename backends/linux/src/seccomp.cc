@@ -75,6 +75,16 @@ void AnswerNotification(int listener, std::uint64_t id, std::int64_t value, int 
   // ENOENT: the caller died or was interrupted; there is nobody to tell.
 }
 
+void ContinueNotification(int listener, std::uint64_t id) {
+  seccomp_notif_resp response{};
+  response.id = id;
+  response.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+  int rc;
+  do {
+    rc = ::ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &response);
+  } while (rc != 0 && errno == EINTR);
+}
+
 std::optional<SocketAddress> ReadSocketAddress(pid_t tid, std::uint64_t pointer,
                                                std::uint64_t size) {
   SocketAddress address;

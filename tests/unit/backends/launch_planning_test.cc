@@ -1,4 +1,4 @@
-#include "launch_planning.h"
+#include "writ/backends/job/launch_planning.h"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -6,7 +6,8 @@
 
 #include <algorithm>
 
-#include "base_environment.h"
+#include "process_tier.h"
+#include "writ/backends/job/base_environment.h"
 
 namespace writ::backends {
 namespace {
@@ -32,6 +33,21 @@ HostFeatures GoodHost() {
   return features;
 }
 
+ProcessTier ATier() {
+  return ProcessTier({});
+}
+launch::LaunchPlan PlanLaunch(const Plan& plan, const HostFeatures& host,
+                              const LaunchFacts& facts) {
+  return ATier().PlanLaunch(plan, host, facts);
+}
+Capabilities Describe(const HostFeatures& host) {
+  return ATier().Describe(host);
+}
+Status CheckPlan(const Plan& plan, const HostFeatures& host) {
+  WRIT_TRY(CheckCommon(plan, Describe(host), host));
+  return ATier().CheckPlan(plan, host);
+}
+
 std::uint64_t LimitOf(const launch::LaunchPlan& plan, int resource) {
   for (const auto& limit : plan.limits) {
     if (limit.resource == resource) return limit.value;
@@ -43,9 +59,9 @@ TEST(LaunchPlanning, GivesTheSupervisedJobNoPortOfItsOwn) {
   LaunchFacts facts;
   facts.proxy = launch::ProxyTarget{0x0100007f, 4000};
   HostFeatures host = GoodHost();
-  EXPECT_FALSE(PlanLaunch(APlan(), host, facts, {}).landlock.connect_port);
+  EXPECT_FALSE(PlanLaunch(APlan(), host, facts).landlock.connect_port);
   host.user_notification = false;
-  EXPECT_EQ(PlanLaunch(APlan(), host, facts, {}).landlock.connect_port, 4000);
+  EXPECT_EQ(PlanLaunch(APlan(), host, facts).landlock.connect_port, 4000);
 }
 
 TEST(LaunchPlanning, OpensOnlyTheJobsOwnTreesForWriting) {
@@ -56,7 +72,7 @@ TEST(LaunchPlanning, OpensOnlyTheJobsOwnTreesForWriting) {
   Plan plan = APlan();
   plan.read_only_trees = {"/opt/agent"};
   std::vector<std::string> writable;
-  for (const LandlockPath& path : PlanLaunch(plan, GoodHost(), facts, {}).landlock.paths) {
+  for (const LandlockPath& path : PlanLaunch(plan, GoodHost(), facts).landlock.paths) {
     if (path.access == PathAccess::kReadWrite) writable.push_back(path.path);
     EXPECT_NE(path.path, "/");
   }
@@ -67,41 +83,39 @@ TEST(LaunchPlanning, LimitsDataPerProcessOnlyWhereNoCgroupHoldsTheWhole) {
   Plan plan = APlan();
   plan.limits.memory_bytes = 1 << 20;
   LaunchFacts facts;
-  EXPECT_EQ(LimitOf(PlanLaunch(plan, GoodHost(), facts, {}), RLIMIT_DATA), 1u << 20);
+  EXPECT_EQ(LimitOf(PlanLaunch(plan, GoodHost(), facts), RLIMIT_DATA), 1u << 20);
   facts.memory_in_cgroup = true;
-  EXPECT_EQ(LimitOf(PlanLaunch(plan, GoodHost(), facts, {}), RLIMIT_DATA), ~0ull);
-  EXPECT_EQ(LimitOf(PlanLaunch(plan, GoodHost(), facts, {}), RLIMIT_CORE), 0u);
+  EXPECT_EQ(LimitOf(PlanLaunch(plan, GoodHost(), facts), RLIMIT_DATA), ~0ull);
+  EXPECT_EQ(LimitOf(PlanLaunch(plan, GoodHost(), facts), RLIMIT_CORE), 1u);  // not even to a pipe
 }
 
 TEST(LaunchPlanning, RefusesWhatTheHostCannotEnforce) {  // L4
   HostFeatures host = GoodHost();
   Plan plan = APlan();
-  ASSERT_TRUE(CheckPlan(plan, DescribeHost(host, "process"), host));
+  ASSERT_TRUE(CheckPlan(plan, host));
   host.user_notification = false;
-  Status weak = CheckPlan(plan, DescribeHost(host, "process"), host);
+  Status weak = CheckPlan(plan, host);
   ASSERT_FALSE(weak);
   EXPECT_EQ(weak.error().code, "process.enforcement_too_weak");
   plan.require.advisory_network = AdvisoryNetworkGrant{"rule"};
-  EXPECT_TRUE(CheckPlan(plan, DescribeHost(host, "process"), host));
+  EXPECT_TRUE(CheckPlan(plan, host));
   plan.require.resources = Enforcement::kKernel;
-  EXPECT_TRUE(CheckPlan(plan, DescribeHost(host, "process"), host));
+  EXPECT_TRUE(CheckPlan(plan, host));
   host.cgroups = {};
-  EXPECT_FALSE(CheckPlan(plan, DescribeHost(host, "process"), host));
+  EXPECT_FALSE(CheckPlan(plan, host));
   Plan open = APlan();
   open.network = HostNetworkGrant{"rule"};
-  EXPECT_EQ(CheckPlan(open, DescribeHost(GoodHost(), "process"), GoodHost()).error().kind,
-            ErrorKind::kUnsupported);
+  EXPECT_EQ(CheckPlan(open, GoodHost()).error().kind, ErrorKind::kUnsupported);
   Plan overlay = APlan();
   overlay.workspace = WorkspaceMount{"/l", "/u", "/w"};
-  EXPECT_EQ(CheckPlan(overlay, DescribeHost(GoodHost(), "process"), GoodHost()).error().kind,
-            ErrorKind::kUnsupported);
+  EXPECT_EQ(CheckPlan(overlay, GoodHost()).error().kind, ErrorKind::kUnsupported);
 }
 
 TEST(HostFeatures, GiveAReasonAndAMendForEveryNo) {  // L47
   HostFeatures bare;
   bare.launcher_problem = "it is not there";
   bare.no_filter_reason = "no seccomp";
-  Capabilities c = DescribeHost(bare, "process");
+  Capabilities c = Describe(bare);
   EXPECT_FALSE(c.usable);
   EXPECT_FALSE(c.unusable_mend.empty());
   for (Aspect aspect : kAllAspects) {

@@ -1,9 +1,9 @@
 // What holds a limit is said as it is on the host, and what nothing holds is refused (L4, L47).
-#include "limit_holders.h"
+#include "writ/backends/job/limit_holders.h"
 
 #include <gtest/gtest.h>
 
-#include "launch_planning.h"
+#include "writ/backends/job/launch_planning.h"
 
 namespace writ::backends {
 namespace {

@@ -10,7 +10,7 @@
 #include <fstream>
 #include <string>
 
-#include "private_dirs.h"
+#include "writ/backends/job/private_dirs.h"
 #include "writ/backends/process_backend.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"

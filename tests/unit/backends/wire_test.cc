@@ -23,7 +23,18 @@ LaunchPlan FullPlan() {
   plan.supervise_connect = true;
   plan.proxy = ProxyTarget{0x0100007f, 40000};
   plan.argv = {"a", "", std::string("\xff\n", 2)};
-  plan.env = {"A=b"};
+  plan.namespaces = NamespacePlan{};
+  plan.namespaces->counted = {"/home/job"};
+  ViewStep step;
+  step.kind = ViewStep::Kind::kOverlay;
+  step.target = "workspace";
+  step.source = "/cache/tree";
+  step.upper = "/run/upper";
+  step.work = "/run/work";
+  step.bytes = 4096;
+  step.access = BindAccess::kReadWrite;
+  step.if_missing = IfMissing::kSkip;
+  plan.namespaces->view = {step};
   plan.wall_timeout_ms = 600000;
   plan.term_grace_ms = 5000;
   return plan;
@@ -46,6 +57,16 @@ TEST(LaunchPlan, RefusesEveryTruncationAndEveryTrailingByte) {
   EXPECT_FALSE(DecodeLaunchPlan(bytes + "x"));
 }
 
+TEST(LaunchPlan, SendsTheEnvironmentApart) {
+  const std::vector<std::string> entries = {"A=b", "EMPTY=", std::string("N=\n\xff")};
+  const std::string bytes = EncodeEnvironment(entries);
+  auto back = DecodeEnvironment(bytes);
+  ASSERT_TRUE(back);
+  EXPECT_EQ(*back, entries);
+  EXPECT_FALSE(DecodeEnvironment(bytes + "x"));
+  EXPECT_FALSE(DecodeEnvironment(bytes.substr(1)));
+}
+
 TEST(LaunchPlan, RefusesCountsThatTheBytesCannotHold) {
   Writer out;
   out.Number(~0ull);
@@ -66,7 +87,8 @@ TEST(LaunchMessages, ReadBackWhatWasWritten) {
        {Message(CancelMessage{}), Message(DeadlineMessage{}), Message(OutputLimitMessage{}),
         Message(StartedMessage{4711}), Message(SetupFailedMessage{"landlock", 22}),
         Message(RefusedMessage{1, "curl", "192.0.2.1:443", "not the session's proxy"}),
-        Message(ended)}) {
+        Message(ended), Message(LimitPassedMessage{}), Message(ReadyMessage{4712}),
+        Message(GoMessage{})}) {
     const std::string bytes = EncodeMessage(message);
     auto back = DecodeMessage(bytes);
     ASSERT_TRUE(back);

@@ -1,5 +1,5 @@
-// Overlay mounts for tests, made as a backend makes them: in a mount namespace of this process, with
-// the lower layer shown to the job's uid by an idmapped bind mount.
+// Overlay mounts for tests, made as a backend makes them: in a mount namespace of this process,
+// with the lower layer shown to the job's uid by an idmapped bind mount.
 #pragma once
 
 #include <sys/types.h>
@@ -46,8 +46,7 @@ class AsJob {
 
 // One run's place with an overlay: caches, upper, work, and the mount point `view`.
 struct OverlayPlace {
-  OverlayPlace(const std::string& root, const std::string& caches,
-               CheckoutCacheLimits limits = {});
+  OverlayPlace(const std::string& root, const std::string& caches, CheckoutCacheLimits limits = {});
   Result<Materialized> Materialize(const protocol::Manifest& manifest, const BlobFolder& blobs);
   void Mount(const Materialized& materialized);
   Result<Collected> Collect(const Materialized& materialized, CollectOptions options = {});

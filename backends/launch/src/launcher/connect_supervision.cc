@@ -128,6 +128,7 @@ void ConnectSupervision::OnConnect(const Notification& call) {
   auto address = ReadSocketAddress(call.tid, call.args[1], call.args[2] & 0xffffffff);
   if (!NotificationStillValid(listener_.get(), call.id)) return;
   if (!address) return Refuse(call, EFAULT, "unreadable", "the address cannot be read");
+  if (network_ == Network::kOfItsOwn) return OnConnectInside(call, *address);
   const std::string text = Describe(*address);
   const int family = address->storage.ss_family;
   if (family == AF_UNSPEC) return Refuse(call, EACCES, text, "a connection is not given up here");
@@ -146,6 +147,27 @@ void ConnectSupervision::OnConnect(const Notification& call) {
   if (HasDetour(socket.get()))
     return Refuse(call, EACCES, text, "the socket has options that are not allowed");
   ConnectToProxy(call, std::move(socket));
+}
+
+void ConnectSupervision::OnConnectInside(const Notification& call, const SocketAddress& address) {
+  const int family = address.storage.ss_family;
+  bool loopback = family == AF_UNSPEC || family == AF_UNIX || family == AF_NETLINK;
+  if (family == AF_INET && address.size >= sizeof(sockaddr_in)) {
+    sockaddr_in in{};
+    std::memcpy(&in, &address.storage, sizeof in);
+    const std::uint32_t host = ntohl(in.sin_addr.s_addr);
+    loopback = host == INADDR_ANY || (host >> 24) == 127;
+    if (proxy_ && in.sin_addr.s_addr == proxy_->ipv4 && ntohs(in.sin_port) == proxy_->port)
+      ++proxied_total_;
+  }
+  if (family == AF_INET6 && address.size >= sizeof(sockaddr_in6)) {
+    sockaddr_in6 in{};
+    std::memcpy(&in, &address.storage, sizeof in);
+    loopback = IN6_IS_ADDR_LOOPBACK(&in.sin6_addr) || IN6_IS_ADDR_UNSPECIFIED(&in.sin6_addr) ||
+               (IN6_IS_ADDR_V4MAPPED(&in.sin6_addr) && in.sin6_addr.s6_addr[12] == 127);
+  }
+  if (loopback) return ContinueNotification(listener_.get(), call.id);
+  Refuse(call, ENETUNREACH, Describe(address), "not the session's proxy");
 }
 
 void ConnectSupervision::ConnectToProxy(const Notification& call, UniqueFd socket) {
@@ -189,7 +211,7 @@ void ConnectSupervision::OnSocket(const Notification& call) {
   const auto protocol = static_cast<int>(call.args[2]);
   const std::string what = "socket family " + std::to_string(family) + " type " +
                            std::to_string(type) + " protocol " + std::to_string(protocol);
-  if (family != AF_INET)
+  if (family != AF_INET && (network_ == Network::kOfTheHost || family != AF_INET6))
     return Refuse(call, EAFNOSUPPORT, what, "an address family that is not given");
   if (type == SOCK_RAW || type == SOCK_PACKET) return Refuse(call, EPERM, what, "a raw socket");
   if (type == SOCK_DGRAM)

@@ -5,6 +5,9 @@
 // (pidfd_getfd) and *we* connect our copy to *our* address. So another thread that rewrites the
 // address, or swaps the descriptor for another, changes nothing: there is no time of check to race.
 // Everything else fails at once (L25) and is told to `refused`.
+// In a network namespace of the job's own nothing but loopback is there to be reached, whatever the
+// job does to the address: a call to loopback goes on as it is, one to elsewhere is answered with
+// ENETUNREACH and told.
 // One thread; never blocks: a connection that is still being made is finished in OnSocketReady.
 #pragma once
 
@@ -26,8 +29,13 @@ namespace writ::backends::launch {
 class ConnectSupervision {
  public:
   using RefusedCallback = std::function<void(const RefusedMessage&)>;
-  ConnectSupervision(UniqueFd listener, std::optional<ProxyTarget> proxy, RefusedCallback refused)
-      : listener_(std::move(listener)), proxy_(proxy), refused_(std::move(refused)) {}
+  enum class Network { kOfTheHost, kOfItsOwn };
+  ConnectSupervision(UniqueFd listener, std::optional<ProxyTarget> proxy, Network network,
+                     RefusedCallback refused)
+      : listener_(std::move(listener)),
+        proxy_(proxy),
+        network_(network),
+        refused_(std::move(refused)) {}
 
   // What to poll: the listener, then the connections in the making. Empty once the last process is
   // gone.
@@ -45,6 +53,7 @@ class ConnectSupervision {
   };
   void OnNotification();
   void OnConnect(const Notification& call);
+  void OnConnectInside(const Notification& call, const SocketAddress& address);
   void OnBind(const Notification& call);
   void OnSocket(const Notification& call);
   void Refuse(const Notification& call, int err, std::string address, std::string reason);
@@ -54,6 +63,7 @@ class ConnectSupervision {
 
   UniqueFd listener_;
   std::optional<ProxyTarget> proxy_;
+  Network network_;
   RefusedCallback refused_;
   std::vector<Pending> pending_;
   std::uint64_t refused_total_ = 0;

@@ -68,6 +68,12 @@ void SetLimits(const std::vector<ResourceLimit>& limits, int report) {
 }
 
 void TakeIdentity(const LaunchPlan& plan, int report) {
+  if (plan.namespaces) {  // init has given everything up; looked at once more
+    DropFailure failure = CheckIdentity(plan.namespaces->inside_uid, plan.namespaces->inside_gid);
+    if (failure.step != nullptr)
+      Fail(report, std::string("identity: ") + failure.step, failure.err);
+    return;
+  }
   DropFailure failure = plan.identity == IdentityStep::kDrop ? DropIdentity(plan.uid, plan.gid)
                                                              : CheckIdentity(plan.uid, plan.gid);
   if (failure.step != nullptr) Fail(report, std::string("identity: ") + failure.step, failure.err);
@@ -117,16 +123,16 @@ std::string_view PathVariable(const std::vector<std::string>& env) {
 }
 
 // execvp(3) without its shell fallback: a file without "#!" is not executable here.
-int Execute(const LaunchPlan& plan) {
+int Execute(const LaunchPlan& plan, const std::vector<std::string>& entries) {
   std::vector<char*> argv = Pointers(plan.argv);
-  std::vector<char*> env = Pointers(plan.env);
+  std::vector<char*> env = Pointers(entries);
   const std::string& program = plan.argv.front();
   if (program.find('/') != std::string::npos) {
     ::execve(program.c_str(), argv.data(), env.data());
     return errno;
   }
   int result = ENOENT;
-  std::string_view path = PathVariable(plan.env);
+  std::string_view path = PathVariable(entries);
   while (!path.empty()) {
     std::string_view dir = path.substr(0, path.find(':'));
     path.remove_prefix(std::min(path.size(), dir.size() + 1));
@@ -141,8 +147,9 @@ int Execute(const LaunchPlan& plan) {
   return result;
 }
 
-[[noreturn]] void RunChild(const LaunchPlan& plan, const std::vector<std::string>& cgroups,
-                           int ruleset, int report, pid_t supervisor) {
+[[noreturn]] void RunChild(const LaunchPlan& plan, const std::vector<std::string>& env,
+                           const std::vector<std::string>& cgroups, int ruleset, int report,
+                           pid_t supervisor) {
   EnterCgroups(cgroups, report);
   if (::setsid() < 0) Fail(report, "session", errno);
   ResetSignals();
@@ -154,7 +161,7 @@ int Execute(const LaunchPlan& plan) {
   if (::chdir(plan.cwd.c_str()) != 0) Fail(report, "cwd", errno);
   InstallGuards(plan, ruleset, report);
   CloseOthersOnExec();
-  Fail(report, "exec", Execute(plan));
+  Fail(report, "exec", Execute(plan, env));
 }
 
 // fork(2), the child being a member of that v2 group from its first instruction on. We have one
@@ -182,16 +189,16 @@ Result<pid_t> ForkInto(const std::string& cgroup, std::vector<std::string>& ente
 
 }  // namespace
 
-Result<ForkedJob> ForkJob(const LaunchPlan& plan, int ruleset) {
-  WRIT_ASSIGN(SocketPair pair, MakeSeqpacketPair());
-  const pid_t supervisor = ::getpid();
-  std::vector<std::string> enter = plan.cgroup_dirs;  // groups that the child enters by itself
-  WRIT_ASSIGN(pid_t pid, ForkInto(plan.born_in_cgroup, enter));
-  if (pid == 0) RunChild(plan, enter, ruleset, pair.second.get(), supervisor);
-  ForkedJob job;
-  job.pid = pid;
-  job.report = std::move(pair.first);
-  return job;
+Result<pid_t> ForkJob(const LaunchPlan& plan, const std::vector<std::string>& env, int ruleset,
+                      UniqueFd report) {
+  const pid_t parent = ::getpid();
+  // Groups that the child enters by itself.
+  std::vector<std::string> enter;
+  if (!plan.namespaces) enter = plan.cgroup_dirs;
+  const std::string born_in = plan.namespaces ? std::string() : plan.born_in_cgroup;
+  WRIT_ASSIGN(pid_t pid, ForkInto(born_in, enter));
+  if (pid == 0) RunChild(plan, env, enter, ruleset, report.get(), parent);
+  return pid;
 }
 
 }  // namespace writ::backends::launch

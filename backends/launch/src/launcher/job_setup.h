@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <string>
+#include <vector>
 
 #include "writ/backends/launch/launch_plan.h"
 #include "writ/base/result.h"
@@ -11,19 +12,16 @@
 
 namespace writ::backends::launch {
 
-struct ForkedJob {
-  pid_t pid = -1;
-  // SOCK_SEQPACKET, O_CLOEXEC in the job: a ListenerReport with a descriptor, a FailureReport, or
-  // end-of-file when exec has happened.
-  UniqueFd report;
-};
-
 // A report that is not a failure: one byte, and the notification descriptor.
 inline constexpr char kListenerReport = 'L';
 // "F", errno in decimal, a blank, the stage. Stage "exec": the program is missing or cannot be run.
 inline constexpr char kFailureReport = 'F';
 
-// `ruleset`: -1 where the plan has no Landlock.
-Result<ForkedJob> ForkJob(const LaunchPlan& plan, int ruleset);
+// Forks the job as a child of the caller: the supervisor, or the init of the job's namespaces,
+// whose job is in its cgroups and has lost its rights already. `env`: NAME=value. `ruleset`: -1
+// where the plan has no Landlock. `report`: SOCK_SEQPACKET, closed on exec in the job: it carries a
+// kListenerReport with a descriptor, a kFailureReport, or end-of-file when exec has happened.
+Result<pid_t> ForkJob(const LaunchPlan& plan, const std::vector<std::string>& env, int ruleset,
+                      UniqueFd report);
 
 }  // namespace writ::backends::launch

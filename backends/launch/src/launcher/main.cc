@@ -5,18 +5,24 @@
 //        descriptor 4  control socket (SEQPACKET); its end-of-file means that the backend is gone
 //        descriptors 5, 6  write ends of the job's stdout and stderr, handed on and closed here
 //        descriptor 7  status file, locked by the backend; the lock goes when this process goes
-//   out  on 4, in this order: Started or SetupFailed; Refused (any number); Ended - which comes
-//   only
-//        when no descendant of the job is left or kKillBound has passed. The same last message
-//        stands in the status file.
-// The order of the job's set-up is RunChild in job_setup.cc: cgroup, session, signals, stdio,
-// umask, limits, identity, death signal, working directory, no_new_privs, Landlock, seccomp, exec.
+//   out  on 4, in this order: Ready (with the proxy's listener where the job's network namespace
+//   has
+//        one) or SetupFailed; then, after Go has come with the environment: Started or SetupFailed;
+//        Refused (any number); Ended - which comes only when no descendant of the job is left or
+//        kKillBound has passed. The same last message stands in the status file.
+// The order of the set-up. Without namespaces, RunChild in job_setup.cc: cgroup, session, signals,
+// stdio, umask, limits, identity, death signal, working directory, no_new_privs, Landlock, seccomp,
+// exec. With namespaces, job_init.cc before it and ahead of Ready: user, mount, pid, ipc, uts and
+// network namespace, id maps, cgroups, identity, death signal, cgroup namespace, host name, no
+// further user namespaces, loopback, proxy listener, view (view_step.h), Landlock rules,
+// capabilities; the job then starts from a process that has no rights left.
 // A step that fails ends the job before exec with the step's name and errno; nothing is skipped.
 // Guarantees: whatever the job does - double forks, sessions of its own, ignored and stopped
 // signals - its tree is dead within term_grace + kKillBound of a time-out, a cancel, the end of its
-// first process, or the death of the backend. Single-threaded; no secret stays here after exec.
-// `--probe` tries supervised connect (probe.h); `--hook` keeps an operator's hook (hook_warden.h).
-// Exit: 0 told or written down, 1 not, 2 wrong use.
+// first process, or the death of the backend; a pid namespace dies with the supervisor, too.
+// Single-threaded; no secret comes here before Go, and none stays after exec.
+// `--probe` and `--probe-namespaces` try what the host gives (probe.h); `--hook` keeps an operator's
+// hook (hook_warden.h). Exit: 0 told or written down, 1 not, 2 wrong use.
 #include <linux/close_range.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -52,6 +58,8 @@ int main(int argc, char** argv) {
   namespace launch = writ::backends::launch;
   if (argc == 2 && std::string_view(argv[1]) == "--probe") return launch::RunProbe();
   if (argc >= 2 && std::string_view(argv[1]) == "--hook") return launch::RunHookWarden(argc, argv);
+  if (argc == 3 && std::string_view(argv[1]) == "--probe-namespaces")
+    return launch::RunNamespaceProbe(argv[2]);
   struct stat st {};
   if (argc != 1 || ::fstat(launch::kPlanFd, &st) != 0 || ::fstat(launch::kControlFd, &st) != 0 ||
       ::fstat(launch::kStatusFd, &st) != 0)

@@ -13,10 +13,14 @@
 #include <chrono>
 #include <csignal>
 #include <cstddef>
+#include <cstdlib>
+#include <cstring>
 #include <string>
 #include <vector>
 
 #include "connect_supervision.h"
+#include "job_namespaces.h"
+#include "job_setup.h"
 #include "writ/backends/linux/credentials.h"
 #include "writ/base/file.h"
 
@@ -24,7 +28,6 @@ namespace writ::backends::launch {
 namespace {
 
 constexpr std::chrono::seconds kBound{10};
-constexpr uid_t kNobody = 65534;
 
 std::vector<sock_filter> ConnectOnlyFilter() {
   return {
@@ -38,7 +41,7 @@ std::vector<sock_filter> ConnectOnlyFilter() {
 // As a job would: another uid where we are root, the filter, one connection. Exit code 0: it was
 // made.
 [[noreturn]] void TryAsJob(const sockaddr_in& target, int report) {
-  if (::geteuid() == 0 && DropIdentity(kNobody, kNobody).step != nullptr) ::_exit(10);
+  if (::geteuid() == 0 && DropIdentity(kProbeUid, kProbeUid).step != nullptr) ::_exit(10);
   ::prctl(PR_SET_DUMPABLE, 1);  // as after an exec
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) ::_exit(11);
   auto listener = InstallFilter(ConnectOnlyFilter(), Listener::kWanted);
@@ -88,9 +91,9 @@ std::string TrySupervisedConnect() {
   UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   auto report = ReceiveWithFds(pair->first.get(), 16);
   if (report && report->fds.size() == 1) {
-    ConnectSupervision supervision(std::move(report->fds.front()),
-                                   ProxyTarget{target.sin_addr.s_addr, ntohs(target.sin_port)},
-                                   [](const RefusedMessage&) {});
+    ConnectSupervision supervision(
+        std::move(report->fds.front()), ProxyTarget{target.sin_addr.s_addr, ntohs(target.sin_port)},
+        ConnectSupervision::Network::kOfTheHost, [](const RefusedMessage&) {});
     const auto until = std::chrono::steady_clock::now() + kBound;
     std::vector<pollfd> fds;
     while (std::chrono::steady_clock::now() < until) {
@@ -109,7 +112,75 @@ std::string TrySupervisedConnect() {
   return WhyNot(info.si_code == CLD_EXITED ? info.si_status : -1);
 }
 
+LaunchPlan SmallNamespacePlan() {
+  LaunchPlan plan;
+  plan.argv = {"-"};  // never started
+  const bool root = ::geteuid() == 0;
+  plan.identity = root ? IdentityStep::kDrop : IdentityStep::kCheck;
+  plan.uid = root ? kProbeUid : ::geteuid();
+  plan.gid = root ? kProbeUid : ::getegid();
+  plan.proxy = ProxyTarget{htonl(INADDR_LOOPBACK), 3128};
+  NamespacePlan namespaces;
+  auto add = [&namespaces](ViewStep::Kind kind, std::string target, std::string source) {
+    ViewStep step;
+    step.kind = kind;
+    step.target = std::move(target);
+    step.source = std::move(source);
+    namespaces.view.push_back(std::move(step));
+  };
+  add(ViewStep::Kind::kBind, "usr", "/usr");
+  add(ViewStep::Kind::kProc, "proc", "");
+  add(ViewStep::Kind::kDevpts, "dev/pts", "");
+  add(ViewStep::Kind::kTmpfs, "tmp", "");
+  namespaces.view.push_back(namespaces.view.back());
+  namespaces.view.back().kind = ViewStep::Kind::kBind;
+  namespaces.view.back().target = "dev/null";
+  namespaces.view.back().source = "/dev/null";
+  namespaces.view.back().access = BindAccess::kDevice;
+  plan.namespaces = std::move(namespaces);
+  return plan;
+}
+
+// "yes", or "no " and why.
+std::string TryNamespaces(const LaunchPlan& plan) {
+  auto why = [](int err, const std::string& stage) {
+    return "no " + stage + (err != 0 ? ": " + std::string(std::strerror(err)) : "");
+  };
+  auto init = StartInit(plan);
+  if (!init) return why(init.error().sys_errno, init.error().message);
+  auto word = ReceiveWithFds(init->socket.get(), 4096);
+  std::string answer = "no answer from inside";
+  if (word && word->bytes.size() == 1 && word->bytes.front() == kInitReady) answer = "yes";
+  if (word && word->bytes.size() > 1 && word->bytes.front() == kFailureReport) {
+    const std::size_t blank = word->bytes.find(' ');
+    answer = why(std::atoi(word->bytes.c_str() + 1), word->bytes.substr(blank + 1));
+  }
+  init->socket.reset();  // init leaves, and its namespaces with it
+  ::kill(init->pid, SIGKILL);
+  siginfo_t info{};
+  (void)::waitid(P_PID, static_cast<id_t>(init->pid), &info, WEXITED);
+  return answer;
+}
+
 }  // namespace
+
+int RunNamespaceProbe(const std::string& dir) {
+  LaunchPlan plan = SmallNamespacePlan();
+  const std::string namespaces = TryNamespaces(plan);
+  std::string overlay = "no namespaces";
+  if (namespaces == "yes") {
+    ViewStep step;
+    step.kind = ViewStep::Kind::kOverlay;
+    step.target = "mnt";
+    step.source = dir + "/lower";
+    step.upper = dir + "/upper";
+    step.work = dir + "/work";
+    plan.namespaces->view.push_back(std::move(step));
+    overlay = TryNamespaces(plan);
+  }
+  const std::string text = "namespaces=" + namespaces + "\noverlay=" + overlay + "\n";
+  return WriteAll(1, text) ? 0 : 1;
+}
 
 int RunProbe() {
   std::string why = TrySupervisedConnect();

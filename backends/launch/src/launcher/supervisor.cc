@@ -27,6 +27,7 @@ using std::chrono::steady_clock;
 
 constexpr std::size_t kMaxRefusedMessages = 64;
 constexpr std::uint64_t kRusageBlock = 512;
+constexpr std::uint64_t kMaxEnvironmentBytes = 64u << 20;
 constexpr std::chrono::milliseconds kKillPass{3};  // between two passes over the tree
 
 std::uint64_t Microseconds(const timeval& time) {
@@ -42,23 +43,21 @@ int PollTimeout(steady_clock::time_point until) {
 }  // namespace
 
 int Supervisor::Run() {
-  if (auto prepared = Prepare(); !prepared) {
-    const Error& error = prepared.error();
-    return Finish(SetupFailedMessage{error.code + ": " + error.message, error.sys_errno});
-  }
-  auto job = ForkJob(plan_, ruleset_.get());
-  if (!job) return Finish(SetupFailedMessage{job.error().code, job.error().sys_errno});
-  job_ = job->pid;
-  started_ = steady_clock::now();
-  // The write ends are the job's alone from here: its pipes end when its last process does.
-  ::close(kStdoutFd);
-  ::close(kStderrFd);
-  ruleset_.reset();
-  const SetupResult result = AwaitExec(*job);
-  job->report.reset();
-  WipeSecrets();
+  auto give_up = [this](const Error& error) {
+    setup_failure_ = SetupFailedMessage{error.message, error.sys_errno};
+    StartKilling();
+    Loop();
+    return Finish(*setup_failure_);
+  };
+  if (auto prepared = Prepare(); !prepared) return give_up(prepared.error());
+  auto environment = AwaitGo();
+  if (!environment) return give_up(environment.error());
+  if (auto started = StartJob(std::move(environment).value()); !started)
+    return give_up(started.error());
+  const SetupResult result = AwaitExec();
+  report_.reset();
   if (result == SetupResult::kRunning) {
-    Send(StartedMessage{job_}, 0);
+    Send(StartedMessage{plan_.namespaces ? init_.pid : job_}, 0);
     deadline_ = started_ + std::chrono::milliseconds(plan_.wall_timeout_ms);
   } else {
     StartKilling();
@@ -92,18 +91,89 @@ Status Supervisor::Prepare() {
   sigaddset(&wanted, SIGTERM);  // the service manager stops us together with the runner
   signals_.reset(::signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals_) return SysError(errno, "launch.signals", "cannot make a signal descriptor");
-  if (plan_.landlock.abi > 0) {
+  std::vector<UniqueFd> handed_out;
+  if (plan_.namespaces) {
+    WRIT_ASSIGN(init_, StartInit(plan_));
+    WRIT_TRY(AwaitInit(handed_out));
+  } else if (plan_.landlock.abi > 0) {
     WRIT_ASSIGN(ruleset_, MakeLandlockRuleset(plan_.landlock));
   }
+  std::vector<int> fds;
+  for (const UniqueFd& fd : handed_out) fds.push_back(fd.get());
+  return SendWithFds(kControlFd, EncodeMessage(ReadyMessage{plan_.namespaces ? init_.pid : 0}),
+                     fds);
+}
+
+Status Supervisor::AwaitInit(std::vector<UniqueFd>& handed_out) {
+  const Time bound = steady_clock::now() + kSetupBound;
+  for (;;) {
+    pollfd fds[2] = {{init_.socket.get(), POLLIN, 0}, {kControlFd, 0, 0}};
+    int ready = ::poll(fds, 2, PollTimeout(bound));
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready == 0) return SysError(ETIMEDOUT, "launch.init", "the set-up took too long");
+    if ((fds[1].revents & (POLLHUP | POLLERR)) != 0) {
+      backend_gone_ = true;
+      return Error{ErrorKind::kUnavailable, "launch.orphaned", "the runner went away"};
+    }
+    auto word = ReceiveWithFds(init_.socket.get(), 4096);
+    if (!word) return std::move(word).error();
+    if (word->bytes.size() == 1 && word->bytes.front() == kInitReady) {
+      handed_out = std::move(word->fds);
+      return {};
+    }
+    if (word->bytes.empty())
+      return Error{ErrorKind::kInternal, "launch.init",
+                   "the namespaces' init ended without a word"};
+    OnFailureReport(word->bytes);
+    return SysError(setup_failure_->err, "launch.init", setup_failure_->stage);
+  }
+}
+
+// No bound of ours: the backend may have more to do. Its end of the socket tells when it is gone.
+Result<UniqueFd> Supervisor::AwaitGo() {
+  for (;;) {
+    auto received = ReceiveWithFds(kControlFd, kMaxMessageBytes);
+    if (!received || received->bytes.empty()) {
+      backend_gone_ = true;
+      return Error{ErrorKind::kUnavailable, "launch.not_started", "the job was never started"};
+    }
+    auto message = DecodeMessage(received->bytes);
+    if (!message) continue;
+    if (std::holds_alternative<GoMessage>(*message) && received->fds.size() == 1)
+      return std::move(received->fds.front());
+    return Error{ErrorKind::kUnavailable, "launch.not_started", "the job was never started"};
+  }
+}
+
+Status Supervisor::StartJob(UniqueFd environment) {
+  WRIT_ASSIGN(SocketPair pair, MakeSeqpacketPair());
+  report_ = std::move(pair.first);
+  started_ = steady_clock::now();
+  if (plan_.namespaces) {
+    WRIT_TRY(SendWithFds(init_.socket.get(), kStart, {environment.get(), pair.second.get()}));
+  } else {
+    WRIT_ASSIGN(std::string bytes, ReadAll(environment.get(), kMaxEnvironmentBytes));
+    auto env = DecodeEnvironment(bytes);
+    ::explicit_bzero(bytes.data(), bytes.size());
+    if (!env) return std::move(env).error();
+    auto job = ForkJob(plan_, *env, ruleset_.get(), std::move(pair.second));
+    for (std::string& entry : *env) ::explicit_bzero(entry.data(), entry.size());
+    if (!job) return std::move(job).error();
+    job_ = *job;
+    ruleset_.reset();
+  }
+  // The write ends are the job's alone from here: its pipes end when its last process does.
+  ::close(kStdoutFd);
+  ::close(kStderrFd);
   return {};
 }
 
 // Reports of the child until exec closes its end. Only control end-of-file and the bound end it
 // early.
-Supervisor::SetupResult Supervisor::AwaitExec(ForkedJob& job) {
+Supervisor::SetupResult Supervisor::AwaitExec() {
   const Time bound = started_ + kSetupBound;
   for (;;) {
-    pollfd fds[2] = {{job.report.get(), POLLIN, 0}, {kControlFd, 0, 0}};
+    pollfd fds[2] = {{report_.get(), POLLIN, 0}, {kControlFd, 0, 0}};
     int ready = ::poll(fds, 2, PollTimeout(bound));
     if (ready < 0 && errno == EINTR) continue;
     if (ready == 0) {
@@ -116,7 +186,7 @@ Supervisor::SetupResult Supervisor::AwaitExec(ForkedJob& job) {
       return SetupResult::kEnded;
     }
     if (fds[0].revents == 0) continue;
-    auto report = ReceiveWithFds(job.report.get(), 512);
+    auto report = ReceiveWithFds(report_.get(), 512);
     if (!report) {
       setup_failure_ = SetupFailedMessage{"report", report.error().sys_errno};
       return SetupResult::kEnded;
@@ -125,6 +195,8 @@ Supervisor::SetupResult Supervisor::AwaitExec(ForkedJob& job) {
     if (report->bytes.front() == kListenerReport && report->fds.size() == 1) {
       connects_ = std::make_unique<ConnectSupervision>(
           std::move(report->fds.front()), plan_.proxy,
+          plan_.namespaces ? ConnectSupervision::Network::kOfItsOwn
+                           : ConnectSupervision::Network::kOfTheHost,
           [this](const RefusedMessage& refused) { OnRefused(refused); });
       continue;
     }
@@ -170,6 +242,7 @@ void Supervisor::Loop() {
     fds.clear();
     fds.push_back({signals_.get(), POLLIN, 0});
     fds.push_back({backend_gone_ ? -1 : kControlFd, POLLIN, 0});
+    fds.push_back({init_.socket.get(), POLLIN, 0});
     if (connects_) connects_->AddPollFds(fds);
     int ready = ::poll(fds.data(), static_cast<nfds_t>(fds.size()), PollTimeout(until));
     if (ready < 0 && errno != EINTR) return;
@@ -177,7 +250,8 @@ void Supervisor::Loop() {
       if (phase_ != Phase::kKilling && steady_clock::now() >= deadline_) OnDeadline();
       continue;
     }
-    if (connects_) connects_->OnPoll(fds.data() + 2, fds.size() - 2);
+    if (connects_) connects_->OnPoll(fds.data() + 3, fds.size() - 3);
+    if (fds[2].revents != 0) OnInit();
     if (fds[1].revents != 0) OnControl();
     if (fds[0].revents != 0) {
       signalfd_siginfo info{};
@@ -200,19 +274,45 @@ void Supervisor::ReapAll() {
       return;
     }
     if (pid == 0) return;
+    if (init_.socket && pid == init_.pid) {
+      OnInit();  // its last word came before its end
+      init_.socket.reset();
+      StartKilling();
+    }
     if (pid != job_) continue;
     job_ = -1;
-    auto took =
-        std::chrono::duration_cast<std::chrono::nanoseconds>(steady_clock::now() - started_);
-    ended_.duration_ns = static_cast<std::uint64_t>(std::max<std::int64_t>(1, took.count()));
-    if (ended_.cause != EndedMessage::Cause::kExecFailed && !setup_failure_) {
-      ended_.observed = 1;
-      ended_.signalled = WIFSIGNALED(status) ? 1 : 0;
-      ended_.code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
-      ended_.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-    }
-    StartKilling();  // what the job left behind ends with it
+    OnJobEnded(status);
   }
+}
+
+// What init says while the job runs: how it ended.
+void Supervisor::OnInit() {
+  pollfd ready{init_.socket.get(), POLLIN, 0};
+  while (init_.socket && ::poll(&ready, 1, 0) > 0) {
+    auto word = ReceiveWithFds(init_.socket.get(), 512);
+    if (!word || word->bytes.empty()) {
+      init_.socket.reset();
+      return;
+    }
+    if (word->bytes.front() == kFailureReport) OnFailureReport(word->bytes);
+    int status = 0;
+    const char* end = word->bytes.data() + word->bytes.size();
+    if (word->bytes.front() == kJobEnded &&
+        std::from_chars(word->bytes.data() + 1, end, status).ptr == end)
+      OnJobEnded(status);
+  }
+}
+
+void Supervisor::OnJobEnded(int status) {
+  auto took = std::chrono::duration_cast<std::chrono::nanoseconds>(steady_clock::now() - started_);
+  ended_.duration_ns = static_cast<std::uint64_t>(std::max<std::int64_t>(1, took.count()));
+  if (ended_.cause != EndedMessage::Cause::kExecFailed && !setup_failure_) {
+    ended_.observed = 1;
+    ended_.signalled = WIFSIGNALED(status) ? 1 : 0;
+    ended_.code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+    ended_.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+  }
+  StartKilling();  // what the job left behind ends with it
 }
 
 void Supervisor::OnControl() {
@@ -295,11 +395,6 @@ void Supervisor::WriteStatus(const Message& message) {
 void Supervisor::RemoveCgroups() {
   if (!plan_.born_in_cgroup.empty()) KillAndRemoveCgroup(plan_.born_in_cgroup);
   for (const std::string& dir : plan_.cgroup_dirs) KillAndRemoveCgroup(dir);
-}
-
-void Supervisor::WipeSecrets() {
-  for (std::string& entry : plan_.env) ::explicit_bzero(entry.data(), entry.size());
-  plan_.env.clear();
 }
 
 }  // namespace writ::backends::launch

@@ -1,8 +1,9 @@
 // Supervisor: stays beside one job from fork to the death of its last descendant.
 //
 // One thread, one poll loop over {children (signalfd), backend (control socket), the job's
-// supervised calls, a deadline}. Phases: running -> [terminating: SIGTERM was sent, grace runs] ->
-// killing (SIGKILL in passes until the kernel says that no child is left) -> ended.
+// supervised calls, a deadline}. Phases: prepared (Ready was sent) -> running -> [terminating:
+// SIGTERM was sent, grace runs] -> killing (SIGKILL in passes until the kernel says that no child
+// is left) -> ended.
 #pragma once
 
 #include <sys/types.h>
@@ -10,8 +11,11 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "connect_supervision.h"
+#include "job_namespaces.h"
 #include "job_setup.h"
 #include "writ/backends/launch/launch_plan.h"
 #include "writ/backends/launch/messages.h"
@@ -20,7 +24,7 @@ namespace writ::backends::launch {
 
 // From SIGKILL to "tree dead"; a process stuck in the kernel past it is reported as a leak.
 inline constexpr std::chrono::seconds kKillBound{10};
-// From fork to exec.
+// From the start to Ready, and from fork to exec.
 inline constexpr std::chrono::seconds kSetupBound{15};
 
 class Supervisor {
@@ -35,7 +39,13 @@ class Supervisor {
   enum class SetupResult { kRunning, kEnded };
 
   Status Prepare();
-  SetupResult AwaitExec(ForkedJob& job);
+  Status AwaitInit(std::vector<UniqueFd>& handed_out);
+  // The environment on its memfd; empty: the backend wants no job any more.
+  Result<UniqueFd> AwaitGo();
+  Status StartJob(UniqueFd environment);
+  SetupResult AwaitExec();
+  void OnInit();
+  void OnJobEnded(int status);
   void OnFailureReport(const std::string& text);
   void Loop();
   void ReapAll();
@@ -49,11 +59,12 @@ class Supervisor {
   bool Send(const Message& message, int flags);
   void WriteStatus(const Message& message);
   void RemoveCgroups();
-  void WipeSecrets();
 
   LaunchPlan plan_;
   UniqueFd ruleset_;
   UniqueFd signals_;
+  JobInit init_;     // where the plan has namespaces
+  UniqueFd report_;  // from the job until exec
   std::unique_ptr<ConnectSupervision> connects_;
   Phase phase_ = Phase::kRunning;
   Time started_{};

@@ -9,22 +9,13 @@
 #pragma once
 
 #include <memory>
-#include <optional>
-#include <string>
 
 #include "writ/backends/backend.h"
+#include "writ/backends/job/launched_options.h"
 
 namespace writ::backends {
 
-struct ProcessBackendOptions {
-  std::string launcher{};  // absolute path of writ-launch
-  // For tests and for `writ doctor --assume-old-kernel`: behave as on a kernel without these.
-  enum class UserNotification { kAsProbed, kAssumeAbsent };
-  UserNotification user_notification = UserNotification::kAsProbed;
-  std::optional<int> assume_landlock_abi{};  // at most this ABI is used
-  enum class Cgroups { kAsProbed, kAssumeNoV2, kAssumeAbsent };
-  Cgroups cgroups = Cgroups::kAsProbed;
-};
+using ProcessBackendOptions = LaunchedOptions;
 
 // Name "process".
 std::unique_ptr<Backend> MakeProcessBackend(ProcessBackendOptions options);

@@ -1,6 +1,7 @@
 // LaunchPlan: what writ-launch does, one field per step, in the order of the steps. Made by a
-// backend from a Plan and its probes; reaches the launcher on a sealed memfd. It may hold secret
-// values (in `env`): the encoded bytes are wiped by whoever holds them.
+// backend from a Plan and its probes; reaches the launcher on a sealed memfd before the job's
+// environment is known. The environment follows with the word to start (messages.h, Go); its
+// encoded bytes hold secret values and are wiped by whoever holds them.
 #pragma once
 
 #include <linux/filter.h>
@@ -12,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "writ/backends/launch/view_step.h"
 #include "writ/backends/linux/landlock.h"
 #include "writ/base/result.h"
 
@@ -25,6 +27,9 @@ inline constexpr int kStderrFd = 6;
 inline constexpr int kStatusFd =
     7;  // locked file: the lock goes when the launcher goes; the status is written here
 
+// Whom the launcher's probes run as where it is root: nobody.
+inline constexpr uid_t kProbeUid = 65534;
+
 struct ResourceLimit {
   int resource = 0;  // RLIMIT_*
   std::uint64_t value = 0;
@@ -33,6 +38,18 @@ struct ResourceLimit {
 enum class IdentityStep : std::uint8_t {
   kDrop,   // we are root: become uid and gid
   kCheck,  // we are that user already
+};
+
+// User, mount, pid, ipc, uts, net and cgroup namespaces of the job's own. The job's first process
+// has a parent there that is pid 1: it makes the view, gives up every capability, starts the job,
+// reaps, and dies with the supervisor.
+struct NamespacePlan {
+  uid_t inside_uid = 1000;  // the only ids there are inside; LaunchPlan::uid and gid outside
+  gid_t inside_gid = 1000;
+  std::string host_name = "writ";
+  std::vector<ViewStep> view;  // applied in this order to an empty root
+  std::vector<std::string>
+      counted;  // directories of the view handed out with Ready, to be measured
 };
 
 struct ProxyTarget {
@@ -52,13 +69,15 @@ struct LaunchPlan {
   IdentityStep identity = IdentityStep::kCheck;
   uid_t uid = 0;
   gid_t gid = 0;
-  std::string cwd;                  // absolute, entered with the job's identity
+  std::optional<NamespacePlan> namespaces;
+  std::string cwd;                  // absolute, as the job sees it; entered with the job's identity
   LandlockRules landlock;           // abi 0: no Landlock
   std::vector<sock_filter> filter;  // empty: no seccomp
   bool supervise_connect = false;   // the filter has user notification rules
+  // Where the job finds its proxy. With namespaces the listener is made there by the launcher and
+  // handed out with Ready; without, the backend has made it already.
   std::optional<ProxyTarget> proxy;
   std::vector<std::string> argv;
-  std::vector<std::string> env;  // NAME=value, exactly
   std::uint64_t wall_timeout_ms = 0;
   std::uint64_t term_grace_ms = 0;
 };
@@ -66,5 +85,9 @@ struct LaunchPlan {
 std::string EncodeLaunchPlan(const LaunchPlan& plan);
 // kInvalid for anything that EncodeLaunchPlan would not write.
 Result<LaunchPlan> DecodeLaunchPlan(std::string_view bytes);
+
+// NAME=value entries, exactly as the job gets them.
+std::string EncodeEnvironment(const std::vector<std::string>& entries);
+Result<std::vector<std::string>> DecodeEnvironment(std::string_view bytes);
 
 }  // namespace writ::backends::launch

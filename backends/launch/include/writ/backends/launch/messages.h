@@ -14,6 +14,14 @@ namespace writ::backends::launch {
 
 inline constexpr std::size_t kMaxMessageBytes = 4096;
 
+// Launcher to backend: everything is ready for the job, and only its start is missing. Comes with
+// descriptors: the proxy's listener where the job's network namespace has one, then one for each
+// NamespacePlan::counted.
+struct ReadyMessage {
+  pid_t init = 0;  // pid 1 of the job's pid namespace, as the host counts; 0: there is none
+};
+// Backend to launcher: start the job. Comes with one descriptor: the environment on a sealed memfd.
+struct GoMessage {};
 // Backend to launcher: end the job now (SIGTERM, grace, SIGKILL). Sent again: without further
 // grace.
 struct CancelMessage {};
@@ -70,7 +78,8 @@ struct EndedMessage {
 };
 
 using Message = std::variant<CancelMessage, DeadlineMessage, OutputLimitMessage, StartedMessage,
-                             SetupFailedMessage, RefusedMessage, EndedMessage, LimitPassedMessage>;
+                             SetupFailedMessage, RefusedMessage, EndedMessage, LimitPassedMessage,
+                             ReadyMessage, GoMessage>;
 
 std::string EncodeMessage(const Message& message);
 Result<Message> DecodeMessage(std::string_view bytes);

@@ -20,4 +20,13 @@ DropFailure DropIdentity(uid_t uid, gid_t gid);
 // From an ordinary user: nothing to drop; checks that we are that user and hold no capability.
 DropFailure CheckIdentity(uid_t uid, gid_t gid);
 
+// In a user namespace that maps these two ids alone: becomes them and keeps the namespace's
+// capabilities, which it needs to set the namespace up. Groups of an ordinary user stay (the kernel
+// lets nobody drop them in such a namespace); they mean nothing inside.
+DropFailure BecomeMapped(uid_t uid, gid_t gid);
+
+// The end of the set-up in a user namespace: bounding set, ambient set, securebits locked, all
+// capabilities; then reads everything back as above.
+DropFailure DropCapabilities(uid_t uid, gid_t gid);
+
 }  // namespace writ::backends

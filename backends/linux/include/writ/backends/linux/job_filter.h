@@ -27,7 +27,14 @@ enum class ConnectRule {
   kAllowed,     // no user notification here: advisory only
 };
 
+// What the filter keeps the job from, beside the kernel's attack surface.
+enum class JobSurroundings {
+  kTheHosts,    // sockets, IPC and file names are shared with the host
+  kNamespaces,  // of its own: Unix sockets, IPC and servers on loopback are the job's own affair
+};
+
 // Thread-safe. kUnsupported where libseccomp or the architecture lacks what is needed.
-Result<std::vector<sock_filter>> CompileJobFilter(ConnectRule connect);
+Result<std::vector<sock_filter>> CompileJobFilter(ConnectRule connect,
+                                                  JobSurroundings surroundings);
 
 }  // namespace writ::backends

@@ -39,11 +39,16 @@ struct LandlockPath {
   IfMissing if_missing = IfMissing::kFail;
 };
 
+enum class TcpRules : std::uint8_t {
+  kOnlyConnectPort,  // from ABI 4 on no port can be bound, and only connect_port connected to
+  kNone,             // TCP is not this layer's: the job has a network namespace of its own
+};
+
 struct LandlockRules {
   int abi = 0;  // what to use: at most LandlockAbi()
   std::vector<LandlockPath> paths;
-  // From ABI 4 on no TCP port can be bound, and only this one connected to by the job itself
-  // (nullopt: none - a supervisor connects for it).
+  TcpRules tcp = TcpRules::kOnlyConnectPort;
+  // The one port that the job itself may connect to (nullopt: none - a supervisor connects for it).
   std::optional<std::uint16_t> connect_port;
 };
 

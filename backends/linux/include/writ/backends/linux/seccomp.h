@@ -41,6 +41,9 @@ bool NotificationStillValid(int listener, std::uint64_t id);
 // `error` 0: the call returns `value`; else it fails with that errno. A caller that is gone is no
 // error.
 void AnswerNotification(int listener, std::uint64_t id, std::int64_t value, int error);
+// Lets the kernel carry the call out as if there were no supervisor (5.5). Only where the call
+// could do no harm whatever its memory says by then.
+void ContinueNotification(int listener, std::uint64_t id);
 
 // Copies the socket address out of the caller's memory. `size` as given to the call; over
 // sizeof(sockaddr_storage) or unreadable is nullopt.

@@ -10,8 +10,8 @@
 #include <stop_token>
 #include <utility>
 
-#include "limit_holders.h"
-#include "process_job.h"
+#include "writ/backends/job/launched_job.h"
+#include "writ/backends/job/limit_holders.h"
 #include "writ/backends/launch/launch_plan.h"
 
 namespace writ::backends {
@@ -56,8 +56,11 @@ class OutputPipe {
 
 }  // namespace
 
-bool ProcessJob::OnControl(std::vector<RefusedConnect>& refused, const WatchOptions& options) {
+bool LaunchedJob::OnControl(std::vector<RefusedConnect>& refused, const WatchOptions& options) {
   auto received = ReceiveWithFds(control_.get(), launch::kMaxMessageBytes);
+  // It left without reading our last word, which the kernel tells before its own last word.
+  if (!received && received.error().sys_errno == ECONNRESET)
+    received = ReceiveWithFds(control_.get(), launch::kMaxMessageBytes);
   if (!received || received->bytes.empty()) return false;
   auto message = launch::DecodeMessage(received->bytes);
   if (!message) return true;
@@ -75,14 +78,15 @@ bool ProcessJob::OnControl(std::vector<RefusedConnect>& refused, const WatchOpti
   return true;
 }
 
-Outcome ProcessJob::Watch(OutputSink& sink, const WatchOptions& options) {
+Outcome LaunchedJob::Watch(OutputSink& sink, const WatchOptions& options) {
   if (setup_failed_) return OutcomeOf(*setup_failed_);
-  if (!spawned_) return OutcomeOf(launch::SetupFailedMessage{"the job was never started", 0});
+  if (!started_) return OutcomeOf(launch::SetupFailedMessage{"the job was never started", 0});
   UniqueFd stop_event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   std::stop_callback on_stop(options.stop, [fd = stop_event.get()] { ::eventfd_write(fd, 1); });
   UniqueFd kill_event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   std::stop_callback on_kill(options.kill, [fd = kill_event.get()] { ::eventfd_write(fd, 1); });
-  ResourceWatch resources(plan_.limits, cgroups_, supervisor_.pid(), std::move(written_trees_));
+  ResourceWatch resources(plan_.limits, cgroups_, {supervisor_.pid(), init_},
+                          std::move(written_trees_));
   OutputPipe out(out_, Stream::kStdout, plan_.limits.output, sink);
   OutputPipe err(err_, Stream::kStderr, plan_.limits.output, sink);
   const std::uint64_t output_limit = plan_.limits.output.end_job_over_bytes;
@@ -154,7 +158,7 @@ Outcome ProcessJob::Watch(OutputSink& sink, const WatchOptions& options) {
 
 // The first verdict wins: what was passed counts where the job had not been ended for another
 // reason, be it that the job was quicker than the next look.
-Outcome ProcessJob::MakeOutcome(ResourceWatch& resources) const {
+Outcome LaunchedJob::MakeOutcome(ResourceWatch& resources) const {
   std::optional<PlannedLimit> passed = resources.Stop();
   Outcome outcome;
   if (ended_) {

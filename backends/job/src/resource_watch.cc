@@ -1,4 +1,4 @@
-#include "resource_watch.h"
+#include "writ/backends/job/resource_watch.h"
 
 #include <sys/eventfd.h>
 
@@ -18,11 +18,11 @@ constexpr int kDiskShare = 4;  // a measurement takes at most one part in four o
 
 }  // namespace
 
-ResourceWatch::ResourceWatch(const Limits& limits, const CgroupSet& cgroups, pid_t supervisor,
+ResourceWatch::ResourceWatch(const Limits& limits, const CgroupSet& cgroups, Tree tree,
                              std::vector<UniqueFd> trees)
     : limits_(limits),
       cgroups_(cgroups),
-      supervisor_(supervisor),
+      tree_(tree),
       disk_(std::move(trees)),
       event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       thread_([this](const std::stop_token& stop) { Loop(stop); }) {}
@@ -69,8 +69,8 @@ void ResourceWatch::LookAtProcesses() {
     return;
   }
   auto tasks = cgroups_.Tasks();
-  if (!tasks) tasks = TreeTasks(supervisor_);
-  if (*tasks > limits_.processes) Hit(LimitKind::kProcesses);
+  if (!tasks) tasks = TreeTasks(tree_.supervisor);
+  if (*tasks > limits_.processes + (tree_.init != 0 ? 1 : 0)) Hit(LimitKind::kProcesses);
 }
 
 void ResourceWatch::LookAtMemory() {
@@ -87,7 +87,7 @@ void ResourceWatch::LookAtCpu(Look look) {
   if (used) cpu_ = used;
   if (limits_.cpu_time.count() == 0) return;
   // Of a tree that is dead nothing is left to be looked at process by process.
-  if (!used && look == Look::kWhileRunning) used = TreeCpuTime(supervisor_);
+  if (!used && look == Look::kWhileRunning) used = TreeCpuTime(tree_.supervisor);
   if (used && *used > limits_.cpu_time) Hit(LimitKind::kCpu);
 }
 
@@ -119,9 +119,12 @@ void ResourceWatch::LookAtDisk(Look look) {
 }
 
 std::vector<pid_t> ResourceWatch::Members() const {
-  if (auto members = cgroups_.Members()) return *members;
   std::vector<pid_t> members;
-  for (const TreeMember& member : DescendantsOf(supervisor_)) members.push_back(member.pid);
+  if (auto grouped = cgroups_.Members())
+    members = std::move(*grouped);
+  else
+    for (const TreeMember& member : DescendantsOf(tree_.supervisor)) members.push_back(member.pid);
+  std::erase(members, tree_.init);  // holds nothing of the job's, and cannot be looked into
   return members;
 }
 

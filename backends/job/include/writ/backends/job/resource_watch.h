@@ -26,9 +26,14 @@ namespace writ::backends {
 
 class ResourceWatch {
  public:
-  // `cgroups` outlives the watch and is not changed meanwhile; `supervisor` is not waited for
+  // Whose descendants the job's processes are, and which of those is not the job's (0: none).
+  struct Tree {
+    pid_t supervisor = 0;
+    pid_t init = 0;
+  };
+  // `cgroups` outlives the watch and is not changed meanwhile; the supervisor is not waited for
   // meanwhile. `trees`: what counts as the job's disk, open for reading.
-  ResourceWatch(const Limits& limits, const CgroupSet& cgroups, pid_t supervisor,
+  ResourceWatch(const Limits& limits, const CgroupSet& cgroups, Tree tree,
                 std::vector<UniqueFd> trees);
   ~ResourceWatch();
   ResourceWatch(const ResourceWatch&) = delete;
@@ -62,7 +67,7 @@ class ResourceWatch {
 
   const Limits limits_;
   const CgroupSet& cgroups_;
-  const pid_t supervisor_;
+  const Tree tree_;
   DiskMeter disk_;
   UniqueFd event_;
 

@@ -20,11 +20,15 @@ Status CheckReachable(const std::string& path, const Identity& identity);
 // The same, and that it is a directory which the identity may write.
 Status CheckWritableDirectory(const std::string& path, const Identity& identity);
 
-// Makes both with the plan's home files; as root everything is given to the job's ids. kConflict
+// Where HOME is: beside tmp in the session directory, or in the job's own view (HomeSteps).
+enum class HomePlace { kOnDisk, kInTheView };
+// Makes them with the plan's home files; as root everything is given to the job's ids. kConflict
 // where one is there already.
-Status MakePrivateDirs(int session_dir, const Plan& plan);
+Status MakePrivateDirs(int session_dir, const Plan& plan, HomePlace home);
+// The plan's home files and the ones that every home has.
+std::vector<HomeFile> HomeFilesOf(const Plan& plan);
 
-// Removes both; the errors of what could not be removed, by name.
+// Removes what is there of both; the errors of what could not be removed, by name.
 std::vector<std::string> RemovePrivateDirs(int session_dir);
 
 }  // namespace writ::backends

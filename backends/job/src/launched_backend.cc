@@ -1,4 +1,4 @@
-#include "writ/backends/process_backend.h"
+#include "writ/backends/job/launched_backend.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -11,10 +11,10 @@
 #include <thread>
 #include <utility>
 
-#include "host_features.h"
-#include "launch_planning.h"
-#include "private_dirs.h"
-#include "process_job.h"
+#include "writ/backends/job/host_features.h"
+#include "writ/backends/job/launch_planning.h"
+#include "writ/backends/job/launched_job.h"
+#include "writ/backends/job/private_dirs.h"
 #include "writ/backends/launch/messages.h"
 #include "writ/backends/linux/pidfd.h"
 #include "writ/backends/linux/process_mark.h"
@@ -25,7 +25,6 @@
 namespace writ::backends {
 namespace {
 
-constexpr char kName[] = "process";
 constexpr std::chrono::milliseconds kLockPoll{10};
 
 // Waits for the lock that a supervisor holds until it has left.
@@ -33,10 +32,10 @@ Status AwaitLock(int fd, std::chrono::milliseconds timeout) {
   const auto start = std::chrono::steady_clock::now();
   while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK && errno != EINTR)
-      return SysError(errno, "process.lock", "cannot lock the status file");
+      return SysError(errno, "job.lock", "cannot lock the status file");
     if (std::chrono::steady_clock::now() - start >= timeout)
       return Error{
-          ErrorKind::kUnavailable, "process.supervisor_still_there",
+          ErrorKind::kUnavailable, "job.supervisor_still_there",
           "the run's supervisor is still there after " + std::to_string(timeout.count()) + " ms"};
     std::this_thread::sleep_for(kLockPoll);
   }
@@ -54,17 +53,18 @@ std::optional<Outcome> ReadStatus(int fd) {
   return std::nullopt;
 }
 
-class ProcessBackend final : public Backend {
+class LaunchedBackend final : public Backend {
  public:
-  explicit ProcessBackend(ProcessBackendOptions options) : options_(std::move(options)) {}
+  LaunchedBackend(std::unique_ptr<LaunchedTier> tier, LaunchedOptions options)
+      : tier_(std::move(tier)), options_(std::move(options)) {}
 
-  std::string_view Name() const override { return kName; }
-  Tier GetTier() const override { return Tier::kProcess; }
+  std::string_view Name() const override { return tier_->Name(); }
+  Tier GetTier() const override { return tier_->GetTier(); }
 
   const Capabilities& Probe() override {
     std::call_once(probed_, [this] {
-      features_ = ProbeHost(options_);
-      capabilities_ = DescribeHost(features_, kName);
+      features_ = tier_->Probe();
+      capabilities_ = tier_->Describe(features_);
     });
     return capabilities_;
   }
@@ -72,7 +72,7 @@ class ProcessBackend final : public Backend {
   Status Alive() override {
     Probe();
     auto gone = [](const std::string& what, std::string hint) {
-      return Error{ErrorKind::kUnavailable, "process.gone", what + " is not there any more",
+      return Error{ErrorKind::kUnavailable, "job.gone", what + " is not there any more",
                    std::move(hint)};
     };
     if (::access(options_.launcher.c_str(), X_OK) != 0)
@@ -86,13 +86,16 @@ class ProcessBackend final : public Backend {
 
   Status Check(const Plan& plan) override {
     Probe();
-    return CheckPlan(plan, capabilities_, features_);
+    WRIT_TRY(CheckCommon(plan, capabilities_, features_));
+    return tier_->CheckPlan(plan, features_);
   }
 
   Result<std::unique_ptr<Job>> Prepare(Plan plan) override {
     WRIT_TRY(Check(plan));
-    auto job = ProcessJob::Make(std::move(plan), features_, options_.launcher);
-    if (!job) return std::move(job).error().With("preparing a job in the process tier");
+    auto job = LaunchedJob::Make(std::move(plan), *tier_, features_, options_.launcher);
+    if (!job)
+      return std::move(job).error().With("preparing a job in the " +
+                                         std::string(TierName(tier_->GetTier())) + " tier");
     return std::unique_ptr<Job>(std::move(job).value());
   }
 
@@ -111,7 +114,7 @@ class ProcessBackend final : public Backend {
     if (dir) {
       UniqueFd status(::openat(dir->get(), kStatusName, O_RDWR | O_CLOEXEC | O_NOFOLLOW));
       if (!status && errno != ENOENT)
-        return SysError(errno, "process.status_file", "cannot open the run's status file");
+        return SysError(errno, "job.status_file", "cannot open the run's status file");
       if (status) {
         WRIT_TRY(AwaitLock(status.get(), timeout));
         recovered.outcome = ReadStatus(status.get());
@@ -152,7 +155,8 @@ class ProcessBackend final : public Backend {
     result.leaks.push_back({"process", "processes of uid " + std::to_string(identity.uid)});
   }
 
-  ProcessBackendOptions options_;
+  const std::unique_ptr<LaunchedTier> tier_;
+  const LaunchedOptions options_;
   std::once_flag probed_;  // guards the two below; read-only afterwards
   HostFeatures features_;
   Capabilities capabilities_;
@@ -160,8 +164,9 @@ class ProcessBackend final : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> MakeProcessBackend(ProcessBackendOptions options) {
-  return std::make_unique<ProcessBackend>(std::move(options));
+std::unique_ptr<Backend> MakeLaunchedBackend(std::unique_ptr<LaunchedTier> tier,
+                                             LaunchedOptions options) {
+  return std::make_unique<LaunchedBackend>(std::move(tier), std::move(options));
 }
 
 }  // namespace writ::backends

@@ -5,13 +5,16 @@
 #include <cstdint>
 #include <vector>
 
-#include "host_features.h"
+#include "writ/backends/job/host_features.h"
 #include "writ/backends/limits.h"
 
 namespace writ::backends {
 
 // RLIMIT_NPROC stands this much above the limit of tasks that the supervisor ends a job for.
 inline constexpr std::uint64_t kTaskSlack = 16;
+
+// Tasks of the launcher among the job's: in its groups and below its supervisor.
+std::uint64_t OwnTasks(JobSurroundings surroundings);
 
 // Whether the job's tasks are limited and counted by a cgroup. On a v1 host a uid of the job's own
 // does it without one, unless the job is moved into a v1 group for its memory anyway: the first

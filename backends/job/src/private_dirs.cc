@@ -1,4 +1,4 @@
-#include "private_dirs.h"
+#include "writ/backends/job/private_dirs.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -27,14 +27,13 @@ bool May(const struct stat& st, const Identity& identity, mode_t bit) {
 Status Give(int fd, const Identity& identity) {
   if (::geteuid() != 0) return {};
   if (::fchown(fd, identity.uid, identity.gid) != 0)
-    return SysError(errno, "process.chown", "cannot give a private directory to the job");
+    return SysError(errno, "job.chown", "cannot give a private directory to the job");
   return {};
 }
 
 Status MakeOwnDirectory(int parent, const std::string& name, const Identity& identity) {
   if (::mkdirat(parent, name.c_str(), 0700) != 0) {
-    Error error =
-        SysError(errno, "process.private_dir", "cannot make the private directory " + name);
+    Error error = SysError(errno, "job.private_dir", "cannot make the private directory " + name);
     if (error.sys_errno == EEXIST) error.kind = ErrorKind::kConflict;
     return error;
   }
@@ -76,10 +75,10 @@ Status CheckReachable(const std::string& path, const Identity& identity) {
     if (at != std::string::npos) ++at;
     struct stat st {};
     if (::stat(prefix.c_str(), &st) != 0)
-      return SysError(errno, "process.path_missing", "cannot look at " + prefix);
+      return SysError(errno, "job.path_missing", "cannot look at " + prefix);
     if (S_ISDIR(st.st_mode) && !May(st, identity, 01))
       return Error{
-          ErrorKind::kUnsupported, "process.path_unreachable",
+          ErrorKind::kUnsupported, "job.path_unreachable",
           "the job's uid " + std::to_string(identity.uid) + " may not enter " + prefix,
           "keep the runner's state where every directory above it can be searched (mode 0711), as "
           "/var/lib/writ is"};
@@ -91,26 +90,31 @@ Status CheckWritableDirectory(const std::string& path, const Identity& identity)
   WRIT_TRY(CheckReachable(path, identity));
   struct stat st {};
   if (::stat(path.c_str(), &st) != 0)
-    return SysError(errno, "process.path_missing", "cannot look at " + path);
+    return SysError(errno, "job.path_missing", "cannot look at " + path);
   if (!S_ISDIR(st.st_mode) || !May(st, identity, 02))
-    return Error{ErrorKind::kInvalid, "process.workspace_not_writable",
+    return Error{ErrorKind::kInvalid, "job.workspace_not_writable",
                  path + " is not a directory that the job's uid may write"};
   return {};
 }
 
-Status MakePrivateDirs(int session_dir, const Plan& plan) {
-  WRIT_TRY(MakeOwnDirectory(session_dir, kHomeName, plan.identity));
+std::vector<HomeFile> HomeFilesOf(const Plan& plan) {
+  std::vector<HomeFile> files = plan.home_files;
+  if (std::none_of(files.begin(), files.end(),
+                   [](const HomeFile& f) { return f.path == ".gitconfig"; }))
+    files.push_back(HomeFile{".gitconfig", std::string(kGitConfig), 0644});
+  return files;
+}
+
+Status MakePrivateDirs(int session_dir, const Plan& plan, HomePlace place) {
   WRIT_TRY(MakeOwnDirectory(session_dir, kTmpName, plan.identity));
+  if (place == HomePlace::kInTheView) return {};
+  WRIT_TRY(MakeOwnDirectory(session_dir, kHomeName, plan.identity));
   WRIT_ASSIGN(UniqueFd home, OpenBeneath(session_dir, kHomeName, O_RDONLY | O_DIRECTORY));
   for (const std::string& dir : plan.home_directories)
     WRIT_TRY(MakeHomeDirectory(home.get(), dir, plan.identity));
-  for (const HomeFile& file : plan.home_files)
+  for (const HomeFile& file : HomeFilesOf(plan))
     WRIT_TRY(WriteHomeFile(home.get(), file, plan.identity));
-  const bool has_git = std::any_of(plan.home_files.begin(), plan.home_files.end(),
-                                   [](const HomeFile& f) { return f.path == ".gitconfig"; });
-  if (has_git) return {};
-  return WriteHomeFile(home.get(), HomeFile{".gitconfig", std::string(kGitConfig), 0644},
-                       plan.identity);
+  return {};
 }
 
 std::vector<std::string> RemovePrivateDirs(int session_dir) {

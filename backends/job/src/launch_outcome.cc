@@ -3,7 +3,7 @@
 #include <csignal>
 #include <cstring>
 
-#include "process_job.h"
+#include "writ/backends/job/launched_job.h"
 
 namespace writ::backends {
 namespace {

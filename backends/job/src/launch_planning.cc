@@ -1,4 +1,4 @@
-#include "launch_planning.h"
+#include "writ/backends/job/launch_planning.h"
 
 #include <sys/resource.h>
 #include <unistd.h>
@@ -6,52 +6,20 @@
 #include <algorithm>
 #include <chrono>
 
-#include "limit_holders.h"
+#include "writ/backends/job/limit_holders.h"
 
 namespace writ::backends {
 namespace {
 
-// What every program needs to run at all. /etc is readable as it is to any user of the host; keys
-// of the host stand behind their own modes there.
-const std::vector<LandlockPath>& SystemPaths() {
-  static const std::vector<LandlockPath> paths = [] {
-    std::vector<LandlockPath> list;
-    for (const char* dir : {"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc"})
-      list.push_back({dir, PathAccess::kReadExecute, IfMissing::kSkip});
-    for (const char* dir : {"/proc", "/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm"})
-      list.push_back({dir, PathAccess::kRead, IfMissing::kSkip});
-    for (const char* device :
-         {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"})
-      list.push_back({device, PathAccess::kDevice, IfMissing::kSkip});
-    return list;
-  }();
-  return paths;
-}
-
-LandlockRules PlanLandlock(const Plan& plan, const HostFeatures& features,
-                           const LaunchFacts& facts) {
-  LandlockRules rules;
-  rules.abi = features.landlock_abi;
-  if (rules.abi == 0) return rules;
-  rules.paths = SystemPaths();
-  // Pseudo terminals of others are closed by their owner's uid; with our own uid they would not be.
-  if (features.root) {
-    for (const char* path : {"/dev/ptmx", "/dev/pts"})
-      rules.paths.push_back({path, PathAccess::kDevice, IfMissing::kSkip});
-  }
-  for (const std::string& tree : plan.read_only_trees)
-    rules.paths.push_back({tree, PathAccess::kReadExecute, IfMissing::kFail});
-  for (const std::string& dir : {facts.workspace, facts.home, facts.tmp})
-    rules.paths.push_back({dir, PathAccess::kReadWrite, IfMissing::kFail});
-  // With supervision the job itself connects to nothing at all.
-  if (!features.user_notification && facts.proxy) rules.connect_port = facts.proxy->port;
-  return rules;
-}
+// Not 0: with that a core_pattern of the host that is a pipe would still get the job's memory,
+// secrets included. 1 is the kernel's word for "none, not even to a pipe".
+constexpr std::uint64_t kNoCore = 1;
 
 std::vector<launch::ResourceLimit> PlanLimits(const Plan& plan, const HostFeatures& features,
                                               const LaunchFacts& facts) {
   const Limits& limits = plan.limits;
-  std::vector<launch::ResourceLimit> out = {{RLIMIT_CORE, 0}, {RLIMIT_NOFILE, limits.open_files}};
+  std::vector<launch::ResourceLimit> out = {{RLIMIT_CORE, kNoCore},
+                                            {RLIMIT_NOFILE, limits.open_files}};
   // The kernel counts by uid: exact for a uid of the job's own, a distance from now for a shared
   // one. It refuses a little above the limit, so that a job which only fills its limit can be told
   // from one that passes it and is ended for it.
@@ -67,15 +35,10 @@ std::vector<launch::ResourceLimit> PlanLimits(const Plan& plan, const HostFeatur
   return out;
 }
 
-Error Unsupported(std::string code, std::string message, std::string hint = {}) {
-  return Error{ErrorKind::kUnsupported, "process." + std::move(code), std::move(message),
-               std::move(hint)};
-}
-
 Status CheckAspect(Aspect aspect, Enforcement wanted, const Capabilities& capabilities) {
   const AspectCapability& have = capabilities.Of(aspect);
   if (have.enforcement >= wanted) return {};
-  return Unsupported("enforcement_too_weak",
+  return Unsupported(capabilities.tier, "enforcement_too_weak",
                      std::string(AspectName(aspect)) + " must be held by " +
                          std::string(EnforcementName(wanted)) + " and is " +
                          std::string(EnforcementName(have.enforcement)) +
@@ -90,7 +53,7 @@ Status CheckLimits(const Plan& plan, const HostFeatures& features) {
     const bool per_process =
         held.limit.kind == LimitKind::kMemory && held.holder == LimitHolder::kRlimit;
     if (held.holder != LimitHolder::kNone && !per_process) continue;
-    return Unsupported("limit_not_held",
+    return Unsupported(plan.tier, "limit_not_held",
                        "the contract limits " + std::string(LimitName(held.limit.kind)) +
                            ", which nothing on this host can hold: " + held.note,
                        "run the runner as root, or give its service Delegate=yes");
@@ -100,8 +63,13 @@ Status CheckLimits(const Plan& plan, const HostFeatures& features) {
 
 }  // namespace
 
-launch::LaunchPlan PlanLaunch(const Plan& plan, const HostFeatures& features,
-                              const LaunchFacts& facts, std::vector<std::string> env) {
+Error Unsupported(Tier tier, const std::string& code, std::string message, std::string hint) {
+  return Error{ErrorKind::kUnsupported, std::string(TierName(tier)) + "." + code,
+               std::move(message), std::move(hint)};
+}
+
+launch::LaunchPlan PlanCommon(const Plan& plan, const HostFeatures& features,
+                              const LaunchFacts& facts) {
   constexpr std::chrono::milliseconds kLongest = std::chrono::hours(24 * 365);
   launch::LaunchPlan out;
   out.born_in_cgroup = facts.born_in_cgroup;
@@ -112,12 +80,10 @@ launch::LaunchPlan PlanLaunch(const Plan& plan, const HostFeatures& features,
   out.uid = plan.identity.uid;
   out.gid = plan.identity.gid;
   out.cwd = plan.cwd.empty() ? facts.workspace : facts.workspace + "/" + plan.cwd;
-  out.landlock = PlanLandlock(plan, features, facts);
   out.filter = features.filter;
   out.supervise_connect = features.user_notification;
   out.proxy = facts.proxy;
   out.argv = plan.argv;
-  out.env = std::move(env);
   out.wall_timeout_ms =
       static_cast<std::uint64_t>(std::min(plan.limits.wall_timeout, kLongest).count());
   out.term_grace_ms =
@@ -125,24 +91,24 @@ launch::LaunchPlan PlanLaunch(const Plan& plan, const HostFeatures& features,
   return out;
 }
 
-Status CheckPlan(const Plan& plan, const Capabilities& capabilities, const HostFeatures& features) {
+Status CheckCommon(const Plan& plan, const Capabilities& capabilities,
+                   const HostFeatures& features) {
   WRIT_TRY(ValidatePlan(plan));
-  if (plan.tier != Tier::kProcess)
-    return Unsupported("other_tier",
+  const Tier tier = capabilities.tier;
+  const std::string name(TierName(tier));
+  if (plan.tier != tier)
+    return Unsupported(tier, "other_tier",
                        "the plan asks for the tier " + std::string(TierName(plan.tier)));
   if (!capabilities.usable)
-    return Unsupported("unusable", capabilities.unusable_reason, capabilities.unusable_mend);
-  if (!std::holds_alternative<PlainWorkspace>(plan.workspace))
-    return Unsupported("no_overlay",
-                       "the process tier mounts nothing; give it a plain workspace directory");
+    return Unsupported(tier, "unusable", capabilities.unusable_reason, capabilities.unusable_mend);
   if (plan.terminal != Terminal::kNone)
-    return Unsupported("no_pty", "the process tier gives no terminal");
+    return Unsupported(tier, "no_pty", "the " + name + " tier gives no terminal");
   if (std::holds_alternative<HostNetworkGrant>(plan.network))
     return Unsupported(
-        "no_host_network", "the process tier never opens the host's network",
+        tier, "no_host_network", "the " + name + " tier never opens the host's network",
         "an open contract goes through the proxy, whose rules then allow every host");
   if (!features.root && (plan.identity.uid != ::geteuid() || plan.identity.gid != ::getegid()))
-    return Unsupported("foreign_identity",
+    return Unsupported(tier, "foreign_identity",
                        "a runner that is not root cannot run a job under another uid or gid");
   const Enforcement network =
       plan.require.advisory_network ? Enforcement::kAdvisory : Enforcement::kKernel;

@@ -1,4 +1,4 @@
-#include "limit_holders.h"
+#include "writ/backends/job/limit_holders.h"
 
 #include <string>
 
@@ -48,6 +48,10 @@ void HoldDisk(HeldLimit& held, const HostFeatures& f) {
 }
 
 }  // namespace
+
+std::uint64_t OwnTasks(JobSurroundings surroundings) {
+  return surroundings == JobSurroundings::kNamespaces ? 1 : 0;
+}
 
 bool ProcessesInGroup(const Limits& limits, const HostFeatures& features) {
   const CgroupSupport& groups = features.cgroups;

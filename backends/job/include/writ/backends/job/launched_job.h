@@ -1,8 +1,9 @@
-// ProcessJob: one job of the process tier, from its private directories to the check that all is
-// gone.
+// LaunchedJob: one job that writ-launch carries, from its private directories to the check that all
+// is gone.
 //
-// Members are in the order of acquisition; Dismantle undoes them backwards. The supervisor
-// (writ-launch) is our child; if we die, it ends the tree by itself.
+// Prepare starts the launcher, which makes everything ready for the job and waits; Start sends the
+// environment and the word. Members are in the order of acquisition; Dismantle undoes them
+// backwards. The supervisor (writ-launch) is our child; if we die, it ends the tree by itself.
 #pragma once
 
 #include <netinet/in.h>
@@ -14,21 +15,23 @@
 #include <string>
 #include <vector>
 
-#include "host_features.h"
-#include "resource_watch.h"
 #include "writ/backends/backend.h"
 #include "writ/backends/head_tail.h"
+#include "writ/backends/job/host_features.h"
+#include "writ/backends/job/launched_tier.h"
+#include "writ/backends/job/resource_watch.h"
 #include "writ/backends/launch/messages.h"
 #include "writ/base/child.h"
 
 namespace writ::backends {
 
-class ProcessJob final : public Job {
+class LaunchedJob final : public Job {
  public:
-  // `features` outlives the job. The plan has passed Check.
-  static Result<std::unique_ptr<ProcessJob>> Make(Plan plan, const HostFeatures& features,
-                                                  std::string launcher);
-  ~ProcessJob() override;
+  // `tier` and `features` outlive the job. The plan has passed Check.
+  static Result<std::unique_ptr<LaunchedJob>> Make(Plan plan, const LaunchedTier& tier,
+                                                   const HostFeatures& features,
+                                                   std::string launcher);
+  ~LaunchedJob() override;
 
   Result<UniqueFd> TakeProxyListener() override;
   std::string ProxyAddress() const override;
@@ -40,14 +43,20 @@ class ProcessJob final : public Job {
   Dismantled Dismantle() override;
 
  private:
-  ProcessJob(Plan plan, const HostFeatures& features, std::string launcher)
-      : plan_(std::move(plan)), features_(features), launcher_(std::move(launcher)) {}
+  LaunchedJob(Plan plan, const LaunchedTier& tier, const HostFeatures& features,
+              std::string launcher);
 
   Status Acquire();
   Status OpenStatusFile();
   Status MakeProxyListener();
-  Status SpawnLauncher(Environment late);
-  Status AwaitStart();
+  Status CheckPlaces() const;
+  Status MakeCgroups();
+  LaunchFacts Facts() const;
+  Status SpawnLauncher();
+  // The launcher's next message that is not a record; its failure becomes setup_failed_.
+  Result<launch::Message> AwaitWord(std::vector<UniqueFd>& fds);
+  Status AwaitReady();
+  Status SendGo(const Environment& late);
   void Tell(const launch::Message& message);
   // False: the control socket is at its end.
   bool OnControl(std::vector<RefusedConnect>& refused, const WatchOptions& options);
@@ -57,8 +66,10 @@ class ProcessJob final : public Job {
   void CheckNobodyLeft(Dismantled& result);
 
   Plan plan_;
+  const LaunchedTier& tier_;
   const HostFeatures& features_;
-  std::string launcher_;
+  const std::string launcher_;
+  const JobPaths paths_;
 
   UniqueFd session_dir_;
   bool made_dirs_ = false;
@@ -71,7 +82,9 @@ class ProcessJob final : public Job {
   UniqueFd out_;
   UniqueFd err_;  // empty where merged
   Child supervisor_;
+  pid_t init_ = 0;  // of the job's pid namespace; held alive by the supervisor
   bool spawned_ = false;
+  bool started_ = false;
 
   std::optional<launch::EndedMessage> ended_;
   std::optional<launch::SetupFailedMessage> setup_failed_;

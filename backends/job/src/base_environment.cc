@@ -1,4 +1,4 @@
-#include "base_environment.h"
+#include "writ/backends/job/base_environment.h"
 
 #include <string.h>
 

@@ -1,0 +1,52 @@
+// HostFeatures: what a launched tier found out about this host, once; and the words for it that the
+// tiers share.
+#pragma once
+
+#include <linux/filter.h>
+
+#include <string>
+#include <vector>
+
+#include "writ/backends/capability.h"
+#include "writ/backends/job/launched_options.h"
+#include "writ/backends/launch/view_step.h"
+#include "writ/backends/linux/cgroup.h"
+#include "writ/backends/linux/job_filter.h"
+#include "writ/base/result.h"
+
+namespace writ::backends {
+
+// What of namespaces can be had here (`writ-launch --probe-namespaces`).
+struct NamespaceFeatures {
+  bool usable = false;
+  std::string reason;  // why not
+  std::string mend;
+  bool overlay = false;
+  std::string no_overlay_reason;
+};
+
+struct HostFeatures {
+  bool root = false;  // jobs get a uid of their own
+  int landlock_abi = 0;
+  bool user_notification = false;  // supervised connect works end to end
+  std::string no_notification_reason;
+  CgroupSupport cgroups;
+  std::vector<sock_filter> filter;  // compiled for what is there; empty: seccomp cannot be used
+  std::string no_filter_reason;
+  std::string launcher_problem;  // empty: it runs
+  NamespaceFeatures namespaces;
+  std::vector<launch::ViewStep> system_view;  // what a view of a job's own shows of the host
+};
+
+// Tries what every launched tier needs; takes some milliseconds. Starts the launcher once in its
+// probe mode. `surroundings`: what the filter is compiled for.
+HostFeatures ProbeHost(const LaunchedOptions& options, JobSurroundings surroundings);
+// Runs `writ-launch ARGUMENTS` and reads its answer; empty, and `problem` says why: it gave none.
+std::string AskLauncher(const std::string& launcher, const std::vector<std::string>& arguments,
+                        std::string& problem);
+
+// Whether the tier can be used at all, and its version, as far as all launched tiers ask the same.
+Capabilities DescribeLauncher(const HostFeatures& features, Tier tier, const std::string& name);
+AspectCapability DescribeResources(const HostFeatures& features);
+
+}  // namespace writ::backends

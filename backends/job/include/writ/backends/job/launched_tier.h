@@ -1,0 +1,45 @@
+// LaunchedTier: what tells one tier that writ-launch carries from another. Everything they have in
+// common - the job's life, its limits, its end, what is left of it after a crash - is LaunchedJob
+// and LaunchedBackend.
+//
+// Stateless but for its options; thread-safe.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "writ/backends/capability.h"
+#include "writ/backends/job/host_features.h"
+#include "writ/backends/job/launch_planning.h"
+#include "writ/backends/launch/launch_plan.h"
+#include "writ/backends/plan.h"
+
+namespace writ::backends {
+
+// Where the job finds its places, as absolute paths in its own view.
+struct JobPaths {
+  std::string workspace;
+  std::string home;
+  std::string tmp;
+};
+
+class LaunchedTier {
+ public:
+  virtual ~LaunchedTier() = default;
+  virtual std::string_view Name() const = 0;  // registry name
+  virtual Tier GetTier() const = 0;
+  // kNamespaces: the launcher adds one task (init), makes the proxy's listener inside and hands out
+  // the home, which is in the view alone.
+  virtual JobSurroundings Surroundings() const = 0;
+  // Tries what this host can do for this tier; leaves nothing behind.
+  virtual HostFeatures Probe() const = 0;
+  // Pure: the same features give the same words.
+  virtual Capabilities Describe(const HostFeatures& features) const = 0;
+  // What this tier cannot do of a plan that is otherwise met (kUnsupported).
+  virtual Status CheckPlan(const Plan& plan, const HostFeatures& features) const = 0;
+  virtual JobPaths PathsOf(const Plan& plan) const = 0;
+  virtual launch::LaunchPlan PlanLaunch(const Plan& plan, const HostFeatures& features,
+                                        const LaunchFacts& facts) const = 0;
+};
+
+}  // namespace writ::backends

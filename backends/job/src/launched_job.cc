@@ -1,0 +1,393 @@
+#include "writ/backends/job/launched_job.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <utility>
+
+#include "writ/backends/job/base_environment.h"
+#include "writ/backends/job/launch_planning.h"
+#include "writ/backends/job/limit_holders.h"
+#include "writ/backends/job/private_dirs.h"
+#include "writ/backends/launch/launch_plan.h"
+#include "writ/backends/linux/pidfd.h"
+#include "writ/backends/linux/process_mark.h"
+#include "writ/backends/linux/process_tree.h"
+#include "writ/base/paths.h"
+
+namespace writ::backends {
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr int kListenBacklog = 512;
+constexpr int kPipeBytes =
+    256 * 1024;  // fewer wake-ups for a job that writes much; a wish, not a need
+// The launcher bounds its own set-up by 15 s and its killing by 10 s; past these it is not
+// answering.
+constexpr std::chrono::seconds kStartBound{20};
+constexpr std::chrono::seconds kEndBound{15};
+
+// In a network namespace of the job's own every port is free.
+constexpr std::uint16_t kProxyPortInside = 3128;
+
+Error SetupError(const launch::SetupFailedMessage& failed) {
+  Error error = failed.err != 0 ? SysError(failed.err, "job.setup_failed",
+                                           "the job's set-up failed at " + failed.stage)
+                                : Error{ErrorKind::kInternal, "job.setup_failed",
+                                        "the job's set-up failed at " + failed.stage};
+  return error;
+}
+
+}  // namespace
+
+LaunchedJob::LaunchedJob(Plan plan, const LaunchedTier& tier, const HostFeatures& features,
+                         std::string launcher)
+    : plan_(std::move(plan)),
+      tier_(tier),
+      features_(features),
+      launcher_(std::move(launcher)),
+      paths_(tier.PathsOf(plan_)) {}
+
+Result<std::unique_ptr<LaunchedJob>> LaunchedJob::Make(Plan plan, const LaunchedTier& tier,
+                                                       const HostFeatures& features,
+                                                       std::string launcher) {
+  std::unique_ptr<LaunchedJob> job(
+      new LaunchedJob(std::move(plan), tier, features, std::move(launcher)));
+  if (auto acquired = job->Acquire(); !acquired)
+    return std::move(acquired).error();  // ~LaunchedJob undoes what was done
+  return job;
+}
+
+LaunchedJob::~LaunchedJob() {
+  Dismantle();
+}
+
+Status LaunchedJob::Acquire() {
+  WRIT_ASSIGN(session_dir_, OpenDirectory(plan_.session_dir));
+  WRIT_TRY(CheckPlaces());
+  WRIT_TRY(OpenStatusFile());
+  made_dirs_ =
+      true;  // also half-made ones are removed; nothing else makes these names in a run's directory
+  WRIT_TRY(MakePrivateDirs(session_dir_.get(), plan_,
+                           tier_.Surroundings() == JobSurroundings::kNamespaces
+                               ? HomePlace::kInTheView
+                               : HomePlace::kOnDisk));
+  WRIT_TRY(OpenWrittenTrees());
+  WRIT_TRY(MakeCgroups());
+  if (std::holds_alternative<ProxiedNetwork>(plan_.network)) WRIT_TRY(MakeProxyListener());
+  Status spawned = SpawnLauncher();
+  if (spawned) spawned = AwaitReady();
+  if (!spawned && !setup_failed_)
+    setup_failed_ = launch::SetupFailedMessage{spawned.error().code, spawned.error().sys_errno};
+  return spawned;
+}
+
+Status LaunchedJob::CheckPlaces() const {
+  WRIT_TRY(CheckReachable(plan_.session_dir, plan_.identity));
+  const auto* plain = std::get_if<PlainWorkspace>(&plan_.workspace);
+  const auto* mount = std::get_if<WorkspaceMount>(&plan_.workspace);
+  if (plain != nullptr) WRIT_TRY(CheckWritableDirectory(plain->dir, plan_.identity));
+  if (mount != nullptr) {
+    WRIT_TRY(CheckReachable(mount->lower, plan_.identity));
+    WRIT_TRY(CheckWritableDirectory(mount->upper, plan_.identity));
+    WRIT_TRY(CheckWritableDirectory(mount->work, plan_.identity));
+  }
+  if (!plan_.cwd.empty()) {
+    Status found = Error{ErrorKind::kInvalid, "plan.cwd_missing",
+                         "the working directory is not a directory of the workspace"};
+    for (const std::string* tree :
+         {plain ? &plain->dir : &mount->upper, plain ? &plain->dir : &mount->lower}) {
+      WRIT_ASSIGN(UniqueFd workspace, OpenDirectory(*tree));
+      if (OpenBeneath(workspace.get(), plan_.cwd, O_RDONLY | O_DIRECTORY)) found = {};
+    }
+    WRIT_TRY(std::move(found));
+  }
+  for (const std::string& tree : plan_.read_only_trees)
+    WRIT_TRY(CheckReachable(tree, plan_.identity));
+  return {};
+}
+
+// Before the job runs: it may close its directories to a runner that is not root. What is in the
+// job's view alone comes with Ready.
+Status LaunchedJob::OpenWrittenTrees() {
+  const auto* plain = std::get_if<PlainWorkspace>(&plan_.workspace);
+  WRIT_ASSIGN(UniqueFd workspace,
+              OpenDirectory(plain ? plain->dir : std::get<WorkspaceMount>(plan_.workspace).upper));
+  written_trees_.push_back(std::move(workspace));
+  for (const char* name : {kHomeName, kTmpName}) {
+    if (name == std::string_view(kHomeName) && tier_.Surroundings() == JobSurroundings::kNamespaces)
+      continue;
+    WRIT_ASSIGN(UniqueFd tree, OpenBeneath(session_dir_.get(), name, O_RDONLY | O_DIRECTORY));
+    written_trees_.push_back(std::move(tree));
+  }
+  return {};
+}
+
+Status LaunchedJob::MakeCgroups() {
+  const std::uint64_t own = OwnTasks(tier_.Surroundings());
+  WRIT_ASSIGN(cgroups_,
+              CgroupSet::Create(
+                  features_.cgroups, plan_.run_id,
+                  {ProcessesInGroup(plan_.limits, features_) ? plan_.limits.processes + own : 0,
+                   plan_.limits.memory_bytes, plan_.limits.cpu_millis}));
+  return {};
+}
+
+Status LaunchedJob::OpenStatusFile() {
+  status_file_.reset(
+      ::openat(session_dir_.get(), kStatusName, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!status_file_) return SysError(errno, "job.status_file", "cannot make the run's status file");
+  if (::flock(status_file_.get(), LOCK_EX | LOCK_NB) != 0) {
+    status_file_.reset();
+    return Error{ErrorKind::kConflict, "job.session_in_use",
+                 "another job runs in this session directory"};
+  }
+  if (::ftruncate(status_file_.get(), 0) != 0)
+    return SysError(errno, "job.status_file", "cannot empty the run's status file");
+  return {};
+}
+
+Status LaunchedJob::MakeProxyListener() {
+  if (tier_.Surroundings() == JobSurroundings::kNamespaces) {
+    proxy_ = sockaddr_in{};
+    proxy_->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    proxy_->sin_port = htons(kProxyPortInside);
+    return {};  // the launcher makes it, and hands it out with Ready
+  }
+  listener_.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  auto* generic = reinterpret_cast<sockaddr*>(&address);
+  if (!listener_ || ::bind(listener_.get(), generic, size) != 0 ||
+      ::listen(listener_.get(), kListenBacklog) != 0 ||
+      ::getsockname(listener_.get(), generic, &size) != 0)
+    return SysError(errno, "job.listener", "cannot make the proxy's listener");
+  proxy_ = address;
+  return {};
+}
+
+Result<UniqueFd> LaunchedJob::TakeProxyListener() {
+  if (!proxy_) return Error{ErrorKind::kUnsupported, "job.no_proxy", "the plan has no proxy"};
+  if (!listener_)
+    return Error{ErrorKind::kConflict, "job.listener_taken",
+                 "the proxy's listener was taken already"};
+  return std::move(listener_);
+}
+
+std::string LaunchedJob::ProxyAddress() const {
+  if (!proxy_) return {};
+  char text[INET_ADDRSTRLEN] = {};
+  ::inet_ntop(AF_INET, &proxy_->sin_addr, text, sizeof text);
+  return std::string(text) + ":" + std::to_string(ntohs(proxy_->sin_port));
+}
+
+std::string LaunchedJob::HomePath() const {
+  return paths_.home;
+}
+std::string LaunchedJob::WorkspacePath() const {
+  return paths_.workspace;
+}
+
+LaunchFacts LaunchedJob::Facts() const {
+  LaunchFacts facts;
+  facts.born_in_cgroup = cgroups_.v2_directory();
+  for (const std::string& dir : cgroups_.directories()) {
+    if (dir != facts.born_in_cgroup) facts.cgroup_dirs.push_back(dir);
+  }
+  facts.freezer = cgroups_.freezer_directory();
+  facts.memory_in_cgroup = !features_.cgroups.memory_base.empty();
+  facts.processes_in_cgroup = !features_.cgroups.pids_base.empty();
+  if (!features_.root && !facts.processes_in_cgroup)
+    facts.tasks_of_user = TasksOfUid(plan_.identity.uid);
+  if (proxy_) facts.proxy = launch::ProxyTarget{proxy_->sin_addr.s_addr, ntohs(proxy_->sin_port)};
+  facts.workspace = paths_.workspace;
+  facts.home = paths_.home;
+  facts.tmp = paths_.tmp;
+  return facts;
+}
+
+Status LaunchedJob::SpawnLauncher() {
+  WRIT_ASSIGN(UniqueFd memfd,
+              MakeSealedMemfd("writ-plan", launch::EncodeLaunchPlan(
+                                               tier_.PlanLaunch(plan_, features_, Facts()))));
+  WRIT_ASSIGN(SocketPair control, MakeSeqpacketPair());
+  WRIT_ASSIGN(Pipe out, MakePipe());
+  Pipe err;
+  if (plan_.stderr_to == StderrTo::kOwnStream) {
+    WRIT_ASSIGN(err, MakePipe());
+  }
+  SpawnOptions spawn;
+  spawn.path = launcher_;
+  spawn.argv = {"writ-launch"};
+  spawn.fds = {{memfd.get(), launch::kPlanFd},
+               {control.second.get(), launch::kControlFd},
+               {out.write_end.get(), launch::kStdoutFd},
+               {err.write_end ? err.write_end.get() : out.write_end.get(), launch::kStderrFd},
+               {status_file_.get(), launch::kStatusFd}};
+  WRIT_ASSIGN(supervisor_, Child::Spawn(spawn));
+  spawned_ = true;
+  control_ = std::move(control.first);
+  out_ = std::move(out.read_end);
+  err_ = std::move(err.read_end);
+  for (const UniqueFd* fd : {&out_, &err_}) {
+    if (!*fd) continue;
+    ::fcntl(fd->get(), F_SETPIPE_SZ, kPipeBytes);
+    ::fcntl(fd->get(), F_SETFL, O_NONBLOCK);
+  }
+  return {};
+}
+
+Result<launch::Message> LaunchedJob::AwaitWord(std::vector<UniqueFd>& fds) {
+  auto fail = [this](launch::SetupFailedMessage failed) {
+    setup_failed_ = std::move(failed);
+    return SetupError(*setup_failed_);
+  };
+  const auto bound = steady_clock::now() + kStartBound;
+  for (;;) {
+    pollfd fd{control_.get(), POLLIN, 0};
+    auto left = std::chrono::ceil<std::chrono::milliseconds>(bound - steady_clock::now()).count();
+    int ready = ::poll(&fd, 1, static_cast<int>(std::max<std::int64_t>(0, left)));
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready <= 0) return fail({"the launcher did not answer", ETIMEDOUT});
+    auto received = ReceiveWithFds(control_.get(), launch::kMaxMessageBytes);
+    auto message = received && !received->bytes.empty() ? launch::DecodeMessage(received->bytes)
+                                                        : Result<launch::Message>(Error{});
+    if (!message) return fail({"the launcher went away", 0});
+    if (auto* failed = std::get_if<launch::SetupFailedMessage>(&*message)) return fail(*failed);
+    fds = std::move(received->fds);
+    return message;
+  }
+}
+
+Status LaunchedJob::AwaitReady() {
+  std::vector<UniqueFd> fds;
+  WRIT_ASSIGN(launch::Message word, AwaitWord(fds));
+  const auto* ready = std::get_if<launch::ReadyMessage>(&word);
+  const bool inside = tier_.Surroundings() == JobSurroundings::kNamespaces;
+  const std::size_t wanted = inside ? (proxy_ ? 2 : 1) : 0;
+  if (ready == nullptr || fds.size() != wanted)
+    return Error{ErrorKind::kInternal, "job.setup_failed", "the launcher gave another answer"};
+  init_ = ready->init;
+  if (!inside) return {};
+  if (proxy_) listener_ = std::move(fds.front());
+  written_trees_.push_back(std::move(fds.back()));
+  return {};
+}
+
+Status LaunchedJob::Start(Environment late) {
+  if (started_ || dismantled_)
+    return Error{ErrorKind::kInternal, "job.started_twice", "the job was started before"};
+  started_ = true;
+  start_time_ = steady_clock::now();
+  if (Status sent = SendGo(late); !sent) {
+    setup_failed_ = launch::SetupFailedMessage{sent.error().code, sent.error().sys_errno};
+    return sent;
+  }
+  std::vector<UniqueFd> fds;
+  WRIT_ASSIGN(launch::Message word, AwaitWord(fds));
+  if (auto* ended = std::get_if<launch::EndedMessage>(&word)) ended_ = *ended;
+  return {};
+}
+
+Status LaunchedJob::SendGo(const Environment& late) {
+  std::vector<std::string> entries =
+      BuildEnvironment({paths_.home, paths_.tmp, plan_.identity.user_name}, plan_.env, late);
+  std::string bytes = launch::EncodeEnvironment(entries);
+  WipeEnvironment(entries);
+  auto memfd = MakeSealedMemfd("writ-environment", bytes);
+  ::explicit_bzero(bytes.data(), bytes.size());
+  if (!memfd) return std::move(memfd).error();
+  return SendWithFds(control_.get(), launch::EncodeMessage(launch::GoMessage{}), {memfd->get()});
+}
+
+void LaunchedJob::Tell(const launch::Message& message) {
+  if (!control_) return;
+  std::string bytes = launch::EncodeMessage(message);
+  // A launcher that has left already is no error.
+  (void)::send(control_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+void LaunchedJob::EndSupervisor(Dismantled& result) {
+  if (!spawned_) {
+    result.tree_dead_verified = true;  // nothing ever ran
+    return;
+  }
+  const auto bound = steady_clock::now() + kEndBound;
+  if (!ended_ && !setup_failed_) {
+    Tell(launch::CancelMessage{});
+    if (started_) Tell(launch::CancelMessage{});  // the second one ends the grace
+    std::vector<RefusedConnect> ignored;
+    for (;;) {
+      pollfd fd{control_.get(), POLLIN, 0};
+      auto left = std::chrono::ceil<std::chrono::milliseconds>(bound - steady_clock::now()).count();
+      int ready = left > 0 ? ::poll(&fd, 1, static_cast<int>(left)) : 0;
+      if (ready < 0 && errno == EINTR) continue;
+      if (ready <= 0 || !OnControl(ignored, {}) || ended_ || setup_failed_) break;
+    }
+  }
+  control_.reset();  // the launcher leaves now in any case
+  auto left = std::chrono::ceil<std::chrono::milliseconds>(bound - steady_clock::now());
+  auto status = supervisor_.Wait(std::max(left, std::chrono::milliseconds(1000)));
+  if (!status || !*status) {
+    result.errors.push_back("the supervisor did not leave in time and was killed");
+    supervisor_ = Child();
+  }
+  result.tree_dead_verified =
+      (ended_ && ended_->tree_dead != 0) || (setup_failed_ && status && *status);
+}
+
+// Only where the uid is the job's alone can it tell who is left.
+void LaunchedJob::CheckNobodyLeft(Dismantled& result) {
+  if (!features_.root || result.tree_dead_verified) return;
+  for (pid_t pid : ProcessesOfUid(plan_.identity.uid)) {
+    auto pidfd = OpenPidfd(pid);
+    if (pidfd) SignalPidfd(pidfd->get(), SIGKILL);
+    result.leaks.push_back(
+        {"process", "pid " + std::to_string(pid) + " (" + ProgramName(pid) + ")"});
+  }
+}
+
+std::string LaunchedJob::Leftovers() const {
+  if (!spawned_) return {};
+  auto mark = ProcessMark::Of(supervisor_.pid());
+  return mark ? mark->Text() : std::string();
+}
+
+Dismantled LaunchedJob::Dismantle() {
+  if (dismantled_) return *dismantled_;
+  Dismantled result;
+  EndSupervisor(result);
+  out_.reset();
+  err_.reset();
+  listener_.reset();
+  // Nobody leaves a cgroup that root made: once it could be removed, the tree is dead even where
+  // the supervisor did not live to say so.
+  const bool had_cgroup = features_.root && !cgroups_.directories().empty();
+  for (std::string& dir : cgroups_.Remove()) result.leaks.push_back({"cgroup", std::move(dir)});
+  if (had_cgroup && result.leaks.empty()) result.tree_dead_verified = true;
+  CheckNobodyLeft(result);
+  if (made_dirs_) {
+    for (std::string& error : RemovePrivateDirs(session_dir_.get())) {
+      result.leaks.push_back({"directory", error.substr(0, error.find(':'))});
+      result.errors.push_back(std::move(error));
+    }
+  }
+  written_trees_.clear();
+  status_file_.reset();
+  session_dir_.reset();
+  dismantled_ = result;
+  return result;
+}
+
+}  // namespace writ::backends

@@ -1,0 +1,186 @@
+#include "job_init.h"
+
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "job_namespaces.h"
+#include "job_setup.h"
+#include "view.h"
+#include "writ/backends/linux/credentials.h"
+#include "writ/base/file.h"
+
+namespace writ::backends::launch {
+namespace {
+
+constexpr int kListenBacklog = 512;
+constexpr std::uint64_t kMaxEnvironmentBytes = 64u << 20;
+
+class Init {
+ public:
+  Init(const LaunchPlan& plan, UniqueFd socket) : plan_(plan), socket_(std::move(socket)) {}
+
+  [[noreturn]] void Run() {
+    CloseOthers();
+    AwaitMaps();
+    TakeIdentity();
+    if (::unshare(CLONE_NEWCGROUP) != 0) Fail("cgroup namespace", errno);
+    const std::string& name = plan_.namespaces->host_name;
+    if (::sethostname(name.data(), name.size()) != 0 || ::setdomainname("", 0) != 0)
+      Fail("host name", errno);
+    RefuseFurtherNamespaces();
+    BringLoopbackUp();
+    if (plan_.proxy) Listen();
+    if (Status entered = EnterView(plan_.namespaces->view); !entered)
+      Fail("view: " + entered.error().message, entered.error().sys_errno);
+    if (plan_.landlock.abi > 0) {
+      auto ruleset = MakeLandlockRuleset(plan_.landlock);
+      if (!ruleset) Fail("landlock: " + ruleset.error().message, ruleset.error().sys_errno);
+      ruleset_ = std::move(ruleset).value();
+    }
+    DropRights();
+    TellReady();
+    StartJob();
+    Reap();
+  }
+
+ private:
+  [[noreturn]] void Fail(std::string_view stage, int err) {
+    std::string text = kFailureReport + std::to_string(err) + " " + std::string(stage);
+    (void)SendWithFds(socket_.get(), text, {}).has_value();
+    ::_exit(125);
+  }
+
+  // The supervisor's own goes; what stays open is the socket and the job's output.
+  void CloseOthers() {
+    socket_.reset(::fcntl(socket_.get(), F_DUPFD_CLOEXEC, kStatusFd + 1));
+    if (!socket_) ::_exit(125);
+    const auto own = static_cast<unsigned>(socket_.get());
+    for (int fd : {kPlanFd, kControlFd, kStatusFd}) ::close(fd);
+    if (own > kStatusFd + 1) ::syscall(SYS_close_range, kStatusFd + 1, own - 1, 0);
+    ::syscall(SYS_close_range, own + 1, ~0u, 0);
+  }
+
+  void AwaitMaps() {
+    auto word = ReceiveWithFds(socket_.get(), 16);
+    if (!word || word->bytes != kMapped) ::_exit(125);  // the supervisor has said why, or is gone
+  }
+
+  void TakeIdentity() {
+    const NamespacePlan& ids = *plan_.namespaces;
+    DropFailure failure = BecomeMapped(ids.inside_uid, ids.inside_gid);
+    if (failure.step != nullptr) Fail(std::string("identity: ") + failure.step, failure.err);
+    ::prctl(PR_SET_DUMPABLE, 0);
+    // After the identity: a change of uid clears it. A supervisor that went before is noticed by
+    // its end of the socket.
+    if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) Fail("parent death signal", errno);
+  }
+
+  // The filter refuses them too; this holds where a profile has none.
+  void RefuseFurtherNamespaces() {
+    UniqueFd file(::open("/proc/sys/user/max_user_namespaces", O_WRONLY | O_CLOEXEC));
+    if (!file || ::write(file.get(), "0", 1) != 1) Fail("max_user_namespaces", errno);
+  }
+
+  void BringLoopbackUp() {
+    UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    ifreq request{};
+    ::strncpy(request.ifr_name, "lo", IFNAMSIZ - 1);
+    if (!socket || ::ioctl(socket.get(), SIOCGIFFLAGS, &request) != 0) Fail("loopback", errno);
+    request.ifr_flags = static_cast<short>(request.ifr_flags | IFF_UP);
+    if (::ioctl(socket.get(), SIOCSIFFLAGS, &request) != 0) Fail("loopback", errno);
+  }
+
+  void Listen() {
+    listener_.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = plan_.proxy->ipv4;
+    address.sin_port = htons(plan_.proxy->port);
+    if (!listener_ ||
+        ::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+        ::listen(listener_.get(), kListenBacklog) != 0)
+      Fail("proxy listener", errno);
+  }
+
+  void DropRights() {
+    const NamespacePlan& ids = *plan_.namespaces;
+    DropFailure failure = DropCapabilities(ids.inside_uid, ids.inside_gid);
+    if (failure.step != nullptr) Fail(std::string("capabilities: ") + failure.step, failure.err);
+    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) Fail("no_new_privs", errno);
+  }
+
+  void TellReady() {
+    std::vector<UniqueFd> counted;
+    std::vector<int> fds;
+    if (listener_) fds.push_back(listener_.get());
+    for (const std::string& path : plan_.namespaces->counted) {
+      counted.emplace_back(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+      if (!counted.back()) Fail("counted directory", errno);
+      fds.push_back(counted.back().get());
+    }
+    if (!SendWithFds(socket_.get(), std::string(1, kInitReady), fds)) ::_exit(125);
+    listener_.reset();
+  }
+
+  void StartJob() {
+    auto word = ReceiveWithFds(socket_.get(), 16);
+    if (!word || word->bytes != kStart || word->fds.size() != 2) ::_exit(125);
+    auto bytes = ReadAll(word->fds[0].get(), kMaxEnvironmentBytes);
+    auto env = bytes ? DecodeEnvironment(*bytes) : std::move(bytes).error();
+    if (bytes) ::explicit_bzero(bytes->data(), bytes->size());
+    if (!env) Fail("environment", EINVAL);
+    auto job = ForkJob(plan_, *env, ruleset_.get(), std::move(word->fds[1]));
+    for (std::string& entry : *env) ::explicit_bzero(entry.data(), entry.size());
+    if (!job) Fail("fork", job.error().sys_errno);
+    job_ = *job;
+    ruleset_.reset();
+    ::close(kStdoutFd);
+    ::close(kStderrFd);
+  }
+
+  [[noreturn]] void Reap() {
+    for (;;) {
+      int status = 0;
+      const pid_t pid = ::waitpid(-1, &status, __WALL);
+      if (pid < 0 && errno == EINTR) continue;
+      if (pid < 0) ::_exit(0);  // nobody is left
+      if (pid != job_) continue;
+      std::string text = kJobEnded + std::to_string(status);
+      (void)SendWithFds(socket_.get(), text, {}).has_value();
+      // What the job left ends with it. All at once: nobody is left who could fork. Reaped here, so
+      // that what they used is counted.
+      ::kill(-1, SIGKILL);
+    }
+  }
+
+  const LaunchPlan& plan_;
+  UniqueFd socket_;
+  UniqueFd listener_;
+  UniqueFd ruleset_;
+  pid_t job_ = -1;
+};
+
+}  // namespace
+
+void RunInit(const LaunchPlan& plan, UniqueFd socket) {
+  Init(plan, std::move(socket)).Run();
+}
+
+}  // namespace writ::backends::launch

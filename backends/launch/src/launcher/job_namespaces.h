@@ -1,0 +1,32 @@
+// The job's namespaces, seen from the supervisor: it stays in the host's and has pid 1 of the job's
+// pid namespace as its child.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "writ/backends/launch/launch_plan.h"
+#include "writ/base/result.h"
+#include "writ/base/unique_fd.h"
+
+namespace writ::backends::launch {
+
+struct JobInit {
+  pid_t pid = -1;
+  // SOCK_SEQPACKET. From init: kInitReady with descriptors, kFailureReport, and at the end of the
+  // job's first process kJobEnded with its wait status. To init: kMapped, then kStart with two
+  // descriptors (environment, report socket). End-of-file on either side: the other one is gone.
+  UniqueFd socket;
+};
+
+inline constexpr char kMapped[] = "M";
+inline constexpr char kInitReady = 'R';
+inline constexpr char kStart[] = "S";
+inline constexpr char kJobEnded = 'X';  // followed by the status in decimal
+
+// Makes the namespaces with init in them, its cgroups and its id maps, and lets init go on.
+Result<JobInit> StartInit(const LaunchPlan& plan);
+
+}  // namespace writ::backends::launch

@@ -1,0 +1,143 @@
+#include "system_view.h"
+
+#include <limits.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <string>
+
+namespace writ::backends {
+namespace {
+
+using launch::BindAccess;
+using launch::ViewStep;
+using Kind = launch::ViewStep::Kind;
+
+constexpr std::uint64_t kShmBytes = 256u << 20;
+
+// Names in the host's root that hold programs. Where /usr is merged most are links into it.
+constexpr const char* kSystemNames[] = {"usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"};
+
+// Names in /etc that say nothing of this host but how its programs work. No accounts, no keys, no
+// resolver, no mounts.
+constexpr const char* kEtcNames[] = {"alternatives",
+                                     "bash.bashrc",
+                                     "ca-certificates",
+                                     "ca-certificates.conf",
+                                     "crypto-policies",
+                                     "debian_version",
+                                     "fonts",
+                                     "gai.conf",
+                                     "inputrc",
+                                     "java-17-openjdk",
+                                     "java-21-openjdk",
+                                     "ld.so.cache",
+                                     "ld.so.conf",
+                                     "ld.so.conf.d",
+                                     "locale.alias",
+                                     "localtime",
+                                     "magic",
+                                     "mime.types",
+                                     "os-release",
+                                     "perl",
+                                     "pki",
+                                     "profile",
+                                     "profile.d",
+                                     "protocols",
+                                     "python3",
+                                     "python3.11",
+                                     "python3.12",
+                                     "python3.13",
+                                     "redhat-release",
+                                     "rpc",
+                                     "services",
+                                     "shells",
+                                     "terminfo",
+                                     "timezone",
+                                     "xattr.conf"};
+
+constexpr const char* kDevices[] = {"null", "zero", "full", "random", "urandom", "tty"};
+
+// What of /proc tells about the host rather than the job.
+constexpr const char* kMasked[] = {
+    "acpi", "asound",        "interrupts",  "kallsyms", "kcore",         "key-users", "keys",
+    "kmsg", "latency_stats", "sched_debug", "scsi",     "sysrq-trigger", "timer_list"};
+
+ViewStep Step(Kind kind, std::string target, std::string source = {}) {
+  ViewStep step;
+  step.kind = kind;
+  step.target = std::move(target);
+  step.source = std::move(source);
+  return step;
+}
+
+// A link of the host stays a link where it leads into what is seen anyway.
+bool LeadsIntoSystem(const std::string& link) {
+  return link.rfind("/usr/", 0) == 0 || link.rfind("usr/", 0) == 0 || link.rfind("../usr/", 0) == 0;
+}
+
+void AddFromHost(const std::string& name, std::vector<ViewStep>& view) {
+  const std::string path = "/" + name;
+  struct stat st {};
+  if (::lstat(path.c_str(), &st) != 0) return;
+  if (S_ISLNK(st.st_mode)) {
+    char text[PATH_MAX];
+    const ssize_t size = ::readlink(path.c_str(), text, sizeof text);
+    std::string link(text, size > 0 ? static_cast<std::size_t>(size) : 0);
+    if (LeadsIntoSystem(link)) view.push_back(Step(Kind::kSymlink, name, std::move(link)));
+    return;
+  }
+  if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode)) return;
+  view.push_back(Step(Kind::kBind, name, path));
+}
+
+// Certificates without the private keys beside them.
+void AddCertificates(std::vector<ViewStep>& view) {
+  for (const char* name : {"etc/ssl/certs", "etc/ssl/openssl.cnf"}) AddFromHost(name, view);
+}
+
+void AddDev(std::vector<ViewStep>& view) {
+  for (const char* name : kDevices) {
+    ViewStep node = Step(Kind::kBind, std::string("dev/") + name, std::string("/dev/") + name);
+    node.access = BindAccess::kDevice;
+    view.push_back(std::move(node));
+  }
+  view.push_back(Step(Kind::kDevpts, "dev/pts"));
+  ViewStep shm = Step(Kind::kTmpfs, "dev/shm");
+  shm.mode = 01777;
+  shm.bytes = kShmBytes;
+  view.push_back(std::move(shm));
+  view.push_back(Step(Kind::kSymlink, "dev/ptmx", "pts/ptmx"));
+  view.push_back(Step(Kind::kSymlink, "dev/fd", "/proc/self/fd"));
+  view.push_back(Step(Kind::kSymlink, "dev/stdin", "/proc/self/fd/0"));
+  view.push_back(Step(Kind::kSymlink, "dev/stdout", "/proc/self/fd/1"));
+  view.push_back(Step(Kind::kSymlink, "dev/stderr", "/proc/self/fd/2"));
+}
+
+void AddProc(std::vector<ViewStep>& view) {
+  view.push_back(Step(Kind::kProc, "proc"));
+  for (const char* name : kMasked) view.push_back(Step(Kind::kMask, std::string("proc/") + name));
+  for (const char* name : {"proc/sys", "proc/irq", "proc/bus", "proc/fs"})
+    view.push_back(Step(Kind::kSeal, name));
+}
+
+}  // namespace
+
+std::vector<ViewStep> SystemView() {
+  std::vector<ViewStep> view;
+  for (const char* name : kSystemNames) AddFromHost(name, view);
+  for (const char* name : kEtcNames) AddFromHost(std::string("etc/") + name, view);
+  AddCertificates(view);
+  view.push_back(Step(Kind::kSymlink, "etc/mtab", "/proc/mounts"));
+  AddDev(view);
+  AddProc(view);
+  // Runtimes count processors here.
+  AddFromHost("sys/devices/system/cpu", view);
+  for (const char* name : {"run", "opt", "mnt", "srv", "var/cache", "var/lib", "var/log"})
+    view.push_back(Step(Kind::kDirectory, name));
+  view.push_back(Step(Kind::kSymlink, "var/run", "/run"));
+  view.push_back(Step(Kind::kSymlink, "var/tmp", "/tmp"));
+  return view;
+}
+
+}  // namespace writ::backends

@@ -1,0 +1,15 @@
+// What every sandbox sees of the host's system: its programs and libraries as they are, and an /etc
+// that holds only what programs need to run.
+#pragma once
+
+#include <vector>
+
+#include "writ/backends/launch/view_step.h"
+
+namespace writ::backends {
+
+// Looks at the host once; reads no content. Steps for /usr, /bin and their like, /etc, /dev, /proc
+// and a little of /sys.
+std::vector<launch::ViewStep> SystemView();
+
+}  // namespace writ::backends
