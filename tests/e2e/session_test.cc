@@ -1,5 +1,8 @@
 // Whole sessions against a strict plane, with jobs that are functions of the test.
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
 
 #include "e2e/support/runner_world.h"
 #include "support/shared_dir.h"
@@ -93,6 +96,38 @@ TEST_P(SessionTest, BringsOneRunFromClaimToAReceiptThatVerifies) {
       "claimed verified planned materialized prepared started ended collected dismantled uploaded "
       "completed");
   ExpectVerifies("run_one");
+}
+
+TEST_P(SessionTest, CollectsAnOverlayFromItsUpperLayerAndTheReceiptSaysWhichWorkspaceItWas) {
+  if (geteuid() != 0) GTEST_SKIP() << "mounting an overlay for another uid needs root";
+  auto& fake = world_.AddFake([](FakeJobView& job) {
+    EXPECT_TRUE(std::filesystem::exists(job.workspace + "/.git/index"));
+    EXPECT_FALSE(std::filesystem::exists(job.workspace + "/made.txt")) << "of the run before";
+    job.Write("made.txt", "new\n");
+    return Exited(0);
+  });
+  std::vector<json::Value> diffs;
+  const backends::OverlayWorkspace ways[] = {backends::OverlayWorkspace::kNone,
+                                             backends::OverlayWorkspace::kTrustedXattr,
+                                             backends::OverlayWorkspace::kTrustedXattr};
+  for (std::size_t i = 0; i < 3; ++i) {
+    fake.overlay = ways[i];
+    const std::string id = "run_way" + std::to_string(i);
+    protocol::Contract draft = plane_.Draft(id);
+    draft.execution = Quiet();
+    plane_.Add(std::move(draft));
+    FakePlane::Run run = Finish(id);
+    diffs.push_back(*run.receipt.Find("workspaceOut")->Find("diffHash"));
+    ExpectVerifies(id);
+    if (GetParam() == FakePlane::Dialect::kBase) continue;
+    const json::Value* way = run.receipt.Find("runner")->Find("environment")->Find("workspace");
+    ASSERT_NE(way, nullptr);
+    EXPECT_EQ(way->FindString("kind"), i == 0 ? "plain" : "overlay");
+    EXPECT_EQ(way->FindString("checkout").value_or(""), i == 0 ? "" : i == 1 ? "filled" : "shared");
+    EXPECT_EQ(way->Find("reason") != nullptr, i == 0);
+  }
+  EXPECT_EQ(diffs[0], diffs[1]);
+  EXPECT_EQ(diffs[1], diffs[2]);
 }
 
 // L9: in the log, in live output; and the value is nowhere in what the plane got.

@@ -308,6 +308,10 @@ Result<ObjectCache::Found> ObjectCache::Get(const protocol::Digest& bundle,
   return remember(std::move(*entry), false);
 }
 
+std::string ObjectCache::ObjectsDirectory(const protocol::Digest& bundle) const {
+  return state_->path + "/" + bundle.ToHex() + "/objects";
+}
+
 void ObjectCache::Discard(const protocol::Digest& bundle) {
   std::lock_guard lock(state_->mutex);
   state_->open.erase(bundle);

@@ -50,6 +50,13 @@ void ReadOperations(json::ObjectReader& reader, RunnerConfig& config) {
     count("maxResultBytes", config.artifacts.max_result_bytes);
     artifacts->RefuseUnknown();
   }
+  if (auto checkouts = reader.OptionalChild("checkouts")) {
+    if (auto bytes = checkouts->OptionalInteger("maxBytes", 1))
+      config.checkouts.max_bytes = static_cast<std::uint64_t>(*bytes);
+    if (auto entries = checkouts->OptionalInteger("maxEntries", 1))
+      config.checkouts.max_entries = static_cast<std::size_t>(*entries);
+    checkouts->RefuseUnknown();
+  }
   if (auto metrics = reader.OptionalChild("metrics")) {
     config.metrics_listen = metrics->String("listen", {.min_bytes = 1, .max_bytes = 256});
     metrics->RefuseUnknown();
@@ -74,6 +81,8 @@ void WriteOperations(const RunnerConfig& config, json::Object& to) {
                                    {"maxTotalBytes", artifacts.max_total_bytes},
                                    {"maxEntries", artifacts.max_entries},
                                    {"maxResultBytes", artifacts.max_result_bytes}});
+  to.Set("checkouts", json::Object{{"maxBytes", config.checkouts.max_bytes},
+                                   {"maxEntries", config.checkouts.max_entries}});
   if (!config.metrics_listen.empty())
     to.Set("metrics", json::Object{{"listen", config.metrics_listen}});
 }

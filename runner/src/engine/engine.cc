@@ -83,15 +83,19 @@ Result<std::unique_ptr<Engine>> Engine::Create(RunnerConfig config, Identity ide
   WRIT_ASSIGN(e.sessions, MakeFolder(sessions_path, 0711));
   WRIT_ASSIGN(UniqueFd trash, MakeFolder(e.config.work_dir + "/trash", 0700));
   WRIT_ASSIGN(e.cache, workspace::ObjectCache::Open(e.config.work_dir + "/cache"));
+  WRIT_ASSIGN(e.checkouts,
+              workspace::CheckoutCache::Open(e.config.work_dir + "/checkouts",
+                                             {.max_bytes = e.config.checkouts.max_bytes,
+                                              .max_entries = e.config.checkouts.max_entries}));
   WRIT_ASSIGN(e.journal, OpenJournal(e.config.state_dir, clock));
   e.journal->UseKeys({plane_key.ToPem(), e.identity.key.Public().ToPem()});
   WRIT_ASSIGN(UniqueFd sessions_copy, e.sessions.Duplicate());
   e.cleaner = std::make_unique<Cleaner>(std::move(sessions_copy), std::move(trash));
   if (auto plane = PlaneClient::Open(e.config.plane, clock); !plane)
     return std::move(plane).error();
-  e.services.emplace(SessionServices{e.config, e.identity, e.plane_key, registry, *e.cache,
-                                     *e.journal, *e.cleaner, e.sessions.get(), sessions_path, clock,
-                                     e.bus, PlaneAddresses(e.config.plane), e.liveness});
+  e.services.emplace(SessionServices{
+      e.config, e.identity, e.plane_key, registry, *e.cache, *e.checkouts, *e.journal, *e.cleaner,
+      e.sessions.get(), sessions_path, clock, e.bus, PlaneAddresses(e.config.plane), e.liveness});
   e.WireBus(observer);
   e.services->on_rotation = [engine = &e] {
     std::lock_guard lock_state(engine->mutex);

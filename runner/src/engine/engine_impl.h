@@ -40,6 +40,7 @@ struct Engine::Impl {
   const Clock* clock;
   UniqueFd state_dir, lock, sessions, ended;
   std::unique_ptr<workspace::ObjectCache> cache;
+  std::unique_ptr<workspace::CheckoutCache> checkouts;
   std::unique_ptr<Journal> journal;
   std::unique_ptr<Cleaner> cleaner;
   Liveness liveness;

@@ -298,7 +298,11 @@ std::variant<SessionPlan, RunFailure> PlanSession(const Contract& contract, cons
                       ? backends::StderrTo::kStdout
                       : backends::StderrTo::kOwnStream;
 
-  job.workspace = backends::PlainWorkspace{facts.workspace_dir};
+  if (facts.overlay) {
+    job.workspace = *facts.overlay;
+  } else {
+    job.workspace = backends::PlainWorkspace{facts.workspace_dir};
+  }
   job.session_dir = facts.session_dir;
   job.identity = facts.identity;
   job.home_files.push_back(

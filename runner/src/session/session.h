@@ -48,6 +48,7 @@ struct SessionServices {
   protocol::PublicKey plane_key;  // pinned
   backends::BackendRegistry& registry;
   workspace::ObjectCache& cache;
+  workspace::CheckoutCache& checkouts;
   Journal& journal;
   Cleaner& cleaner;
   int sessions_dir;
@@ -64,10 +65,11 @@ struct SessionServices {
 
 // The same for a run that begins with another configuration, which outlives it.
 inline SessionServices WithConfig(const SessionServices& s, const RunnerConfig& config) {
-  return SessionServices{config,          s.identity,    s.plane_key,  s.registry,
-                         s.cache,         s.journal,     s.cleaner,    s.sessions_dir,
-                         s.sessions_path, s.clock,       s.bus,        s.plane_addresses,
-                         s.liveness,      s.on_rotation, s.on_revoked, s.courier};
+  return SessionServices{
+      config,       s.identity, s.plane_key,       s.registry,     s.cache,
+      s.checkouts,  s.journal,  s.cleaner,         s.sessions_dir, s.sessions_path,
+      s.clock,      s.bus,      s.plane_addresses, s.liveness,     s.on_rotation,
+      s.on_revoked, s.courier};
 }
 
 // A run that is ours.
@@ -124,6 +126,7 @@ class Session {
   // session_begin.cc
   std::optional<RunFailure> Verify();
   std::optional<RunFailure> Decide();
+  void ChooseWorkspace(const std::string& session);
   std::optional<RunFailure> Materialize();
   // session_start.cc
   std::optional<RunFailure> SpawnProxy();
@@ -172,6 +175,9 @@ class Session {
   std::optional<protocol::Digest> plan_hash_;
   backends::Backend* backend_ = nullptr;
   std::optional<SessionDirs> dirs_;
+  // What the receipt says of the workspace: why it is plain where it is.
+  std::optional<backends::WorkspaceMount> overlay_;
+  std::string why_plain_;
   std::optional<workspace::Materialized> materialized_;
   std::unique_ptr<backends::Job> job_;
   std::optional<egress::SpawnedProxy> spawned_proxy_;

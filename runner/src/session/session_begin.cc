@@ -120,6 +120,8 @@ std::optional<RunFailure> Session::Decide() {
   const std::string name = SessionDirs::NameFor(claim_.run_id.text());
   facts.session_dir = services_.sessions_path + "/" + name + "/job";
   facts.workspace_dir = services_.sessions_path + "/" + name + "/tree";
+  ChooseWorkspace(services_.sessions_path + "/" + name);
+  facts.overlay = overlay_;
 
   auto plan = PlanSession(*contract_, facts, config);
   if (auto* refused = std::get_if<RunFailure>(&plan)) return *refused;
@@ -129,6 +131,24 @@ std::optional<RunFailure> Session::Decide() {
     return FailureFrom(ok.error(), FailureClass::kCapabilityMismatch);
   Tell(runner::Step::kPlanned);
   return std::nullopt;
+}
+
+// An overlay on a shared checkout where the backend can mount one, else a tree of the run's own.
+void Session::ChooseWorkspace(const std::string& session) {
+  const protocol::Execution execution = contract_->EffectiveExecution();
+  if (backend_->Probe().overlay_workspace == backends::OverlayWorkspace::kNone) {
+    why_plain_ = "the backend mounts no overlays";
+  } else if (!execution.artifacts.empty() || execution.result) {
+    why_plain_ = "the contract declares output files, which are looked for in the whole tree";
+  } else {
+    const protocol::Digest& bundle = contract_->workspace.bundle_hash;
+    overlay_ = backends::WorkspaceMount{
+        services_.checkouts.TreePath(
+            {.bundle = bundle,
+             .base_ref = contract_->workspace.base_ref.text(),
+             .objects_directory = services_.cache.ObjectsDirectory(bundle)}),
+        session + "/tree", session + "/work"};
+  }
 }
 
 std::optional<RunFailure> Session::Materialize() {
@@ -149,6 +169,12 @@ std::optional<RunFailure> Session::Materialize() {
   options.cache = &services_.cache;
   options.target = dirs_->tree.get();
   options.trusted = dirs_->trusted.get();
+  if (overlay_) {
+    options.checkouts = &services_.checkouts;
+    if (auto work = MakeDirectoriesBeneath(services_.sessions_dir, dirs_->name + "/work", 0700);
+        !work)
+      return FailureFrom(work.error(), FailureClass::kSessionFailed);
+  }
   if (services_.config.uid_range)
     options.owner = workspace::JobOwner{plan_->job.identity.uid, plan_->job.identity.gid};
   std::vector<protocol::Digest> received;
@@ -182,6 +208,9 @@ std::optional<RunFailure> Session::Materialize() {
     return FailureFrom(error, failure);
   }
   materialized_ = std::move(*made);
+  if (overlay_ && materialized_->lower_directory() != overlay_->lower)
+    return RunFailure{FailureClass::kSessionFailed, "session.lower_layer",
+                      "the checkout is not where the plan has it", ""};
   plan_->job.read_only_trees.push_back(materialized_->objects_directory());
   chain_->Emit(protocol::events::WorkspaceMaterialized(contract_->ManifestHash()));
   chain_->EmitOurs(protocol::events::SessionPlanned(*plan_hash_));

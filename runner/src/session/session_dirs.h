@@ -1,7 +1,8 @@
 // SessionDirs: the folders of one session below <work_dir>/sessions, and their removal (L13).
 //
 //   NAME/        0711  entered by the job's uid, listed by nobody else
-//     tree/      the workspace, given to the job's uid
+//     tree/      the workspace, given to the job's uid; of an overlay the upper layer
+//     work/      of an overlay: what the kernel needs beside it
 //     job/       the backend's session directory
 //     private/   0700  what no job may reach: received blobs, trusted contents, and in out/ what
 //                      was collected, each under its hash, until the plane has it

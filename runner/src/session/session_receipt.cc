@@ -54,6 +54,15 @@ json::Value Session::EnvironmentRecord() const {
     record.Set("enforcement", std::move(enforcement));
     record.Set("notes", json::Value::Texts(can.notes));
   }
+  if (materialized_) {
+    json::Object workspace{{"kind", overlay_ ? "overlay" : "plain"}};
+    if (overlay_) {
+      workspace.Set("checkout", materialized_->checkout_was_cached() ? "shared" : "filled");
+    } else {
+      workspace.Set("reason", why_plain_);
+    }
+    record.Set("workspace", std::move(workspace));
+  }
   json::Object clock{{"source", "system"}};
   if (auto offset = plane_.clock_offset()) clock.Set("planeOffsetMs", offset->count());
   record.Set("clock", std::move(clock));

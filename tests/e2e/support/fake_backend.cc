@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -34,10 +36,14 @@ class FakeJob final : public backends::Job {
   std::string ProxyAddress() const override { return proxy_; }
   std::string HomePath() const override { return plan_.session_dir + "/home"; }
   std::string WorkspacePath() const override {
-    return std::get<backends::PlainWorkspace>(plan_.workspace).dir;
+    if (const auto* plain = std::get_if<backends::PlainWorkspace>(&plan_.workspace))
+      return plain->dir;
+    return plan_.session_dir + "/view";
   }
   Status Start(backends::Environment late) override {
     if (!backend_.start_answer) return backend_.start_answer;
+    if (const auto* layers = std::get_if<backends::WorkspaceMount>(&plan_.workspace))
+      Mount(*layers);
     for (const backends::Environment* layer : {&plan_.env, &late}) {
       for (const backends::Variable& v : layer->vars) env_[v.name] = v.value;
       for (const backends::SecretVariable& v : layer->secrets)
@@ -53,17 +59,28 @@ class FakeJob final : public backends::Job {
   }
   backends::Dismantled Dismantle() override {
     if (!std::exchange(dismantled_, true)) ++backend_.dismantled;
+    if (mounted_) (void)umount2(WorkspacePath().c_str(), MNT_DETACH);
     return backends::Dismantled{true, backend_.leaks, {}};
   }
 
  private:
+  void Mount(const backends::WorkspaceMount& layers) {
+    const std::string options = "lowerdir=" + layers.lower + ",upperdir=" + layers.upper +
+                                ",workdir=" + layers.work +
+                                ",redirect_dir=nofollow,metacopy=off,index=off,xino=off";
+    mounted_ = unshare(CLONE_NEWNS) == 0 &&
+               mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+               mkdir(WorkspacePath().c_str(), 0755) == 0 &&
+               mount("overlay", WorkspacePath().c_str(), "overlay", 0, options.c_str()) == 0;
+    if (!mounted_) std::abort();
+  }
   FakeBackend& backend_;
   FakeBackend::Agent& agent_;
   backends::Plan plan_;
   UniqueFd listener_;
   std::string proxy_;
   std::map<std::string, std::string> env_;
-  bool dismantled_ = false;
+  bool dismantled_ = false, mounted_ = false;
 };
 
 }  // namespace
@@ -82,6 +99,7 @@ const backends::Capabilities& FakeBackend::Probe() {
   capabilities_.tier = tier_;
   capabilities_.backend = "fake";
   capabilities_.version = "test";
+  capabilities_.overlay_workspace = overlay;
   capabilities_.usable = usable;
   capabilities_.unusable_reason = usable ? "" : "the test says so";
   for (auto* aspect : {&capabilities_.files, &capabilities_.network, &capabilities_.syscalls,

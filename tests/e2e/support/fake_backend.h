@@ -41,6 +41,8 @@ class FakeBackend final : public backends::Backend {
   // Knobs.
   bool usable = true;
   Status start_answer;
+  // Set: workspaces are overlays, mounted in a mount namespace of the session's thread.
+  backends::OverlayWorkspace overlay = backends::OverlayWorkspace::kNone;
   std::vector<backends::Leak> leaks;
   int prepared = 0, dismantled = 0, recovered = 0;
 

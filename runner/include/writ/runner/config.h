@@ -69,6 +69,12 @@ struct RunCapacity {
   std::uint64_t memory_bytes = 0;
 };
 
+// Cached checkouts, the lower layers of overlay workspaces. What runs use may go over it.
+struct CheckoutLimits {
+  std::uint64_t max_bytes = 20ull << 30;
+  std::size_t max_entries = 64;
+};
+
 struct OperatorGrants {
   bool open_network = false;  // honour network.defaultDeny:false; the address rules stay
   bool redact_diffs =
@@ -136,6 +142,7 @@ struct RunnerConfig {
   PlaneLost plane_lost;
   HookTable hooks;
   ArtifactLimits artifacts;
+  CheckoutLimits checkouts;
   // Where /healthz, /readyz and /metrics are served beside the state directory's own socket
   // (status.h); empty: nowhere.
   std::string metrics_listen;

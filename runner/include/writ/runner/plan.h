@@ -44,6 +44,8 @@ struct PlanFacts {
   backends::Identity identity;
   std::string session_dir;
   std::string workspace_dir;
+  // Set: the workspace is this overlay, and `workspace_dir` is not used.
+  std::optional<backends::WorkspaceMount> overlay;
   std::vector<egress::ProtectedEndpoint> plane_addresses;  // never dialled for a job (L22)
   MachineShare machine;
 };

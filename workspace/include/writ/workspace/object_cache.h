@@ -59,6 +59,9 @@ class ObjectCache {
   // "workspace.bundle_prerequisites"; "workspace.bundle_pack" for a damaged or incomplete pack.
   Result<Found> Get(const protocol::Digest& bundle, const BlobSource& blobs);
 
+  // Where the objects of `bundle` are or will be (absolute). Pure.
+  std::string ObjectsDirectory(const protocol::Digest& bundle) const;
+
   // Takes an entry out of use, because an object in it turned out to be damaged. Runs that have it
   // open keep it; the next Get fills it anew.
   void Discard(const protocol::Digest& bundle);
