@@ -110,8 +110,7 @@ Result<TreeListing> BaseCheckout::List() const {
     if (item.mode != kModeGitlink && !options_.objects->Has(item.id))
       return Error{.kind = ErrorKind::kInvalid,
                    .code = "workspace.bundle_incomplete",
-                   .message =
-                       "the bundle lacks the content of '" + QuotePath(item.path) + "'"};
+                   .message = "the bundle lacks the content of '" + QuotePath(item.path) + "'"};
   return listing;
 }
 

@@ -1,8 +1,8 @@
 // BaseTree: a commit's tree looked into path by path, without listing it. What is asked for is read
 // from its tree objects once and kept, so the cost is that of the folders on the way.
 //
-// For trees that were listed and checked as a whole before (ListTree), at the filling of a checkout.
-// Not thread-safe: looking things up remembers them.
+// For trees that were listed and checked as a whole before (ListTree), at the filling of a
+// checkout. Not thread-safe: looking things up remembers them.
 #pragma once
 
 #include <functional>

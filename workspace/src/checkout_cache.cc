@@ -158,8 +158,8 @@ std::vector<std::string> CheckoutCache::State::Names() const {
   return names;
 }
 
-// An epoch lasts from one unclean stop to the next. A marker that nobody holds was left by a process
-// that was killed; another boot may have lost what was only in memory.
+// An epoch lasts from one unclean stop to the next. A marker that nobody holds was left by a
+// process that was killed; another boot may have lost what was only in memory.
 Status CheckoutCache::State::StartEpoch() {
   bool clean = true;
   for (const std::string& name : Names()) {
@@ -198,13 +198,13 @@ void CheckoutCache::State::Sweep() const {
   }
 }
 
-Result<std::optional<UniqueFd>> CheckoutCache::State::Lock(const std::string& name,
-                                                           int how) const {
+Result<std::optional<UniqueFd>> CheckoutCache::State::Lock(const std::string& name, int how) const {
   std::string file = name + std::string(kLockSuffix);
   UniqueFd fd(::openat(dir.get(), file.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!fd) return CacheError(errno, "cannot lock a checkout");
   WRIT_TRY(Flock(fd.get(), how));
-  struct stat ours {}, there {};
+  struct stat ours {
+  }, there{};
   if (::fstat(fd.get(), &ours) != 0 || ::fstatat(dir.get(), file.c_str(), &there, 0) != 0 ||
       !SameFile(ours, there))
     return std::optional<UniqueFd>();
@@ -234,7 +234,8 @@ Status CheckoutCache::State::Fill(const std::string& name, CheckoutContent& cont
       return CacheError(errno, "cannot set the mode of a checkout");
     WRIT_ASSIGN(CheckoutFacts facts, content.Fill(tree.get()));
     // Not made durable: what a crash of the host may lose is verified after it.
-    WRIT_ASSIGN(UniqueFd file, OpenBeneath(entry.get(), "facts", O_WRONLY | O_CREAT | O_EXCL, 0600));
+    WRIT_ASSIGN(UniqueFd file,
+                OpenBeneath(entry.get(), "facts", O_WRONLY | O_CREAT | O_EXCL, 0600));
     WRIT_TRY(WriteAll(file.get(), json::Write(ToJson(facts, epoch))));
     if (::renameat(dir.get(), temp.c_str(), dir.get(), name.c_str()) != 0)
       return CacheError(errno, "cannot put a checkout in place");
@@ -251,12 +252,13 @@ Result<UniqueFd> CheckoutCache::State::Turn() const {
   return turn;
 }
 
-// A new entry may be made at once; whoever still uses this one keeps its files until the next start.
-// `lock` is the caller's: where it is not the entry's any more, somebody else was first.
+// A new entry may be made at once; whoever still uses this one keeps its files until the next
+// start. `lock` is the caller's: where it is not the entry's any more, somebody else was first.
 Status CheckoutCache::State::TakeOut(const std::string& name, const UniqueFd& lock) const {
   WRIT_ASSIGN(UniqueFd turn, Turn());
   std::string file = name + std::string(kLockSuffix);
-  struct stat ours {}, there {};
+  struct stat ours {
+  }, there{};
   if (::fstat(lock.get(), &ours) != 0 || ::fstatat(dir.get(), file.c_str(), &there, 0) != 0 ||
       !SameFile(ours, there))
     return {};
@@ -275,8 +277,7 @@ Result<CheckoutCache::Found> CheckoutCache::Get(const CheckoutKey& key, Checkout
     WRIT_ASSIGN(std::optional<UniqueFd> lock, state_->Lock(name, LOCK_SH));
     if (!lock) continue;
     struct stat st {};
-    const bool there =
-        ::fstatat(state_->dir.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0;
+    const bool there = ::fstatat(state_->dir.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0;
     if (!there) {
       lock.reset();
       WRIT_ASSIGN(std::optional<UniqueFd> alone, state_->Lock(name, LOCK_EX));

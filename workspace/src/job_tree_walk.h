@@ -1,5 +1,5 @@
-// JobTreeWalk: what the walks of a job's output share - reading beneath the root's handle, the ignore
-// rules of the final tree, findings, bounds.
+// JobTreeWalk: what the walks of a job's output share - reading beneath the root's handle, the
+// ignore rules of the final tree, findings, bounds.
 #pragma once
 
 #include <sys/stat.h>

@@ -36,13 +36,11 @@ bool IsBookkeeping(std::string_view mark) {
 
 Result<Opacity> ReadOverlayMarks(int fd, const struct stat& st, const std::string& path,
                                  OverlayXattrs xattrs) {
-  std::string_view prefix =
-      xattrs == OverlayXattrs::kUser ? "user.overlay." : "trusted.overlay.";
+  std::string_view prefix = xattrs == OverlayXattrs::kUser ? "user.overlay." : "trusted.overlay.";
   // By way of /proc: handles opened with O_PATH have no calls of their own for this.
   std::string by_handle = "/proc/self/fd/" + std::to_string(fd);
   ssize_t size = ::listxattr(by_handle.c_str(), nullptr, 0);
-  if (size == 0 || (size < 0 && (errno == ENOTSUP || errno == EOPNOTSUPP)))
-    return Opacity::kMerged;
+  if (size == 0 || (size < 0 && (errno == ENOTSUP || errno == EOPNOTSUPP))) return Opacity::kMerged;
   std::string names(kMaxListBytes, '\0');
   size = size < 0 ? size : ::listxattr(by_handle.c_str(), names.data(), names.size());
   if (size < 0)
@@ -69,9 +67,9 @@ Result<Opacity> ReadOverlayMarks(int fd, const struct stat& st, const std::strin
 bool IsHiddenBelow(int dir, const std::string& path, OverlayXattrs xattrs) {
   for (std::size_t end = 0; end != std::string::npos; end = path.find('/', end + 1)) {
     struct stat st {};
-    Result<UniqueFd> folder = end == 0 ? Result<UniqueFd>(UniqueFd(::openat(
-                                             dir, ".", O_PATH | O_DIRECTORY | O_CLOEXEC)))
-                                       : OpenBeneath(dir, path.substr(0, end), O_PATH);
+    Result<UniqueFd> folder =
+        end == 0 ? Result<UniqueFd>(UniqueFd(::openat(dir, ".", O_PATH | O_DIRECTORY | O_CLOEXEC)))
+                 : OpenBeneath(dir, path.substr(0, end), O_PATH);
     if (!folder) return folder.error().sys_errno != ENOENT;
     if (::fstat(folder->get(), &st) != 0 || !S_ISDIR(st.st_mode)) return true;
     auto opacity = ReadOverlayMarks(folder->get(), st, path.substr(0, end), xattrs);

@@ -66,8 +66,8 @@ Status UpperWalk::WalkFolder(Merged merged, const Visit& visit) {
             [](const Name& a, const Name& b) { return a.text < b.text; });
   bool has_git = std::any_of(names.begin(), names.end(), [&](const Name& name) {
     struct stat git {};
-    return name.text == ".git" &&
-           ::fstatat(dir->get(), ".git", &git, AT_SYMLINK_NOFOLLOW) == 0 && !IsWhiteout(git);
+    return name.text == ".git" && ::fstatat(dir->get(), ".git", &git, AT_SYMLINK_NOFOLLOW) == 0 &&
+           !IsWhiteout(git);
   });
   if (has_git && !path.empty()) {
     WRIT_ASSIGN(bool of_input, state_.InputHasBelow(path));
@@ -196,8 +196,8 @@ Status UpperWalk::HideBase(const std::string& path) {
   return {};
 }
 
-// A file of the base that the input does not have: we covered it, and whatever a job does, something
-// covers it still.
+// A file of the base that the input does not have: we covered it, and whatever a job does,
+// something covers it still.
 Status UpperWalk::CheckHidden(const std::string& path) const {
   WRIT_ASSIGN(std::optional<TreeItem> base, state_.FindBase(path));
   if (!base) return {};

@@ -1,4 +1,5 @@
-// The upper layer of a run's overlay: what the requester changed against the base, and nothing else.
+// The upper layer of a run's overlay: what the requester changed against the base, and nothing
+// else.
 #pragma once
 
 #include "tree_writer.h"

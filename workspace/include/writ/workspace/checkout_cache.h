@@ -9,10 +9,10 @@
 //
 // An entry is made beside its place and renamed into it: whole or not there. `<name>.lock` is held
 // shared by every use and exclusively while it is filled or removed; the kernel drops it with its
-// holder. An entry that was last vouched for before an unclean stop (of a process that had the cache
-// open, or of the host) is compared with its tree, byte by byte, before it is used again. Bounded:
-// after a fill the entries used longest ago go first, never one in use.
-// Thread-safe; several processes may share a directory.
+// holder. An entry that was last vouched for before an unclean stop (of a process that had the
+// cache open, or of the host) is compared with its tree, byte by byte, before it is used again.
+// Bounded: after a fill the entries used longest ago go first, never one in use. Thread-safe;
+// several processes may share a directory.
 #pragma once
 
 #include <cstdint>
@@ -39,9 +39,9 @@ struct CheckoutKey {
 };
 
 struct CheckoutFacts {
-  std::uint64_t files = 0;       // links and submodules too, without .git
-  std::uint64_t bytes = 0;       // their content
-  std::uint64_t disk_bytes = 0;  // what the entry takes, in whole blocks
+  std::uint64_t files = 0;                // links and submodules too, without .git
+  std::uint64_t bytes = 0;                // their content
+  std::uint64_t disk_bytes = 0;           // what the entry takes, in whole blocks
   std::vector<std::string> submodules{};  // paths, raw bytes
 };
 
