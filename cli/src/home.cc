@@ -63,6 +63,12 @@ Error ExplainDirError(Error error, const std::string& dir) {
     error.hint = read_only ? "name another directory with --dir"
                            : "use the account that it belongs to, or name a directory of your own "
                              "with --dir";
+  } else if (error.sys_errno == ENOTDIR || error.sys_errno == ELOOP ||
+             error.sys_errno == ENAMETOOLONG) {
+    error.kind = ErrorKind::kInvalid;
+    error.code = "cli.dir_impossible";
+    error.message = "the state directory " + dir + " cannot be one: a part of its path is none";
+    error.hint = "name another directory with --dir";
   } else if (error.code == "plane.not_initialized") {
     error.message = "there is no plane in " + dir;
     error.sys_errno = 0;

@@ -71,19 +71,23 @@ std::string FailureText(const plane::RunDetail& detail) {
   return detail.summary.failure;
 }
 
-// Only what there is: a run that was refused has no change to pull, and one that nobody claimed has
-// no receipt.
+// Only what there is: a run that was refused has no change to pull, one whose change stayed with
+// its runner (disclosure, a secret in it) neither, and one that nobody claimed has no receipt.
 void TellNext(const Context& context, const plane::RunDetail& detail, const NextSteps& next) {
   if (detail.receipt.empty()) return;
   const std::string& run = detail.summary.run_id;
   context.Note("receipt: " + context.Command("receipt " + run + next.access));
-  bool changed = false;
+  bool changed = false, sent = false;
   for (const std::string& text : detail.events) {
     auto event = json::Parse(text);
     const json::Value* inner = event ? event->Find("event") : nullptr;
-    changed |= inner != nullptr && inner->FindString("type") == protocol::events::kFileChanged;
+    if (inner == nullptr) continue;
+    changed |= inner->FindString("type") == protocol::events::kFileChanged;
+    sent |= inner->FindString("type") == protocol::events::kBoundaryCrossed &&
+            inner->FindString("direction") == "out" &&
+            inner->FindString("dataClass").value_or("").starts_with("code-");
   }
-  if (changed)
+  if (changed && sent)
     context.Note("changes: " + context.Command("pull " + run + next.access) +
                  (next.repository.empty() ? "" : " --repo " + ShellWord(next.repository)));
 }

@@ -95,6 +95,14 @@ if [ "$(id -u)" -eq 0 ] && setpriv --reuid 65534 --regid 65534 --clear-groups te
 fi
 # Nor is a place where nothing can be made or written.
 expect 2 'path.mkdir_failed' "$WRIT_BIN/writ" --dir /proc/nowhere init
+for command in init runs 'secrets list' 'plane start --port 0' "run --repo $repo true"; do
+  # shellcheck disable=SC2086
+  expect 2 'cli.dir_impossible' "$WRIT_BIN/writ" --dir /dev/null/x $command
+done
+# A change that stays with its runner is not offered.
+writ run --disclosure metadata-only --repo "$repo" 'echo more >>list.txt' >"$work/out" 2>&1 || { cat "$work/out"; fail "the run failed"; }
+if grep -q 'writ.*pull' "$work/out"; then cat "$work/out"; fail "the change was withheld, and pull is offered"; fi
+grep -q 'writ.*receipt' "$work/out" || { cat "$work/out"; fail "the receipt is not offered"; }
 expect 2 'cannot make the directory /proc/nowhere' "$WRIT_BIN/writ" --dir /proc/nowhere init
 if [ "$(id -u)" -eq 0 ] && setpriv --reuid 65534 --regid 65534 --clear-groups test -x "$WRIT_BIN/writ"; then
   mkdir -m 755 "$work/closed"

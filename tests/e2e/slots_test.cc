@@ -52,6 +52,22 @@ TEST_F(SlotsTest, ARunThatDoesNotFitBesideTheOthersIsDeclinedUntilItDoes) {  // 
     ExpectOneGoodReceipt(run, "completed");
 }
 
+// Four loops ask at once, and what they might get is not reserved for them.
+TEST_F(SlotsTest, AnIdleRunnerHasAllOfItsMachineForOneRun) {
+  world_.config.long_poll = std::chrono::seconds(10);
+  AddWaitingAgent();
+  runner::Engine& engine = world_.Open();
+  ASSERT_TRUE(engine.Start());
+  ASSERT_TRUE(Eventually([&] { return plane_.Calls("POST /v1/claims") >= 4; }));
+  AddAsking("run_all", &Limits::memory_bytes, 64 * kMiB);
+  ASSERT_TRUE(gate_.WaitForStart());
+  EXPECT_FALSE(Declined("run_all"));
+  gate_.Open();
+  ASSERT_TRUE(Eventually([&] { return plane_.Get("run_all").completions == 1; }));
+  engine.RequestStop(runner::StopMode::kDrain);
+  engine.Wait();
+}
+
 TEST_F(SlotsTest, ARunThatIsTooLargeForTheMachineIsNeverTaken) {  // L4, L42
   AddWaitingAgent();
   AddAsking("run_huge", &Limits::memory_bytes, 65 * kMiB);

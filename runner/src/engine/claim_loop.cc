@@ -118,7 +118,7 @@ Engine::Impl::Permit Engine::Impl::NextTurn(std::stop_token stop) {
       return {Next::kRotate, 0};
     }
     if (!all_given && (!rotation_wanted || courier->HasWaiting()) && !rotating) {
-      Result<unsigned> slot = pool.Reserve(OrdinaryShare());
+      Result<unsigned> slot = SlotToAskFor();
       if (slot) {
         ++asking;
         return {Next::kClaim, *slot};
@@ -138,7 +138,7 @@ Engine::Impl::Permit Engine::Impl::NextTurn(std::stop_token stop) {
 Result<unsigned> Engine::Impl::ReserveSlot(std::stop_token stop) {
   std::unique_lock lock_state(mutex);
   for (;;) {
-    Result<unsigned> slot = pool.Reserve(OrdinaryShare());
+    Result<unsigned> slot = SlotToAskFor();
     if (slot) {
       ++asking;
       return slot;

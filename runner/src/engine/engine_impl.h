@@ -99,6 +99,9 @@ struct Engine::Impl {
 
   // fitting.cc
   ResourceShare OrdinaryShare() const;  // `mutex` is held
+  // A slot for whoever asks for a run, where an ordinary one has room beside those in work. Who
+  // only asks holds nothing: an idle runner has all of its machine for the first that comes.
+  Result<unsigned> SlotToAskFor();  // `mutex` is held
   // What a run's contract needs is reserved for `slot`, instead of the ordinary share; why not, and
   // then the slot keeps what it had.
   Status Fit(unsigned slot, const json::Value& contract);

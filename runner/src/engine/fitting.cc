@@ -68,6 +68,12 @@ ResourceShare Engine::Impl::OrdinaryShare() const {
                     ResourceShare{live->limits.cpu_millis, live->limits.memory_bytes});
 }
 
+Result<unsigned> Engine::Impl::SlotToAskFor() {
+  WRIT_ASSIGN(unsigned slot, pool.Reserve(OrdinaryShare()));
+  WRIT_TRY(pool.Resize(slot, ResourceShare{}));
+  return slot;
+}
+
 Status Engine::Impl::Fit(unsigned slot, const json::Value& contract) {
   const RunNeeds needs = NeedsOfOffer(contract);
   if (needs.memory_bytes != 0 || needs.disk_bytes != 0)
