@@ -169,8 +169,8 @@ TEST_F(Overlay, EightRunsOnOneBaseTakeItsDiskOnce) {
   std::vector<std::unique_ptr<OverlayPlace>> places;
   std::vector<Materialized> made;
   for (int i = 0; i < 8; ++i) {
-    places.push_back(std::make_unique<OverlayPlace>(dir_.Sub("run" + std::to_string(i)),
-                                                    dir_.Sub("caches")));
+    places.push_back(
+        std::make_unique<OverlayPlace>(dir_.Sub("run" + std::to_string(i)), dir_.Sub("caches")));
     auto one = places.back()->Materialize(manifest_, blobs_);
     WRIT_ASSERT_OK(one);
     EXPECT_TRUE(one->checkout_was_cached());
