@@ -43,6 +43,16 @@ struct Row {
   bool at_supervisor = false;  // the job's victim is its own supervisor
 };
 
+// What a job with namespaces of its own may do, because it reaches nothing but itself: the attempt
+// may go through, and still nothing arrives outside.
+constexpr const char* kItsOwnInNamespaces[] = {
+    "listen",   "listen-without-bind", "sysv-shm",     "sysv-sem",
+    "sysv-msg", "write-tmp",           "write-dev-shm"};
+// Attempts that end at the job's own loopback: refused by the kernel, with nothing to be recorded.
+constexpr const char* kUnrecordedInNamespaces[] = {
+    "tcp-other-address", "tcp-other-port",  "tcp-nonblocking", "duplicated-socket",
+    "child-connects",    "thread-connects", "rewrite-address"};
+
 // Called by gtest where it prints a parameter.
 void PrintTo(const Row& row, std::ostream* out) {
   *out << row.attack;
@@ -157,7 +167,8 @@ constexpr Row kRows[] = {
 int LandlockAbiOf(const backends::Capabilities& capabilities) {
   const std::string prefix = "landlock abi ";
   const std::string& mechanism = capabilities.files.mechanism;
-  return mechanism.rfind(prefix, 0) == 0 ? std::atoi(mechanism.c_str() + prefix.size()) : 0;
+  const auto at = mechanism.find(prefix);
+  return at != std::string::npos ? std::atoi(mechanism.c_str() + at + prefix.size()) : 0;
 }
 
 // Takes and closes what comes, so that the listener's queue never fills.
@@ -179,9 +190,11 @@ class AcceptAll {
 class Hostile : public testing::TestWithParam<std::tuple<std::string, Row>> {
  protected:
   void SetUp() override {
-    if (std::string why = WhyNoJobs(); !why.empty()) GTEST_SKIP() << why;
+    if (std::string why = WhyNoJobs(std::get<0>(GetParam())); !why.empty()) GTEST_SKIP() << why;
     row_ = std::get<1>(GetParam());
     backend_ = MakeBackend(std::get<0>(GetParam()));
+    job_.Use(*backend_);
+    namespaces_ = backend_->GetTier() != backends::Tier::kProcess;
     const backends::Capabilities& capabilities = backend_->Probe();
     if (capabilities.network.enforcement != backends::Enforcement::kKernel)
       GTEST_SKIP() << "the network is not held by the kernel here: " << capabilities.network.reason;
@@ -215,6 +228,12 @@ class Hostile : public testing::TestWithParam<std::tuple<std::string, Row>> {
 
   JobFixture job_;
   std::string program_ = job_.Install("hostile");
+  bool Among(const auto& names) const {
+    return namespaces_ && std::any_of(std::begin(names), std::end(names), [this](const char* name) {
+             return std::string_view(name) == row_.attack;
+           });
+  }
+  bool namespaces_ = false;
   Row row_{};
   std::unique_ptr<backends::Backend> backend_;
 };
@@ -255,10 +274,11 @@ TEST_P(Hostile, GetsThroughUnguardedAndIsRefusedAsAJob) {
   ASSERT_TRUE(outcome.status) << outcome.reason;
   if (row_.shows == GuardShows::kBySignal) {
     EXPECT_EQ(outcome.kind, Outcome::Kind::kViolated) << outcome.reason;
-  } else {
-    EXPECT_EQ(outcome.status->ShellCode(), 1) << outcome.reason;
+  } else if (!Among(kItsOwnInNamespaces)) {
+    EXPECT_EQ(outcome.status->ShellCode(), 1) << outcome.reason << run.out << run.err;
   }
-  if (row_.shows == GuardShows::kByRecord) {  // L25: recorded with program and address
+  if (row_.shows == GuardShows::kByRecord && !Among(kItsOwnInNamespaces) &&
+      !Among(kUnrecordedInNamespaces)) {  // L25: recorded with program and address
     ASSERT_FALSE(outcome.refused.empty());
     EXPECT_EQ(outcome.refused.front().program, "hostile");
     EXPECT_FALSE(outcome.refused.front().address.empty());
@@ -281,7 +301,8 @@ std::string NameOf(const testing::TestParamInfo<Hostile::ParamType>& tested) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Table, Hostile,
-                         testing::Combine(testing::Values("process"), testing::ValuesIn(kRows)),
+                         testing::Combine(testing::Values("process", "sandbox"),
+                                          testing::ValuesIn(kRows)),
                          NameOf);
 
 // What must go on working beside all that.

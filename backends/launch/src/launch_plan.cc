@@ -22,9 +22,10 @@ void WriteStep(const ViewStep& step, Writer& out) {
   out.Number(step.inodes);
   out.Number(static_cast<std::uint64_t>(step.access));
   out.Number(static_cast<std::uint64_t>(step.if_missing));
+  out.Number(static_cast<std::uint64_t>(step.lower_owner));
 }
 
-constexpr std::uint64_t kLeastStepBytes = 80;
+constexpr std::uint64_t kLeastStepBytes = 88;
 
 ViewStep ReadStep(Reader& in) {
   ViewStep step;
@@ -38,7 +39,29 @@ ViewStep ReadStep(Reader& in) {
       static_cast<BindAccess>(in.NumberAtMost(static_cast<std::uint64_t>(BindAccess::kDevice)));
   step.if_missing =
       static_cast<IfMissing>(in.NumberAtMost(static_cast<std::uint64_t>(IfMissing::kSkip)));
+  step.lower_owner =
+      static_cast<LowerOwner>(in.NumberAtMost(static_cast<std::uint64_t>(LowerOwner::kRoot)));
   return step;
+}
+
+void WriteFilter(const std::vector<sock_filter>& program, Writer& out) {
+  out.Number(program.size());
+  for (const sock_filter& op : program) {
+    out.Number(op.code | static_cast<std::uint64_t>(op.jt) << 16 |
+               static_cast<std::uint64_t>(op.jf) << 24 | static_cast<std::uint64_t>(op.k) << 32);
+  }
+}
+
+std::vector<sock_filter> ReadFilter(Reader& in) {
+  std::vector<sock_filter> program;
+  for (std::uint64_t n = in.Count(8); n > 0 && in.ok(); --n) {
+    std::uint64_t word = in.Number();
+    program.push_back(sock_filter{
+        static_cast<std::uint16_t>(word & 0xffff), static_cast<std::uint8_t>((word >> 16) & 0xff),
+        static_cast<std::uint8_t>((word >> 24) & 0xff), static_cast<std::uint32_t>(word >> 32)});
+  }
+  if (program.size() > BPF_MAXINSNS) in.Fail();
+  return program;
 }
 
 void WriteNamespaces(const NamespacePlan& plan, Writer& out) {
@@ -130,11 +153,8 @@ std::string EncodeLaunchPlan(const LaunchPlan& plan) {
   out.Number(static_cast<std::uint64_t>(plan.landlock.tcp));
   out.Number(plan.landlock.connect_port ? 1 : 0);
   out.Number(plan.landlock.connect_port.value_or(0));
-  out.Number(plan.filter.size());
-  for (const sock_filter& op : plan.filter) {
-    out.Number(op.code | static_cast<std::uint64_t>(op.jt) << 16 |
-               static_cast<std::uint64_t>(op.jf) << 24 | static_cast<std::uint64_t>(op.k) << 32);
-  }
+  WriteFilter(plan.allow_list, out);
+  WriteFilter(plan.filter, out);
   out.Number(plan.supervise_connect ? 1 : 0);
   out.Number(plan.proxy ? 1 : 0);
   out.Number(plan.proxy ? plan.proxy->ipv4 : 0);
@@ -179,12 +199,8 @@ Result<LaunchPlan> DecodeLaunchPlan(std::string_view bytes) {
   const bool has_connect_port = in.NumberAtMost(1) == 1;
   auto connect_port = static_cast<std::uint16_t>(in.NumberAtMost(0xffff));
   if (has_connect_port) plan.landlock.connect_port = connect_port;
-  for (std::uint64_t n = in.Count(8); n > 0 && in.ok(); --n) {
-    std::uint64_t word = in.Number();
-    plan.filter.push_back(sock_filter{
-        static_cast<std::uint16_t>(word & 0xffff), static_cast<std::uint8_t>((word >> 16) & 0xff),
-        static_cast<std::uint8_t>((word >> 24) & 0xff), static_cast<std::uint32_t>(word >> 32)});
-  }
+  plan.allow_list = ReadFilter(in);
+  plan.filter = ReadFilter(in);
   plan.supervise_connect = in.NumberAtMost(1) == 1;
   const bool has_proxy = in.NumberAtMost(1) == 1;
   ProxyTarget proxy;
@@ -194,7 +210,7 @@ Result<LaunchPlan> DecodeLaunchPlan(std::string_view bytes) {
   plan.argv = in.Texts();
   plan.wall_timeout_ms = in.Number();
   plan.term_grace_ms = in.Number();
-  if (plan.argv.empty() || plan.filter.size() > BPF_MAXINSNS) in.Fail();
+  if (plan.argv.empty()) in.Fail();
   if (!in.AtEnd())
     return Error{ErrorKind::kInvalid, "launch.bad_plan", "the launch plan cannot be read"};
   return plan;

@@ -18,6 +18,7 @@
 #include <memory>
 #include <string>
 
+#include "filter_export.h"
 #include "writ/backends/linux/kernel_constants.h"
 #include "writ/base/file.h"
 #include "writ/base/unique_fd.h"
@@ -193,6 +194,19 @@ void AddProcessRules(Rules& rules) {
 
 }  // namespace
 
+Result<std::vector<sock_filter>> ExportFilter(void* context) {
+  UniqueFd file(::memfd_create("writ-filter", MFD_CLOEXEC));
+  if (!file) return SysError(errno, "seccomp.export", "cannot make a memory file for the filter");
+  if (int rc = seccomp_export_bpf(context, file.get()); rc != 0)
+    return SysError(-rc, "seccomp.export", "libseccomp cannot write the filter");
+  if (::lseek(file.get(), 0, SEEK_SET) != 0)
+    return SysError(errno, "seccomp.export", "cannot rewind the filter");
+  WRIT_ASSIGN(std::string bytes, ReadAll(file.get(), BPF_MAXINSNS * sizeof(sock_filter)));
+  std::vector<sock_filter> program(bytes.size() / sizeof(sock_filter));
+  std::memcpy(program.data(), bytes.data(), program.size() * sizeof(sock_filter));
+  return program;
+}
+
 Result<std::vector<sock_filter>> CompileJobFilter(ConnectRule connect,
                                                   JobSurroundings surroundings) {
   std::unique_ptr<void, void (*)(void*)> ctx(seccomp_init(SCMP_ACT_ALLOW), seccomp_release);
@@ -218,16 +232,7 @@ Result<std::vector<sock_filter>> CompileJobFilter(ConnectRule connect,
         rules.error(), "seccomp.rule",
         "libseccomp refuses the rule for system call " + std::to_string(rules.failed_syscall()));
 
-  UniqueFd file(::memfd_create("writ-filter", MFD_CLOEXEC));
-  if (!file) return SysError(errno, "seccomp.export", "cannot make a memory file for the filter");
-  if (int rc = seccomp_export_bpf(ctx.get(), file.get()); rc != 0)
-    return SysError(-rc, "seccomp.export", "libseccomp cannot write the filter");
-  if (::lseek(file.get(), 0, SEEK_SET) != 0)
-    return SysError(errno, "seccomp.export", "cannot rewind the filter");
-  WRIT_ASSIGN(std::string bytes, ReadAll(file.get(), BPF_MAXINSNS * sizeof(sock_filter)));
-  std::vector<sock_filter> program(bytes.size() / sizeof(sock_filter));
-  std::memcpy(program.data(), bytes.data(), program.size() * sizeof(sock_filter));
-  return program;
+  return ExportFilter(ctx.get());
 }
 
 }  // namespace writ::backends

@@ -2,11 +2,14 @@
 
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <sched.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 
 namespace writ::backends {
 namespace {
@@ -21,6 +24,36 @@ Result<UniqueFd> OpenPath(int dir, const std::string& path, std::uint64_t resolv
   if (err == ELOOP)
     return SysError(err, "mount.symlink", "the path " + path + " leads through a symbolic link");
   return SysError(err, "mount.path", "cannot open " + path);
+}
+
+Status WriteMap(const std::string& path, std::uint64_t id) {
+  const std::string line = "0 " + std::to_string(id) + " 1\n";
+  UniqueFd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!file || ::write(file.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size()))
+    return SysError(errno, "mount.idmap", "cannot write an id map");
+  return {};
+}
+
+// A user namespace is the kernel's way to say a map. It is made with a process that does nothing,
+// and stays for as long as its descriptor.
+Result<UniqueFd> NamespaceOfMap(uid_t uid, gid_t gid) {
+  const long pid =
+      ::syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, nullptr, nullptr, nullptr, nullptr);
+  if (pid == 0) {
+    for (;;) ::pause();
+  }
+  if (pid < 0) return SysError(errno, "mount.idmap", "cannot make a user namespace for a map");
+  const std::string proc = "/proc/" + std::to_string(pid) + "/";
+  Status mapped = WriteMap(proc + "gid_map", gid);
+  if (mapped) mapped = WriteMap(proc + "uid_map", uid);
+  UniqueFd fd(::open((proc + "ns/user").c_str(), O_RDONLY | O_CLOEXEC));
+  const int err = errno;
+  ::kill(static_cast<pid_t>(pid), SIGKILL);  // our child, not yet waited for
+  while (::waitpid(static_cast<pid_t>(pid), nullptr, 0) < 0 && errno == EINTR) {
+  }
+  if (!mapped) return std::move(mapped).error();
+  if (!fd) return SysError(err, "mount.idmap", "cannot hold the user namespace of a map");
+  return fd;
 }
 
 }  // namespace
@@ -62,6 +95,16 @@ Status RestrictTree(int tree, std::uint64_t attributes) {
   attr.attr_set = attributes;
   if (::mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof attr) != 0)
     return SysError(errno, "mount.attributes", "cannot restrict a mount");
+  return {};
+}
+
+Status MapRootTo(int tree, uid_t uid, gid_t gid) {
+  WRIT_ASSIGN(UniqueFd map, NamespaceOfMap(uid, gid));
+  struct mount_attr attr {};
+  attr.attr_set = MOUNT_ATTR_IDMAP;
+  attr.userns_fd = static_cast<std::uint64_t>(map.get());
+  if (::mount_setattr(tree, "", AT_EMPTY_PATH, &attr, sizeof attr) != 0)
+    return SysError(errno, "mount.idmap", "this file system has no idmapped mounts");
   return {};
 }
 

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 
@@ -57,7 +58,8 @@ class OverlayPlace {
     for (const char* name : {"/lower", "/upper", "/work"}) {
       const std::string dir = path_ + name;
       (void)::mkdir(dir.c_str(), 0700);
-      if (::geteuid() == 0) (void)!::chown(dir.c_str(), launch::kProbeUid, launch::kProbeUid);
+      if (::geteuid() == 0 && name != std::string_view("/lower"))
+        (void)!::chown(dir.c_str(), launch::kProbeUid, launch::kProbeUid);
     }
   }
   ~OverlayPlace() {
@@ -78,6 +80,10 @@ class OverlayPlace {
 
 HostFeatures SandboxTier::Probe() const {
   HostFeatures features = ProbeHost(options_, JobSurroundings::kNamespaces);
+  if (auto list = CompileAllowList())
+    features.allow_list = std::move(list).value();
+  else
+    features.no_filter_reason = list.error().message;
   if (!features.launcher_problem.empty()) return features;
   const OverlayPlace place;
   const std::string answers = AskLauncher(options_.launcher, {"--probe-namespaces", place.path()},
@@ -124,10 +130,11 @@ Capabilities SandboxTier::Describe(const HostFeatures& f) const {
       aspect->reason = c.unusable_reason;
   }
   c.syscalls.enforcement = f.filter.empty() ? Enforcement::kNone : Enforcement::kKernel;
-  c.syscalls.mechanism = f.filter.empty() ? "" : "seccomp";
+  c.syscalls.mechanism = f.filter.empty() ? "" : "seccomp, list of what is allowed";
+  if (f.allow_list.empty()) c.syscalls.mechanism = f.filter.empty() ? "" : "seccomp";
   c.syscalls.reason = f.no_filter_reason;
   c.resources = DescribeResources(f);
-  if (f.namespaces.overlay && !f.root) c.overlay_workspace = OverlayWorkspace::kUserXattr;
+  if (f.namespaces.overlay) c.overlay_workspace = OverlayWorkspace::kUserXattr;
   c.notes = {
       "the job runs on the host's kernel",
       "HOME lies in memory and counts as the job's memory and disk",
@@ -159,9 +166,11 @@ launch::LaunchPlan SandboxTier::PlanLaunch(const Plan& plan, const HostFeatures&
   namespaces.inside_uid = kInsideUid;
   namespaces.inside_gid = kInsideGid;
   namespaces.host_name = kHostName;
-  namespaces.view = PlanView(plan, paths, features.system_view);
+  namespaces.view = PlanView(plan, paths, features.system_view,
+                             features.root ? launch::LowerOwner::kRoot : launch::LowerOwner::kJob);
   namespaces.counted = {paths.home};
   out.namespaces = std::move(namespaces);
+  out.allow_list = features.allow_list;
   out.landlock.abi = features.landlock_abi;
   if (out.landlock.abi > 0) {
     out.landlock.tcp = TcpRules::kNone;

@@ -136,7 +136,6 @@ std::vector<ViewStep> SystemView() {
   for (const char* name : {"run", "opt", "mnt", "srv", "var/cache", "var/lib", "var/log"})
     view.push_back(Step(Kind::kDirectory, name));
   view.push_back(Step(Kind::kSymlink, "var/run", "/run"));
-  view.push_back(Step(Kind::kSymlink, "var/tmp", "/tmp"));
   return view;
 }
 

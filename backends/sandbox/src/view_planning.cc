@@ -92,7 +92,8 @@ void AddHome(const Plan& plan, const JobPaths& paths, std::vector<ViewStep>& vie
   }
 }
 
-void AddWorkspace(const Plan& plan, const JobPaths& paths, std::vector<ViewStep>& view) {
+void AddWorkspace(const Plan& plan, const JobPaths& paths, launch::LowerOwner lower_owner,
+                  std::vector<ViewStep>& view) {
   const std::string target = Below(paths.workspace);
   if (const auto* plain = std::get_if<PlainWorkspace>(&plan.workspace)) {
     view.push_back(Bind(target, plain->dir, BindAccess::kReadWrite));
@@ -105,13 +106,15 @@ void AddWorkspace(const Plan& plan, const JobPaths& paths, std::vector<ViewStep>
   overlay.source = mount.lower;
   overlay.upper = mount.upper;
   overlay.work = mount.work;
+  overlay.lower_owner = lower_owner;
   view.push_back(std::move(overlay));
 }
 
 }  // namespace
 
 std::vector<ViewStep> PlanView(const Plan& plan, const JobPaths& paths,
-                               const std::vector<ViewStep>& system) {
+                               const std::vector<ViewStep>& system,
+                               launch::LowerOwner lower_owner) {
   std::vector<ViewStep> view = system;
   AddAccounts(plan, paths, view);
   AddNames(view);
@@ -120,7 +123,7 @@ std::vector<ViewStep> PlanView(const Plan& plan, const JobPaths& paths,
   for (const std::string& tree : plan.read_only_trees)
     if (tree.rfind("/usr/", 0) != 0)  // seen already, and nothing can be made in it
       view.push_back(Bind(Below(tree), tree, BindAccess::kReadOnly));
-  AddWorkspace(plan, paths, view);
+  AddWorkspace(plan, paths, lower_owner, view);
   return view;
 }
 

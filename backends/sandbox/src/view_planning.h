@@ -16,7 +16,8 @@ inline constexpr char kHostName[] = "writ";
 // `system` first, then what is this job's: accounts, names, HOME, temporary files, read-only trees,
 // workspace.
 std::vector<launch::ViewStep> PlanView(const Plan& plan, const JobPaths& paths,
-                                       const std::vector<launch::ViewStep>& system);
+                                       const std::vector<launch::ViewStep>& system,
+                                       launch::LowerOwner lower_owner);
 
 // What is read-write in it, for the Landlock rules.
 std::vector<std::string> WritablePlaces(const JobPaths& paths);

@@ -47,7 +47,7 @@ class Init {
     RefuseFurtherNamespaces();
     BringLoopbackUp();
     if (plan_.proxy) Listen();
-    if (Status entered = EnterView(plan_.namespaces->view); !entered)
+    if (Status entered = EnterView(plan_.namespaces->view, std::move(lower_trees_)); !entered)
       Fail("view: " + entered.error().message, entered.error().sys_errno);
     if (plan_.landlock.abi > 0) {
       auto ruleset = MakeLandlockRuleset(plan_.landlock);
@@ -80,6 +80,7 @@ class Init {
   void AwaitMaps() {
     auto word = ReceiveWithFds(socket_.get(), 16);
     if (!word || word->bytes != kMapped) ::_exit(125);  // the supervisor has said why, or is gone
+    lower_trees_ = std::move(word->fds);
   }
 
   void TakeIdentity() {
@@ -174,6 +175,7 @@ class Init {
   UniqueFd socket_;
   UniqueFd listener_;
   UniqueFd ruleset_;
+  std::vector<UniqueFd> lower_trees_;
   pid_t job_ = -1;
 };
 

@@ -10,6 +10,7 @@
 #include <csignal>
 
 #include "job_init.h"
+#include "writ/backends/linux/mount_tree.h"
 #include "writ/base/file.h"
 
 namespace writ::backends::launch {
@@ -37,6 +38,18 @@ Status MapIds(pid_t pid, const LaunchPlan& plan) {
   return WriteFileOnce(proc + "uid_map", line(namespaces.inside_uid, plan.uid));
 }
 
+Result<std::vector<UniqueFd>> MapLowerTrees(const LaunchPlan& plan) {
+  std::vector<UniqueFd> trees;
+  for (const ViewStep& step : plan.namespaces->view) {
+    if (step.kind != ViewStep::Kind::kOverlay || step.lower_owner != LowerOwner::kRoot) continue;
+    WRIT_ASSIGN(UniqueFd lower, OpenUnlinked(step.source));
+    WRIT_ASSIGN(UniqueFd tree, CloneTree(lower.get()));
+    WRIT_TRY(MapRootTo(tree.get(), plan.uid, plan.gid));
+    trees.push_back(std::move(tree));
+  }
+  return trees;
+}
+
 // The child is a copy of us, as after fork(2).
 pid_t CloneInit(int cgroup) {
   clone_args args{};
@@ -55,6 +68,7 @@ pid_t CloneInit(int cgroup) {
 }  // namespace
 
 Result<JobInit> StartInit(const LaunchPlan& plan) {
+  WRIT_ASSIGN(std::vector<UniqueFd> lower_trees, MapLowerTrees(plan));
   WRIT_ASSIGN(SocketPair pair, MakeSeqpacketPair());
   UniqueFd cgroup;
   if (!plan.born_in_cgroup.empty()) {
@@ -81,7 +95,9 @@ Result<JobInit> StartInit(const LaunchPlan& plan) {
   if (!mapped) return std::move(mapped).error();
   for (const std::string& dir : plan.cgroup_dirs)
     WRIT_TRY(WriteFileOnce(dir + "/cgroup.procs", std::to_string(init.pid)));
-  WRIT_TRY(SendWithFds(init.socket.get(), kMapped, {}));
+  std::vector<int> fds;
+  for (const UniqueFd& tree : lower_trees) fds.push_back(tree.get());
+  WRIT_TRY(SendWithFds(init.socket.get(), kMapped, fds));
   return init;
 }
 

@@ -16,7 +16,8 @@ namespace writ::backends::launch {
 struct JobInit {
   pid_t pid = -1;
   // SOCK_SEQPACKET. From init: kInitReady with descriptors, kFailureReport, and at the end of the
-  // job's first process kJobEnded with its wait status. To init: kMapped, then kStart with two
+  // job's first process kJobEnded with its wait status. To init: kMapped with the
+  // idmapped lower trees in the order of their steps, then kStart with two
   // descriptors (environment, report socket). End-of-file on either side: the other one is gone.
   UniqueFd socket;
 };

@@ -91,6 +91,10 @@ void InstallGuards(const LaunchPlan& plan, int ruleset, int report) {
   if (ruleset >= 0) {
     if (int err = LandlockRestrictSelf(ruleset); err != 0) Fail(report, "landlock", err);
   }
+  if (!plan.allow_list.empty()) {
+    auto listed = InstallFilter(plan.allow_list, Listener::kNone);
+    if (!listed) Fail(report, "seccomp", listed.error().sys_errno);
+  }
   if (plan.filter.empty()) return;
   auto listener =
       InstallFilter(plan.filter, plan.supervise_connect ? Listener::kWanted : Listener::kNone);

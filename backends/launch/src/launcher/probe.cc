@@ -175,6 +175,7 @@ int RunNamespaceProbe(const std::string& dir) {
     step.source = dir + "/lower";
     step.upper = dir + "/upper";
     step.work = dir + "/work";
+    if (::geteuid() == 0) step.lower_owner = LowerOwner::kRoot;
     plan.namespaces->view.push_back(std::move(step));
     overlay = TryNamespaces(plan);
   }

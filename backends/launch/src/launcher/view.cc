@@ -7,6 +7,8 @@
 
 #include <cerrno>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "writ/backends/linux/mount_tree.h"
 #include "writ/base/file.h"
@@ -16,6 +18,7 @@ namespace {
 
 constexpr std::uint64_t kHarmless = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
 constexpr char kNull[] = "/dev/null";
+constexpr char kMoment[] = ".lower";
 
 std::string Through(const UniqueFd& fd) {
   return "/proc/self/fd/" + std::to_string(fd.get());
@@ -23,7 +26,8 @@ std::string Through(const UniqueFd& fd) {
 
 class View {
  public:
-  explicit View(int root) : root_(root) {}
+  View(int root, std::vector<UniqueFd> lower_trees)
+      : root_(root), lower_trees_(std::move(lower_trees)) {}
 
   Status Apply(const ViewStep& step) {
     using Kind = ViewStep::Kind;
@@ -142,20 +146,43 @@ class View {
   }
 
   Status Overlay(const ViewStep& step) {
-    WRIT_ASSIGN(UniqueFd lower, OpenUnlinked(step.source));
+    UniqueFd lower;
+    if (step.lower_owner == LowerOwner::kRoot) {
+      WRIT_ASSIGN(lower, AttachForAMoment());
+    } else {
+      WRIT_ASSIGN(lower, OpenUnlinked(step.source));
+    }
     WRIT_ASSIGN(UniqueFd upper, OpenUnlinked(step.upper));
     WRIT_ASSIGN(UniqueFd work, OpenUnlinked(step.work));
     // Through descriptors: no name can be swapped, and none needs to be quoted.
-    return NewOver(step.target, "overlay",
-                   {{"lowerdir", Through(lower)},
-                    {"upperdir", Through(upper)},
-                    {"workdir", Through(work)},
-                    {"userxattr", ""},
-                    {"redirect_dir", "nofollow"},
-                    {"metacopy", "off"},
-                    {"index", "off"},
-                    {"xino", "off"}},
-                   kHarmless);
+    WRIT_TRY(NewOver(step.target, "overlay",
+                     {{"lowerdir", Through(lower)},
+                      {"upperdir", Through(upper)},
+                      {"workdir", Through(work)},
+                      {"userxattr", ""},
+                      {"redirect_dir", "nofollow"},
+                      {"metacopy", "off"},
+                      {"index", "off"},
+                      {"xino", "off"}},
+                     kHarmless));
+    if (step.lower_owner != LowerOwner::kRoot) return {};
+    // The overlay has a copy of its own by now.
+    if (::umount2(Through(lower).c_str(), MNT_DETACH) != 0 ||
+        ::unlinkat(root_, kMoment, AT_REMOVEDIR) != 0)
+      return SysError(errno, "view.overlay", "cannot take the lower tree away again");
+    return {};
+  }
+
+  // The kernel takes a layer only from a mount that stands in our namespace.
+  Result<UniqueFd> AttachForAMoment() {
+    if (lower_trees_.empty())
+      return Error{ErrorKind::kInternal, "view.overlay", "the lower tree is missing"};
+    const UniqueFd tree = std::move(lower_trees_.front());
+    lower_trees_.erase(lower_trees_.begin());
+    WRIT_TRY(RestrictTree(tree.get(), kHarmless | MOUNT_ATTR_RDONLY));
+    WRIT_ASSIGN(UniqueFd place, Place(kMoment, true));
+    WRIT_TRY(AttachTree(tree.get(), place.get()));
+    return OpenUnlinkedBeneath(root_, kMoment);
   }
 
   Status Mask(const ViewStep& step) {
@@ -186,11 +213,12 @@ class View {
   }
 
   int root_;
+  std::vector<UniqueFd> lower_trees_;
 };
 
 }  // namespace
 
-Status EnterView(const std::vector<ViewStep>& steps) {
+Status EnterView(const std::vector<ViewStep>& steps, std::vector<UniqueFd> lower_trees) {
   WRIT_TRY(MakeMountsPrivate());
   WRIT_ASSIGN(UniqueFd root, MakeFileSystem("tmpfs", {{"mode", "0755"}}, kHarmless));
   {
@@ -199,7 +227,7 @@ Status EnterView(const std::vector<ViewStep>& steps) {
     WRIT_ASSIGN(UniqueFd host_root, OpenUnlinked("/"));
     WRIT_TRY(AttachTree(root.get(), host_root.get()));
   }
-  View view(root.get());
+  View view(root.get(), std::move(lower_trees));
   for (const ViewStep& step : steps) {
     if (Status applied = view.Apply(step); !applied) {
       Error error = std::move(applied).error();

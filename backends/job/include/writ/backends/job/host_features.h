@@ -31,7 +31,8 @@ struct HostFeatures {
   bool user_notification = false;  // supervised connect works end to end
   std::string no_notification_reason;
   CgroupSupport cgroups;
-  std::vector<sock_filter> filter;  // compiled for what is there; empty: seccomp cannot be used
+  std::vector<sock_filter> filter;      // compiled for what is there; empty: seccomp cannot be used
+  std::vector<sock_filter> allow_list;  // of a tier that has one
   std::string no_filter_reason;
   std::string launcher_problem;  // empty: it runs
   NamespaceFeatures namespaces;

@@ -70,10 +70,11 @@ struct LaunchPlan {
   uid_t uid = 0;
   gid_t gid = 0;
   std::optional<NamespacePlan> namespaces;
-  std::string cwd;                  // absolute, as the job sees it; entered with the job's identity
-  LandlockRules landlock;           // abi 0: no Landlock
-  std::vector<sock_filter> filter;  // empty: no seccomp
-  bool supervise_connect = false;   // the filter has user notification rules
+  std::string cwd;         // absolute, as the job sees it; entered with the job's identity
+  LandlockRules landlock;  // abi 0: no Landlock
+  std::vector<sock_filter> allow_list;  // installed before `filter`; empty: none
+  std::vector<sock_filter> filter;      // empty: no seccomp
+  bool supervise_connect = false;       // the filter has user notification rules
   // Where the job finds its proxy. With namespaces the listener is made there by the launcher and
   // handed out with Ready; without, the backend has made it already.
   std::optional<ProxyTarget> proxy;

@@ -22,6 +22,14 @@ enum class BindAccess : std::uint8_t {
   kDevice,     // one device node: nosuid, noexec
 };
 
+// Whose the files of an overlay's lower tree are on disk.
+enum class LowerOwner : std::uint8_t {
+  kJob,
+  // Of uid and gid 0, shown as the job's own: the supervisor, which is root, makes an idmapped copy
+  // of the mount (5.19 for overlays). Direct writes stay refused; the overlay copies up.
+  kRoot,
+};
+
 struct ViewStep {
   enum class Kind : std::uint8_t {
     kDirectory,  // target, mode
@@ -31,7 +39,7 @@ struct ViewStep {
     kTmpfs,      // target, mode, bytes, inodes
     kProc,       // target: of the job's pid namespace, hidepid=2
     kDevpts,     // target: pseudo terminals of the job's own
-    kOverlay,    // target = upper over source, work; userxattr
+    kOverlay,    // target = upper over source, work, lower_owner; userxattr
     kMask,       // target becomes empty where it is there
     kSeal,       // target and what is below it becomes read-only where it is there
   };
@@ -45,6 +53,7 @@ struct ViewStep {
   std::uint64_t inodes = 0;  // 0: as the kernel has it
   BindAccess access = BindAccess::kReadOnly;
   IfMissing if_missing = IfMissing::kFail;
+  LowerOwner lower_owner = LowerOwner::kJob;
 };
 std::string_view ViewStepName(ViewStep::Kind kind);  // "directory", "symlink", ...
 

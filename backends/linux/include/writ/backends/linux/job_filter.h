@@ -37,4 +37,8 @@ enum class JobSurroundings {
 Result<std::vector<sock_filter>> CompileJobFilter(ConnectRule connect,
                                                   JobSurroundings surroundings);
 
+// The system calls that there are for a job at all, by name; every other one is ENOSYS. Stands
+// beneath the job's filter, which judges arguments: the kernel takes the stricter answer.
+Result<std::vector<sock_filter>> CompileAllowList();
+
 }  // namespace writ::backends

@@ -5,6 +5,8 @@
 // owns the caller's mount namespace. Single-threaded callers; nothing here follows a symbolic link.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -28,6 +30,9 @@ Result<UniqueFd> MakeFileSystem(const std::string& type, const FsOptions& option
                                 std::uint64_t attributes);
 // MOUNT_ATTR_* for the tree and all that is mounted in it; adds, never takes away.
 Status RestrictTree(int tree, std::uint64_t attributes);
+// Shows what belongs to uid and gid 0 in a detached tree as these ids'. Root only; the file system
+// must know idmapped mounts.
+Status MapRootTo(int tree, uid_t uid, gid_t gid);
 // Puts a detached tree over `target` (an O_PATH handle).
 Status AttachTree(int tree, int target);
 
