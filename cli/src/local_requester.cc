@@ -34,6 +34,11 @@ class LocalRequester final : public Requester {
     return plane_.ReadLog(run_id, offset, wait);
   }
   Result<std::string> Bundle(const std::string& run_id) override { return plane_.Bundle(run_id); }
+  Result<std::optional<std::vector<plane::ArtifactInfo>>> Artifacts(
+      const std::string& run_id) override {
+    WRIT_ASSIGN(std::vector<plane::ArtifactInfo> list, plane_.Artifacts(run_id));
+    return std::optional(std::move(list));
+  }
   Result<std::string> LateBundle(const std::string& run_id) override {
     return plane_.LateBundle(run_id);
   }

@@ -92,6 +92,7 @@ int main(int argc, char** argv) {
   AddPolicy(app, context);
   AddPlane(app, context);
   AddPlaneKeys(app, context);
+  AddPlaneGc(app, context);
   AddRunner(app, context);
   AddRunners(app, context);
   AddRunnerAdmin(app, context);

@@ -20,6 +20,7 @@ Result<plane::HttpServerOptions> ReadServe(const json::Value& document) {
     text("tlsCert", tls.certificate);
     text("tlsKey", tls.key);
     text("clientCa", tls.client_ca);
+    text("metrics", out.metrics);
     serve->RefuseUnknown();
     if (tls.certificate.empty() != tls.key.empty())
       return Error{ErrorKind::kInvalid, "cli.half_tls", "a TLS certificate and its key go together",
@@ -52,6 +53,7 @@ Result<PlaneSettings> ParsePlaneSettings(const Sources& sources) {
   WRIT_ASSIGN(json::Value complete, json::Parse(plane::ConfigJson(out.config)));
   complete.object().Erase("version");
   json::Object serve{{"host", out.serve.host}, {"port", out.serve.port}};
+  if (!out.serve.metrics.empty()) serve.Set("metrics", out.serve.metrics);
   if (out.serve.tls) {
     serve.Set("tlsCert", out.serve.tls->certificate);
     serve.Set("tlsKey", out.serve.tls->key);

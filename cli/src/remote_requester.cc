@@ -203,6 +203,34 @@ class RemoteRequester final : public Requester {
     if (response.status != 200) return Refusal(response, "the bundle");
     return std::move(response.body);
   }
+  Result<std::optional<std::vector<plane::ArtifactInfo>>> Artifacts(
+      const std::string& run_id) override {
+    WRIT_TRY(CheckRunId(run_id));
+    WRIT_ASSIGN(runner::HttpResponse response,
+                Call("GET", "/v1/runs/" + run_id + "/artifacts", "", "", kTransferTimeout));
+    // Of a run that is not there, the bundle tells.
+    if (response.status == 404 || response.status == 405)
+      return std::optional<std::vector<plane::ArtifactInfo>>{};
+    if (response.status != 200) return Refusal(response, "the artifacts");
+    auto answer = json::Parse(response.body, {.max_bytes = std::size_t{64} << 20});
+    if (!answer || answer->if_array() == nullptr) return Nonsense("the artifacts");
+    std::vector<plane::ArtifactInfo> out;
+    for (const json::Value& item : answer->array()) {
+      plane::ArtifactInfo info;
+      info.kind = TextOf(item, "kind");
+      info.hash = TextOf(item, "hash");
+      info.path = TextOf(item, "path");
+      info.data_class = TextOf(item, "dataClass");
+      const json::Value* bytes = item.Find("bytes");
+      const auto number = bytes != nullptr ? bytes->AsInteger() : std::nullopt;
+      if (number && *number >= 0) info.bytes = static_cast<std::uint64_t>(*number);
+      const json::Value* pruned = item.Find("pruned");
+      info.pruned = pruned != nullptr && pruned->if_bool() != nullptr && *pruned->if_bool();
+      if (info.kind.empty() || info.hash.empty()) return Nonsense("the artifacts");
+      out.push_back(std::move(info));
+    }
+    return std::optional(std::move(out));
+  }
   Result<std::string> LateBundle(const std::string& run_id) override {
     WRIT_TRY(CheckRunId(run_id));
     WRIT_ASSIGN(runner::HttpResponse response,

@@ -39,6 +39,9 @@ class Requester {
   virtual Result<plane::LogChunk> ReadLog(const std::string& run_id, std::uint64_t offset,
                                           std::chrono::milliseconds wait) = 0;
   virtual Result<std::string> Bundle(const std::string& run_id) = 0;
+  // As the plane lists them, of a run at any stage; nullopt where it has no such call.
+  virtual Result<std::optional<std::vector<plane::ArtifactInfo>>> Artifacts(
+      const std::string& run_id) = 0;
   // What a lost runner sent after the plane had closed its run.
   virtual Result<std::string> LateBundle(const std::string& run_id) = 0;
   virtual Status RevokeRunner(const std::string& runner_id) = 0;

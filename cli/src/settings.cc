@@ -53,6 +53,7 @@ json::Value Parsed(const std::string& text) {
 
 json::Value ServeDocument(const plane::HttpServerOptions& serve) {
   json::Object out{{"host", serve.host}, {"port", serve.port}};
+  if (!serve.metrics.empty()) out.Set("metrics", serve.metrics);
   if (serve.tls) {
     out.Set("tlsCert", serve.tls->certificate);
     out.Set("tlsKey", serve.tls->key);
@@ -71,7 +72,8 @@ json::Value PlaneDocument(const plane::Config& config, const plane::HttpServerOp
 // With everything in it that may be absent.
 json::Value Sample(SettingsFile file) {
   if (file == SettingsFile::kPlane)
-    return PlaneDocument({}, {.tls = plane::TlsFiles{"FILE", "FILE", "FILE"}});
+    return PlaneDocument({},
+                         {.tls = plane::TlsFiles{"FILE", "FILE", "FILE"}, .metrics = "ADDRESS"});
   runner::RunnerConfig config;
   config.plane = {.url = "URL",
                   .ca_file = "FILE",

@@ -1,13 +1,15 @@
 #include "blob_store.h"
 
-#include <dirent.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 
+#include "folder.h"
 #include "writ/base/encoding.h"
 #include "writ/base/fault.h"
 #include "writ/base/file.h"
@@ -26,23 +28,27 @@ std::string NameOf(std::string_view hash) {
   return std::string(hash.substr(0, 2)) + "/" + std::string(hash);
 }
 
-std::int64_t ModifiedMs(const struct stat& st) {
-  return static_cast<std::int64_t>(st.st_mtim.tv_sec) * 1000 + st.st_mtim.tv_nsec / 1'000'000;
+// A description of its own for each holder: flock is between descriptions, so it holds between
+// threads as well as between processes.
+Result<UniqueFd> Lock(int blobs, int how) {
+  UniqueFd fd(::openat(blobs, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd) return SysError(errno, "blob.lock", "cannot open the blob folder");
+  while (::flock(fd.get(), how) != 0) {
+    if (errno != EINTR) return SysError(errno, "blob.lock", "cannot lock the blob folder");
+  }
+  return fd;
 }
 
-// Calls `visit` with each name in a directory but "." and "..".
-Status ForEachName(int dir, const std::function<Status(const std::string&)>& visit) {
-  int copy = ::openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (copy < 0) return SysError(errno, "blob.folder", "cannot read the blob folder");
-  std::unique_ptr<DIR, int (*)(DIR*)> list(::fdopendir(copy), ::closedir);
-  if (list == nullptr) {
-    ::close(copy);
-    return SysError(errno, "blob.folder", "cannot read the blob folder");
+// Over a blob that is there already: the same bytes, with a fresh time.
+Status PutInPlace(int blobs, int dir, const std::string& name, const std::string& hash) {
+  WRIT_ASSIGN(UniqueFd folder, MakeDirectoriesBeneath(blobs, hash.substr(0, 2), 0700));
+  {
+    WRIT_ASSIGN(UniqueFd lock, Lock(blobs, LOCK_SH));
+    ::utimensat(dir, name.c_str(), nullptr, AT_SYMLINK_NOFOLLOW);
+    if (::renameat(dir, name.c_str(), folder.get(), hash.c_str()) != 0)
+      return SysError(errno, "blob.write", "cannot put a blob in its place");
   }
-  while (dirent* entry = ::readdir(list.get())) {
-    std::string name = entry->d_name;
-    if (name != "." && name != "..") WRIT_TRY(visit(name));
-  }
+  if (::fsync(folder.get()) != 0) return SysError(errno, "blob.write", "cannot flush a folder");
   return {};
 }
 
@@ -76,13 +82,8 @@ class BlobUpload final : public Plane::BlobWriter {
           .message = "the bytes have the hash " + hash + ", not the one that was announced"};
     }
     if (::fsync(file_.get()) != 0) return SysError(errno, "blob.write", "cannot flush a blob");
-    WRIT_ASSIGN(UniqueFd folder, MakeDirectoriesBeneath(blobs_, hash.substr(0, 2), 0700));
-    // Over a blob that is there already: the same bytes, with a fresh time.
-    if (::renameat(tmp_, name_.c_str(), folder.get(), hash.c_str()) != 0) {
-      return SysError(errno, "blob.write", "cannot put a blob in its place");
-    }
+    WRIT_TRY(PutInPlace(blobs_, tmp_, name_, hash));
     name_.clear();
-    if (::fsync(folder.get()) != 0) return SysError(errno, "blob.write", "cannot flush a folder");
     WRIT_FAULT_TRY("plane.blob.stored");
     return hash;
   }
@@ -141,9 +142,17 @@ bool BlobStore::Contains(std::string_view hash) const {
          ::faccessat(blobs_.get(), NameOf(hash).c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-void BlobStore::Touch(std::string_view hash) const {
-  if (!IsHash(hash)) return;
-  ::utimensat(blobs_.get(), NameOf(hash).c_str(), nullptr, AT_SYMLINK_NOFOLLOW);
+Result<bool> BlobStore::Keep(std::string_view hash) const {
+  if (!IsHash(hash)) return false;
+  WRIT_ASSIGN(UniqueFd lock, Lock(blobs_.get(), LOCK_SH));
+  if (::utimensat(blobs_.get(), NameOf(hash).c_str(), nullptr, AT_SYMLINK_NOFOLLOW) == 0)
+    return true;
+  if (errno == ENOENT) return false;
+  return SysError(errno, "blob.keep", "cannot mark a blob as used");
+}
+
+Status BlobStore::Adopt(int dir, const std::string& name, std::string_view hash) const {
+  return PutInPlace(blobs_.get(), dir, name, std::string(hash));
 }
 
 void BlobStore::Quarantine(std::string_view hash) const {
@@ -155,30 +164,55 @@ void BlobStore::Quarantine(std::string_view hash) const {
   }
 }
 
-Result<bool> BlobStore::RemoveIfOlder(std::string_view hash, WallTime before) const {
-  struct stat st {};
-  std::string name = NameOf(hash);
-  if (!IsHash(hash) || ::fstatat(blobs_.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0)
-    return false;
-  if (ModifiedMs(st) >= before.unix_ms) return false;
-  if (::unlinkat(blobs_.get(), name.c_str(), 0) != 0) {
-    return SysError(errno, "blob.remove", "cannot remove a blob");
-  }
-  return true;
+Result<BlobStore::Collecting> BlobStore::Collect() const {
+  WRIT_ASSIGN(UniqueFd lock, Lock(blobs_.get(), LOCK_EX));
+  return Collecting(blobs_.get(), std::move(lock));
 }
 
-Status BlobStore::ForEachOlder(WallTime before,
-                               const std::function<Status(const std::string&)>& visit) const {
-  return ForEachName(blobs_.get(), [&](const std::string& folder) -> Status {
+bool BlobStore::Collecting::IsOlder(std::string_view hash, WallTime before) const {
+  struct stat st {};
+  return IsHash(hash) && ::fstatat(blobs_, NameOf(hash).c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+         ModifiedMs(st) < before.unix_ms;
+}
+
+Status BlobStore::Collecting::Remove(std::string_view hash) {
+  if (!IsHash(hash)) return {};
+  if (::unlinkat(blobs_, NameOf(hash).c_str(), 0) != 0 && errno != ENOENT) {
+    return SysError(errno, "blob.remove", "cannot remove a blob");
+  }
+  std::string folder(hash.substr(0, 2));
+  if (std::find(folders_.begin(), folders_.end(), folder) == folders_.end())
+    folders_.push_back(std::move(folder));
+  return {};
+}
+
+Status BlobStore::Collecting::Flush() {
+  for (const std::string& name : folders_) {
+    WRIT_ASSIGN(UniqueFd folder, OpenBeneath(blobs_, name, O_RDONLY | O_DIRECTORY));
+    if (::fsync(folder.get()) != 0) return SysError(errno, "blob.remove", "cannot flush a folder");
+  }
+  folders_.clear();
+  return {};
+}
+
+Result<BlobStore::Blobs> BlobStore::Survey(
+    WallTime before, const std::function<void(const std::string&, std::uint64_t)>& visit) const {
+  Blobs out;
+  WRIT_TRY(ForEachName(blobs_.get(), [&](const std::string& folder) -> Status {
     if (folder.size() != 2) return {};
     WRIT_ASSIGN(UniqueFd dir, OpenBeneath(blobs_.get(), folder, O_RDONLY | O_DIRECTORY));
     return ForEachName(dir.get(), [&](const std::string& name) -> Status {
       struct stat st {};
       if (!IsHash(name) || ::fstatat(dir.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0)
         return {};
-      return ModifiedMs(st) < before.unix_ms ? visit(name) : Status{};
+      const auto bytes = static_cast<std::uint64_t>(st.st_size);
+      ++out.count;
+      out.bytes += bytes;
+      if (ModifiedMs(st) < before.unix_ms) visit(name, bytes);
+      return {};
     });
-  });
+  }));
+  return out;
 }
 
 void BlobStore::SweepTemporary(WallTime now) const {

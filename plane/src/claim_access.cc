@@ -62,6 +62,16 @@ Status CheckLedger(store::Database& db, const ClaimTokenFacts& facts) {
   return {};
 }
 
+Result<ClaimTokenFacts> OpenClaimToken(const Plane::Impl& plane, std::string_view token) {
+  WRIT_ASSIGN(auto facts, ReadClaimToken(plane, token));
+  WRIT_TRY(CheckExpiry(plane, facts));
+  WRIT_TRY(plane.store->Read([&](store::Database& db) -> Status {
+    WRIT_TRY(CheckRunnerNotRevoked(db, facts.runner_id));
+    return CheckLedger(db, facts);
+  }));
+  return facts;
+}
+
 Status CheckExpiryOrRunner(Plane::Impl& plane, const ClaimTokenFacts& facts,
                            std::string_view runner_token) {
   if (facts.expires_at > plane.clock.Now()) return {};

@@ -38,6 +38,8 @@ Status CheckExpiry(const Plane::Impl& plane, const ClaimTokenFacts& facts);
 // That the token belongs to a claim that was made: one of an offer that nobody acknowledged opens
 // nothing.
 Status CheckLedger(store::Database& db, const ClaimTokenFacts& facts);
+// A token that opens something now: form, signature, expiry, runner and ledger.
+Result<ClaimTokenFacts> OpenClaimToken(const Plane::Impl& plane, std::string_view token);
 // Where the claim token has run out the runner's own token proves who it is, with `runner_token`.
 // kDenied "unauthorized".
 Status CheckExpiryOrRunner(Plane::Impl& plane, const ClaimTokenFacts& facts,

@@ -35,6 +35,7 @@ Result<std::unique_ptr<Plane>> Plane::Open(PlaneOptions options, const Clock& cl
   WRIT_ASSIGN(UniqueFd state, MakeDirectoriesBeneath(root->get(), "plane", 0700));
   WRIT_ASSIGN(auto store, store::OpenStore(options.dir + "/plane/state.db"));
   WRIT_ASSIGN(auto blobs, BlobStore::Open(state.get(), options.config->max_blob_bytes));
+  WRIT_ASSIGN(auto parts, BlobParts::Open(state.get(), options.config->max_blob_bytes));
   WRIT_ASSIGN(auto logs, LiveLogs::Open(state.get(), options.config->max_log_bytes));
   auto impl = std::unique_ptr<Impl>(new Impl{.dir = options.dir,
                                              .clock = clock,
@@ -43,13 +44,15 @@ Result<std::unique_ptr<Plane>> Plane::Open(PlaneOptions options, const Clock& cl
                                              .policy_keeper = PolicyKeeper(std::move(*root)),
                                              .store = std::move(store),
                                              .blobs = std::move(blobs),
+                                             .parts = std::move(parts),
                                              .logs = std::move(logs),
                                              .changed = {},
-                                             .key_ends_ms = INT64_MAX});
+                                             .key_ends_ms = INT64_MAX,
+                                             .metrics = std::make_unique<PlaneMetrics>()});
   auto plane = std::unique_ptr<Plane>(new Plane(std::move(impl)));
   WRIT_TRY(plane->impl_->RecordKey());
   WRIT_TRY(plane->impl_->RecordConfig());
-  WRIT_TRY(plane->Sweep());
+  if (options.at_open == AtOpen::kSweep) WRIT_TRY(plane->Sweep());
   return plane;
 }
 
@@ -209,26 +212,6 @@ Status Plane::Ready() const {
                  .message = "the signing key does not sign"};
   }
   return {};
-}
-
-Result<std::unique_ptr<Plane::BlobWriter>> Plane::NewBlob() {
-  return impl_->blobs.NewBlob();
-}
-
-Result<std::string> Plane::PutBlob(std::string_view bytes) {
-  WRIT_ASSIGN(auto blob, impl_->blobs.NewBlob());
-  WRIT_TRY(blob->Append(bytes));
-  return blob->Finish("");
-}
-
-Result<Plane::Blob> Plane::OpenBlob(const std::string& hash) const {
-  auto blob = impl_->blobs.OpenBlob(hash);
-  if (blob) impl_->blobs.Touch(hash);
-  return blob;
-}
-
-void Plane::QuarantineBlob(const std::string& hash) {
-  impl_->blobs.Quarantine(hash);
 }
 
 Error RunNotFound() {

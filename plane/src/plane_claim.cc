@@ -225,6 +225,9 @@ Result<std::optional<writ::plane::Claim>> Plane::Claim(std::string_view runner_t
     if (!attempt.claim) continue;
     attempt.claim->secrets = std::move(secrets);
     impl_->changed.Notify();
+    WRIT_ASSIGN(json::Value value, json::Parse(attempt.claim->contract));
+    WRIT_ASSIGN(auto contract, protocol::Contract::Parse(value));
+    impl_->NoteClaimed(contract, "claimed");
     log::Info("plane.run_claimed", "a run was claimed",
               {{"run", attempt.claim->run_id}, {"runner", runner.runner_id}});
     return std::move(attempt.claim);
@@ -253,6 +256,7 @@ Status Plane::Impl::EndUnclaimed(const std::string& run_id, RunState expected,
     return {};
   }));
   changed.Notify();
+  metrics->Add(Family::kRunsEnded, {{"status", "failed"}, {"by", "plane"}});
   log::Warn("plane.run_ended", message, {{"run", run_id}, {"failure", protocol::Word(failure)}});
   return {};
 }

@@ -32,15 +32,6 @@ Error Rejected(std::string message) {
 
 }  // namespace
 
-Status Plane::AuthenticateClaim(std::string_view claim_token) const {
-  WRIT_ASSIGN(auto facts, ReadClaimToken(*impl_, claim_token));
-  WRIT_TRY(CheckExpiry(*impl_, facts));
-  return impl_->store->Read([&](store::Database& db) -> Status {
-    WRIT_TRY(CheckRunnerNotRevoked(db, facts.runner_id));
-    return CheckLedger(db, facts);
-  });
-}
-
 Result<EventsAnswer> Plane::AppendEvents(const std::string& run_id, std::string_view claim_token,
                                          const json::Value& events_value) {
   WRIT_ASSIGN(auto facts, CheckClaimToken(*impl_, claim_token, run_id));
@@ -235,6 +226,9 @@ Result<Completion> Plane::Complete(const std::string& run_id, std::string_view c
   WRIT_FAULT_TRY("plane.complete.committed");
   if (lost_race) return replay();
   impl_->changed.Notify();
+  impl_->metrics->Add(Family::kReceipts, {{"kind", "countersigned"}});
+  impl_->metrics->Add(Family::kRunsEnded,
+                      {{"status", protocol::Word(receipt->status)}, {"by", "runner"}});
   log::Info("plane.run_completed", "a receipt was countersigned",
             {{"run", run_id}, {"status", protocol::Word(receipt->status)}});
   return done;

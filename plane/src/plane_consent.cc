@@ -183,6 +183,8 @@ Result<CancelResult> Plane::Cancel(const Caller& caller, const std::string& run_
     return {};
   }));
   impl_->changed.Notify();
+  if (!result.cancel_requested)
+    impl_->metrics->Add(Family::kRunsEnded, {{"status", "cancelled"}, {"by", "plane"}});
   log::Info("plane.run_cancel", "a cancellation was asked for",
             {{"run", run_id}, {"actor", actor.id}, {"status", StateWord(result.status)}});
   return result;

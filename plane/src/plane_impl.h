@@ -6,10 +6,12 @@
 #include <string>
 
 #include "admin_chain.h"
+#include "blob_parts.h"
 #include "blob_store.h"
 #include "change_signal.h"
 #include "key_ring.h"
 #include "live_logs.h"
+#include "plane_metrics.h"
 #include "policy_engine.h"
 #include "policy_keeper.h"
 #include "rates.h"
@@ -29,10 +31,12 @@ struct Plane::Impl {
   PolicyKeeper policy_keeper;
   std::unique_ptr<store::Store> store;
   BlobStore blobs;
+  BlobParts parts;
   LiveLogs logs;
   ChangeSignal changed;
   // When the key in use ends, by the manifest in the directory, which another process may change.
   std::atomic<std::int64_t> key_ends_ms{INT64_MAX};
+  std::unique_ptr<PlaneMetrics> metrics = std::make_unique<PlaneMetrics>();
 
   void NoteKeyTime();
   // kUnavailable "plane.key_retired" where another process has rotated the key and its time is
@@ -63,7 +67,10 @@ struct Plane::Impl {
   // Every lost run, now.
   Status CloseLostRuns();
   Result<Secret> SecretValue(const protocol::SecretGrant& grant);
+  // A run was claimed: at once, or by its acknowledgement.
+  void NoteClaimed(const protocol::Contract& contract, const char* kind);
   Status SweepExpired();
+  // What is over by the policy's terms (plane_gc.cc): rows now, blobs when their time has come.
   Status SweepRetention();
 };
 
@@ -84,6 +91,9 @@ Result<protocol::ChainHead> ChainHeadOf(store::Database& db, const std::string& 
 Status InsertEvent(store::Database& db, const std::string& run_id, const protocol::Event& event);
 // What the event names among the blobs outlives its run's term.
 Status KeepNamedBlob(store::Database& db, const std::string& run_id, const protocol::Event& event);
+// What a run's workspace is made of is kept from its request on, also while it waits for approval.
+Status KeepWorkspaceBlobs(store::Database& db, const std::string& run_id,
+                          const protocol::Manifest& workspace);
 Result<std::vector<std::string>> EventTexts(store::Database& db, const std::string& run_id);
 
 // In whose name the caller acts or asks: an administrator may name somebody; anybody else is who

@@ -125,6 +125,7 @@ Status Plane::Late(const std::string& run_id, const LateReceipt& late) {
     return {};
   }));
   impl_->changed.Notify();
+  impl_->metrics->Add(Family::kReceipts, {{"kind", "late"}});
   log::Info("plane.late_receipt", "what a lost runner had finished came after all",
             {{"run", run_id}, {"runner", runner.runner_id}});
   return {};

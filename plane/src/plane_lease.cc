@@ -69,6 +69,7 @@ Result<LeaseAnswer> Plane::Lease(const std::string& run_id, const LeaseCall& cal
     return {};
   }));
 
+  impl_->metrics->Add(Family::kLeaseRenewals);
   std::optional<Word> at_arrival;
   for (;;) {
     const auto seen = impl_->changed.Generation();

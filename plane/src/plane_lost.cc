@@ -202,6 +202,8 @@ Status Plane::Impl::CloseLost(const std::string& run_id) {
   }));
   if (!closed) return {};
   changed.Notify();
+  metrics->Add(Family::kReceipts, {{"kind", "plane"}});
+  metrics->Add(Family::kRunsEnded, {{"status", "failed"}, {"by", "lost"}});
   log::Warn("plane.run_lost", sentence, {{"run", run_id}, {"runner", lost->runner_id}});
   return {};
 }

@@ -125,6 +125,7 @@ Result<OfferAnswer> Plane::TakeOffer(std::string_view runner_token, std::string_
         }));
         if (!offer) continue;  // somebody else was faster
         WRIT_FAULT_TRY("plane.claim.committed");
+        impl_->metrics->Add(Family::kClaims, {{"kind", "offered"}});
         log::Info("plane.run_offered", "a run was offered",
                   {{"run", offer->run_id}, {"runner", runner.runner_id}});
         return OfferAnswer{.offer = std::move(offer), .rotate = false};
@@ -214,6 +215,7 @@ Result<Acknowledgement> Plane::Acknowledge(const std::string& run_id,
   WRIT_FAULT_TRY("plane.acknowledge.committed");
   if (fresh) {
     impl_->changed.Notify();
+    impl_->NoteClaimed(contract, "acknowledged");
     log::Info("plane.run_claimed", "a run was claimed",
               {{"run", run_id}, {"runner", facts.runner_id}});
   }
@@ -250,6 +252,7 @@ Status Plane::Decline(const std::string& run_id, std::string_view claim_token,
     return {};
   }));
   impl_->changed.Notify();
+  impl_->metrics->Add(Family::kClaims, {{"kind", "declined"}});
   log::Info("plane.offer_declined", "a runner gave an offer back",
             {{"run", run_id}, {"runner", facts.runner_id}, {"reason", reason.substr(0, 200)}});
   return {};

@@ -49,14 +49,13 @@ std::string DisclosureReport(const RunRequest& request, const PolicyDecision& de
   return json::Write(report);
 }
 
-// Every blob that the runner will ask for is here. Touched, so that no sweep takes it meanwhile.
+// Every blob that the runner will ask for is here. Kept, so that no collection takes it meanwhile.
 std::vector<RequestIssue> MissingBlobs(const BlobStore& blobs,
                                        const protocol::Manifest& workspace) {
   std::vector<RequestIssue> out;
   auto need = [&](const protocol::Digest& hash, const std::string& place) {
     const std::string hex = hash.ToHex();
-    blobs.Touch(hex);
-    if (!blobs.Contains(hex)) {
+    if (auto kept = blobs.Keep(hex); !kept || !*kept) {
       std::string pointer = "/request/workspace/" + place;
       std::string dotted = "request.workspace." + place;
       for (char& c : dotted) {
@@ -111,7 +110,7 @@ Status InsertRun(store::Database& db, const NewRun& run) {
                requirement.word, json::Write(Value::Texts(requirement.approvers))));
     (void)asked;
   }
-  return {};
+  return KeepWorkspaceBlobs(db, input.run_id, request.workspace);
 }
 
 Result<Submission> Plane::Submit(const Caller& caller, std::string_view body) {
@@ -180,9 +179,11 @@ Result<Submission> Plane::Submit(const Caller& caller, std::string_view body) {
   for (const auto& requirement : decision.requirements) {
     out.consent_requirements.push_back(requirement.word);
   }
-  log::Info(
-      "plane.run_accepted", "a run was requested",
-      {{"run", out.run_id}, {"principal", caller.name}, {"status", protocol::Word(out.status)}});
+  log::Info("plane.run_accepted", "a run was requested",
+            {{"run", out.run_id},
+             {"principal", caller.name},
+             {"status", protocol::Word(out.status)},
+             {"trace", request.trace ? request.trace->trace_id() : ""}});
   return out;
 }
 

@@ -29,6 +29,19 @@ Status InsertEvent(store::Database& db, const std::string& run_id, const protoco
   return KeepNamedBlob(db, run_id, event);
 }
 
+Status KeepWorkspaceBlobs(store::Database& db, const std::string& run_id,
+                          const protocol::Manifest& workspace) {
+  std::vector<protocol::Digest> blobs{workspace.bundle_hash};
+  if (workspace.dirty_diff_hash) blobs.push_back(*workspace.dirty_diff_hash);
+  for (const auto& file : workspace.untracked_files) blobs.push_back(file.hash);
+  for (const auto& blob : blobs) {
+    WRIT_ASSIGN(int kept, db.Run("INSERT OR IGNORE INTO blob_refs (hash, run_id) VALUES (?,?)",
+                                 blob.ToHex(), run_id));
+    (void)kept;
+  }
+  return {};
+}
+
 Status KeepNamedBlob(store::Database& db, const std::string& run_id, const protocol::Event& event) {
   const bool artifact = event.type() == protocol::events::kArtifactCreated;
   const bool crossed = event.type() == protocol::events::kBoundaryCrossed;
@@ -98,15 +111,7 @@ Status BeginChain(store::Database& db, const protocol::Contract& contract,
     WRIT_TRY(add(events::ConsentRequested(requirement.word)));
   }
   for (const auto& actor : contract.approved_by) WRIT_TRY(add(events::ConsentGranted(actor)));
-  std::vector<protocol::Digest> blobs{contract.workspace.bundle_hash};
-  if (contract.workspace.dirty_diff_hash) blobs.push_back(*contract.workspace.dirty_diff_hash);
-  for (const auto& file : contract.workspace.untracked_files) blobs.push_back(file.hash);
-  for (const auto& blob : blobs) {
-    WRIT_ASSIGN(int kept, db.Run("INSERT OR IGNORE INTO blob_refs (hash, run_id) VALUES (?,?)",
-                                 blob.ToHex(), run_id));
-    (void)kept;
-  }
-  return {};
+  return KeepWorkspaceBlobs(db, run_id, contract.workspace);
 }
 
 }  // namespace writ::plane

@@ -26,9 +26,10 @@ bool InRecovery(const std::string& point) {
 bool NeedsLostPlane(const std::string& point) {
   return point.starts_with("journal.waiting.");
 }
-// Not reached by a short run: journal_kill_test.cc kills there.
+// Not reached by a short run: journal_kill_test.cc and collection_kill_test.cc kill there.
 bool NotInAShortRun(std::string_view point) {
-  return point.starts_with("journal.token.") || point.starts_with("journal.park.");
+  return point.starts_with("plane.gc.") || point.starts_with("journal.token.") ||
+         point.starts_with("journal.park.");
 }
 
 std::vector<std::string_view> PointsOfARun() {
@@ -114,12 +115,14 @@ std::string NameOf(const ::testing::TestParamInfo<std::string_view>& info) {
 
 INSTANTIATE_TEST_SUITE_P(EveryPoint, KillAt, ::testing::ValuesIn(PointsOfARun()), NameOf);
 
-// What the binary says is what is killed at: here, or in journal_kill_test.cc.
+// What the binary says is what is killed at: here, in journal_kill_test.cc or in
+// collection_kill_test.cc.
 TEST(FaultList, HasNoPointWithoutAKillTest) {
   std::set<std::string> killed;
   for (std::string_view point : PointsOfARun()) killed.insert(std::string(point));
   for (std::string_view point : fault::kPoints)
-    if (point.starts_with("journal.")) killed.insert(std::string(point));
+    if (point.starts_with("journal.") || point.starts_with("plane.gc."))
+      killed.insert(std::string(point));
   const std::vector<std::string> listed = ListedFaults();
   EXPECT_GT(listed.size(), 50u);
   EXPECT_EQ(std::set<std::string>(listed.begin(), listed.end()), killed);
@@ -143,8 +146,8 @@ INSTANTIATE_TEST_SUITE_P(
                       "call.claim.after", "call.acknowledge.after", "call.get_blob.after",
                       "call.events.after", "call.put_blob.before", "call.complete.after",
                       "plane.claim.committed", "plane.acknowledge.committed",
-                      "plane.events.committed", "plane.complete.countersigned",
-                      "plane.complete.committed"),
+                      "plane.events.committed", "plane.piece.written", "plane.piece.stored",
+                      "plane.complete.countersigned", "plane.complete.committed"),
     NameOf);
 
 }  // namespace

@@ -1,5 +1,6 @@
 // artifacts: what a run left at its plane, listed out of its verified bundle, and its declared
-// output files written to a folder.
+// output files written to a folder. The plane's own list adds only what no receipt can say: the
+// sizes of its blobs, and which of them it keeps no longer.
 //
 // The names come from a job: each file is made beneath the folder's handle, no link is followed,
 // nothing is replaced, and the bytes are those of the hash in the receipt.
@@ -35,6 +36,7 @@ struct Artifact {
   std::string kind, hash, path, data_class;
   std::optional<std::int64_t> bytes;
   bool uploaded = false;
+  bool pruned = false;  // by the plane's own word
 };
 
 std::string Text(const json::Value& object, std::string_view name) {
@@ -68,6 +70,21 @@ Result<std::vector<Artifact>> ReadArtifacts(Requester& requester, const std::str
     }
   }
   return out;
+}
+
+Status AddWhatThePlaneSays(Requester& requester, const std::string& run_id,
+                           std::vector<Artifact>& artifacts) {
+  WRIT_ASSIGN(auto listed, requester.Artifacts(run_id));
+  if (!listed) return {};
+  for (Artifact& artifact : artifacts) {
+    for (const plane::ArtifactInfo& info : *listed) {
+      if (info.hash != artifact.hash || info.path != artifact.path) continue;
+      if (!artifact.bytes && info.bytes) artifact.bytes = static_cast<std::int64_t>(*info.bytes);
+      artifact.pruned = info.pruned && artifact.uploaded;
+      break;
+    }
+  }
+  return {};
 }
 
 // beneath `folder`, new; its parents are made.
@@ -124,6 +141,8 @@ void Artifacts(Context& context, ArtifactsCommand& command) {
   if (!requester) return context.Fail(requester.error());
   auto artifacts = ReadArtifacts(**requester, command.run_id);
   if (!artifacts) return context.Fail(artifacts.error());
+  if (Status told = AddWhatThePlaneSays(**requester, command.run_id, *artifacts); !told)
+    return context.Fail(told.error());
   std::optional<Written> written;
   if (!command.out.empty()) {
     auto wrote = WriteFiles(context, **requester, *artifacts, command.out);
@@ -138,6 +157,7 @@ void Artifacts(Context& context, ArtifactsCommand& command) {
       item.SetOptional("bytes", artifact.bytes);
       if (!artifact.data_class.empty()) item.Set("dataClass", artifact.data_class);
       item.Set("uploaded", artifact.uploaded);
+      if (artifact.pruned) item.Set("pruned", true);
       list.push_back(std::move(item));
     }
     json::Object answer{{"runId", command.run_id}, {"artifacts", std::move(list)}};
@@ -152,7 +172,9 @@ void Artifacts(Context& context, ArtifactsCommand& command) {
     context.Print(TerminalSafe(artifact.kind) + "  " + artifact.hash + "  " +
                   (artifact.bytes ? FormatBytes(static_cast<unsigned long long>(*artifact.bytes))
                                   : std::string("-")) +
-                  (artifact.uploaded ? "" : "  (not uploaded)") +
+                  (artifact.pruned     ? "  (pruned)"
+                   : artifact.uploaded ? ""
+                                       : "  (not uploaded)") +
                   (artifact.path.empty() ? "" : "  " + TerminalSafe(artifact.path)) + "\n");
 }
 

@@ -14,6 +14,7 @@ void AddInit(CLI::App& app, Context& context);
 void AddPlane(CLI::App& app, Context& context);
 void AddRunner(CLI::App& app, Context& context);
 void AddRunnerAdmin(CLI::App& app, Context& context);  // runners revoke|rotate; after AddRunners
+void AddPlaneGc(CLI::App& app, Context& context);      // plane gc; after AddPlane
 void AddPlaneKeys(CLI::App& app, Context& context);    // plane rotate-key|keys; after AddPlane
 void AddArtifacts(CLI::App& app, Context& context);
 void AddRunnerStatus(CLI::App& runner, Context& context);    // below `runner`

@@ -20,7 +20,7 @@ namespace writ::cli {
 namespace {
 
 struct PlaneCommand {
-  std::string host, tls_cert, tls_key, client_ca;
+  std::string host, tls_cert, tls_key, client_ca, metrics;
   std::optional<std::uint16_t> port;
 
   std::vector<FlagSetting> Flags() const {
@@ -33,6 +33,7 @@ struct PlaneCommand {
     text("serve.tlsCert", "--tls-cert", tls_cert);
     text("serve.tlsKey", "--tls-key", tls_key);
     text("serve.clientCa", "--client-ca", client_ca);
+    text("serve.metrics", "--metrics", metrics);
     return out;
   }
 };
@@ -56,7 +57,8 @@ Status Reload(Serving& serving, plane::HttpServerOptions& options, const std::st
   WRIT_ASSIGN(PlaneSettings next, ReadPlaneSettings(dir, command.Flags()));
   const bool moved = next.serve.host != options.host ||
                      (next.serve.port != 0 && next.serve.port != serving.server->port()) ||
-                     next.serve.tls.has_value() != options.tls.has_value();
+                     next.serve.tls.has_value() != options.tls.has_value() ||
+                     next.serve.metrics != options.metrics;
   plane::HttpServerOptions wanted = options;
   wanted.port = serving.server->port();
   if (next.serve.tls.has_value() == options.tls.has_value()) wanted.tls = next.serve.tls;
@@ -66,6 +68,7 @@ Status Reload(Serving& serving, plane::HttpServerOptions& options, const std::st
     plane::HttpServerOptions trial = wanted;  // the certificates
     trial.host = "127.0.0.1";
     trial.port = 0;
+    trial.metrics.clear();  // the old server has it still
     WRIT_ASSIGN(auto tried, plane::HttpServer::Start(*plane, clock, trial));
   }
   serving.Stop();
@@ -82,7 +85,7 @@ Status Reload(Serving& serving, plane::HttpServerOptions& options, const std::st
     log::Warn("plane.reloaded",
               "the configuration was read again; what needs a restart keeps its "
               "old value",
-              {{"kept", "serve.host, serve.port, TLS on or off"}});
+              {{"kept", "serve.host, serve.port, serve.metrics, TLS on or off"}});
   else
     log::Info("plane.reloaded", "the configuration was read again");
   return {};
@@ -123,10 +126,12 @@ void StartPlane(Context& context, PlaneCommand& command) {
   for (;;) {
     const int signal = signals->Wait(pace);
     if (signal == 0) {
-      if (Status ready = serving.plane->Ready(); ready)
+      Status well = serving.plane->Ready();
+      if (well) well = serving.server->Alive();
+      if (well)
         manager.Alive();
       else
-        log::Error("plane.not_ready", ready.error().ToString(), {{"code", ready.error().code}});
+        log::Error("plane.not_ready", well.error().ToString(), {{"code", well.error().code}});
       continue;
     }
     if (signal != SIGHUP) break;
@@ -160,6 +165,9 @@ void AddPlane(CLI::App& app, Context& context) {
   start->add_option("--tls-key", options->tls_key, "PEM private key of the certificate");
   start->add_option("--client-ca", options->client_ca,
                     "PEM CA; every client then needs a certificate of it");
+  start->add_option("--metrics", options->metrics,
+                    "Serve /healthz, /readyz and /metrics at 127.0.0.1:PORT, [::1]:PORT or "
+                    "unix:/PATH");
   start->footer(
       "Examples:\n  writ plane start --port 8443 --host 0.0.0.0 --tls-cert plane.crt --tls-key "
       "plane.key\n  writ plane start --port 7070\n\n"

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 
 #include "access.h"
 #include "commands.h"
@@ -54,6 +55,11 @@ void ListRunners(Context& context, Access& access) {
                   column(TerminalSafe(runner.pool), pool_width) +
                   column(TerminalSafe(runner.key_id), 24) + FormatRfc3339(runner.enrolled_at) +
                   (runner.revoked ? "  revoked" : "") + "\n");
+  for (const plane::RunnerInfo& runner : *runners)
+    for (const plane::RunnerKey& key : runner.retired_keys)
+      context.Print(column(TerminalSafe(runner.runner_id), 40) +
+                    column(TerminalSafe(runner.pool), pool_width) +
+                    column(TerminalSafe(key.key_id), 24) + "retired\n");
 }
 
 struct KeyCommand {
@@ -62,32 +68,52 @@ struct KeyCommand {
   std::string out;
 };
 
+// A key of the runner's, in use or retired.
+struct NamedKey {
+  const plane::RunnerInfo* runner = nullptr;
+  plane::RunnerKey key;
+  bool retired = false;
+};
+
+// By a runner's id its key in use; by a key's id that one.
+std::optional<NamedKey> FindKey(const std::vector<plane::RunnerInfo>& runners,
+                                const std::string& name) {
+  for (const plane::RunnerInfo& runner : runners) {
+    if (runner.runner_id == name || runner.key_id == name)
+      return NamedKey{&runner, {runner.key_id, runner.public_key_pem}, false};
+  }
+  for (const plane::RunnerInfo& runner : runners) {
+    for (const plane::RunnerKey& key : runner.retired_keys)
+      if (key.key_id == name) return NamedKey{&runner, key, true};
+  }
+  return std::nullopt;
+}
+
 void HandOutKey(Context& context, KeyCommand& command) {
   auto requester = command.access.Open(context);
   if (!requester) return context.Fail(requester.error());
   auto runners = (*requester)->Runners();
   if (!runners) return context.Fail(runners.error());
-  const auto found = std::find_if(runners->begin(), runners->end(), [&](const auto& runner) {
-    return runner.runner_id == command.runner || runner.key_id == command.runner;
-  });
-  if (found == runners->end())
+  const std::optional<NamedKey> named = FindKey(*runners, command.runner);
+  if (!named)
     return context.Fail(Error{
         ErrorKind::kNotFound, "runner.not_found", "the plane knows no runner " + command.runner,
         "list them with: " + context.Command("runners" + command.access.Arguments())});
   // Nothing is handed out that a verifier could not pin.
-  auto key = protocol::PublicKey::FromPem(found->public_key_pem);
-  if (!key || key->Id().text() != found->key_id)
+  const plane::RunnerInfo* found = named->runner;
+  auto key = protocol::PublicKey::FromPem(named->key.public_key_pem);
+  if (!key || key->Id().text() != named->key.key_id)
     return context.Fail(kFailed,
                         Error{ErrorKind::kIntegrity, "runner.key_unknown",
                               "the plane does not give the public key of " + found->runner_id,
                               "copy identity/runner.pub.pem from the runner's own folder"});
   if (found->revoked)
     context.Note("note: this runner is revoked; its key still verifies the receipts it signed");
-  json::Object facts{{"runnerId", found->runner_id},
-                     {"pool", found->pool},
-                     {"keyId", found->key_id},
-                     {"publicKeyPem", key->ToPem()},
-                     {"revoked", found->revoked}};
+  if (named->retired)
+    context.Note("note: this key was rotated out; it verifies what the runner signed before");
+  json::Object facts{{"runnerId", found->runner_id}, {"pool", found->pool},
+                     {"keyId", named->key.key_id},   {"publicKeyPem", key->ToPem()},
+                     {"revoked", found->revoked},    {"retired", named->retired}};
   if (command.out.empty()) {
     context.Print(key->ToPem());
   } else {
@@ -120,7 +146,8 @@ void AddRunners(CLI::App& app, Context& context) {
   auto options = std::make_shared<KeyCommand>();
   CLI::App* key = list->add_subcommand(
       "key", "Print a runner's public key (PEM), for writ-verify --runner-key");
-  key->add_option("RUNNER", options->runner, "Runner id or key id")->required();
+  key->add_option("RUNNER", options->runner, "Runner id, or the id of a key, retired ones too")
+      ->required();
   key->add_option("--out,-o", options->out, "File to write (default: standard output)");
   options->access.AddOptions(*key);
   key->footer(

@@ -184,6 +184,19 @@ json::Value SummaryJson(const RunSummary& run) {
   return out;
 }
 
+Response ArtifactsAnswer(const std::vector<ArtifactInfo>& artifacts) {
+  json::Array list;
+  for (const ArtifactInfo& info : artifacts) {
+    json::Object item{{"kind", info.kind}, {"hash", info.hash}};
+    if (info.bytes) item.Set("bytes", *info.bytes);
+    if (!info.path.empty()) item.Set("path", info.path);
+    if (!info.data_class.empty()) item.Set("dataClass", info.data_class);
+    if (info.pruned) item.Set("pruned", true);
+    list.emplace_back(std::move(item));
+  }
+  return JsonAnswer(200, json::Value(std::move(list)));
+}
+
 std::optional<Actor> ReadActor(json::Issues& issues, const json::Value& body) {
   json::ObjectReader reader(issues, body);
   std::optional<Actor> out;

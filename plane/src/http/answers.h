@@ -23,6 +23,7 @@ Response AcknowledgementAnswer(const Acknowledgement& taken);
 json::Value LeaseJson(const LeaseAnswer& lease);
 Response SubmissionAnswer(const Submission& submission);
 Response RunAnswer(const RunDetail& run);
+Response ArtifactsAnswer(const std::vector<ArtifactInfo>& artifacts);
 json::Value SummaryJson(const RunSummary& run);
 // {actor?} of an approval or a cancellation.
 std::optional<Actor> ReadActor(json::Issues& issues, const json::Value& body);

@@ -128,6 +128,7 @@ struct Exchange {
   Request& request;
   bool body_read = false;  // to its end
   int status = 0;
+  std::shared_ptr<const log::RunContext> run = nullptr;
 };
 thread_local Exchange* t_exchange = nullptr;
 
@@ -189,6 +190,7 @@ struct MessageEngine::Impl final : public httplib::Server {
   void Run(httplib::Response& res) {
     Response answer = router.Handle(t_exchange->request);
     t_exchange->status = res.status = answer.status;
+    t_exchange->run = answer.run;
     res.set_header("X-Request-Id", t_exchange->request.id);
     res.set_header("Cache-Control", "no-store");
     res.set_header("X-Content-Type-Options", "nosniff");
@@ -246,6 +248,7 @@ struct MessageEngine::Impl final : public httplib::Server {
     written = process_request(stream, false, closed, nullptr);
     t_exchange = nullptr;
     written = channel.Flush() && written;
+    const log::InRun in_run(exchange.run);
     log::Info(
         "plane.request", "answered",
         {{"method", head.method},

@@ -18,7 +18,9 @@
 #include "http/connection.h"
 #include "http/router.h"
 #include "http/socket.h"
+#include "plane_metrics.h"
 #include "writ/base/log.h"
+#include "writ/base/status/status_server.h"
 
 namespace writ::plane {
 namespace {
@@ -27,6 +29,9 @@ constexpr std::chrono::seconds kHandshake{10};
 constexpr std::chrono::seconds kSweepEvery{60};
 constexpr std::chrono::milliseconds kLeasesEvery{5000};  // and faster where the grace is short
 constexpr std::chrono::seconds kTellEvery{10};
+constexpr std::chrono::seconds kStatusPatience{2};
+// A round of the lease keeper may wait for the store; longer than this it is stuck.
+constexpr std::chrono::seconds kLongestRound{120};
 
 }  // namespace
 
@@ -56,7 +61,12 @@ struct HttpServer::Impl {
   std::thread acceptor;
   std::thread sweeper;
   std::thread lease_keeper;  // of its own: no retention sweep and no request makes it late
-  std::mutex stop_mutex_;    // one Stop at a time
+  std::mutex alive_mutex_;   // guards the two below
+  std::condition_variable answered_;
+  std::uint64_t asked_ = 0, turned_ = 0;  // Alive calls, and the last of them the acceptor saw
+  std::atomic<std::chrono::nanoseconds> leases_kept{std::chrono::nanoseconds(0)};
+  std::unique_ptr<status::StatusServer> status_server;  // ends before what it reads
+  std::mutex stop_mutex_;                               // one Stop at a time
   bool stopped_ = false;
 
   Impl(Plane& p, const Clock& c, http::Listener l, std::optional<http::TlsContext> t)
@@ -77,6 +87,7 @@ struct HttpServer::Impl {
       pollfd waiting[2] = {{listener.fd.get(), POLLIN, 0}, {wake.get(), POLLIN, 0}};
       if (::poll(waiting, 2, -1) < 0 && errno != EINTR) return;
       if (stopping) return;
+      if ((waiting[1].revents & POLLIN) != 0) SayThatItTurns();
       if ((waiting[0].revents & POLLIN) == 0) continue;
       UniqueFd fd(::accept4(listener.fd.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
       if (!fd) {
@@ -110,6 +121,60 @@ struct HttpServer::Impl {
     }
   }
 
+  void SayThatItTurns() {
+    std::uint64_t count = 0;
+    (void)!::read(wake.get(), &count, sizeof count);
+    // As a connection would: through the lock that every one of them takes.
+    { std::lock_guard lock(mutex_); }
+    std::lock_guard lock(alive_mutex_);
+    turned_ = asked_;
+    answered_.notify_all();
+  }
+
+  Status Alive(std::chrono::milliseconds patience) {
+    const Error stuck{.kind = ErrorKind::kUnavailable, .code = "plane.stuck", .message = ""};
+    {
+      std::unique_lock lock(alive_mutex_);
+      const std::uint64_t mine = ++asked_;
+      const std::uint64_t one = 1;
+      (void)!::write(wake.get(), &one, sizeof one);
+      if (!answered_.wait_for(lock, patience, [&] { return turned_ >= mine; })) {
+        Error error = stuck;
+        error.message = "no connection is being accepted";
+        return error;
+      }
+    }
+    if (clock.Monotonic() - leases_kept.load() > kLongestRound) {
+      Error error = stuck;
+      error.message = "the leases are not being kept";
+      return error;
+    }
+    return {};
+  }
+
+  status::StatusAnswer AnswerStatus(std::string_view path) {
+    if (path == "/healthz") {
+      if (Status alive = Alive(kStatusPatience); !alive)
+        return {.code = 503, .body = alive.error().message + "\n"};
+      return {.body = "ok\n"};
+    }
+    if (path == "/readyz") {
+      const std::string wrong = router.NotReady();
+      return {.code = wrong.empty() ? 200 : 503, .body = (wrong.empty() ? "ok" : wrong) + "\n"};
+    }
+    if (path != "/metrics") return {.code = 404, .body = "not here\n"};
+    (void)router.NotReady();
+    {
+      std::lock_guard lock(mutex_);
+      const auto open =
+          std::count_if(workers_.begin(), workers_.end(), [](const Worker& w) { return !w.done; });
+      plane.metrics().Set(Family::kConnections, {}, static_cast<double>(open));
+    }
+    auto text = plane.MetricsText();
+    if (!text) return {.code = 503, .body = text.error().code + "\n"};
+    return {.type = "text/plain; version=0.0.4; charset=utf-8", .body = std::move(*text)};
+  }
+
   // Under mutex_. Whether the limits, that of all connections and that of one peer, let it in. Who
   // is turned away is told to the log now and then, not each time: the line is as cheap to cause as
   // a connection.
@@ -122,6 +187,7 @@ struct HttpServer::Impl {
     const bool crowded = static_cast<std::size_t>(of_peer) >= own;
     if (!crowded && workers_.size() < config.max_connections) return true;
     ++turned_away_;
+    plane.metrics().Add(Family::kTurnedAway);
     const auto now = clock.Monotonic();
     if (!told_ || now - *told_ >= kTellEvery) {
       log::Warn("plane.connections",
@@ -161,6 +227,7 @@ struct HttpServer::Impl {
       if (stopping || std::chrono::steady_clock::now() < next) continue;
       lock.unlock();
       if (auto swept = plane.Sweep(); !swept) {
+        plane.metrics().Add(Family::kSweepFailures);
         log::Error("plane.sweep", swept.error().ToString(), {{"code", swept.error().code}});
       }
       lock.lock();
@@ -180,6 +247,7 @@ struct HttpServer::Impl {
       if (auto swept = plane.SweepLeases(); !swept) {
         log::Error("plane.sweep_leases", swept.error().ToString(), {{"code", swept.error().code}});
       }
+      leases_kept = clock.Monotonic();
       lock.lock();
       next = std::chrono::steady_clock::now() + every;
     }
@@ -189,6 +257,7 @@ struct HttpServer::Impl {
     std::lock_guard once(stop_mutex_);
     if (stopped_) return;
     stopped_ = true;
+    status_server.reset();
     {
       std::lock_guard lock(mutex_);
       stopping = true;
@@ -235,6 +304,9 @@ std::uint16_t HttpServer::port() const {
 const std::string& HttpServer::url() const {
   return impl_->url;
 }
+Status HttpServer::Alive(std::chrono::milliseconds patience) const {
+  return impl_->Alive(patience);
+}
 void HttpServer::Stop(std::chrono::milliseconds grace) {
   impl_->Stop(grace);
 }
@@ -250,13 +322,26 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(Plane& plane, const Clock&
               http::Listen(options.host, options.port,
                            tls ? http::PlainHttp::kNotUsed : http::PlainHttp::kOnLoopbackOnly));
   auto impl = std::make_unique<Impl>(plane, clock, std::move(listener), std::move(tls));
-  impl->wake.reset(::eventfd(0, EFD_CLOEXEC));
+  std::vector<status::StatusListener> listeners;
+  if (!options.metrics.empty()) {
+    WRIT_ASSIGN(status::StatusListener own, status::ListenForStatus(options.metrics));
+    listeners.push_back(std::move(own));
+  }
+  impl->leases_kept = clock.Monotonic();
+  impl->wake.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!impl->wake) return SysError(errno, "plane.bind", "cannot make an eventfd");
   Impl* raw = impl.get();
   impl->acceptor = std::thread([raw] { raw->Accept(); });
   impl->sweeper = std::thread([raw] { raw->SweepNowAndThen(); });
   impl->lease_keeper = std::thread([raw] { raw->KeepLeases(); });
-  return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
+  std::unique_ptr<HttpServer> server(new HttpServer(std::move(impl)));
+  if (!listeners.empty()) {
+    auto status_server = status::StatusServer::Start(
+        std::move(listeners), [raw](std::string_view path) { return raw->AnswerStatus(path); });
+    if (!status_server) return std::move(status_server).error();
+    raw->status_server = std::move(*status_server);
+  }
+  return server;
 }
 
 }  // namespace writ::plane

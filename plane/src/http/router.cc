@@ -4,7 +4,9 @@
 
 #include "http/answers.h"
 #include "http/parameters.h"
+#include "plane_metrics.h"
 #include "writ/base/log.h"
+#include "writ/base/log_context.h"
 
 namespace writ::plane::http {
 namespace {
@@ -78,9 +80,11 @@ const std::vector<Router::Route>& Router::Routes() {
       {"POST", "/v1/runs/", "/log", true, &Router::PutLog},
       {"GET", "/v1/runs/", "/log", true, &Router::GetLog},
       {"POST", "/v1/blobs", "", false, &Router::PutBlob},
+      {"PUT", "/v1/blobs/", "", true, &Router::PutPiece},
       {"GET", "/v1/blobs/", "", true, &Router::GetBlob},
       {"POST", "/v1/runs", "", false, &Router::Submit},
       {"GET", "/v1/runs", "", false, &Router::Runs},
+      {"GET", "/v1/runs/", "/artifacts", true, &Router::Artifacts},
       {"GET", "/v1/runs/", "/bundle", true, &Router::Bundle},
       {"GET", "/v1/runs/", "", true, &Router::Run},
       {"POST", "/v1/runs/", "/approve", true, &Router::Approve},
@@ -100,7 +104,7 @@ Response Router::Handle(const Request& request) {
   for (const Route& route : Routes()) {
     if (method != route.method) continue;
     if (!route.has_id) {
-      if (path == route.before) return (this->*route.handler)(request, "");
+      if (path == route.before) return Dispatch(route, request, "");
       continue;
     }
     if (path.size() <= route.before.size() + route.after.size() ||
@@ -111,9 +115,40 @@ Response Router::Handle(const Request& request) {
         path.substr(route.before.size(), path.size() - route.before.size() - route.after.size());
     // Ids are also file names: the same allow-list as in the core (L3).
     if (!protocol::RunIdRule::Accepts(id)) continue;
-    return (this->*route.handler)(request, id);
+    return Dispatch(route, request, id);
   }
+  plane_.metrics().Add(Family::kRequests, {{"route", "none"}, {"status", "404"}});
   return ErrorAnswer(404, "not_found", "no route for " + request.head.method + " " + path);
+}
+
+Response Router::Dispatch(const Route& route, const Request& request, const std::string& id) {
+  const bool of_run = route.before == "/v1/runs/" && route.has_id;
+  std::shared_ptr<const log::RunContext> run;
+  if (of_run) run = std::make_shared<log::RunContext>(id, TraceOf(id));
+  const log::InRun in_run(run);
+  Response out = (this->*route.handler)(request, id);
+  const std::string name = std::string(route.method) + " " + std::string(route.before) +
+                           (route.has_id ? ":id" : "") + std::string(route.after);
+  const std::string status = std::to_string(out.status);
+  PlaneMetrics& metrics = plane_.metrics();
+  metrics.Add(Family::kRequests, {{"route", name}, {"status", status}});
+  if (out.status == 403) metrics.Add(Family::kRefusedRequests, {{"reason", "forbidden"}});
+  out.run = std::move(run);
+  return out;
+}
+
+std::string Router::TraceOf(const std::string& run_id) {
+  constexpr std::size_t kMost = 4096;
+  {
+    std::lock_guard lock(traces_mutex_);
+    if (auto known = traces_.find(run_id); known != traces_.end()) return known->second;
+  }
+  auto trace = plane_.TraceOf(run_id);
+  if (!trace) return "";
+  std::lock_guard lock(traces_mutex_);
+  if (traces_.size() >= kMost) traces_.clear();
+  traces_[run_id] = *trace;
+  return *trace;
 }
 
 Response Router::FromError(const Error& error) {
@@ -135,7 +170,10 @@ Response Router::FromError(const Error& error) {
 Error Router::Counted(const Request& request, Error error) {
   if (!IsWrongCredential(error)) return error;
   const auto wait = backoff_.Failed(request.peer_group);
+  PlaneMetrics& metrics = plane_.metrics();
+  metrics.Add(Family::kRefusedRequests, {{"reason", "credential"}});
   if (wait.count() == 0) return error;
+  metrics.Add(Family::kRefusedRequests, {{"reason", "backoff"}});
   return Error{.kind = ErrorKind::kOverloaded,
                .code = "auth.backoff",
                .message = "too many failed authentications from this address",
@@ -163,8 +201,7 @@ Status Router::ClaimOrBearer(const Request& request, const std::vector<Role>& ro
   return caller ? Status() : Status(std::move(caller).error());
 }
 
-Result<std::string> Router::Body(const Request& request) {
-  const std::uint64_t limit = plane_.config().max_json_bytes;
+Result<std::string> Router::Body(const Request& request, std::uint64_t limit) {
   Error too_large{
       .kind = ErrorKind::kInvalid,
       .code = "http.body_too_large",
@@ -204,7 +241,7 @@ Response Router::Health(const Request&, const std::string&) {
 }
 
 // Anyone may ask, and the check writes to the store: its result is kept for a second.
-Response Router::Ready(const Request&, const std::string&) {
+std::string Router::NotReady() {
   std::lock_guard lock(ready_mutex_);
   const auto now = clock_.Monotonic();
   if (ready_at_.count() < 0 || now - ready_at_ > std::chrono::seconds(1)) {
@@ -214,8 +251,14 @@ Response Router::Ready(const Request&, const std::string&) {
     not_ready_ = ready ? "" : ready.error().code;
     ready_at_ = now;
   }
-  if (not_ready_.empty()) return JsonAnswer(200, json::Object{{"ready", true}});
-  return JsonAnswer(503, json::Object{{"ready", false}, {"code", not_ready_}});
+  plane_.metrics().Set(Family::kReady, {}, not_ready_.empty() ? 1 : 0);
+  return not_ready_;
+}
+
+Response Router::Ready(const Request&, const std::string&) {
+  const std::string wrong = NotReady();
+  if (wrong.empty()) return JsonAnswer(200, json::Object{{"ready", true}});
+  return JsonAnswer(503, json::Object{{"ready", false}, {"code", wrong}});
 }
 
 Response Router::Submit(const Request& request, const std::string&) {
@@ -262,6 +305,15 @@ Response Router::Run(const Request& request, const std::string& id) {
     if (run->summary.updated_at <= after && left.count() > 0 && !stopping_) continue;
     return RunAnswer(*run);
   }
+}
+
+Response Router::Artifacts(const Request& request, const std::string& id) {
+  auto caller = Bearer(request, {Role::kRequester, Role::kApprover});
+  if (!caller) return FromError(caller.error());
+  if (auto may = plane_.MaySee(*caller, id); !may) return FromError(may.error());
+  auto artifacts = plane_.Artifacts(id);
+  if (!artifacts) return FromError(artifacts.error());
+  return ArtifactsAnswer(*artifacts);
 }
 
 Response Router::Bundle(const Request& request, const std::string& id) {

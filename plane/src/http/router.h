@@ -5,6 +5,8 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -12,6 +14,7 @@
 
 #include "http/backoff.h"
 #include "http/request_head.h"
+#include "writ/base/log_context.h"
 #include "writ/plane/plane.h"
 #include "writ/protocol/json.h"
 
@@ -37,6 +40,7 @@ struct Response {
   // Instead of `body`: a blob, checked against its name on the way out.
   std::optional<Plane::Blob> blob;
   std::string blob_hash;
+  std::shared_ptr<const log::RunContext> run;  // of which the request was; else null
   // Instead of `body`: lines, written as they come.
   std::function<Status(const std::function<Status(std::string_view)>& write)> lines;
 };
@@ -46,6 +50,8 @@ class Router {
   Router(Plane& plane, const Clock& clock) : plane_(plane), clock_(clock), backoff_(clock) {}
   Response Handle(const Request& request);
   void Stop() { stopping_ = true; }  // long polls end soon
+  // Store, policy and key, looked at once a second at most; the code of what is wrong, or empty.
+  std::string NotReady();
   void Damaged(const std::string& hash) { plane_.QuarantineBlob(hash); }
 
   static Response FromError(const Error& error);
@@ -72,10 +78,12 @@ class Router {
   Response PutLog(const Request&, const std::string& id);
   Response GetLog(const Request&, const std::string& id);
   Response PutBlob(const Request&, const std::string&);
+  Response PutPiece(const Request&, const std::string& hash);
   Response GetBlob(const Request&, const std::string& hash);
   Response Submit(const Request&, const std::string&);
   Response Runs(const Request&, const std::string&);
   Response Run(const Request&, const std::string& id);
+  Response Artifacts(const Request&, const std::string& id);
   Response Bundle(const Request&, const std::string& id);
   Response Approve(const Request&, const std::string& id);
   Response Cancel(const Request&, const std::string& id);
@@ -84,6 +92,11 @@ class Router {
   Response Export(const Request&, const std::string&);
   Response EnrollTokens(const Request&, const std::string&);
   Response Principals(const Request&, const std::string&);
+
+  void CountUpload(const char* way, bool good, std::uint64_t bytes);
+  // The answer by its route, and the log lines of a run's requests with its trace.
+  Response Dispatch(const Route& route, const Request& request, const std::string& id);
+  std::string TraceOf(const std::string& run_id);
 
   struct OfferOrder {
     std::string token, pool, only_run;
@@ -103,14 +116,19 @@ class Router {
   Response Answer(const Request& request, Error error) {
     return FromError(Counted(request, std::move(error)));
   }
-  Result<std::string> Body(const Request& request);
+  Result<std::string> Body(const Request& request) {
+    return Body(request, plane_.config().max_json_bytes);
+  }
+  Result<std::string> Body(const Request& request, std::uint64_t limit);
   Result<json::Value> JsonBody(const Request& request);
 
   Plane& plane_;
   const Clock& clock_;
   Backoff backoff_;
   std::atomic<bool> stopping_{false};
-  std::mutex ready_mutex_;  // guards the two below
+  std::mutex traces_mutex_;                                 // guards traces_
+  std::map<std::string, std::string, std::less<>> traces_;  // of runs; bounded
+  std::mutex ready_mutex_;                                  // guards the two below
   std::chrono::nanoseconds ready_at_{-1};
   std::string not_ready_;  // the code of what is wrong; empty: nothing
 };

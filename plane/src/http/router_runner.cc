@@ -3,8 +3,14 @@
 
 #include "http/answers.h"
 #include "http/parameters.h"
+#include "plane_metrics.h"
 
 namespace writ::plane::http {
+namespace {
+
+constexpr std::uint64_t kLeastPieceLimit = 16u << 20;
+
+}  // namespace
 
 Response Router::Enroll(const Request& request, const std::string&) {
   auto body = JsonBody(request);
@@ -130,6 +136,12 @@ Response Router::GetLog(const Request& request, const std::string& id) {
   }
 }
 
+void Router::CountUpload(const char* way, bool good, std::uint64_t bytes) {
+  PlaneMetrics& metrics = plane_.metrics();
+  metrics.Add(Family::kUploads, {{"way", way}, {"result", good ? "taken" : "refused"}});
+  if (good) metrics.Add(Family::kUploadBytes, {}, bytes);
+}
+
 Response Router::PutBlob(const Request& request, const std::string&) {
   if (auto may = ClaimOrBearer(request, {Role::kRequester}); !may) return FromError(may.error());
   const std::uint64_t limit = plane_.config().max_blob_bytes;
@@ -141,15 +153,53 @@ Response Router::PutBlob(const Request& request, const std::string&) {
   auto blob = plane_.NewBlob();
   if (!blob) return FromError(blob.error());
   Status taken;
+  std::uint64_t taken_bytes = 0;
   bool whole = request.read_body([&](std::string_view piece) {
     taken = (*blob)->Append(piece);
+    taken_bytes += piece.size();
     return taken.has_value();
   });
   if (!taken) return FromError(taken.error());
   if (!whole) return ErrorAnswer(400, "bad_request", "request body ended early");
   auto hash = (*blob)->Finish(expected == request.head.query.end() ? "" : expected->second);
+  CountUpload("whole", hash.has_value(), taken_bytes);
   if (!hash) return FromError(hash.error());
   return JsonAnswer(200, json::Object{{"hash", *hash}});
+}
+
+Response Router::PutPiece(const Request& request, const std::string& hash) {
+  auto token = BearerToken(request);
+  if (!token) return FromError(token.error());
+  auto offset = QueryNumber(request, "offset", -1);
+  auto total = QueryNumber(request, "total", -1);
+  if (!offset) return FromError(offset.error());
+  if (!total) return FromError(total.error());
+  if (*offset < 0 || *total < 0)
+    return ErrorAnswer(400, "bad_request", "invalid request: offset and total must be given");
+  // Before a byte is read, and whole before a byte is written: what a broken connection leaves is
+  // no piece.
+  if (auto may = plane_.AuthenticateClaim(*token); !may) return Answer(request, may.error());
+  // Not less than a runner sends, however short an operator wants JSON to be.
+  auto body = Body(request, std::max(kLeastPieceLimit, plane_.config().max_json_bytes));
+  if (!body) return FromError(body.error());
+  auto answer = plane_.PutBlobPiece(*token, {.hash = hash,
+                                             .offset = static_cast<std::uint64_t>(*offset),
+                                             .total = static_cast<std::uint64_t>(*total),
+                                             .bytes = *body});
+  CountUpload("piece", answer && answer->fate != PieceFate::kDoesNotFit, body->size());
+  if (!answer) return Answer(request, answer.error());
+  switch (answer->fate) {
+    case PieceFate::kTaken:
+      return JsonAnswer(202, json::Object{{"offset", answer->offset}});
+    case PieceFate::kStored:
+      return JsonAnswer(201, json::Object{{"hash", hash}, {"offset", answer->offset}});
+    case PieceFate::kDoesNotFit:
+      break;
+  }
+  return JsonAnswer(409, json::Object{{"error", "the piece does not fit"},
+                                      {"code", "conflict"},
+                                      {"detail", "blob.piece_place"},
+                                      {"offset", answer->offset}});
 }
 
 Response Router::GetBlob(const Request& request, const std::string& hash) {
@@ -161,7 +211,15 @@ Response Router::GetBlob(const Request& request, const std::string& hash) {
     if (!may) return FromError(may.error());
   }
   auto blob = plane_.OpenBlob(hash);
-  if (!blob) return FromError(blob.error());
+  if (!blob) {
+    Response out = FromError(blob.error());
+    // How far the asker's own upload has come.
+    auto token = BearerToken(request);
+    if (request.head.method != "HEAD" || out.status != 404 || !token) return out;
+    auto there = plane_.BlobPartBytes(*token, hash);
+    if (there && *there > 0) out.headers.emplace_back("Writ-Upload-Offset", std::to_string(*there));
+    return out;
+  }
   Response out;
   out.content_type = "application/octet-stream";
   out.blob_hash = hash;

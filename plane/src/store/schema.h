@@ -172,6 +172,13 @@ CREATE TABLE retired_runner_keys (
   PRIMARY KEY (runner_id, public_key)
 ) STRICT, WITHOUT ROWID;
 )sql",
+    // 3: the journal of the collection of blobs.
+    R"sql(
+CREATE TABLE blob_gc (                      -- recorded in the admin chain, not yet removed
+  hash TEXT NOT NULL PRIMARY KEY,
+  marked_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+)sql",
 };
 
 }  // namespace writ::plane::store

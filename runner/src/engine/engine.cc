@@ -149,7 +149,7 @@ void Engine::Wait() {
   if (impl_->drain_hook.joinable()) impl_->drain_hook.join();
   impl_->courier->WaitTurn(std::min(impl_->config.call_timeout, kLastTurn));
   impl_->cleaner->WaitIdle();
-  impl_->status.reset();
+  impl_->status_server.reset();
 }
 
 int Engine::ended_fd() const {

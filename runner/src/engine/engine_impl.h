@@ -16,9 +16,9 @@
 #include "engine/offers.h"
 #include "engine/slot_pool.h"
 #include "metrics/run_board.h"
-#include "metrics/status_server.h"
 #include "plane/backoff.h"
 #include "session/session.h"
+#include "writ/base/status/status_server.h"
 #include "writ/base/unique_fd.h"
 #include "writ/runner/engine.h"
 
@@ -71,10 +71,10 @@ struct Engine::Impl {
   std::stop_source drain;   // no new claims
   std::stop_source cancel;  // cancel what runs
   std::vector<std::jthread> threads;
-  std::unique_ptr<StatusServer> status;  // of Start; ends before what it reads
-  std::once_flag drain_told;             // what a drain tells and asks, once
-  std::jthread drain_hook;               // which takes as long as its hook
-  std::atomic<bool> serving = false;     // Start was called: there is something to drain
+  std::unique_ptr<status::StatusServer> status_server;  // of Start; ends before what it reads
+  std::once_flag drain_told;                            // what a drain tells and asks, once
+  std::jthread drain_hook;                              // which takes as long as its hook
+  std::atomic<bool> serving = false;  // Start was called: there is something to drain
 
   // How one turn of a loop went.
   struct Turn {
@@ -92,7 +92,7 @@ struct Engine::Impl {
   // status.cc
   void WireBus(RunObserver* observer);
   Status ServeStatus();
-  StatusAnswer AnswerStatus(std::string_view path);
+  status::StatusAnswer AnswerStatus(std::string_view path);
   // A veto of the operator's hook, before a run is asked for or taken; nullopt: go.
   std::optional<HookRecord> AskBeforeClaim(const ClaimAnswer* offer, unsigned slot);
   void OnDrain();

@@ -2,6 +2,7 @@
 // are about no session.
 #include "engine/engine_impl.h"
 #include "engine/readiness.h"
+#include "metrics/state_socket.h"
 #include "writ/base/log.h"
 #include "writ/runner/hooks.h"
 
@@ -11,7 +12,7 @@ namespace {
 constexpr std::chrono::milliseconds kOfferReserve{3'000};  // of an offer's time, for taking it
 constexpr std::chrono::milliseconds kLeastHook{500};
 
-StatusAnswer Json(int code, json::Value value) {
+status::StatusAnswer Json(int code, json::Value value) {
   return {.code = code, .type = "application/json", .body = json::Write(std::move(value)) + "\n"};
 }
 
@@ -36,20 +37,21 @@ void Engine::Impl::WireBus(RunObserver* observer) {
 }
 
 Status Engine::Impl::ServeStatus() {
-  std::vector<StatusListener> listeners;
-  WRIT_ASSIGN(StatusListener own, ListenInStateDir(state_dir.get()));
+  std::vector<status::StatusListener> listeners;
+  WRIT_ASSIGN(status::StatusListener own, ListenInStateDir(state_dir.get()));
   listeners.push_back(std::move(own));
   if (!config.metrics_listen.empty()) {
-    WRIT_ASSIGN(StatusListener more, ListenForStatus(config.metrics_listen));
+    WRIT_ASSIGN(status::StatusListener more, status::ListenForStatus(config.metrics_listen));
     listeners.push_back(std::move(more));
   }
-  WRIT_ASSIGN(status, StatusServer::Start(std::move(listeners), [this](std::string_view path) {
+  WRIT_ASSIGN(status_server,
+              status::StatusServer::Start(std::move(listeners), [this](std::string_view path) {
                 return AnswerStatus(path);
               }));
   return {};
 }
 
-StatusAnswer Engine::Impl::AnswerStatus(std::string_view path) {
+status::StatusAnswer Engine::Impl::AnswerStatus(std::string_view path) {
   if (path == "/healthz") {
     if (auto stuck = liveness.Stuck()) return {.code = 503, .body = *stuck + "\n"};
     return {.body = "ok\n"};

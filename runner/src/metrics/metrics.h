@@ -1,17 +1,7 @@
-// Metrics: the numbers of this process, in the Prometheus text format (version 0.0.4). Thread-safe.
-//
-// A closed set of families (metrics.cc); label values are words of ours, never from outside, so the
-// number of series is bounded.
+// Metrics: the numbers of a runner (writ/base/status/metric_set.h). Thread-safe.
 #pragma once
 
-#include <chrono>
-#include <cstdint>
-#include <map>
-#include <mutex>
-#include <string>
-#include <string_view>
-#include <utility>
-#include <vector>
+#include "writ/base/status/metric_set.h"
 
 namespace writ::runner {
 
@@ -36,22 +26,10 @@ enum class Family {
   kDraining,        // gauge
 };
 
-class Metrics {
+class Metrics : public status::Metrics<Family> {
  public:
-  using Labels = std::vector<std::pair<std::string_view, std::string_view>>;
-  void Add(Family family, const Labels& labels = {}, std::uint64_t by = 1);
-  void Set(Family family, const Labels& labels, double value);
-  void Observe(Family family, const Labels& labels, std::chrono::milliseconds span);
-  std::string Text() const;
-
- private:
-  struct Series {
-    double value = 0;  // counter, gauge; of a histogram the sum
-    std::uint64_t count = 0;
-    std::vector<std::uint64_t> buckets;
-  };
-  mutable std::mutex mutex_;  // guards series_
-  std::map<Family, std::map<std::string, Series>> series_;
+  using Labels = status::Labels;
+  Metrics();
 };
 
 }  // namespace writ::runner

@@ -71,6 +71,7 @@ HttpAnswer HttpClient::Send(const HttpCall& call) {
     headers = curl_slist_append(headers, ("Authorization: Bearer " + call.token).c_str());
   }
   curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+  if (!unix_socket.empty()) curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, unix_socket.c_str());
   if (!ca_file.empty()) curl_easy_setopt(curl, CURLOPT_CAINFO, ca_file.c_str());
   if (!certificate.empty()) {
     curl_easy_setopt(curl, CURLOPT_SSLCERT, certificate.c_str());

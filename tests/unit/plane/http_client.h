@@ -38,6 +38,7 @@ class HttpClient {
   HttpAnswer Get(const std::string& path, const std::string& token = "");
   HttpAnswer Post(const std::string& path, const json::Value& body, const std::string& token = "");
 
+  std::string unix_socket;  // where to connect instead of the URL's host; empty: there
   std::string ca_file, certificate, key;  // for TLS
 
  private:

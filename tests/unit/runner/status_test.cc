@@ -12,11 +12,16 @@
 #include <filesystem>
 
 #include "metrics/run_board.h"
-#include "metrics/status_server.h"
+#include "metrics/state_socket.h"
 #include "writ/base/paths.h"
 
 namespace writ::runner {
 namespace {
+
+using status::ListenForStatus;
+using status::StatusAnswer;
+using status::StatusListener;
+using status::StatusServer;
 
 class StatusServing : public ::testing::Test {
  protected:

@@ -105,8 +105,13 @@ inline constexpr std::string_view kPoints[] = {
     "plane.acknowledge.committed",
     "plane.events.committed",
     "plane.blob.stored",
+    "plane.piece.written",
+    "plane.piece.stored",
     "plane.complete.countersigned",
     "plane.complete.committed",
+    // The collection of blobs: named in the admin chain, unlinked.
+    "plane.gc.recorded",
+    "plane.gc.removed",
 };
 
 // The place of a name in the table; does not compile for one that is not there.

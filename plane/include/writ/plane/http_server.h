@@ -1,7 +1,7 @@
 // HttpServer: the HTTP API of a Plane (protocol.md section 4 and the extensions of section 5).
 //
-// Own threads: one that accepts, one per connection up to the configured limit, one that sweeps and
-// one that watches the leases. cpp-httplib writes
+// Own threads: one that accepts, one per connection up to the configured limit, one that sweeps,
+// one that watches the leases, and one for the numbers where they are served. cpp-httplib writes
 // and reads the messages; sockets, TLS and limits are ours, since its defaults are open. Plain http
 // only on loopback addresses: without TLS any other bind is refused.
 #pragma once
@@ -26,6 +26,9 @@ struct HttpServerOptions {
       "127.0.0.1";         // an address or a name; one socket per address family is not made
   std::uint16_t port = 0;  // 0: an ephemeral one
   std::optional<TlsFiles> tls;
+  // Where GET /healthz, /readyz and /metrics are served, apart from the API: 127.0.0.1:PORT,
+  // [::1]:PORT or unix:/PATH; empty: nowhere. Nothing there is secret.
+  std::string metrics = {};
 };
 
 class HttpServer {
@@ -39,6 +42,9 @@ class HttpServer {
 
   std::uint16_t port() const;
   const std::string& url() const;  // "http://127.0.0.1:PORT", "https://..."
+  // Whether connections are being accepted and leases kept: asked of the loops themselves, which
+  // have `patience` to answer. kUnavailable "plane.stuck".
+  Status Alive(std::chrono::milliseconds patience = std::chrono::seconds(5)) const;
 
   // Stops accepting, wakes long polls, lets requests in progress end (within `grace`), joins every
   // thread.

@@ -29,10 +29,18 @@
 
 namespace writ::plane {
 
+enum class AtOpen {
+  kSweep,
+  kChangeNothing,  // what has run out stays as it is: to look at it first
+};
+
 struct PlaneOptions {
   std::string dir;               // absolute; made by Init
   std::optional<Config> config;  // default: the directory's config.json
+  AtOpen at_open = AtOpen::kSweep;
 };
+
+class PlaneMetrics;  // of the library's own sources
 
 class Plane {
  public:
@@ -59,6 +67,12 @@ class Plane {
   Result<PolicyDocument> Policy() const;
   Status SetPolicy(const Caller& caller, std::string_view bytes);
   Status Ready() const;  // store reachable, policy readable, signing key usable
+  // Prometheus text (version 0.0.4); nothing in it is secret.
+  Result<std::string> MetricsText() const;
+  PlaneMetrics& metrics() const;
+  // The W3C trace id of the request behind a run, for log lines; empty where it had none, nullopt
+  // where that is not known (yet).
+  std::optional<std::string> TraceOf(const std::string& run_id) const;
 
   // Who is this? Empty or unknown tokens: kDenied "unauthorized".
   Result<Caller> Authenticate(std::string_view token) const;
@@ -82,6 +96,8 @@ class Plane {
   // What the runner finished after the plane had closed the run. It has no signature of the plane,
   // whose receipt is the run's. kNotFound "run.no_late_receipt".
   Result<std::string> LateBundle(const std::string& run_id) const;
+  // In the order of the chain, of a run at any stage.
+  Result<std::vector<ArtifactInfo>> Artifacts(const std::string& run_id) const;
   // JSON lines: run events, then the admin chain's entries, both from `since` on, then the signed
   // head.
   Status Export(WallTime since, const std::function<Status(std::string_view line)>& write) const;
@@ -148,6 +164,11 @@ class Plane {
   };
   Result<Blob> OpenBlob(const std::string& hash) const;
   void QuarantineBlob(const std::string& hash);  // its bytes are not what its name says
+  // The same in pieces, which a broken connection or a restart takes up again. A part belongs to
+  // the run of its token. kInvalid "blob.piece", "blob.too_large"; kIntegrity "blob.hash_mismatch";
+  // kOverloaded "blob.parts_full".
+  Result<PieceAnswer> PutBlobPiece(std::string_view claim_token, const BlobPiece& piece);
+  Result<std::uint64_t> BlobPartBytes(std::string_view claim_token, const std::string& hash) const;
 
   // Live output of a run, while it runs. `offset` is where `bytes` stand in the run's output.
   Result<LogChunk> AppendLog(const std::string& run_id, std::string_view claim_token,
@@ -173,6 +194,9 @@ class Plane {
   // Ends what has run out: contracts nobody claimed, approvals nobody gave, lost runs, retention.
   // The HTTP server calls it now and then; so does Open.
   Status Sweep();
+  // The policy's retention, all of it now: what Sweep does piece by piece. A blob that a run's term
+  // still covers is never touched; every deletion is in the admin chain before it is done.
+  Result<GarbageReport> CollectGarbage(GarbageMode mode);
   // The lost runs alone, for whoever serves runners: cheap, and called every few seconds by a
   // thread that nothing else keeps busy. A lease runs only while this is called: time during which
   // no plane served, or that a clock jumped over, does not count against it.

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "writ/base/clock.h"
@@ -159,6 +160,45 @@ struct EventsAnswer {
 struct Completion {
   bool replayed = false;
   std::string receipt;  // countersigned, JSON
+};
+
+// A piece of a blob that a runner sends in pieces.
+struct BlobPiece {
+  std::string_view hash;  // of the whole
+  std::uint64_t offset = 0;
+  std::uint64_t total = 0;
+  std::string_view bytes;
+};
+enum class PieceFate {
+  kTaken,       // more is to come, from `offset` on
+  kStored,      // the blob is whole, or was there already
+  kDoesNotFit,  // the part stands at `offset`
+};
+struct PieceAnswer {
+  PieceFate fate = PieceFate::kTaken;
+  std::uint64_t offset = 0;
+};
+
+// What a run's events say that it made, and what the plane has of it.
+struct ArtifactInfo {
+  std::string kind;
+  std::string hash;
+  std::optional<std::uint64_t> bytes;  // unknown where neither event nor blob says it
+  std::string path;                    // of a declared output file; else empty
+  std::string data_class;              // of the crossing; empty: the bytes were not uploaded
+  bool pruned = false;                 // uploaded once, and deleted since by the policy's terms
+};
+
+// What a collection has removed; in a dry run what it would.
+enum class GarbageMode { kCollect, kDryRun };
+struct GarbageReport {
+  std::uint64_t runs = 0;       // whose term is over, with contract, chain and receipt
+  std::uint64_t artifacts = 0;  // runs of which the artifacts were given up
+  std::uint64_t blobs = 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t parts = 0;  // of uploads that nobody went on with
+  std::uint64_t blobs_left = 0;
+  std::uint64_t bytes_left = 0;
 };
 
 // A piece of a run's live output.

@@ -1,4 +1,4 @@
-#include "metrics/status_server.h"
+#include "writ/base/status/status_server.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -13,7 +13,7 @@
 
 #include "writ/base/log.h"
 
-namespace writ::runner {
+namespace writ::status {
 
 using std::chrono::steady_clock;
 
@@ -181,4 +181,4 @@ void StatusServer::Serve() {
   }
 }
 
-}  // namespace writ::runner
+}  // namespace writ::status

@@ -5,6 +5,8 @@
 // TCP the Host must name this machine's loopback, so that no web page can read along.
 #pragma once
 
+#include <sys/types.h>
+
 #include <functional>
 #include <memory>
 #include <string>
@@ -15,7 +17,7 @@
 #include "writ/base/result.h"
 #include "writ/base/unique_fd.h"
 
-namespace writ::runner {
+namespace writ::status {
 
 struct StatusAnswer {
   int code = 200;
@@ -28,10 +30,14 @@ struct StatusListener {
   UniqueFd fd;
   StatusReach reach = StatusReach::kUnixSocket;
 };
+// "127.0.0.1:9464", "[::1]:9464" or "unix:/run/writ/metrics.sock". kInvalid "status.address" for
+// anything else: other interfaces are not served.
+Status CheckStatusAddress(const std::string& address);
 // Listens. A Unix socket that nobody serves any more is replaced; kConflict "status.in_use".
 Result<StatusListener> ListenForStatus(const std::string& address);
-// <dir>/status.sock, whatever the length of its path. `dir` is locked by us.
-Result<StatusListener> ListenInStateDir(int dir);
+// A Unix socket at `path`, born with `mode`; `shown` names it in errors.
+Result<StatusListener> ListenAtSocket(const std::string& path, mode_t mode,
+                                      const std::string& shown);
 
 class StatusServer {
  public:
@@ -57,4 +63,4 @@ class StatusServer {
   std::thread thread_;
 };
 
-}  // namespace writ::runner
+}  // namespace writ::status
