@@ -89,8 +89,8 @@ class Fleet {
 
   bool Submit(test::HttpClient& client) {
     const auto begun = Clock::now();
-    auto made = client.Send(
-        {.method = "POST", .path = "/v1/runs", .token = requester_, .body = body_});
+    auto made =
+        client.Send({.method = "POST", .path = "/v1/runs", .token = requester_, .body = body_});
     if (made.status != 200) return false;
     std::lock_guard lock(mutex_);
     submit_ms_.push_back(Millis(Clock::now() - begun).count());
@@ -128,9 +128,8 @@ class Fleet {
       for (const json::Value& event : taken.Json().Find("events")->array())
         claim.events.push_back(json::Write(event));
       auto done = test::FinishClaim(claim, runner, clock.Now());
-      auto sent =
-          client.Post("/v1/runs/" + claim.run_id + "/events",
-                      Object{{"claimToken", claim.claim_token}, {"events", done.events}});
+      auto sent = client.Post("/v1/runs/" + claim.run_id + "/events",
+                              Object{{"claimToken", claim.claim_token}, {"events", done.events}});
       auto complete =
           client.Post("/v1/runs/" + claim.run_id + "/complete",
                       Object{{"claimToken", claim.claim_token}, {"receipt", done.receipt}});
@@ -227,9 +226,10 @@ int main(int argc, char** argv) {
                 (idle.cpu_seconds - before.cpu_seconds) * 100 /
                     std::chrono::duration<double>(kIdle).count(),
                 idle.rss_mib, idle.threads);
-    std::printf("%zu runs at %.0f per second: claim p50 %.1f ms, p99 %.1f ms (submit p50 %.1f ms)\n",
-                latencies.size(), static_cast<double>(latencies.size()) / seconds,
-                At(latencies, 0.5), At(latencies, 0.99), At(fleet.SubmitTimes(), 0.5));
+    std::printf(
+        "%zu runs at %.0f per second: claim p50 %.1f ms, p99 %.1f ms (submit p50 %.1f ms)\n",
+        latencies.size(), static_cast<double>(latencies.size()) / seconds, At(latencies, 0.5),
+        At(latencies, 0.99), At(fleet.SubmitTimes(), 0.5));
     std::printf("meanwhile: %.1f %% of a core, %.1f MiB; failed calls %zu\n",
                 (busy.cpu_seconds - idle.cpu_seconds) * 100 / seconds, busy.rss_mib,
                 fleet.failed.load());
@@ -259,13 +259,13 @@ int main(int argc, char** argv) {
     const std::size_t done = fleet.completed;
     fleet.stop = true;
     for (auto& thread : threads) thread.join();
-    std::printf("%zu queued runs, %zu runners: %zu in %.1f s = %.0f runs/s; plane %.2f ms of CPU a "
-                "run, %.1f MiB; failed calls %zu\n",
-                queued, at_once, done, seconds, static_cast<double>(done) / seconds,
-                done == 0 ? 0.0
-                          : (after.cpu_seconds - before.cpu_seconds) * 1000 /
-                                static_cast<double>(done),
-                after.rss_mib, fleet.failed.load());
+    std::printf(
+        "%zu queued runs, %zu runners: %zu in %.1f s = %.0f runs/s; plane %.2f ms of CPU a "
+        "run, %.1f MiB; failed calls %zu\n",
+        queued, at_once, done, seconds, static_cast<double>(done) / seconds,
+        done == 0 ? 0.0
+                  : (after.cpu_seconds - before.cpu_seconds) * 1000 / static_cast<double>(done),
+        after.rss_mib, fleet.failed.load());
   }
   life.write_end.reset();
   int status = 0;

@@ -38,7 +38,8 @@ Result<std::optional<UniqueFd>> Hold(int dir, const std::string& name, Absent ab
       if (errno != EINTR) return SysError(errno, "blob.part", "cannot lock a part of a blob");
     }
     // While we waited it may have become the blob, or gone.
-    struct stat held {}, named {};
+    struct stat held {
+    }, named{};
     if (::fstat(fd.get(), &held) != 0)
       return SysError(errno, "blob.part", "cannot look at a part of a blob");
     if (::fstatat(dir, name.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0 &&

@@ -62,10 +62,10 @@ class Retention {
       runs.clear();
       released.clear();
       const std::string ended = kEnded;
-      WRIT_ASSIGN(auto old, db.Ask(("SELECT run_id FROM runs WHERE updated_at < ? AND " + ended +
-                                    " LIMIT ?")
-                                       .c_str(),
-                                   terms_.receipts_before, kPerStep));
+      WRIT_ASSIGN(
+          auto old,
+          db.Ask(("SELECT run_id FROM runs WHERE updated_at < ? AND " + ended + " LIMIT ?").c_str(),
+                 terms_.receipts_before, kPerStep));
       WRIT_ASSIGN(runs, Column(std::move(old)));
       for (const auto& run : runs) {
         for (const char* sql :
@@ -85,9 +85,8 @@ class Retention {
           WRIT_ASSIGN([[maybe_unused]] int changed, db.Run(sql, run));
         }
       }
-      WRIT_ASSIGN(
-          [[maybe_unused]] int idle,
-          db.Run("DELETE FROM rates WHERE full_at < ?", (terms_.now.unix_ms - kDayMs) * 1000));
+      WRIT_ASSIGN([[maybe_unused]] int idle, db.Run("DELETE FROM rates WHERE full_at < ?",
+                                                    (terms_.now.unix_ms - kDayMs) * 1000));
       if (runs.empty() && released.empty()) return {};
       return Record(db, {{"runsRemoved", json::Value::Texts(runs)},
                          {"artifactsReleased", json::Value::Texts(released)}});
@@ -101,9 +100,8 @@ class Retention {
   // What a collection that was killed has left, then all that no run names any more.
   Status CollectBlobs(GarbageReport& report) {
     WRIT_TRY(EndWhatWasBegun());
-    WRIT_ASSIGN(const WallTime before, plane_.store->Read([&](store::Database& db) {
-      return UnnamedBefore(db, terms_);
-    }));
+    WRIT_ASSIGN(const WallTime before,
+                plane_.store->Read([&](store::Database& db) { return UnnamedBefore(db, terms_); }));
     std::vector<Candidate> candidates;
     WRIT_ASSIGN(auto all,
                 plane_.blobs.Survey(before, [&](const std::string& hash, std::uint64_t bytes) {
@@ -124,10 +122,9 @@ class Retention {
   Status Foresee(GarbageReport& report) {
     return plane_.store->Read([&](store::Database& db) -> Status {
       const std::string ended = kEnded;
-      WRIT_ASSIGN(auto runs, db.Number(("SELECT COUNT(*) FROM runs WHERE updated_at < ? AND " +
-                                        ended)
-                                           .c_str(),
-                                       terms_.receipts_before));
+      WRIT_ASSIGN(auto runs,
+                  db.Number(("SELECT COUNT(*) FROM runs WHERE updated_at < ? AND " + ended).c_str(),
+                            terms_.receipts_before));
       WRIT_ASSIGN(auto released,
                   db.Number(("SELECT COUNT(*) FROM runs WHERE updated_at < ? AND updated_at >= ? "
                              "AND artifacts_pruned = 0 AND " +
@@ -142,12 +139,12 @@ class Retention {
                   plane_.blobs.Survey(before, [&](const std::string& hash, std::uint64_t bytes) {
                     candidates.push_back({hash, bytes});
                   }));
-      const std::string kept = "SELECT 1 FROM blob_refs b JOIN runs r USING (run_id) WHERE "
-                               "b.hash = ? AND NOT (r.updated_at < ? AND r." +
-                               ended + ") LIMIT 1";
+      const std::string kept =
+          "SELECT 1 FROM blob_refs b JOIN runs r USING (run_id) WHERE "
+          "b.hash = ? AND NOT (r.updated_at < ? AND r." +
+          ended + ") LIMIT 1";
       for (const Candidate& candidate : candidates) {
-        WRIT_ASSIGN(auto needed,
-                    db.Number(kept.c_str(), candidate.hash, terms_.artifacts_before));
+        WRIT_ASSIGN(auto needed, db.Number(kept.c_str(), candidate.hash, terms_.artifacts_before));
         if (needed) continue;
         ++report.blobs;
         report.bytes += candidate.bytes;
@@ -177,8 +174,8 @@ class Retention {
       marked.clear();
       json::Array names;
       for (const auto& candidate : candidates) {
-        WRIT_ASSIGN(auto named, db.Number("SELECT 1 FROM blob_refs WHERE hash = ? LIMIT 1",
-                                          candidate.hash));
+        WRIT_ASSIGN(auto named,
+                    db.Number("SELECT 1 FROM blob_refs WHERE hash = ? LIMIT 1", candidate.hash));
         if (named || !folder.IsOlder(candidate.hash, before)) continue;
         WRIT_ASSIGN([[maybe_unused]] int added,
                     db.Run("INSERT OR IGNORE INTO blob_gc (hash, marked_at) VALUES (?,?)",
@@ -222,8 +219,7 @@ class Retention {
       }
       for (const auto& [hash, before] : marks) {
         if (!plane_.blobs.Contains(hash)) continue;
-        WRIT_ASSIGN(auto named,
-                    db.Number("SELECT 1 FROM blob_refs WHERE hash = ? LIMIT 1", hash));
+        WRIT_ASSIGN(auto named, db.Number("SELECT 1 FROM blob_refs WHERE hash = ? LIMIT 1", hash));
         if (!named && folder.IsOlder(hash, before)) {
           WRIT_TRY(folder.Remove(hash));
         } else {

@@ -13,7 +13,8 @@ using status::MetricType;
 
 // In the order of Family.
 constexpr MetricFamily kFamilies[] = {
-    {"writ_plane_runs_ended_total", "Runs that ended, by status and by whom.", MetricType::kCounter},
+    {"writ_plane_runs_ended_total", "Runs that ended, by status and by whom.",
+     MetricType::kCounter},
     {"writ_plane_runs", "Runs that have not ended, by state.", MetricType::kGauge},
     {"writ_plane_queue_wait_seconds", "From the issue of a contract to its claim.",
      MetricType::kHistogram},
@@ -106,10 +107,9 @@ std::optional<std::string> Plane::TraceOf(const std::string& run_id) const {
 
 void Plane::Impl::NoteClaimed(const protocol::Contract& contract, const char* kind) {
   metrics->Add(Family::kClaims, {{"kind", kind}});
-  metrics->Observe(
-      Family::kQueueSeconds, {},
-      std::chrono::milliseconds(std::max<std::int64_t>(
-          0, clock.Now().unix_ms - contract.issued_at.unix_ms)));
+  metrics->Observe(Family::kQueueSeconds, {},
+                   std::chrono::milliseconds(std::max<std::int64_t>(
+                       0, clock.Now().unix_ms - contract.issued_at.unix_ms)));
 }
 
 }  // namespace writ::plane

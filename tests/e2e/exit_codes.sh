@@ -80,6 +80,10 @@ expect 2 'cli.usage' writ runners keys
 writ runners --json >"$work/runners.json"
 [ "$(json "$work/runners.json" 'd["runners"][0]["publicKeyPem"][:26]')" = '-----BEGIN PUBLIC KEY-----' ] || fail "no key in the list"
 
+# Retention, counted first and then done: nothing is old here.
+expect 0 'would remove 0 runs' writ plane gc --dry-run
+expect 0 '"blobsLeft"' writ plane gc --json
+
 # What a refused run does not have is not offered.
 writ run --repo "$repo" --isolation microvm true >"$work/out" 2>&1 || true
 grep -q 'receipt: ' "$work/out" || fail "a refused run has a receipt"

@@ -56,12 +56,10 @@ class CollectionKill : public ::testing::TestWithParam<std::string_view> {
     EXPECT_EQ(InChild(work, &status), "");
     EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
   }
-  std::string Path() const {
-    return dir_ + "/plane/blobs/" + hash_.substr(0, 2) + "/" + hash_;
-  }
+  std::string Path() const { return dir_ + "/plane/blobs/" + hash_.substr(0, 2) + "/" + hash_; }
   Result<std::unique_ptr<Plane>> Open() {
-    return Plane::Open(
-        {.dir = dir_, .config = std::nullopt, .at_open = AtOpen::kChangeNothing}, clock_);
+    return Plane::Open({.dir = dir_, .config = std::nullopt, .at_open = AtOpen::kChangeNothing},
+                       clock_);
   }
   // A blob that nobody has used for longer than its term; then a collection that is killed.
   void KillACollection() {
@@ -69,8 +67,7 @@ class CollectionKill : public ::testing::TestWithParam<std::string_view> {
       if (!Init(dir_)) return "no plane";
       auto plane = Open();
       if (!plane || !(*plane)->PutBlob(kBytes)) return "no blob";
-      fs::last_write_time(Path(),
-                          fs::file_time_type::clock::now() - std::chrono::hours(24 * 100));
+      fs::last_write_time(Path(), fs::file_time_type::clock::now() - std::chrono::hours(24 * 100));
       return "";
     });
     int status = 0;

@@ -22,10 +22,9 @@ void CollectGarbage(Context& context, const GcCommand& command) {
   auto settings = ReadPlaneSettings(context.dir, {});
   if (!settings) return context.Fail(settings.error());
   // An ordinary open sweeps; here it is the command that does, or does not.
-  auto opened = plane::Plane::Open({.dir = context.dir,
-                                    .config = settings->config,
-                                    .at_open = plane::AtOpen::kChangeNothing},
-                                   clock);
+  auto opened = plane::Plane::Open(
+      {.dir = context.dir, .config = settings->config, .at_open = plane::AtOpen::kChangeNothing},
+      clock);
   if (!opened) return context.Fail(ExplainDirError(opened.error(), context.dir));
   auto report = (*opened)->CollectGarbage(command.dry_run ? plane::GarbageMode::kDryRun
                                                           : plane::GarbageMode::kCollect);
@@ -43,8 +42,8 @@ void CollectGarbage(Context& context, const GcCommand& command) {
                 std::to_string(report->runs) + " runs, the artifacts of " +
                 std::to_string(report->artifacts) + " more, " + std::to_string(report->blobs) +
                 " blobs (" + FormatBytes(report->bytes) + "); " +
-                std::to_string(report->blobs_left) + " blobs (" +
-                FormatBytes(report->bytes_left) + ") stay\n");
+                std::to_string(report->blobs_left) + " blobs (" + FormatBytes(report->bytes_left) +
+                ") stay\n");
 }
 
 }  // namespace

@@ -36,15 +36,15 @@ class Gc : public ::testing::Test {
   bool IsThere(const std::string& hash) { return std::filesystem::exists(PathOf(hash)); }
   plane::GarbageReport Collect() { return plane->CollectGarbage(GarbageMode::kCollect).value(); }
   void Sql(const std::string& text) {
-    auto db = sqlite::Database::Open(plane.dir() + "/plane/state.db",
-                                     sqlite::Database::Mode::kReadWrite)
-                  .value();
+    auto db =
+        sqlite::Database::Open(plane.dir() + "/plane/state.db", sqlite::Database::Mode::kReadWrite)
+            .value();
     ASSERT_TRUE(db->Exec(text.c_str()));
   }
   std::int64_t Marks() {
-    auto db = sqlite::Database::Open(plane.dir() + "/plane/state.db",
-                                     sqlite::Database::Mode::kReadWrite)
-                  .value();
+    auto db =
+        sqlite::Database::Open(plane.dir() + "/plane/state.db", sqlite::Database::Mode::kReadWrite)
+            .value();
     return db->Number("SELECT COUNT(*) FROM blob_gc").value().value();
   }
   TestPlane plane;
@@ -80,7 +80,8 @@ TEST_F(Gc, ADirectoryThatIsOpenedToLookIsLeftAsItIs) {
   plane.clock.Advance(kTerm);
   plane.Close();
   auto looked = plane::Plane::Open(
-      {.dir = plane.dir(), .config = std::nullopt, .at_open = plane::AtOpen::kChangeNothing}, plane.clock);
+      {.dir = plane.dir(), .config = std::nullopt, .at_open = plane::AtOpen::kChangeNothing},
+      plane.clock);
   ASSERT_TRUE(looked) << looked.error().ToString();
   EXPECT_EQ((*looked)->CollectGarbage(GarbageMode::kDryRun)->blobs, 1u);
   EXPECT_TRUE(IsThere(stray));
@@ -121,8 +122,8 @@ TEST_F(Gc, ArtifactsNeverOutliveTheirReceiptsTerm) {
   TestRunner runner(*plane, plane.local);
   const std::string run = RunToCompletion(plane, runner);
   const std::string bundle = plane->PutBlob("a git bundle").value();
-  plane.SetPolicyText(PolicyWith(
-      {{"retention", json::Object{{"receiptsDays", 30}, {"artifactsDays", 3000}}}}));
+  plane.SetPolicyText(
+      PolicyWith({{"retention", json::Object{{"receiptsDays", 30}, {"artifactsDays", 3000}}}}));
   plane.clock.Advance(hours(24 * 31));
   const auto report = Collect();
   EXPECT_EQ(report.runs, 1u);
@@ -209,17 +210,18 @@ TEST_F(Gc, ARunsArtifactsAreListedWithWhatHasBecomeOfThem) {
   auto contract = protocol::Contract::Parse(json::Parse(claim.contract).value()).value();
   auto chain = protocol::EventChain::FromEvents(contract.Hash(), chain_so_far).value();
   json::Array added;
-  for (const auto& event : {json::Value(json::Object{
-                                {"type", events::kArtifactCreated}, {"kind", "log"}, {"hash", log}}),
-                            json::Value(json::Object{{"type", events::kBoundaryCrossed},
-                                                     {"direction", "out"},
-                                                     {"contentHash", log},
-                                                     {"dataClass", "session-log"}}),
-                            json::Value(json::Object{{"type", events::kArtifactCreated},
-                                                     {"kind", "file"},
-                                                     {"hash", never},
-                                                     {"path", "out/a.txt"},
-                                                     {"bytes", 12}})})
+  for (const auto& event :
+       {json::Value(
+            json::Object{{"type", events::kArtifactCreated}, {"kind", "log"}, {"hash", log}}),
+        json::Value(json::Object{{"type", events::kBoundaryCrossed},
+                                 {"direction", "out"},
+                                 {"contentHash", log},
+                                 {"dataClass", "session-log"}}),
+        json::Value(json::Object{{"type", events::kArtifactCreated},
+                                 {"kind", "file"},
+                                 {"hash", never},
+                                 {"path", "out/a.txt"},
+                                 {"bytes", 12}})})
     added.push_back(chain.Append(plane.clock.Now(), event).ToJson());
   auto taken = plane->AppendEvents(claim.run_id, claim.claim_token, added);
   ASSERT_TRUE(taken && taken->accepted) << (taken ? taken->rejection : taken.error().ToString());

@@ -12,7 +12,7 @@ constexpr const char* kTrace = "0af7651916cd43dd8448eb211c80319c";
 class PlaneStatus : public Api {
  protected:
   void Serve() {
-    Start({}, {.metrics = "unix:" + folder.path() + "/metrics.sock"});
+    Start({}, {.tls = std::nullopt, .metrics = "unix:" + folder.path() + "/metrics.sock"});
     token = Token("req", {plane::Role::kRequester});
   }
   HttpAnswer Ask(const std::string& path) {
@@ -60,8 +60,7 @@ TEST_F(PlaneStatus, CountsRequestsByRouteAndStatusAndNothingFromOutsideIsALabel)
   client->Get("/v1/runs", "wrong");
   client->Send({.method = "POST", .path = "/v1/blobs", .token = token, .body = "12345"});
   const auto text = Ask("/metrics").body;
-  EXPECT_EQ(
-      Value(text, "writ_plane_requests_total{route=\"GET /v1/runs/:id\",status=\"404\"}"), 1);
+  EXPECT_EQ(Value(text, "writ_plane_requests_total{route=\"GET /v1/runs/:id\",status=\"404\"}"), 1);
   EXPECT_EQ(Value(text, "writ_plane_requests_total{route=\"none\",status=\"404\"}"), 1);
   EXPECT_EQ(Value(text, "writ_plane_requests_total{route=\"GET /v1/runs\",status=\"401\"}"), 1);
   EXPECT_EQ(Value(text, "writ_plane_refused_requests_total{reason=\"credential\"}"), 1);
@@ -90,7 +89,8 @@ TEST_F(PlaneStatus, IsServedApartFromTheApiAndEndsWithTheServer) {
   EXPECT_EQ(client->Get("/metrics", token).status, 404) << "the API is for everybody";
   server->Stop();
   EXPECT_EQ(Ask("/healthz").status, 0);
-  EXPECT_FALSE(plane::HttpServer::Start(**plane, real, {.metrics = "0.0.0.0:0"}));
+  EXPECT_FALSE(
+      plane::HttpServer::Start(**plane, real, {.tls = std::nullopt, .metrics = "0.0.0.0:0"}));
 }
 
 TEST_F(PlaneStatus, AnAcceptLoopThatHasEndedIsNoticed) {

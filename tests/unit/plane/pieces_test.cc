@@ -95,9 +95,10 @@ TEST_F(Pieces, ThatDoNotFitChangeNothing) {
   }
   EXPECT_EQ(Put(hash, 1000, 1500, bytes, token).status, 400) << "past the total";
   EXPECT_EQ(Put(hash, 1400, 1300, "x", token).status, 400) << "begins past the total";
-  EXPECT_EQ(client->Send({.method = "PUT", .path = "/v1/blobs/" + hash, .token = token,
-                          .body = "x"}).status,
-            400);
+  EXPECT_EQ(
+      client->Send({.method = "PUT", .path = "/v1/blobs/" + hash, .token = token, .body = "x"})
+          .status,
+      400);
   EXPECT_EQ(Put("nohash", 0, 1, "x", token).status, 400);
   EXPECT_EQ(Put(hash, 1000, 1500, bytes.substr(1000), token).status, 201);
 }
