@@ -27,6 +27,7 @@ namespace {
 
 constexpr std::string_view kFillPrefix = ".fill-";
 constexpr std::size_t kPackHeaderBytes = 12;
+constexpr std::size_t kKeptOpen = 8;
 constexpr std::string_view kDamagedPrefix = ".damaged-";
 
 using Indexer = GitPtr<git_indexer, git_indexer_free>;
@@ -150,9 +151,15 @@ struct ObjectCache::State {
   GitLibrary library;
   std::string path;
   UniqueFd dir;
-  std::mutex mutex;  // guards the two below
+  std::mutex mutex;  // guards the three below
   std::map<protocol::Digest, std::weak_ptr<const CacheEntry>> open;
   std::map<protocol::Digest, std::shared_ptr<std::mutex>> filling;
+  // The bundles of the last runs, newest last: opening an entry hashes its whole pack index.
+  std::vector<std::pair<protocol::Digest, std::shared_ptr<const CacheEntry>>> recent;
+
+  // Under the mutex.
+  void Keep(const protocol::Digest& bundle, std::shared_ptr<const CacheEntry> entry);
+  void Forget(const protocol::Digest& bundle);
 
   Result<std::shared_ptr<const CacheEntry>> OpenEntry(const std::string& name) const;
   Status Fill(const protocol::Digest& bundle, const std::string& name, const BlobSource& blobs);
@@ -198,6 +205,17 @@ void ObjectCache::State::Sweep() const {
     }
     (void)RemoveTreeBeneath(dir.get(), name);
   }
+}
+
+void ObjectCache::State::Keep(const protocol::Digest& bundle,
+                              std::shared_ptr<const CacheEntry> entry) {
+  Forget(bundle);
+  if (recent.size() >= kKeptOpen) recent.erase(recent.begin());
+  recent.emplace_back(bundle, std::move(entry));
+}
+
+void ObjectCache::State::Forget(const protocol::Digest& bundle) {
+  std::erase_if(recent, [&](const auto& kept) { return kept.first == bundle; });
 }
 
 Result<std::shared_ptr<const CacheEntry>> ObjectCache::State::OpenEntry(
@@ -278,7 +296,10 @@ Result<ObjectCache::Found> ObjectCache::Get(const protocol::Digest& bundle,
   std::shared_ptr<std::mutex> turn;
   {
     std::lock_guard lock(state_->mutex);
-    if (auto entry = state_->open[bundle].lock()) return Found{std::move(entry), true};
+    if (auto entry = state_->open[bundle].lock()) {
+      state_->Keep(bundle, entry);
+      return Found{std::move(entry), true};
+    }
     auto& slot = state_->filling[bundle];
     if (!slot) slot = std::make_shared<std::mutex>();
     turn = slot;
@@ -291,6 +312,7 @@ Result<ObjectCache::Found> ObjectCache::Get(const protocol::Digest& bundle,
   auto remember = [&](std::shared_ptr<const CacheEntry> entry, bool was_cached) {
     std::lock_guard lock(state_->mutex);
     state_->open[bundle] = entry;
+    state_->Keep(bundle, entry);
     state_->filling.erase(bundle);
     return Found{std::move(entry), was_cached};
   };
@@ -315,6 +337,7 @@ std::string ObjectCache::ObjectsDirectory(const protocol::Digest& bundle) const 
 void ObjectCache::Discard(const protocol::Digest& bundle) {
   std::lock_guard lock(state_->mutex);
   state_->open.erase(bundle);
+  state_->Forget(bundle);
   state_->SetAside(bundle.ToHex());
 }
 

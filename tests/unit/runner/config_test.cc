@@ -27,11 +27,14 @@ TEST(RunnerConfigFile, IsReadBackAsItWasWritten) {
   config.host_overrides = {{"model.example.com", {"127.0.0.1"}}};
   config.address_grants = {"127.0.0.0/8"};
   config.grants.redact_diffs = true;
+  config.checkouts = {.max_bytes = 1 << 30, .max_entries = 3};
   std::string text = RunnerConfigJson(config);
   Result<RunnerConfig> read = ParseRunnerConfig(text);
   ASSERT_TRUE(read) << read.error().ToString();
   EXPECT_EQ(RunnerConfigJson(*read), text);
   EXPECT_TRUE(read->grants.redact_diffs);
+  EXPECT_EQ(read->checkouts.max_bytes, 1u << 30);
+  EXPECT_EQ(read->checkouts.max_entries, 3u);
 }
 
 TEST(RunnerConfigFile, TakesTheLimitsOfARunAndRefusesAnotherWordForTheOutput) {

@@ -83,9 +83,10 @@ const Tampering kTamperings[] = {
     {"Facts", [](const std::string& t) { WriteFileAt(t + "/../facts", "{}"); }},
 };
 
-INSTANTIATE_TEST_SUITE_P(
-    Tamperings, CheckoutVerify, ::testing::ValuesIn(kTamperings),
-    [](const ::testing::TestParamInfo<Tampering>& one) { return std::string(one.param.name); });
+INSTANTIATE_TEST_SUITE_P(Tamperings, CheckoutVerify, ::testing::ValuesIn(kTamperings),
+                         [](const ::testing::TestParamInfo<Tampering>& one) {
+                           return std::string(one.param.name);
+                         });
 
 }  // namespace
 }  // namespace writ::workspace::test
