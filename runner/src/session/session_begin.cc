@@ -171,9 +171,12 @@ std::optional<RunFailure> Session::Materialize() {
   options.trusted = dirs_->trusted.get();
   if (overlay_) {
     options.checkouts = &services_.checkouts;
-    if (auto work = MakeDirectoriesBeneath(services_.sessions_dir, dirs_->name + "/work", 0700);
-        !work)
-      return FailureFrom(work.error(), FailureClass::kSessionFailed);
+    // The job's, as the upper layer is: a mount made in its user namespace is made as its uid.
+    auto work = MakeDirectoriesBeneath(services_.sessions_dir, dirs_->name + "/work", 0700);
+    if (work && services_.config.uid_range &&
+        fchown(work->get(), plan_->job.identity.uid, plan_->job.identity.gid) != 0)
+      work = SysError(errno, "session.mkdir", "could not give a session's folder to the job");
+    if (!work) return FailureFrom(work.error(), FailureClass::kSessionFailed);
   }
   if (services_.config.uid_range)
     options.owner = workspace::JobOwner{plan_->job.identity.uid, plan_->job.identity.gid};
