@@ -1,12 +1,17 @@
-// A process is killed before and after the commit of each sort of note: the next one opens the
-// journal, finds the run, and finds the note whole or not at all (L38). What was reported is there.
+// A process is killed before and after the commit of each sort of note, alone and together with its
+// machine's power: the next one opens the journal, finds the run, and finds the note whole or not
+// at all (L38). What was reported is there - after a power cut what was reported to be on the disk,
+// and all that was noted before that.
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <filesystem>
+#include <sstream>
+#include <tuple>
 
+#include "fault/support/power_cut.h"
 #include "writ/base/fault.h"
 #include "writ/base/file.h"
 #include "writ/protocol/events.h"
@@ -22,13 +27,22 @@ std::vector<std::string_view> JournalPoints() {
   return out;
 }
 
-class JournalKill : public ::testing::TestWithParam<std::string_view> {
+enum class Death { kKilled, kPowerCut };
+
+// The notes that are on the disk when they have returned (journal.h).
+bool IsOnDisk(const std::string& note) {
+  return note == "begin" || note == "acknowledged" || note == "events" || note == "park";
+}
+
+class JournalKill : public ::testing::TestWithParam<std::tuple<std::string_view, Death>> {
  protected:
   JournalKill() {
     std::string pattern = (std::filesystem::temp_directory_path() / "writ-jkill-XXXXXX").string();
     dir_ = mkdtemp(pattern.data());
   }
   ~JournalKill() override { std::filesystem::remove_all(dir_); }
+
+  static std::string Point() { return std::string(std::get<0>(GetParam())); }
 
   // Every sort of note, in the order of a run; each one that returned is told as a line. In a child
   // only: a process reads its fault once.
@@ -64,7 +78,7 @@ class JournalKill : public ::testing::TestWithParam<std::string_view> {
     tell("events", (*run)->NoteEvents(ours, ChainDelivery{1, 2}));
     tell("waiting", (*run)->NoteWaiting({.code = "plane.unreachable", .message = "nobody"}));
     // One of the two ends of a run.
-    if (GetParam().starts_with("journal.park"))
+    if (Point().starts_with("journal.park"))
       tell("park", (*run)->Park({.code = "plane.forgotten", .message = "forgotten"}));
     tell("close", (*run)->Close());
   }
@@ -85,7 +99,7 @@ class JournalKill : public ::testing::TestWithParam<std::string_view> {
     if (had("close") && !open->empty()) return "a closed run is open";
     if (had("park") && parked != 1) return "the parked bundle is lost";
     if (open->empty()) {
-      const bool may_be_gone = !had("begin") || had("waiting");
+      const bool may_be_gone = !had("begin") || had("waiting") || parked == 1;
       return may_be_gone ? "" : "the run is lost";
     }
     const OpenRun& run = open->front();
@@ -103,6 +117,16 @@ class JournalKill : public ::testing::TestWithParam<std::string_view> {
     if (run.receipt.has_value() != (run.events.size() == 2)) return "half of the end is noted";
     return "";
   }
+  // Of the notes that returned those that a power cut must leave.
+  static std::string ThatLast(const std::string& notes) {
+    std::istringstream in(notes);
+    std::string all, lasting;
+    for (std::string note; std::getline(in, note);) {
+      all += note + "\n";
+      if (IsOnDisk(note)) lasting = all;
+    }
+    return lasting;
+  }
   std::string dir_;
   SystemClock clock_;
 };
@@ -111,17 +135,19 @@ TEST_P(JournalKill, LeavesEveryNoteWholeOrNotAtAll) {
   auto told = MakePipe().value();
   const pid_t worker = fork();
   if (worker == 0) {
-    setenv("WRIT_FAULT", (std::string(GetParam()) + ":kill").c_str(), 1);
+    setenv("WRIT_FAULT", (Point() + ":kill").c_str(), 1);
+    if (std::get<1>(GetParam()) == Death::kPowerCut) WritPowerCutBelow(dir_.c_str());
     TakeEveryNote(told.write_end.get());
     _exit(0);
   }
   told.write_end.reset();
-  const std::string notes = ReadAll(told.read_end.get(), 1 << 16).value();
+  std::string notes = ReadAll(told.read_end.get(), 1 << 16).value();
   int status = 0;
   ASSERT_EQ(waitpid(worker, &status, 0), worker);
   ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
       << "the point was not reached; notes:\n"
       << notes << "exit " << WEXITSTATUS(status);
+  if (std::get<1>(GetParam()) == Death::kPowerCut) notes = ThatLast(notes);
   auto answer = MakePipe().value();
   const pid_t reader = fork();
   if (reader == 0) {
@@ -134,14 +160,21 @@ TEST_P(JournalKill, LeavesEveryNoteWholeOrNotAtAll) {
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-std::string NameOf(const ::testing::TestParamInfo<std::string_view>& info) {
-  std::string name(info.param);
+std::string NameOf(const ::testing::TestParamInfo<JournalKill::ParamType>& info) {
+  std::string name(std::get<0>(info.param));
   for (char& c : name)
     if (c == '.' || c == '-') c = '_';
   return name;
 }
 
-INSTANTIATE_TEST_SUITE_P(EveryNote, JournalKill, ::testing::ValuesIn(JournalPoints()), NameOf);
+INSTANTIATE_TEST_SUITE_P(EveryNote, JournalKill,
+                         ::testing::Combine(::testing::ValuesIn(JournalPoints()),
+                                            ::testing::Values(Death::kKilled)),
+                         NameOf);
+INSTANTIATE_TEST_SUITE_P(EveryNoteAndThePower, JournalKill,
+                         ::testing::Combine(::testing::ValuesIn(JournalPoints()),
+                                            ::testing::Values(Death::kPowerCut)),
+                         NameOf);
 
 }  // namespace
 }  // namespace writ::runner

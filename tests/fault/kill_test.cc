@@ -41,6 +41,7 @@ std::vector<std::string_view> PointsOfARun() {
 
 class KillAt : public ::testing::TestWithParam<std::string_view> {
  protected:
+  void DieAndGoOn(const std::string& point, Death death);
   void ExpectAllWell(const std::string& run_id) {
     const bool ended = world_.Await([&] { return world_.Ended(world_.Run(run_id)); }, kEnd);
     ASSERT_TRUE(ended) << json::Write(world_.Run(run_id)) << world_.Log();
@@ -56,12 +57,11 @@ class KillAt : public ::testing::TestWithParam<std::string_view> {
   FaultWorld world_;
 };
 
-TEST_P(KillAt, EndsInOneReceiptAndLeavesNothing) {
-  const std::string point(GetParam());
+void KillAt::DieAndGoOn(const std::string& point, Death death) {
   const std::string fault = point + ":kill";
   std::string run_id;
   if (OnPlane(point)) {
-    world_.StartPlane(fault);
+    world_.StartPlane(fault, death);
     world_.StartRunner();
     run_id = world_.Submit();
     ASSERT_TRUE(world_.AwaitDeath(world_.plane(), kDeath))
@@ -69,28 +69,28 @@ TEST_P(KillAt, EndsInOneReceiptAndLeavesNothing) {
     world_.StartPlane();
   } else if (InRecovery(point)) {
     world_.StartPlane();
-    world_.StartRunner("session.watch.before:kill");
+    world_.StartRunner("session.watch.before:kill", 1, death);
     run_id = world_.Submit();
     ASSERT_TRUE(world_.AwaitDeath(world_.runner(), kDeath)) << world_.Log();
-    world_.StartRunner(fault);
+    world_.StartRunner(fault, 1, death);
     ASSERT_TRUE(world_.AwaitDeath(world_.runner(), kDeath))
         << "the point was not reached" << world_.Log();
     world_.StartRunner();
   } else if (NeedsLostPlane(point)) {
     world_.StartPlane();
     // As a runner that died with a receipt in hand: what it finds at its start waits.
-    world_.StartRunner("call.complete.before:kill");
+    world_.StartRunner("call.complete.before:kill", 1, death);
     run_id = world_.Submit();
     ASSERT_TRUE(world_.AwaitDeath(world_.runner(), kDeath)) << world_.Log();
     world_.KillPlane();
-    world_.StartRunner(fault);
+    world_.StartRunner(fault, 1, death);
     ASSERT_TRUE(world_.AwaitDeath(world_.runner(), kDeath))
         << "the point was not reached" << world_.Log();
     world_.StartPlane();
     world_.StartRunner();
   } else {
     world_.StartPlane();
-    world_.StartRunner(fault);
+    world_.StartRunner(fault, 1, death);
     run_id = world_.Submit();
     if (point == "call.renew.after") {
       // The plane holds the call until there is something to say.
@@ -106,6 +106,17 @@ TEST_P(KillAt, EndsInOneReceiptAndLeavesNothing) {
   ExpectAllWell(run_id);
 }
 
+TEST_P(KillAt, EndsInOneReceiptAndLeavesNothing) {
+  DieAndGoOn(std::string(GetParam()), Death::kKilled);
+}
+
+// The same, with all that was not flushed gone: what was answered was on the disk (L38).
+class PowerCutAt : public KillAt {};
+
+TEST_P(PowerCutAt, EndsInOneReceiptAndLeavesNothing) {
+  DieAndGoOn(std::string(GetParam()), Death::kPowerCut);
+}
+
 std::string NameOf(const ::testing::TestParamInfo<std::string_view>& info) {
   std::string name(info.param);
   for (char& c : name)
@@ -114,6 +125,7 @@ std::string NameOf(const ::testing::TestParamInfo<std::string_view>& info) {
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryPoint, KillAt, ::testing::ValuesIn(PointsOfARun()), NameOf);
+INSTANTIATE_TEST_SUITE_P(EveryPoint, PowerCutAt, ::testing::ValuesIn(PointsOfARun()), NameOf);
 
 // What the binary says is what is killed at: here, in journal_kill_test.cc or in
 // collection_kill_test.cc.

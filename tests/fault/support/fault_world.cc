@@ -88,7 +88,7 @@ FaultWorld::~FaultWorld() {
 }
 
 Daemon FaultWorld::Start(const std::vector<std::string>& args, const std::string& fault,
-                         const std::string& name) {
+                         const std::string& name, Death death) {
   Daemon daemon;
   daemon.log = root_ + "/" + name + "-" + std::to_string(++starts_) + ".log";
   UniqueFd log(open(daemon.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
@@ -98,6 +98,10 @@ Daemon FaultWorld::Start(const std::vector<std::string>& args, const std::string
   spawn.argv.insert(spawn.argv.end(), args.begin(), args.end());
   spawn.env = {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + root_};
   if (!fault.empty()) spawn.env.push_back("WRIT_FAULT=" + fault);
+  if (death == Death::kPowerCut) {
+    spawn.env.push_back("LD_PRELOAD=" WRIT_POWER_CUT);
+    spawn.env.push_back("WRIT_POWER_ROOT=" + root_);
+  }
   spawn.cwd = root_;  // where a core file would lie
   spawn.fds = {{log.get(), 1}, {log.get(), 2}};
   Result<Child> child = Child::Spawn(spawn);
@@ -166,10 +170,10 @@ bool FaultWorld::Await(const std::function<bool()>& what, milliseconds limit) {
   }
 }
 
-void FaultWorld::StartPlane(const std::string& fault) {
+void FaultWorld::StartPlane(const std::string& fault, Death death) {
   plane_ = Start(
       {"--dir", root_ + "/state", "--json", "plane", "start", "--port", std::to_string(port_)},
-      fault, "plane");
+      fault, "plane", death);
   const bool serves = Await(
       [&] {
         Result<json::Value> told = json::Parse(Slurp(plane_.log));
@@ -182,12 +186,12 @@ void FaultWorld::StartPlane(const std::string& fault) {
   if (!serves) Give("the plane does not start: " + Tail(plane_.log));
 }
 
-void FaultWorld::StartRunner(const std::string& fault, unsigned slots) {
+void FaultWorld::StartRunner(const std::string& fault, unsigned slots, Death death) {
   runner_ = Start({"--dir", root_ + "/machine", "--log-level", "info", "runner", "start", "--pool",
                    "default", "--plane", "http://127.0.0.1:" + std::to_string(port_), "--plane-key",
                    root_ + "/state/keys/plane.pub.pem", "--enroll-token-file", root_ + "/token",
                    "--slots", std::to_string(slots)},
-                  fault, "runner");
+                  fault, "runner", death);
 }
 
 void FaultWorld::KillPlane() {

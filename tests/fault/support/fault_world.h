@@ -25,6 +25,9 @@ struct Daemon {
   std::string log;  // path
 };
 
+// How a process that is told to die does it: alone, or with its machine's power (power_cut.h).
+enum class Death { kKilled, kPowerCut };
+
 class FaultWorld {
  public:
   FaultWorld();  // makes plane, repository, secret and enrolment token; nothing runs yet
@@ -33,8 +36,8 @@ class FaultWorld {
   FaultWorld& operator=(const FaultWorld&) = delete;
 
   // `fault`: the value of WRIT_FAULT, empty: none. Return when the process serves.
-  void StartPlane(const std::string& fault = "");
-  void StartRunner(const std::string& fault = "", unsigned slots = 1);
+  void StartPlane(const std::string& fault = "", Death death = Death::kKilled);
+  void StartRunner(const std::string& fault = "", unsigned slots = 1, Death death = Death::kKilled);
   void KillPlane();
   void KillRunner();
   // SIGTERM and a clean end; the exit code.
@@ -71,7 +74,7 @@ class FaultWorld {
   CommandResult Command(const std::string& program, const std::vector<std::string>& args,
                         const std::string& input = "");
   Daemon Start(const std::vector<std::string>& args, const std::string& fault,
-               const std::string& name);
+               const std::string& name, Death death);
   std::string root_, secret_;
   unsigned port_ = 0;
   int starts_ = 0;
