@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <string>
 
+#include "writ/base/file.h"
+
 namespace writ::fault {
 namespace {
 
@@ -47,12 +49,23 @@ Order ReadOrder() {
   return order;
 }
 
+Order& TheOrder() {
+  static Order order = ReadOrder();
+  return order;
+}
+
 }  // namespace
 
+void ReadOrderAgain() {
+  TheOrder() = ReadOrder();
+}
+
 Status Reach(std::size_t point) {
-  static const Order order = ReadOrder();
+  const Order& order = TheOrder();
   static std::atomic<int> arrivals{0};
   if (point != order.point || ++arrivals != order.nth) return {};
+  // So that a test knows that it was reached; nobody else builds this.
+  (void)WriteAll(2, "fault point " + std::string(kPoints[point]) + " is reached\n");
   switch (order.deed) {
     case Deed::kKill:
       ::kill(::getpid(), SIGKILL);

@@ -1,4 +1,6 @@
 // writ: the one binary. This file knows which commands there are and what is global; nothing else.
+#include <sys/resource.h>
+
 #include <CLI/CLI.hpp>
 
 #include <csignal>
@@ -30,6 +32,9 @@ constexpr char kFooter[] =
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
+  // Keys, tokens and secrets are in this process's memory: it leaves no core file (L8).
+  const rlimit none{0, 0};
+  (void)::setrlimit(RLIMIT_CORE, &none);
   writ::cli::Context context;
   std::string dir;
   std::string log_level;

@@ -78,7 +78,7 @@ Result<RunnerSettings> ReadRunnerSettings(const RunnerSetup& setup) {
     out.uid_choice = c.uid_range ? UidChoice::kOperators : UidChoice::kOurs;
     const std::uint32_t needed = c.slots + 1;
     if (!c.uid_range) {
-      c.uid_range = runner::UidRange{kDefaultFirstUid, needed};
+      c.uid_range = runner::UidRange{FirstUidFor(c.state_dir), needed};
     } else if (setup.seat) {
       const std::uint64_t skipped = std::uint64_t{*setup.seat} * needed;
       if (skipped + needed > c.uid_range->count)

@@ -12,6 +12,7 @@
 
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
+#include "writ/protocol/digest.h"
 #include "writ/protocol/json.h"
 
 namespace writ::cli {
@@ -126,6 +127,14 @@ bool HasSessions(const std::string& work_dir) {
 }
 
 }  // namespace
+
+uid_t FirstUidFor(const std::string& state_dir) {
+  constexpr std::uint32_t kPlaces = 10'000;
+  const auto digest = protocol::Sha256(state_dir).bytes();
+  std::uint32_t number = 0;
+  for (std::size_t i = 0; i < 4; ++i) number = number << 8 | static_cast<std::uint8_t>(digest[i]);
+  return kDefaultFirstUid + number % kPlaces * (kDefaultUidSpan / kPlaces);
+}
 
 Result<UidReservation> ReserveUids(const UidRequest& request) {
   WRIT_ASSIGN(UniqueFd lock, OpenLock(request.lock_dir));

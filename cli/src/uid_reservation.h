@@ -19,10 +19,14 @@
 namespace writ::cli {
 
 inline constexpr const char* kUidLockDir = "/run/writ";
-// What a runner gets whose operator names no range: far above people, services and the usual
-// sub-uid ranges. The next free ones from here on are looked for.
+// Where the uids of a runner lie whose operator names no range: far above people, services and the
+// usual sub-uid ranges.
 inline constexpr uid_t kDefaultFirstUid = 2'000'000'000;
 inline constexpr uid_t kDefaultUidSpan = 1'000'000;
+
+// The place in there that a runner tries first: its folder's own, so that one that was killed finds
+// its uids free at its next start, whoever started meanwhile.
+uid_t FirstUidFor(const std::string& state_dir);
 
 // Who chose the range: one that the operator wrote down is taken as it is or not at all.
 enum class UidChoice { kOperators, kOurs };

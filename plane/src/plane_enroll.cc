@@ -1,6 +1,7 @@
 // Runners: enrolment, list, revocation.
 #include "plane_impl.h"
 #include "writ/base/encoding.h"
+#include "writ/base/fault.h"
 #include "writ/base/log.h"
 
 namespace writ::plane {
@@ -168,6 +169,7 @@ Status Plane::RevokeRunner(const Caller& caller, const std::string& runner_id) {
     (void)freed;
     return impl_->Admin(db, "admin.runner.revoked", caller, {{"runnerId", runner_id}});
   }));
+  WRIT_FAULT_TRY("plane.revoked.committed");
   impl_->changed.Notify();
   // Nothing more is taken from it, so nothing more is waited for.
   if (auto closed = impl_->CloseLostRuns(); !closed) {

@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "key_ring.h"
+#include "writ/base/fault.h"
 #include "writ/base/file.h"
 #include "writ/base/log.h"
 #include "writ/base/paths.h"
@@ -90,6 +91,7 @@ Result<RotatedPlaneKey> RotatePlaneKey(const std::string& dir, const PlaneKeyRot
   if (!next) {
     next = protocol::PrivateKey::Generate();
     WRIT_TRY(CreateFileAtomic(keys, kNextKeyFile, next->ToPem().Reveal(), 0600));
+    WRIT_FAULT_TRY("plane.key.next");
   }
   const protocol::PublicKey fresh = next->Public();
   auto manifest = ring.manifest ? *ring.manifest : FirstManifest(ring.plane_public, now);
@@ -103,9 +105,12 @@ Result<RotatedPlaneKey> RotatePlaneKey(const std::string& dir, const PlaneKeyRot
     manifest.plane_keys.push_back({fresh, now, std::nullopt});
     manifest.issued_at = std::max(now, manifest.issued_at + std::chrono::milliseconds(1));
     WRIT_TRY(WriteManifest(keys, manifest, org));
+    WRIT_FAULT_TRY("plane.key.manifest");
   }
   WRIT_TRY(WriteFileAtomic(keys, "plane.pem", next->ToPem().Reveal(), 0600));
+  WRIT_FAULT_TRY("plane.key.private");
   WRIT_TRY(WriteFileAtomic(keys, "plane.pub.pem", fresh.ToPem(), 0600));
+  WRIT_FAULT_TRY("plane.key.public");
   WRIT_TRY(Remove(keys, kNextKeyFile));
   RotatedPlaneKey out{.old_key_id = {}, .new_key_id = fresh.Id().text(), .old_ends = now};
   for (const auto& entry : manifest.plane_keys) {

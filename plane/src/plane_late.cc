@@ -1,6 +1,7 @@
 // Late receipts: what a runner finished after the plane had closed its run. Kept beside the plane's
 // receipt, never instead of it, and never countersigned: there is one receipt per claim.
 #include "claim_access.h"
+#include "writ/base/fault.h"
 #include "writ/base/log.h"
 #include "writ/protocol/bundle.h"
 
@@ -124,6 +125,7 @@ Status Plane::Late(const std::string& run_id, const LateReceipt& late) {
     (void)told;
     return {};
   }));
+  WRIT_FAULT_TRY("plane.late.committed");
   impl_->changed.Notify();
   impl_->metrics->Add(Family::kReceipts, {{"kind", "late"}});
   log::Info("plane.late_receipt", "what a lost runner had finished came after all",

@@ -5,6 +5,7 @@
 // each other: both are one compare-and-set on the same row (L39), so that there is one receipt.
 #include "claim_access.h"
 #include "writ/base/encoding.h"
+#include "writ/base/fault.h"
 #include "writ/base/log.h"
 #include "writ/protocol/receipt.h"
 
@@ -176,6 +177,7 @@ Status Plane::Impl::CloseLost(const std::string& run_id) {
       now, protocol::events::RunFailed(protocol::FailureClass::kSessionFailed, sentence)));
   WRIT_ASSIGN(auto receipt, SignFor(*this, contract, events, *lost));
   const std::string receipt_text = json::Write(receipt.raw);
+  WRIT_FAULT_TRY("plane.lost.signed");
   bool closed = false;
   WRIT_TRY(store->Write([&](store::Database& db) -> Status {
     closed = false;
@@ -201,6 +203,7 @@ Status Plane::Impl::CloseLost(const std::string& run_id) {
     return retry ? WriteRetry(*this, db, *retry, *lost, now) : Status{};
   }));
   if (!closed) return {};
+  WRIT_FAULT_TRY("plane.lost.committed");
   changed.Notify();
   metrics->Add(Family::kReceipts, {{"kind", "plane"}});
   metrics->Add(Family::kRunsEnded, {{"status", "failed"}, {"by", "lost"}});

@@ -2,6 +2,7 @@
 // run. The old key proves the new one; the old token ends with the first use of the new one (L11).
 #include "claim_access.h"
 #include "writ/base/encoding.h"
+#include "writ/base/fault.h"
 #include "writ/base/log.h"
 
 namespace writ::plane {
@@ -119,6 +120,7 @@ Result<std::string> Plane::Rotate(const RotationCall& call) {
         db, "admin.runner.rotated", Caller{.name = runner.runner_id, .roles = {}},
         {{"runnerId", runner.runner_id}, {"oldKeyId", now_known.key_id}, {"keyId", key->Id()}});
   }));
+  WRIT_FAULT_TRY("plane.rotated.committed");
   impl_->changed.Notify();
   log::Info("plane.runner_rotated", "a runner has another key", {{"runner", runner.runner_id}});
   return token;

@@ -3,9 +3,10 @@
 // own list, so one that is added without being reached here fails.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
-#include "fault/support/fault_world.h"
+#include "fault/support/expect_well.h"
 #include "writ/base/fault.h"
 
 namespace writ::test {
@@ -14,7 +15,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kDeath{45'000};
-constexpr milliseconds kEnd{90'000};
+constexpr milliseconds kStalled{150'000};  // more than a call's whole deadline
 
 bool OnPlane(const std::string& point) {
   return point.starts_with("plane.");
@@ -26,10 +27,26 @@ bool InRecovery(const std::string& point) {
 bool NeedsLostPlane(const std::string& point) {
   return point.starts_with("journal.waiting.");
 }
-// Not reached by a short run: journal_kill_test.cc and collection_kill_test.cc kill there.
-bool NotInAShortRun(std::string_view point) {
+// Not reached by a short run: journal_kill_test.cc, collection_kill_test.cc, plane_kill_test.cc and
+// late_and_rotating_test.cc kill there.
+bool InAnothersTest(std::string_view point) {
   return point.starts_with("plane.gc.") || point.starts_with("journal.token.") ||
          point.starts_with("journal.park.");
+}
+constexpr std::string_view kInThePlanesTest[] = {
+    "plane.lost.signed",       "plane.lost.committed",    "plane.late.committed",
+    "plane.revoked.committed", "plane.rotated.committed", "plane.key.next",
+    "plane.key.manifest",      "plane.key.private",       "plane.key.public"};
+constexpr std::string_view kLate[] = {"call.late.before", "call.late.after"};
+constexpr std::string_view kRotating[] = {"call.rotate.before", "call.rotate.after"};
+
+template <typename List>
+bool In(const List& list, std::string_view point) {
+  return std::find(std::begin(list), std::end(list), point) != std::end(list);
+}
+bool NotInAShortRun(std::string_view point) {
+  return InAnothersTest(point) || In(kInThePlanesTest, point) || In(kLate, point) ||
+         In(kRotating, point);
 }
 
 std::vector<std::string_view> PointsOfARun() {
@@ -42,17 +59,13 @@ std::vector<std::string_view> PointsOfARun() {
 class KillAt : public ::testing::TestWithParam<std::string_view> {
  protected:
   void DieAndGoOn(const std::string& point, Death death);
-  void ExpectAllWell(const std::string& run_id) {
-    const bool ended = world_.Await([&] { return world_.Ended(world_.Run(run_id)); }, kEnd);
-    ASSERT_TRUE(ended) << json::Write(world_.Run(run_id)) << world_.Log();
-    EXPECT_TRUE(world_.Await([&] { return world_.WaitingReceipts().empty(); }, kEnd))
-        << world_.WaitingReceipts().front() << world_.Log();
-    EXPECT_EQ(world_.DrainRunner(), 0) << world_.Log();
-    EXPECT_EQ(world_.ReceiptProblems(run_id), std::vector<std::string>()) << world_.Log();
-    EXPECT_EQ(world_.SecretProblems(), std::vector<std::string>());
-    EXPECT_EQ(world_.StopPlane(), 0) << world_.Log();
-    EXPECT_EQ(world_.LeftoverProblems(), std::vector<std::string>()) << world_.Log();
-    EXPECT_EQ(world_.SecretProblems(), std::vector<std::string>());
+  void ExpectAllWell(const std::string& run_id) { test::ExpectAllWell(world_, {run_id}); }
+  // The plane holds a renewal until there is something to say.
+  void CancelOnceRunning(const std::string& run_id) {
+    ASSERT_TRUE(
+        world_.Await([&] { return world_.Run(run_id).FindString("status") == "running"; }, kDeath))
+        << world_.Log();
+    world_.Cancel(run_id);
   }
   FaultWorld world_;
 };
@@ -92,13 +105,7 @@ void KillAt::DieAndGoOn(const std::string& point, Death death) {
     world_.StartPlane();
     world_.StartRunner(fault, 1, death);
     run_id = world_.Submit();
-    if (point == "call.renew.after") {
-      // The plane holds the call until there is something to say.
-      ASSERT_TRUE(world_.Await([&] { return world_.Run(run_id).FindString("status") == "running"; },
-                               kDeath))
-          << world_.Log();
-      world_.Cancel(run_id);
-    }
+    if (point == "call.renew.after") CancelOnceRunning(run_id);
     ASSERT_TRUE(world_.AwaitDeath(world_.runner(), kDeath))
         << "the point was not reached" << world_.Log();
     world_.StartRunner();
@@ -130,7 +137,9 @@ INSTANTIATE_TEST_SUITE_P(EveryPoint, PowerCutAt, ::testing::ValuesIn(PointsOfARu
 // What the binary says is what is killed at: here, in journal_kill_test.cc or in
 // collection_kill_test.cc.
 TEST(FaultList, HasNoPointWithoutAKillTest) {
-  std::set<std::string> killed;
+  std::set<std::string> killed(std::begin(kInThePlanesTest), std::end(kInThePlanesTest));
+  killed.insert(std::begin(kLate), std::end(kLate));
+  killed.insert(std::begin(kRotating), std::end(kRotating));
   for (std::string_view point : PointsOfARun()) killed.insert(std::string(point));
   for (std::string_view point : fault::kPoints)
     if (point.starts_with("journal.") || point.starts_with("plane.gc."))
@@ -144,23 +153,72 @@ TEST(FaultList, HasNoPointWithoutAKillTest) {
 class FailAt : public KillAt {};
 
 TEST_P(FailAt, EndsInOneReceiptWithoutARestart) {
-  world_.StartPlane(OnPlane(std::string(GetParam())) ? std::string(GetParam()) + ":fail" : "");
-  world_.StartRunner(OnPlane(std::string(GetParam())) ? "" : std::string(GetParam()) + ":fail");
-  ExpectAllWell(world_.Submit());
+  const std::string point(GetParam());
+  world_.StartPlane(OnPlane(point) ? point + ":fail" : "");
+  world_.StartRunner(OnPlane(point) ? "" : point + ":fail");
+  const std::string run_id = world_.Submit();
+  if (point == "call.renew.after") CancelOnceRunning(run_id);
+  ASSERT_TRUE(world_.AwaitReached(point, kDeath)) << world_.Log();
+  ExpectAllWell(run_id);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    SomePoints, FailAt,
-    ::testing::Values("session.decide.before", "session.materialize.after", "session.prepare.after",
-                      "session.proxy.before", "session.start.before", "session.start.after",
-                      "journal.begin.before", "journal.events.before", "journal.events.after",
-                      "journal.collected.before", "journal.uploaded.after", "journal.close.before",
-                      "call.claim.after", "call.acknowledge.after", "call.get_blob.after",
-                      "call.events.after", "call.put_blob.before", "call.complete.after",
-                      "plane.claim.committed", "plane.acknowledge.committed",
-                      "plane.events.committed", "plane.piece.written", "plane.piece.stored",
-                      "plane.complete.countersigned", "plane.complete.committed"),
-    NameOf);
+// Those of a run that neither plane nor runner dies in. What recovers cannot fail, only stop; nor
+// is there anything before the claim is read that could.
+std::vector<std::string_view> PointsThatFail() {
+  std::vector<std::string_view> out;
+  for (std::string_view point : PointsOfARun())
+    if (!InRecovery(std::string(point)) && !NeedsLostPlane(std::string(point)) &&
+        point != "session.verify.before")
+      out.push_back(point);
+  return out;
+}
+
+INSTANTIATE_TEST_SUITE_P(EveryPoint, FailAt, ::testing::ValuesIn(PointsThatFail()), NameOf);
+
+// A step that stands still for ever. Of the plane only one answer is missing then: the runner asks
+// again. A runner is restarted, as its service manager's watchdog does.
+class StallAt : public KillAt {};
+
+TEST_P(StallAt, EndsInOneReceiptAndLeavesNothing) {
+  const std::string point(GetParam());
+  const std::string stall = point + ":stall";
+  std::string run_id;
+  if (OnPlane(point)) {
+    world_.StartPlane(stall);
+    world_.StartRunner();
+    run_id = world_.Submit();
+    ASSERT_TRUE(world_.AwaitReached(point, kDeath)) << world_.Log();
+    EXPECT_TRUE(world_.Await([&] { return world_.Ended(world_.Run(run_id)); }, kStalled))
+        << "one answer that does not come must not hold up the run" << world_.Log();
+    world_.KillPlane();  // its handler stands still to the end
+    world_.StartPlane();
+  } else {
+    world_.StartPlane();
+    if (InRecovery(point)) {
+      world_.StartRunner("session.watch.before:kill");
+      run_id = world_.Submit();
+      ASSERT_TRUE(world_.AwaitDeath(world_.runner(), kDeath)) << world_.Log();
+      world_.StartRunner(stall);
+    } else {
+      world_.StartRunner(stall);
+      run_id = world_.Submit();
+      if (point == "call.renew.after") CancelOnceRunning(run_id);
+    }
+    ASSERT_TRUE(world_.AwaitReached(point, kDeath)) << world_.Log();
+    world_.KillRunner();
+    world_.StartRunner();
+  }
+  ExpectAllWell(run_id);
+}
+
+std::vector<std::string_view> PointsThatStall() {
+  std::vector<std::string_view> out;
+  for (std::string_view point : PointsOfARun())
+    if (!NeedsLostPlane(std::string(point))) out.push_back(point);
+  return out;
+}
+
+INSTANTIATE_TEST_SUITE_P(EveryPoint, StallAt, ::testing::ValuesIn(PointsThatStall()), NameOf);
 
 }  // namespace
 }  // namespace writ::test

@@ -327,7 +327,8 @@ void Engine::Impl::Rotate(PlaneClient& plane) {
   if (rotated) journal->UseKeys({plane_key.ToPem(), identity.key.Public().ToPem()});
   std::lock_guard lock_state(mutex);
   rotating = false;
-  rotation_wanted = false;  // the plane asks again where it still wants it
+  // Refused: the plane asks again where it still wants it. Unanswered: it may have been done.
+  rotation_wanted = !rotated && rotated.error().kind == ErrorKind::kUnavailable;
   changed.notify_all();
 }
 

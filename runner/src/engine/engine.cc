@@ -101,6 +101,10 @@ Result<std::unique_ptr<Engine>> Engine::Create(RunnerConfig config, Identity ide
     std::lock_guard lock_state(engine->mutex);
     engine->rotation_wanted = true;
   };
+  // The plane may have made a change of key whose answer never came: asked again before any claim,
+  // as receipts signed with the old key would be refused.
+  WRIT_ASSIGN(IdentityStore identities, IdentityStore::Open(e.config.state_dir));
+  e.rotation_wanted = identities.HasNextKey();
   e.services->on_revoked = [engine = &e] { engine->OnRevoked(); };
   CloseOpenRuns(*e.services);
   e.courier = std::make_unique<Courier>(*e.services);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <utility>
 
 namespace writ::runner {
 namespace {
@@ -211,6 +212,8 @@ Result<HttpResponse> HttpClient::Do(const HttpRequest& request, const Deadline& 
   } detach{multi, e};
   std::stop_callback wake(stop, [multi] { curl_multi_wakeup(multi); });
   CURLcode code = CURLE_OK;
+  curl_off_t moved = 0;
+  Deadline silence = Deadline::After(*impl_->clock, request.silence);
   for (bool done = false; !done;) {
     int running = 0;
     if (curl_multi_perform(multi, &running) != CURLM_OK)
@@ -225,11 +228,18 @@ Result<HttpResponse> HttpClient::Do(const HttpRequest& request, const Deadline& 
     if (done) break;
     if (stop.stop_requested())
       return fail(ErrorKind::kCancelled, "plane.cancelled", "was given up on request", "");
-    if (deadline.Passed()) {
+    curl_off_t sent = 0, got = 0;
+    curl_easy_getinfo(e, CURLINFO_SIZE_UPLOAD_T, &sent);
+    curl_easy_getinfo(e, CURLINFO_SIZE_DOWNLOAD_T, &got);
+    if (std::exchange(moved, sent + got) != sent + got)
+      silence = Deadline::After(*impl_->clock, request.silence);
+    if (deadline.Passed() || (request.silence.count() > 0 && silence.Passed())) {
       code = CURLE_OPERATION_TIMEDOUT;
       break;
     }
     auto wait = std::min<std::int64_t>(std::max<std::int64_t>(1, deadline.Left().count()), 1000);
+    if (request.silence.count() > 0)
+      wait = std::min(wait, std::max<std::int64_t>(1, silence.Left().count()));
     curl_multi_poll(multi, nullptr, 0, static_cast<int>(wait), nullptr);
   }
   if (received.too_large)

@@ -129,6 +129,10 @@ Result<protocol::PrivateKey> IdentityStore::LoadOrCreateNextKey() {
   return LoadOrCreate(dir_.get(), kNextKeyFile);
 }
 
+bool IdentityStore::HasNextKey() const {
+  return faccessat(dir_.get(), kNextKeyFile, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 Status IdentityStore::CommitNextKey(const Secret& token) {
   WRIT_ASSIGN([[maybe_unused]] protocol::PrivateKey key, KeyIn(dir_.get(), kNextKeyFile));
   WRIT_TRY(WriteFileAtomic(dir_.get(), kNextTokenFile, token.Reveal(), 0600));

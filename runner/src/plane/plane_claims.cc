@@ -157,7 +157,9 @@ Status PlaneClient::Late(const protocol::RunId& run, const Secret* claim_token,
   if (claim_token != nullptr) members.Set("claimToken", std::string(claim_token->Reveal()));
   WipedText body{json::Write(std::move(members))};
   HttpRequest request = Post(RunPath(run, "late"), body.text);
+  WRIT_FAULT_TRY("call.late.before");
   WRIT_ASSIGN(Answered answer, Call(request, Repeat::kAlways, deadline, stop));
+  WRIT_FAULT_TRY("call.late.after");
   if (answer.response.status != 200) return Refused("POST", answer.response);
   return {};
 }
@@ -169,7 +171,9 @@ Result<Secret> PlaneClient::Rotate(const Secret& runner_token, const std::string
                                           {"publicKeyPem", public_key_pem},
                                           {"proof", proof}})};
   HttpRequest request = Post("/v1/runners/rotate", body.text);
+  WRIT_FAULT_TRY("call.rotate.before");
   WRIT_ASSIGN(Answered answer, Call(request, Repeat::kAlways, deadline, stop));
+  WRIT_FAULT_TRY("call.rotate.after");
   WRIT_ASSIGN(json::Value value, ReadJson("POST", answer.response));
   explicit_bzero(answer.response.body.data(), answer.response.body.size());
   json::Issues issues;

@@ -22,12 +22,16 @@ std::string CodeOf(const std::string& body) {
   if (body.size() > 64 * 1024) return {};
   Result<json::Value> value = json::Parse(body, {.max_depth = 16, .max_bytes = 64 * 1024});
   if (!value) return {};
-  std::string code(value->FindString("code").value_or(""));
-  bool plain =
-      !code.empty() && code.size() <= 64 && std::all_of(code.begin(), code.end(), [](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '.';
-      });
-  return plain ? code : std::string();
+  // The finer code of planes with the extension first (docs/protocol.md, section 6).
+  for (const char* member : {"detail", "code"}) {
+    std::string code(value->FindString(member).value_or(""));
+    bool plain =
+        !code.empty() && code.size() <= 64 && std::all_of(code.begin(), code.end(), [](char c) {
+          return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '.';
+        });
+    if (plain) return code;
+  }
+  return {};
 }
 
 std::string SentenceOf(const std::string& body, const Secret& secret) {

@@ -18,6 +18,12 @@ namespace writ::runner {
 inline constexpr std::uint64_t kSmallAnswer = 1 << 20;
 inline constexpr std::uint64_t kClaimAnswer = 64 << 20;
 
+// How long a transfer may stand still before it is made again: a plane that has all bytes of a blob
+// flushes them in that time, and a large one in more.
+inline std::chrono::milliseconds TransferSilence(std::uint64_t bytes) {
+  return std::chrono::seconds(60 + bytes / (4 << 20));
+}
+
 HttpRequest Post(std::string path, std::string_view body, std::uint64_t max_bytes = kSmallAnswer);
 
 // A request body that holds a token: wiped when it goes.
@@ -28,8 +34,8 @@ struct WipedText {
 
 bool MayRetry(int status);
 
-// A plane's `code` member, if it looks like one: it is shown, so it must not be able to carry
-// anything else.
+// A plane's `detail` or else `code` member, if it looks like one: it is shown, so it must not be
+// able to carry anything else.
 std::string CodeOf(const std::string& body);
 // The `error` sentence of a refusal's body, for a person to read: from outside, so control
 // characters are spaces and 300 bytes are enough. Empty where there is none, and where it repeats

@@ -27,6 +27,7 @@ Result<std::uint64_t> PlaneClient::GetBlob(const protocol::Digest& digest,
     request.path = "/v1/blobs/" + digest.ToHex();
     request.bearer = &claim_token;
     request.max_response_bytes = max_bytes;
+    request.silence = TransferSilence(0);
     request.sink = [&](std::string_view piece) {
       hasher.Update(piece);
       bytes += piece.size();
@@ -62,6 +63,7 @@ Status PlaneClient::PutBlob(std::string_view bytes, const Secret& claim_token,
   HttpRequest request = Post("/v1/blobs", bytes);
   request.content_type = "application/octet-stream";
   request.bearer = &claim_token;
+  request.silence = TransferSilence(bytes.size());
   WRIT_FAULT_TRY("call.put_blob.before");
   WRIT_ASSIGN(Answered answer, Call(request, Repeat::kAlways, deadline, stop));
   WRIT_FAULT_TRY("call.put_blob.after");

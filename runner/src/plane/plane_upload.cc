@@ -60,6 +60,7 @@ Result<BlobSent> PlaneClient::SendBlob(std::string_view bytes, const protocol::D
     request.content_type = "application/octet-stream";
     request.bearer = &claim_token;
     request.max_response_bytes = kSmallAnswer;
+    request.silence = TransferSilence(bytes.size());
     WRIT_FAULT_TRY("call.put_piece.before");
     WRIT_ASSIGN(Answered answer, Call(request, Repeat::kAlways, deadline, stop));
     WRIT_FAULT_TRY("call.put_piece.after");

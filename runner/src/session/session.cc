@@ -170,9 +170,10 @@ void Session::Begin(const SessionStep& named) {
 
 void Session::Do(void (Session::*step)(), const SessionStep& named) {
   Begin(named);
-  WRIT_FAULT_AT(named.before);
+  // These steps are taken whatever happened before them; one that fails is a failure of the run.
+  if (auto failure = FaultAt(named.before)) Fail(std::move(*failure));
   (this->*step)();
-  WRIT_FAULT_AT(named.after);
+  if (auto failure = FaultAt(named.after)) Fail(std::move(*failure));
 }
 
 bool Session::Take(Step step, const SessionStep& named) {

@@ -95,17 +95,24 @@ void FakeJobView::Write(const std::string& path, std::string_view bytes) const {
   if (!fd.valid() || !WriteAll(fd.get(), bytes) || fchown(fd.get(), uid, uid) != 0) std::abort();
 }
 
+FakeBackend::FakeBackend(Agent agent, backends::Tier tier)
+    : agent_(std::move(agent)), tier_(tier) {}
+
 const backends::Capabilities& FakeBackend::Probe() {
-  capabilities_.tier = tier_;
-  capabilities_.backend = "fake";
-  capabilities_.version = "test";
-  capabilities_.overlay_workspace = overlay;
-  capabilities_.usable = usable;
-  capabilities_.unusable_reason = usable ? "" : "the test says so";
-  for (auto* aspect : {&capabilities_.files, &capabilities_.network, &capabilities_.syscalls,
-                       &capabilities_.resources, &capabilities_.processes})
-    *aspect = {backends::Enforcement::kNone, "", "a fake", ""};
-  return capabilities_;
+  std::call_once(probed_, [this] {
+    can_.tier = tier_;
+    can_.backend = "fake";
+    can_.version = "test";
+    can_.overlay_workspace = overlay;
+    can_.usable = true;
+    for (auto* aspect :
+         {&can_.files, &can_.network, &can_.syscalls, &can_.resources, &can_.processes})
+      *aspect = {backends::Enforcement::kNone, "", "a fake", ""};
+    cannot_ = can_;
+    cannot_.usable = false;
+    cannot_.unusable_reason = "the test says so";
+  });
+  return usable ? can_ : cannot_;
 }
 
 Status FakeBackend::Check(const backends::Plan& plan) {

@@ -2,9 +2,10 @@
 // enforces nothing and says so nowhere: for tests of the order of steps, never of isolation.
 #pragma once
 
-#include <functional>
+#include <atomic>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "writ/backends/backend.h"
@@ -27,8 +28,7 @@ struct FakeJobView {
 class FakeBackend final : public backends::Backend {
  public:
   using Agent = std::function<backends::Outcome(FakeJobView&)>;
-  explicit FakeBackend(Agent agent, backends::Tier tier = backends::Tier::kProcess)
-      : agent_(std::move(agent)), tier_(tier) {}
+  explicit FakeBackend(Agent agent, backends::Tier tier = backends::Tier::kProcess);
 
   std::string_view Name() const override { return "fake"; }
   backends::Tier GetTier() const override { return tier_; }
@@ -39,17 +39,18 @@ class FakeBackend final : public backends::Backend {
                                       std::chrono::milliseconds) override;
 
   // Knobs.
-  bool usable = true;
+  std::atomic<bool> usable{true};
   Status start_answer;
   // Set: workspaces are overlays, mounted in a mount namespace of the session's thread.
   backends::OverlayWorkspace overlay = backends::OverlayWorkspace::kNone;
   std::vector<backends::Leak> leaks;
-  int prepared = 0, dismantled = 0, recovered = 0;
+  std::atomic<int> prepared{0}, dismantled{0}, recovered{0};
 
  private:
   Agent agent_;
   backends::Tier tier_;
-  backends::Capabilities capabilities_;
+  std::once_flag probed_;
+  backends::Capabilities can_, cannot_;  // never changed: sessions of several threads look at them
 };
 
 backends::Outcome Exited(int code);

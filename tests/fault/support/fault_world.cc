@@ -187,11 +187,45 @@ void FaultWorld::StartPlane(const std::string& fault, Death death) {
 }
 
 void FaultWorld::StartRunner(const std::string& fault, unsigned slots, Death death) {
-  runner_ = Start({"--dir", root_ + "/machine", "--log-level", "info", "runner", "start", "--pool",
-                   "default", "--plane", "http://127.0.0.1:" + std::to_string(port_), "--plane-key",
-                   root_ + "/state/keys/plane.pub.pem", "--enroll-token-file", root_ + "/token",
-                   "--slots", std::to_string(slots)},
-                  fault, "runner", death);
+  runner_ =
+      Start({"--dir", root_ + "/machine", "--log-level", "info", "runner", "start", "--pool",
+             "default", "--plane", "http://127.0.0.1:" + std::to_string(road_ != 0 ? road_ : port_),
+             "--plane-key", root_ + "/state/keys/plane.pub.pem", "--enroll-token-file",
+             root_ + "/token", "--slots", std::to_string(slots)},
+            fault, "runner", death);
+}
+
+void FaultWorld::ConfigurePlane(const std::string& member, json::Value value) {
+  const std::string path = root_ + "/state/config.json";
+  json::Value config = json::Parse(Slurp(path)).value();
+  json::Value* plane = config.object().Find("plane");
+  if (plane == nullptr) {
+    config.object().Set("plane", json::Object{{member, std::move(value)}});
+  } else {
+    plane->object().Set(member, std::move(value));
+  }
+  std::ofstream(path) << json::Write(config);
+}
+
+bool FaultWorld::AwaitServing() {
+  return Await([&] { return Holds(Slurp(runner_.log), " serves pool "); }, milliseconds(60'000));
+}
+
+std::string FaultWorld::RunnerKeyId() {
+  Result<json::Value> told = json::Parse(Writ({"runners"}).out);
+  if (!told) return "";
+  const json::Value* list = told->if_array() != nullptr ? &*told : told->Find("runners");
+  if (list == nullptr || list->if_array()->size() != 1) return "";
+  return std::string(list->if_array()->front().FindString("keyId").value_or(""));
+}
+
+std::string FaultWorld::AskRotation() {
+  const std::string before = RunnerKeyId();
+  Result<json::Value> told = json::Parse(Writ({"runners"}).out);
+  const json::Value* list = told->if_array() != nullptr ? &*told : told->Find("runners");
+  const std::string id(list->if_array()->front().FindString("runnerId").value_or(""));
+  if (Writ({"runners", "rotate", id}).code != 0) Give("the rotation cannot be asked for");
+  return before;
 }
 
 void FaultWorld::KillPlane() {
@@ -215,6 +249,12 @@ int FaultWorld::StopPlane() {
 bool FaultWorld::AwaitDeath(Daemon& daemon, milliseconds limit) {
   auto status = daemon.child.Wait(limit);
   return status && *status && (*status)->signalled && (*status)->signal == SIGKILL;
+}
+
+bool FaultWorld::AwaitReached(const std::string& point, milliseconds limit) {
+  const std::string line = "fault point " + point + " is reached\n";
+  return Await([&] { return Holds(Slurp(plane_.log), line) || Holds(Slurp(runner_.log), line); },
+               limit);
 }
 
 namespace {
@@ -284,6 +324,25 @@ std::vector<std::string> FaultWorld::ReceiptProblems(const std::string& run_id) 
   if (bundle.Find("receipt")->FindString("runId") != run_id)
     problems.push_back("the receipt is of another run");
   fs::remove(path);
+  return problems;
+}
+
+std::vector<std::string> FaultWorld::LateProblems(const std::string& run_id) {
+  const std::string path = root_ + "/late.json";
+  CommandResult wrote = Writ({"bundle", run_id, "--late", "--out", path});
+  if (wrote.code != 0) return {"there is no late bundle: " + wrote.out};
+  CommandResult verified =
+      Command(std::string(WRIT_BIN_DIR) + "/writ-verify",
+              {"--json", path, "--plane-key", root_ + "/state/keys/plane.pub.pem"});
+  fs::remove(path);
+  std::vector<std::string> problems;
+  Result<json::Value> report = json::Parse(verified.out);
+  const json::Value* listed = report ? report->Find("problems") : nullptr;
+  if (listed == nullptr) return {"the late bundle cannot be verified: " + verified.out};
+  for (const json::Value& problem : *listed->if_array())
+    if (problem.FindString("code") != "receipt.plane_signature")
+      problems.push_back(json::Write(problem));
+  if (listed->if_array()->empty()) problems.push_back("the late receipt is countersigned");
   return problems;
 }
 

@@ -38,6 +38,13 @@ class FaultWorld {
   // `fault`: the value of WRIT_FAULT, empty: none. Return when the process serves.
   void StartPlane(const std::string& fault = "", Death death = Death::kKilled);
   void StartRunner(const std::string& fault = "", unsigned slots = 1, Death death = Death::kKilled);
+  // Of the plane's configuration, before it starts: a member of `plane` in config.json.
+  void ConfigurePlane(const std::string& member, json::Value value);
+  // Runners that start from now on find the plane at this port of loopback.
+  void GoBy(unsigned port) { road_ = port; }
+  unsigned plane_port() const { return port_; }
+  // Waits for the runner to have its identity and to ask for work.
+  bool AwaitServing();
   void KillPlane();
   void KillRunner();
   // SIGTERM and a clean end; the exit code.
@@ -50,17 +57,24 @@ class FaultWorld {
   std::string Submit();
   std::string SubmitTrue();  // the shortest there is
   void Cancel(const std::string& run_id);
+  std::string AskRotation();  // of the one runner; its key's id then
+  std::string RunnerKeyId();
   json::Value Run(const std::string& run_id);  // of `writ runs`; null where it is not there
   json::Value Runs();
   bool Ended(const json::Value& run);
 
   // Waits (with a deadline) for the process to die of SIGKILL: the fault.
   bool AwaitDeath(Daemon& daemon, std::chrono::milliseconds limit);
+  // Waits for plane or runner to say that it came to the fault point.
+  bool AwaitReached(const std::string& point, std::chrono::milliseconds limit);
   bool Await(const std::function<bool()>& what, std::chrono::milliseconds limit);
 
   // What must hold at the end; each problem is one sentence.
   std::vector<std::string> ReceiptProblems(
-      const std::string& run_id);               // one, verifies, blobs there
+      const std::string& run_id);  // one, verifies, blobs there
+  // What its runner finished after the plane had closed the run: there, and well but for the
+  // plane's signature.
+  std::vector<std::string> LateProblems(const std::string& run_id);
   std::vector<std::string> LeftoverProblems();  // after both have ended
   std::vector<std::string> SecretProblems();
   std::vector<std::string> WaitingReceipts();  // of `writ runner receipts`
@@ -77,6 +91,7 @@ class FaultWorld {
                const std::string& name, Death death);
   std::string root_, secret_;
   unsigned port_ = 0;
+  unsigned road_ = 0;  // 0: straight to the plane
   int starts_ = 0;
   Daemon plane_, runner_;
 };

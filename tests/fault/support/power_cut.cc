@@ -11,8 +11,8 @@
 
 #include <atomic>
 #include <climits>
-#include <cstdint>
 #include <cstdarg>
+#include <cstdint>
 #include <cstdlib>
 #include <list>
 #include <map>
@@ -25,8 +25,7 @@ template <typename Function>
 Function* Real(const char* name) {
   return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, name));
 }
-#define WRIT_REAL(name) \
-  static auto* const real = Real<decltype(::name)>(#name)
+#define WRIT_REAL(name) static auto* const real = Real<decltype(::name)>(#name)
 
 struct Place {  // of a file or a folder
   dev_t device;
@@ -37,10 +36,10 @@ struct Place {  // of a file or a folder
 // One thing to take back; gone from the list once it is flushed.
 struct Undo {
   enum class What { kBytes, kMadeName, kMovedName } what = What::kBytes;
-  Place flushed_by{};                        // the file (kBytes), or the folder with the new name
-  off_t offset = 0, size = 0;                // kBytes: where, and the file's size before
-  std::string bytes = {};                    // kBytes: what stood there
-  std::string folder = {}, name = {};        // the new name
+  Place flushed_by{};                          // the file (kBytes), or the folder with the new name
+  off_t offset = 0, size = 0;                  // kBytes: where, and the file's size before
+  std::string bytes = {};                      // kBytes: what stood there
+  std::string folder = {}, name = {};          // the new name
   std::string old_folder = {}, old_name = {};  // kMovedName
   std::string saved = {};  // kMovedName: another name of the file that it replaced, or empty
   std::uint64_t order = 0;
@@ -159,9 +158,9 @@ int OpenNoting(int dir, const char* path, int flags, Open open) {
   const int fd = open();
   if (fd >= 0 && made)
     TheState().Note({.what = Undo::What::kMadeName,
-                               .flushed_by = name.place,
-                               .folder = name.folder,
-                               .name = name.name});
+                     .flushed_by = name.place,
+                     .folder = name.folder,
+                     .name = name.name});
   return fd;
 }
 
@@ -183,12 +182,12 @@ int MoveNoting(int from_dir, const char* from, int to_dir, const char* to, Move 
   const int rc = move();
   if (rc == 0 && !new_name.folder.empty() && !old_name.folder.empty()) {
     state.Note({.what = Undo::What::kMovedName,
-                          .flushed_by = new_name.place,
-                          .folder = new_name.folder,
-                          .name = new_name.name,
-                          .old_folder = old_name.folder,
-                          .old_name = old_name.name,
-                          .saved = saved});
+                .flushed_by = new_name.place,
+                .folder = new_name.folder,
+                .name = new_name.name,
+                .old_folder = old_name.folder,
+                .old_name = old_name.name,
+                .saved = saved});
   } else if (!saved.empty()) {
     ::unlink(saved.c_str());
   }
@@ -242,7 +241,8 @@ void TakeBack() {
         break;
       case Undo::What::kMovedName: {
         static auto* const move = Real<decltype(::rename)>("rename");
-        // Gone meanwhile (removed, or moved on and flushed there): then nothing is to be moved back.
+        // Gone meanwhile (removed, or moved on and flushed there): then nothing is to be moved
+        // back.
         (void)move(path.c_str(), (it->old_folder + "/" + it->old_name).c_str());
         if (!it->saved.empty()) (void)move(it->saved.c_str(), path.c_str());
         break;
@@ -331,13 +331,13 @@ int fdatasync(int fd) {
 }
 
 // The mode is an argument only where a file may be made.
-#define WRIT_MODE(flags)                                 \
-  mode_t mode = 0;                                       \
-  if (((flags) & (O_CREAT | O_TMPFILE)) != 0) {          \
-    va_list rest;                                        \
-    va_start(rest, flags);                               \
-    mode = va_arg(rest, mode_t);                         \
-    va_end(rest);                                        \
+#define WRIT_MODE(flags)                        \
+  mode_t mode = 0;                              \
+  if (((flags) & (O_CREAT | O_TMPFILE)) != 0) { \
+    va_list rest;                               \
+    va_start(rest, flags);                      \
+    mode = va_arg(rest, mode_t);                \
+    va_end(rest);                               \
   }
 int open(const char* path, int flags, ...) {
   WRIT_REAL(open);
@@ -387,9 +387,9 @@ int linkat(int from_dir, const char* from, int to_dir, const char* to, int flags
   const int rc = real(from_dir, from, to_dir, to, flags);
   if (rc == 0 && !name.folder.empty())
     TheState().Note({.what = Undo::What::kMadeName,
-                               .flushed_by = name.place,
-                               .folder = name.folder,
-                               .name = name.name});
+                     .flushed_by = name.place,
+                     .folder = name.folder,
+                     .name = name.name});
   return rc;
 }
 

@@ -3,9 +3,9 @@
 // itself (kill(getpid(), SIGKILL): the fault points' "kill"). What is left is the worst that a
 // machine without power may leave: flushed bytes, and names in flushed folders, only.
 //
-// Taken back: write, pwrite, writev, pwritev, ftruncate, posix_fallocate; names made by open, rename
-// and link. Not: removals (that they lasted is a legal and the harder outcome), folders, bytes
-// written through a mapping, and what other processes wrote.
+// Taken back: write, pwrite, writev, pwritev, ftruncate, posix_fallocate; names made by open,
+// rename and link. Not: removals (that they lasted is a legal and the harder outcome), folders,
+// bytes written through a mapping, and what other processes wrote.
 #pragma once
 
 // Preloaded, the folder is that of the environment's WRIT_POWER_ROOT; linked, that of this call.

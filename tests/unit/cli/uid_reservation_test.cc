@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <set>
+#include <string>
 
 #include "test_plane.h"
 
@@ -54,6 +56,20 @@ TEST_F(Uids, AreGivenBackWithTheRunnerAndComeAgainWithIt) {
   ASSERT_TRUE(again);
   EXPECT_EQ(again->range.first, first);
   EXPECT_TRUE(again->moved.empty());
+}
+
+// One that was killed finds its own free, whoever started meanwhile.
+TEST_F(Uids, AreLookedForAtAPlaceOfTheRunnersOwnFirst) {  // L38
+  std::set<uid_t> places;
+  for (int i = 0; i < 100; ++i) {
+    const uid_t first = FirstUidFor("/var/lib/writ/runner/pool-" + std::to_string(i));
+    EXPECT_GE(first, kDefaultFirstUid);
+    EXPECT_LE(first + 100, kDefaultFirstUid + kDefaultUidSpan);
+    EXPECT_EQ(first % 100, 0u);
+    places.insert(first);
+  }
+  EXPECT_GT(places.size(), 90u);
+  EXPECT_EQ(FirstUidFor("/a"), FirstUidFor("/a"));
 }
 
 TEST_F(Uids, MoveWithASentenceWhereAnotherRunnerTookThem) {

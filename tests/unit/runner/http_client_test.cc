@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <future>
+#include <semaphore>
 
 #include "unit/runner/raw_server.h"
 
@@ -83,6 +84,52 @@ TEST_F(HttpClientTest, EndsAtItsDeadlineWhenTheServerDripsForEver) {
   ASSERT_FALSE(answer);
   EXPECT_EQ(answer.error().code, "plane.timeout");
   EXPECT_NE(answer.error().message.find(" ms"), std::string::npos);  // the measured wait
+}
+
+// Long before the deadline of a large blob, so that the call can be made again.
+TEST_F(HttpClientTest, GivesUpAnAnswerThatStandsStillForTheSilenceItIsGiven) {  // L19
+  std::promise<void> given_up;
+  RawServer server(RawServer::Security::kPlain, [gone = given_up.get_future().share()](auto& c) {
+    c.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nsome");
+    gone.wait();
+  });
+  auto client = HttpClient::Open({.url = server.url()}, clock_);
+  ASSERT_TRUE(client);
+  HttpRequest request;
+  request.path = "/x";
+  request.silence = milliseconds(300);
+  const Deadline deadline = Deadline::After(clock_, std::chrono::hours(1));
+  auto answer = client->Do(request, deadline, {});
+  given_up.set_value();
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, "plane.timeout");
+  EXPECT_FALSE(deadline.Passed());
+}
+
+TEST_F(HttpClientTest, WaitsForAnAnswerThatMovesForLongerThanTheSilence) {
+  std::binary_semaphore taken(1);
+  RawServer server(RawServer::Security::kPlain, [&](auto& c) {
+    c.write("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+    for (int i = 0; i < 5; ++i) {
+      taken.acquire();
+      c.write("x");
+    }
+  });
+  ManualClock clock(WallTime{0});
+  auto client = HttpClient::Open({.url = server.url()}, clock);
+  ASSERT_TRUE(client);
+  HttpRequest request;
+  request.path = "/x";
+  request.silence = milliseconds(60'000);
+  request.sink = [&](std::string_view) {
+    clock.Advance(milliseconds(40'000));
+    taken.release();
+    return true;
+  };
+  const Deadline deadline = Deadline::After(clock, std::chrono::hours(1));
+  auto answer = client->Do(request, deadline, {});
+  ASSERT_TRUE(answer) << answer.error().ToString();
+  EXPECT_GT(deadline.Spent(), request.silence);
 }
 
 TEST_F(HttpClientTest, RefusesABodyWithoutEnd) {

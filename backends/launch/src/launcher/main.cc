@@ -21,8 +21,8 @@
 // signals - its tree is dead within term_grace + kKillBound of a time-out, a cancel, the end of its
 // first process, or the death of the backend; a pid namespace dies with the supervisor, too.
 // Single-threaded; no secret comes here before Go, and none stays after exec.
-// `--probe` and `--probe-namespaces` try what the host gives (probe.h); `--hook` keeps an operator's
-// hook (hook_warden.h). Exit: 0 told or written down, 1 not, 2 wrong use.
+// `--probe` and `--probe-namespaces` try what the host gives (probe.h); `--hook` keeps an
+// operator's hook (hook_warden.h). Exit: 0 told or written down, 1 not, 2 wrong use.
 #include <linux/close_range.h>
 #include <string.h>
 #include <sys/mman.h>

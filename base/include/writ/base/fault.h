@@ -96,6 +96,10 @@ inline constexpr std::string_view kPoints[] = {
     "call.put_piece.after",
     "call.complete.before",
     "call.complete.after",
+    "call.late.before",
+    "call.late.after",
+    "call.rotate.before",
+    "call.rotate.after",
     // What the next start does with runs that it finds (runner/src/engine/recovery.cc).
     "recovery.found",
     "recovery.ended",
@@ -109,6 +113,16 @@ inline constexpr std::string_view kPoints[] = {
     "plane.piece.stored",
     "plane.complete.countersigned",
     "plane.complete.committed",
+    "plane.lost.signed",
+    "plane.lost.committed",
+    "plane.late.committed",
+    "plane.revoked.committed",
+    "plane.rotated.committed",
+    // The plane's other signing key, between the files that it changes.
+    "plane.key.next",
+    "plane.key.manifest",
+    "plane.key.private",
+    "plane.key.public",
     // The collection of blobs: named in the admin chain, unlinked.
     "plane.gc.recorded",
     "plane.gc.removed",
@@ -124,6 +138,10 @@ consteval std::size_t Index(std::string_view name) {
 // What is to happen at a point now: nothing (a value), or an error that the caller passes on as if
 // the step had failed (code "fault.injected"). Only in builds with WRIT_FAULTS.
 Status Reach(std::size_t point);
+
+// Reads WRIT_FAULT anew, which is else read at the first point: for a test's forked process, before
+// it has threads.
+void ReadOrderAgain();
 
 }  // namespace writ::fault
 

@@ -59,6 +59,10 @@ struct HttpRequest {
   // Where set, the body of a 200 goes here piece by piece instead of into HttpResponse::body; false
   // ends the call.
   std::function<bool(std::string_view)> sink{};
+  // Given up ("plane.timeout", and may be made again before the deadline) where no byte goes either
+  // way for so long; 0: the deadline alone counts. For calls whose deadline is that of a large
+  // blob.
+  std::chrono::milliseconds silence{0};
 };
 
 struct HttpResponse {

@@ -41,6 +41,8 @@ class IdentityStore {
   // A change of key. The next key is made and durable before anybody is told of it, and the same
   // one is given until it is committed: a call whose answer was lost is made again with it.
   Result<protocol::PrivateKey> LoadOrCreateNextKey();
+  // Whether a change of key was begun and not committed: the plane may have the next key already.
+  bool HasNextKey() const;
   // From now on the next key and this token are the runner's, whatever is killed when: durable once
   // the token's file has its name.
   Status CommitNextKey(const Secret& token);

@@ -1,0 +1,95 @@
+// Between runner and plane messages are lost, late, repeated, out of order, or others; the plane
+// restarts meanwhile. Every run ends in one receipt all the same (L38).
+#include <gtest/gtest.h>
+
+#include "fault/support/expect_well.h"
+#include "fault/support/unruly_road.h"
+
+namespace writ::test {
+namespace {
+
+using std::chrono::milliseconds;
+
+// Not kTwice, whose second answer is the refusal of a repetition, and not kWrongJson, after which a
+// run may be the plane's to close when its lease is over: what becomes of those is no whole
+// minute's test.
+constexpr std::array kDeeds{RoadDeed::kDropRequest, RoadDeed::kDropAnswer, RoadDeed::kDelay,
+                            RoadDeed::kReorder,     RoadDeed::kError500,   RoadDeed::kTooMany429,
+                            RoadDeed::kGarbage,     RoadDeed::kCut};
+
+class Road : public ::testing::TestWithParam<RoadDeed> {
+ protected:
+  void Begin() {
+    world_.StartPlane();
+    road_.LeadTo(world_.plane_port());
+    world_.GoBy(road_.port());
+    world_.StartRunner("", 2);
+    ASSERT_TRUE(world_.AwaitServing()) << world_.Log();
+  }
+  // The runs end on the bad road; what is left to say, their receipts, may need the good one.
+  void ExpectAllWell(const std::vector<std::string>& runs) {
+    EXPECT_TRUE(world_.Await(
+        [&] {
+          for (const std::string& run : runs)
+            if (!world_.Ended(world_.Run(run))) return false;
+          return true;
+        },
+        milliseconds(150'000)))
+        << world_.Log();
+    EXPECT_GT(road_.done(), 0);
+    road_.Behave({}, 0);
+    test::ExpectAllWell(world_, runs);
+  }
+  FaultWorld world_;
+  UnrulyRoad road_{7};
+};
+
+TEST_P(Road, ThatMisbehavesLeavesOneReceiptForEachRun) {
+  Begin();
+  road_.Behave({GetParam()}, 40);
+  ExpectAllWell({world_.Submit(), world_.Submit(), world_.SubmitTrue()});
+}
+
+INSTANTIATE_TEST_SUITE_P(EachDeed, Road, ::testing::ValuesIn(kDeeds),
+                         [](const ::testing::TestParamInfo<RoadDeed>& deed) {
+                           return std::string(RoadWord(deed.param));
+                         });
+
+class MixedRoad : public Road {};
+
+TEST_F(MixedRoad, WithAPlaneAndARunnerThatAreKilledOnTheWayLeavesOneReceiptForEachRun) {
+  Begin();
+  road_.Behave({kDeeds.begin(), kDeeds.end()}, 30);
+  std::vector<std::string> runs;
+  for (int round = 0; round < 3; ++round) {
+    runs.push_back(world_.Submit());
+    runs.push_back(world_.SubmitTrue());
+    const int before = road_.done();
+    EXPECT_TRUE(world_.Await([&] { return road_.done() >= before + 5; }, milliseconds(60'000)))
+        << world_.Log();
+    world_.KillPlane();
+    world_.StartPlane();
+    if (round == 1) {
+      world_.KillRunner();
+      world_.StartRunner("", 2);
+    }
+  }
+  ExpectAllWell(runs);
+}
+
+// The plane dies between countersigning and its answer, and the road drops what it did answer.
+TEST_F(MixedRoad, WithAPlaneThatDiesBeforeItAnswersAReceiptLeavesOne) {
+  world_.StartPlane("plane.complete.committed:kill");
+  road_.LeadTo(world_.plane_port());
+  world_.GoBy(road_.port());
+  world_.StartRunner();
+  ASSERT_TRUE(world_.AwaitServing()) << world_.Log();
+  road_.Behave({RoadDeed::kDropAnswer, RoadDeed::kReorder}, 40);
+  const std::string run = world_.Submit();
+  ASSERT_TRUE(world_.AwaitDeath(world_.plane(), milliseconds(90'000))) << world_.Log();
+  world_.StartPlane();
+  ExpectAllWell({run});
+}
+
+}  // namespace
+}  // namespace writ::test
