@@ -26,7 +26,7 @@ namespace {
 
 using namespace writ;
 using json::Object;
-using Clock = std::chrono::steady_clock;
+using SteadyClock = std::chrono::steady_clock;
 using Millis = std::chrono::duration<double, std::milli>;
 
 constexpr std::chrono::seconds kIdle{5}, kPaced{15}, kCeiling{25};
@@ -88,12 +88,12 @@ class Fleet {
       : url_(std::move(url)), requester_(std::move(requester)), body_(json::Write(body)) {}
 
   bool Submit(test::HttpClient& client) {
-    const auto begun = Clock::now();
+    const auto begun = SteadyClock::now();
     auto made =
         client.Send({.method = "POST", .path = "/v1/runs", .token = requester_, .body = body_});
     if (made.status != 200) return false;
     std::lock_guard lock(mutex_);
-    submit_ms_.push_back(Millis(Clock::now() - begun).count());
+    submit_ms_.push_back(Millis(SteadyClock::now() - begun).count());
     asked_[std::string(made.Json().FindString("runId").value_or(""))] = begun;
     return true;
   }
@@ -125,7 +125,8 @@ class Fleet {
         continue;
       }
       Note(claim.run_id);
-      for (const json::Value& event : taken.Json().Find("events")->array())
+      const json::Value chain = taken.Json();
+      for (const json::Value& event : chain.Find("events")->array())
         claim.events.push_back(json::Write(event));
       auto done = test::FinishClaim(claim, runner, clock.Now());
       auto sent = client.Post("/v1/runs/" + claim.run_id + "/events",
@@ -157,16 +158,16 @@ class Fleet {
  private:
   void Note(const std::string& run) {
     std::lock_guard lock(mutex_);
-    claimed_[run] = Clock::now();
+    claimed_[run] = SteadyClock::now();
   }
   const std::string url_, requester_, body_;
   std::mutex mutex_;  // guards the rest
-  std::map<std::string, Clock::time_point> asked_, claimed_;
+  std::map<std::string, SteadyClock::time_point> asked_, claimed_;
   std::vector<double> submit_ms_;
 };
 
-void Await(Clock::time_point until, const std::function<bool()>& over) {
-  while (Clock::now() < until && !over()) ::poll(nullptr, 0, 10);
+void Await(SteadyClock::time_point until, const std::function<bool()>& over) {
+  while (SteadyClock::now() < until && !over()) ::poll(nullptr, 0, 10);
 }
 
 }  // namespace
@@ -207,17 +208,17 @@ int main(int argc, char** argv) {
     Fleet fleet(url, requester, body);
     std::vector<std::thread> threads;
     for (auto& runner : runners) threads.emplace_back([&fleet, &runner] { fleet.Work(*runner); });
-    Await(Clock::now() + std::chrono::seconds(10),
+    Await(SteadyClock::now() + std::chrono::seconds(10),
           [&] { return CostOf(pid).threads >= static_cast<int>(count); });
     const Cost before = CostOf(pid);
-    Await(Clock::now() + kIdle, [] { return false; });
+    Await(SteadyClock::now() + kIdle, [] { return false; });
     const Cost idle = CostOf(pid);
-    const auto begun = Clock::now();
+    const auto begun = SteadyClock::now();
     for (auto next = begun; next < begun + kPaced; next += kPace) {
       Await(next, [] { return false; });
       if (!fleet.Submit(client)) ++fleet.failed;
     }
-    const double seconds = Millis(Clock::now() - begun).count() / 1000;
+    const double seconds = Millis(SteadyClock::now() - begun).count() / 1000;
     const Cost busy = CostOf(pid);
     fleet.stop = true;
     for (auto& thread : threads) thread.join();
@@ -249,12 +250,12 @@ int main(int argc, char** argv) {
       for (auto& thread : submitters) thread.join();
     }
     const Cost before = CostOf(pid);
-    const auto begun = Clock::now();
+    const auto begun = SteadyClock::now();
     std::vector<std::thread> threads;
     for (std::size_t i = 0; i < std::min(at_once, count); ++i)
       threads.emplace_back([&fleet, &runners, i] { fleet.Work(*runners[i]); });
     Await(begun + kCeiling / 2, [&] { return fleet.completed + fleet.failed >= queued; });
-    const double seconds = Millis(Clock::now() - begun).count() / 1000;
+    const double seconds = Millis(SteadyClock::now() - begun).count() / 1000;
     const Cost after = CostOf(pid);
     const std::size_t done = fleet.completed;
     fleet.stop = true;

@@ -24,7 +24,7 @@ ROWS = {
                       request="{}", decision="allow", reason="", requirements="[]",
                       policy_hash="ph", contract="{}", contract_hash="ch", expires_at=9000,
                       timeout_ms=1000, disclosure="full", created_at=1000, updated_at=2000,
-                      runner_id="rnr_1", receipt="{}")),
+                      runner_id="rnr_1", runner_key="PEM-1", receipt="{}")),
         ("runs", dict(run_id="run_new", status="created", pool="default", agent_kind="mock",
                       prompt="new", requested_by='{"kind":"human","id":"a"}', submitted_by="ci",
                       request="{}", decision="allow", reason="", requirements="[]",
