@@ -26,6 +26,15 @@ class ChangeSignal {
     }
     changed_.notify_all();
   }
+  // Wakes two of those who wait; the others look with their next slice.
+  void NotifySome() {
+    {
+      std::lock_guard lock(mutex_);
+      ++generation_;
+    }
+    changed_.notify_one();
+    changed_.notify_one();
+  }
   // For good: every wait returns at once from now on.
   void Interrupt() {
     {

@@ -47,6 +47,7 @@ Result<std::unique_ptr<Plane>> Plane::Open(PlaneOptions options, const Clock& cl
                                              .parts = std::move(parts),
                                              .logs = std::move(logs),
                                              .changed = {},
+                                             .queue = std::make_unique<QueueSignals>(),
                                              .key_ends_ms = INT64_MAX,
                                              .metrics = std::make_unique<PlaneMetrics>()});
   auto plane = std::unique_ptr<Plane>(new Plane(std::move(impl)));
@@ -150,6 +151,7 @@ const Config& Plane::config() const {
 }
 void Plane::Interrupt() {
   impl_->changed.Interrupt();
+  impl_->queue->Interrupt();
 }
 
 Result<std::shared_ptr<const LoadedPolicy>> Plane::Impl::Policy() {

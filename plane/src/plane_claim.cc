@@ -185,16 +185,17 @@ Result<std::optional<writ::plane::Claim>> Plane::Claim(std::string_view runner_t
                                                        const std::string& only_run) {
   const auto deadline = std::chrono::steady_clock::now() + wait;
   for (;;) {
-    const auto seen = impl_->changed.Generation();
     WRIT_ASSIGN(auto runner, AuthenticateRunner(*impl_, runner_token));
     if (runner.pool != pool) return Unauthorized("runner is not enrolled in the requested pool");
+    const ChangeSignal& queue = impl_->queue->Of(runner.pool);
+    const auto seen = queue.Generation();
     const WallTime now = impl_->clock.Now();
     // Cheap look first: an idle runner costs no write.
     WRIT_ASSIGN(auto waiting, impl_->store->Read([&](store::Database& db) {
       return NextInQueue(db, runner, now, only_run);
     }));
     if (!waiting) {
-      if (!impl_->changed.WaitSlice(seen, deadline)) return std::optional<writ::plane::Claim>{};
+      if (!queue.WaitSlice(seen, deadline)) return std::optional<writ::plane::Claim>{};
       continue;
     }
     if (abandoned && abandoned()) return std::optional<writ::plane::Claim>{};

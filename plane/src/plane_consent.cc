@@ -134,6 +134,7 @@ Result<RunState> Plane::Approve(const Caller& caller, const std::string& run_id,
     return {};
   }));
   impl_->changed.Notify();
+  impl_->queue->NotifyAll();
   log::Info("plane.run_approved", "consent was given", {{"run", run_id}, {"actor", actor.id}});
   return result;
 }

@@ -171,6 +171,7 @@ Status Plane::RevokeRunner(const Caller& caller, const std::string& runner_id) {
   }));
   WRIT_FAULT_TRY("plane.revoked.committed");
   impl_->changed.Notify();
+  impl_->queue->NotifyAll();
   // Nothing more is taken from it, so nothing more is waited for.
   if (auto closed = impl_->CloseLostRuns(); !closed) {
     log::Error("plane.close_lost", closed.error().ToString(), {{"runner", runner_id}});

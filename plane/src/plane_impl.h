@@ -14,6 +14,7 @@
 #include "plane_metrics.h"
 #include "policy_engine.h"
 #include "policy_keeper.h"
+#include "queue_signals.h"
 #include "rates.h"
 #include "store/store.h"
 #include "tokens.h"
@@ -33,7 +34,8 @@ struct Plane::Impl {
   BlobStore blobs;
   BlobParts parts;
   LiveLogs logs;
-  ChangeSignal changed;
+  ChangeSignal changed;  // of runs, for those who watch one
+  std::unique_ptr<QueueSignals> queue = std::make_unique<QueueSignals>();
   // When the key in use ends, by the manifest in the directory, which another process may change.
   std::atomic<std::int64_t> key_ends_ms{INT64_MAX};
   std::unique_ptr<PlaneMetrics> metrics = std::make_unique<PlaneMetrics>();

@@ -205,6 +205,7 @@ Status Plane::Impl::CloseLost(const std::string& run_id) {
   if (!closed) return {};
   WRIT_FAULT_TRY("plane.lost.committed");
   changed.Notify();
+  if (retry) queue->NotifyAll();
   metrics->Add(Family::kReceipts, {{"kind", "plane"}});
   metrics->Add(Family::kRunsEnded, {{"status", "failed"}, {"by", "lost"}});
   log::Warn("plane.run_lost", sentence, {{"run", run_id}, {"runner", lost->runner_id}});

@@ -104,9 +104,10 @@ Result<OfferAnswer> Plane::TakeOffer(std::string_view runner_token, std::string_
   const Moment deadline = begun + wait;
   bool asked_before = false;  // to rotate, already when the call came
   for (bool first = true;; first = false) {
-    const auto seen = impl_->changed.Generation();
     WRIT_ASSIGN(auto runner, AuthenticateRunner(*impl_, runner_token));
     if (runner.pool != pool) return Unauthorized("runner is not enrolled in the requested pool");
+    const ChangeSignal& queue = impl_->queue->Of(runner.pool);
+    const auto seen = queue.Generation();
     if (first) asked_before = runner.rotate_asked;
     Moment until = deadline;
     if (runner.rotate_asked) {
@@ -131,7 +132,7 @@ Result<OfferAnswer> Plane::TakeOffer(std::string_view runner_token, std::string_
         return OfferAnswer{.offer = std::move(offer), .rotate = false};
       }
     }
-    if (!impl_->changed.WaitSlice(seen, until) || (abandoned && abandoned())) {
+    if (!queue.WaitSlice(seen, until) || (abandoned && abandoned())) {
       return OfferAnswer{.offer = std::nullopt, .rotate = runner.rotate_asked};
     }
   }
@@ -252,6 +253,7 @@ Status Plane::Decline(const std::string& run_id, std::string_view claim_token,
     return {};
   }));
   impl_->changed.Notify();
+  impl_->queue->NotifyAll();
   impl_->metrics->Add(Family::kClaims, {{"kind", "declined"}});
   log::Info("plane.offer_declined", "a runner gave an offer back",
             {{"run", run_id}, {"runner", facts.runner_id}, {"reason", reason.substr(0, 200)}});

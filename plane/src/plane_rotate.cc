@@ -43,6 +43,7 @@ Status Plane::AskRotation(const Caller& caller, const std::string& runner_id) {
     return impl_->Admin(db, "admin.runner.rotation_asked", caller, {{"runnerId", runner_id}});
   }));
   impl_->changed.Notify();
+  impl_->queue->NotifyAll();
   return {};
 }
 
@@ -122,6 +123,7 @@ Result<std::string> Plane::Rotate(const RotationCall& call) {
   }));
   WRIT_FAULT_TRY("plane.rotated.committed");
   impl_->changed.Notify();
+  impl_->queue->NotifyAll();
   log::Info("plane.runner_rotated", "a runner has another key", {{"runner", runner.runner_id}});
   return token;
 }

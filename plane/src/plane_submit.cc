@@ -173,6 +173,7 @@ Result<Submission> Plane::Submit(const Caller& caller, std::string_view body) {
     return contract ? BeginChain(db, *contract, decision, now) : Status{};
   }));
   impl_->changed.Notify();
+  if (!ask) impl_->queue->Notify(request.pool.text());
   out.kind = Submission::Kind::kAccepted;
   out.run_id = input.run_id;
   out.status = ask ? RunState::kAwaitingApproval : RunState::kCreated;
