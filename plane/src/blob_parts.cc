@@ -1,6 +1,7 @@
 #include "blob_parts.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -23,19 +24,33 @@ Error Refused(std::string code, std::string message) {
   return Error{.kind = ErrorKind::kInvalid, .code = std::move(code), .message = std::move(message)};
 }
 
+// How long a part's file is waited for that somebody else holds: a writer, for as long as one
+// piece takes to write. Longer than that it stands still, and nobody stands still with it.
+constexpr std::chrono::seconds kHeldFor{10};
+constexpr std::chrono::milliseconds kNoPatience{0};
+constexpr int kLookAgainMs = 10;
+
 // The part's file, held by nobody else. nullopt where the name has gone, or is another file's
-// (create: never).
+// (create: never), or - with no patience - where somebody holds it. kUnavailable "blob.part_busy".
 enum class Absent { kCreate, kLeave };
-Result<std::optional<UniqueFd>> Hold(int dir, const std::string& name, Absent absent, int wait) {
+Result<std::optional<UniqueFd>> Hold(int dir, const std::string& name, Absent absent,
+                                     std::chrono::milliseconds patience) {
+  const auto give_up = std::chrono::steady_clock::now() + patience;
   const int create = absent == Absent::kCreate ? O_CREAT : 0;
   for (;;) {
     UniqueFd fd(
         ::openat(dir, name.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | create, 0600));
     if (!fd && errno == ENOENT) return std::optional<UniqueFd>{};
     if (!fd) return SysError(errno, "blob.part", "cannot open a part of a blob");
-    while (::flock(fd.get(), LOCK_EX | wait) != 0) {
-      if (errno == EWOULDBLOCK) return std::optional<UniqueFd>{};
-      if (errno != EINTR) return SysError(errno, "blob.part", "cannot lock a part of a blob");
+    while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+      if (errno == EINTR) continue;
+      if (errno != EWOULDBLOCK) return SysError(errno, "blob.part", "cannot lock a part of a blob");
+      if (patience.count() == 0) return std::optional<UniqueFd>{};
+      if (std::chrono::steady_clock::now() >= give_up)
+        return Error{.kind = ErrorKind::kUnavailable,
+                     .code = "blob.part_busy",
+                     .message = "another piece of this blob is being written and stands still"};
+      ::poll(nullptr, 0, kLookAgainMs);
     }
     // While we waited it may have become the blob, or gone.
     struct stat held {
@@ -130,7 +145,7 @@ Status BlobParts::MakeRoom(const std::string& run_id, const std::string& name, s
             [](const Part& a, const Part& b) { return a.modified_ms < b.modified_ms; });
   for (const Part& part : idle) {
     if (all <= max_bytes_ * kLargestBlobs) break;
-    WRIT_ASSIGN(auto held, Hold(dir_.get(), part.name, Absent::kLeave, LOCK_NB));
+    WRIT_ASSIGN(auto held, Hold(dir_.get(), part.name, Absent::kLeave, kNoPatience));
     if (!held || ::unlinkat(dir_.get(), part.name.c_str(), 0) != 0) continue;
     all -= part.bytes;
   }
@@ -154,7 +169,7 @@ Result<PieceAnswer> BlobParts::Append(const std::string& run_id, const BlobPiece
     return PieceAnswer{PieceFate::kStored, piece.total};
   }
   WRIT_TRY(MakeRoom(run_id, name, piece.bytes.size(), now));
-  WRIT_ASSIGN(auto held, Hold(dir_.get(), name, Absent::kCreate, 0));
+  WRIT_ASSIGN(auto held, Hold(dir_.get(), name, Absent::kCreate, kHeldFor));
   if (!held) return SysError(ENOENT, "blob.part", "cannot make a part of a blob");
   const int fd = held->get();
   struct stat st {};
@@ -167,19 +182,33 @@ Result<PieceAnswer> BlobParts::Append(const std::string& run_id, const BlobPiece
   }
   WRIT_TRY(WriteAt(fd, size, piece.bytes));
   if (::fsync(fd) != 0) return SysError(errno, "blob.part", "cannot flush a part of a blob");
-  const std::uint64_t now_there = size + piece.bytes.size();
-  if (now_there == piece.total) return Complete(fd, name, piece, blobs);
   if (size == 0 && ::fsync(dir_.get()) != 0)
     return SysError(errno, "blob.part", "cannot flush the folder of parts");
+  held->reset();
   WRIT_FAULT_TRY("plane.piece.written");
-  return PieceAnswer{PieceFate::kTaken, now_there};
+  const std::uint64_t now_there = size + piece.bytes.size();
+  if (now_there < piece.total) return PieceAnswer{PieceFate::kTaken, now_there};
+  return Complete(name, piece, blobs);
 }
 
-// Under the lock on the file: nobody writes to it between the look at its bytes and its move, and
-// nobody after that (Hold).
-Result<PieceAnswer> BlobParts::Complete(int fd, const std::string& name, const BlobPiece& piece,
+// A whole part that nobody has looked at - a plane was killed here - is ended by an empty piece at
+// its end. Under the lock on the file: nobody writes to it between the look at its bytes and its
+// move, and nobody after that (Hold).
+Result<PieceAnswer> BlobParts::Complete(const std::string& name, const BlobPiece& piece,
                                         const BlobStore& blobs) const {
-  WRIT_ASSIGN(std::string hash, HashOf(fd));
+  WRIT_ASSIGN(auto held, Hold(dir_.get(), name, Absent::kLeave, kHeldFor));
+  if (!held) {
+    // The same piece, sent twice, was faster.
+    WRIT_ASSIGN(bool known, blobs.Keep(piece.hash));
+    return PieceAnswer{known ? PieceFate::kStored : PieceFate::kDoesNotFit,
+                       known ? piece.total : 0};
+  }
+  struct stat st {};
+  if (::fstat(held->get(), &st) != 0)
+    return SysError(errno, "blob.part", "cannot look at a part of a blob");
+  if (static_cast<std::uint64_t>(st.st_size) != piece.total)
+    return PieceAnswer{PieceFate::kDoesNotFit, static_cast<std::uint64_t>(st.st_size)};
+  WRIT_ASSIGN(std::string hash, HashOf(held->get()));
   if (hash != piece.hash) {
     ::unlinkat(dir_.get(), name.c_str(), 0);
     return Error{.kind = ErrorKind::kIntegrity,
@@ -198,7 +227,7 @@ std::size_t BlobParts::SweepOlder(WallTime before) const {
     if (::fstatat(dir_.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0 ||
         ModifiedMs(st) >= before.unix_ms)
       return {};
-    auto held = Hold(dir_.get(), name, Absent::kLeave, LOCK_NB);
+    auto held = Hold(dir_.get(), name, Absent::kLeave, kNoPatience);
     if (held && *held && ::unlinkat(dir_.get(), name.c_str(), 0) == 0) ++removed;
     return {};
   });

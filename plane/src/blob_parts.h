@@ -38,7 +38,7 @@ class BlobParts {
   Result<std::uint64_t> Offset(const std::string& run_id, std::string_view hash) const;
   // Durable on return. With the last piece the blob is checked and goes into the store; a wrong
   // hash is kIntegrity "blob.hash_mismatch" and takes the part with it. kInvalid "blob.piece",
-  // "blob.too_large"; kOverloaded "blob.parts_full".
+  // "blob.too_large"; kOverloaded "blob.parts_full"; kUnavailable "blob.part_busy".
   Result<PieceAnswer> Append(const std::string& run_id, const BlobPiece& piece,
                              const BlobStore& blobs, WallTime now) const;
   // Removes parts that nobody went on with since `before`; how many.
@@ -46,7 +46,7 @@ class BlobParts {
 
  private:
   BlobParts(UniqueFd dir, std::uint64_t max_bytes) : dir_(std::move(dir)), max_bytes_(max_bytes) {}
-  Result<PieceAnswer> Complete(int fd, const std::string& name, const BlobPiece& piece,
+  Result<PieceAnswer> Complete(const std::string& name, const BlobPiece& piece,
                                const BlobStore& blobs) const;
   Status MakeRoom(const std::string& run_id, const std::string& name, std::uint64_t bytes,
                   WallTime now) const;

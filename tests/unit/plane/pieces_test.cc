@@ -210,6 +210,15 @@ TEST_F(Pieces, AreThereAfterAKillAtAnyMoment) {
   }
 }
 
+// As a plane leaves it that was killed between the last byte and the look at the whole.
+TEST_F(Pieces, AWholePartThatIsNoBlobYetIsEndedByAnEmptyPiece) {
+  StartWith();
+  ASSERT_EQ(Put(hash, 0, 1501, bytes, token).status, 202);  // not told yet that this is all
+  EXPECT_EQ(OffsetOf(hash, token), "1500");
+  EXPECT_EQ(Put(hash, 1500, 1500, "", token).status, 201);
+  EXPECT_EQ(client->Get("/v1/blobs/" + hash, token).body, bytes);
+}
+
 // Both sides as they are: the runner's client against the plane's server.
 class BothSides : public Pieces {
  protected:
