@@ -80,6 +80,14 @@ expect 2 'cli.usage' writ runners keys
 writ runners --json >"$work/runners.json"
 [ "$(json "$work/runners.json" 'd["runners"][0]["publicKeyPem"][:26]')" = '-----BEGIN PUBLIC KEY-----' ] || fail "no key in the list"
 
+# Also of a key that was rotated out: what it signed must stay checkable.
+old_key=$(json "$work/runners.json" 'd["runners"][0]["keyId"]')
+writ runners rotate "$(json "$work/runners.json" 'd["runners"][0]["runnerId"]')" >/dev/null 2>&1
+writ run --repo "$repo" true >/dev/null 2>&1
+expect 0 'retired' writ runners
+expect 0 'BEGIN PUBLIC KEY' writ runners key "$old_key"
+expect 0 '"retired": true' writ runners key "$old_key" --json
+
 # Retention, counted first and then done: nothing is old here.
 expect 0 'would remove 0 runs' writ plane gc --dry-run
 expect 0 '"blobsLeft"' writ plane gc --json
