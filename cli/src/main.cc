@@ -107,6 +107,7 @@ int main(int argc, char** argv) {
   AddConfig(app, context);
   AddDoctor(app, context);
   AddBackup(app, context);
+  AddImage(app, context);
   AddShell(app, context);
   NameOperands(app);
 

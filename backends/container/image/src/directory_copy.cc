@@ -1,0 +1,123 @@
+#include "directory_copy.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "entry_name.h"
+#include "writ/base/file.h"
+#include "writ/base/paths.h"
+
+namespace writ::backends::image {
+namespace {
+
+class Copy {
+ public:
+  Copy(const ImportLimits& limits, RootWriter& to) : limits_(limits), to_(to) {}
+
+  Status Tree(int dir, const std::string& path) {
+    WRIT_ASSIGN(std::vector<std::string> names, SortedNames(dir));
+    for (const std::string& name : names) {
+      WRIT_ASSIGN(const std::string child,
+                  CleanEntryName(path.empty() ? name : path + "/" + name, limits_));
+      WRIT_TRY(Entry(dir, name, child));
+    }
+    return {};
+  }
+  protocol::Digest Finish() { return hasher_.Finish(); }
+
+ private:
+  Error Failed(int err, const std::string& path) {
+    return SysError(err, "image.read", "cannot read " + Shown(path) + " of the directory");
+  }
+
+  Result<std::vector<std::string>> SortedNames(int dir) {
+    UniqueFd copy(::openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    std::unique_ptr<DIR, int (*)(DIR*)> list(copy ? ::fdopendir(copy.get()) : nullptr, ::closedir);
+    if (list == nullptr) return SysError(errno, "image.read", "cannot list a directory");
+    (void)copy.release();
+    std::vector<std::string> out;
+    while (const dirent* entry = ::readdir(list.get())) {
+      const std::string name = entry->d_name;
+      if (name != "." && name != "..") out.push_back(name);
+      if (out.size() > limits_.entries)
+        return Error{ErrorKind::kInvalid, "image.too_large", "a directory has too many entries"};
+    }
+    std::sort(out.begin(), out.end());
+    return out;
+  }
+
+  void Note(char kind, mode_t mode, const std::string& path) {
+    hasher_.Update(std::string(1, kind) + std::to_string(mode & 0755) + " " + path);
+    hasher_.Update(std::string_view("\0", 1));
+  }
+
+  Status Entry(int dir, const std::string& name, const std::string& path) {
+    struct stat st {};
+    if (::fstatat(dir, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) return Failed(errno, path);
+    if (S_ISDIR(st.st_mode)) {
+      Note('d', st.st_mode, path);
+      WRIT_TRY(to_.Directory(path, st.st_mode & 07777));
+      WRIT_ASSIGN(UniqueFd below, OpenBeneath(dir, name, O_RDONLY | O_DIRECTORY));
+      return Tree(below.get(), path);
+    }
+    if (S_ISLNK(st.st_mode)) {
+      char text[PATH_MAX];
+      const ssize_t size = ::readlinkat(dir, name.c_str(), text, sizeof text);
+      if (size < 0) return Failed(errno, path);
+      const std::string target(text, static_cast<std::size_t>(size));
+      Note('l', 0, path);
+      hasher_.Update(target);
+      hasher_.Update(std::string_view("\0", 1));
+      return to_.Symlink(path, target);
+    }
+    if (!S_ISREG(st.st_mode)) {
+      to_.SkipSpecial();
+      return {};
+    }
+    WRIT_ASSIGN(UniqueFd file, OpenBeneath(dir, name, O_RDONLY | O_NONBLOCK));
+    if (::fstat(file.get(), &st) != 0 || !S_ISREG(st.st_mode)) return Failed(EIO, path);
+    Note('f', st.st_mode, path);
+    protocol::Sha256Hasher content;
+    WRIT_TRY(to_.File(path, st.st_mode & 07777, st.st_mtime,
+                      [&](int out) { return Bytes(file.get(), out, path, content); }));
+    hasher_.Update(content.Finish().ToHex());
+    return {};
+  }
+
+  Status Bytes(int in, int out, const std::string& path, protocol::Sha256Hasher& content) {
+    std::string buffer(256 * 1024, '\0');
+    for (;;) {
+      const ssize_t count = ::read(in, buffer.data(), buffer.size());
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) return Failed(errno, path);
+      if (count == 0) return {};
+      WRIT_TRY(to_.CountBytes(static_cast<std::uint64_t>(count)));
+      const std::string_view bytes(buffer.data(), static_cast<std::size_t>(count));
+      content.Update(bytes);
+      WRIT_TRY(WriteAll(out, bytes));
+    }
+  }
+
+  const ImportLimits& limits_;
+  RootWriter& to_;
+  protocol::Sha256Hasher hasher_;
+};
+
+}  // namespace
+
+Result<protocol::Digest> CopyDirectory(int from, const ImportLimits& limits, RootWriter& to) {
+  Copy copy(limits, to);
+  WRIT_TRY(copy.Tree(from, ""));
+  return copy.Finish();
+}
+
+}  // namespace writ::backends::image
