@@ -1,1 +1,2 @@
 writ_fuzz(launch_wire LIBS writ::backends_launch)
+writ_fuzz(oci_documents LIBS writ::backends_image)

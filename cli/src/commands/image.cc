@@ -81,8 +81,8 @@ void Inspect(Context& context, const std::string& reference) {
 
 void Remove(Context& context, const std::string& reference) {
   auto record = StoreOf(context).Find(reference);
-  Status removed = record ? StoreOf(context).Remove(image::ImageDigestText(record->id))
-                          : Status(record.error());
+  Status removed =
+      record ? StoreOf(context).Remove(image::ImageDigestText(record->id)) : Status(record.error());
   if (!removed) return context.Fail(removed.error());
   if (context.json)
     return context.PrintJson(json::Object{{"removed", image::ImageDigestText(record->id)}});
@@ -108,7 +108,8 @@ void AddImage(CLI::App& app, Context& context) {
       "Every digest is checked. Owners, devices, set-user-id bits and extended attributes are not\n"
       "kept. An image with a hostile name, link or size is refused as a whole.\n\n"
       "Examples:\n  skopeo copy docker://debian:12 oci-archive:debian.tar && writ image import "
-      "debian.tar --name debian\n  docker save -o agent.tar agent:1 && writ image import agent.tar");
+      "debian.tar --name debian\n  docker save -o agent.tar agent:1 && writ image import "
+      "agent.tar");
   add->callback([&context, import] { Import(context, *import); });
 
   CLI::App* list = group->add_subcommand("ls", "List the images");

@@ -23,12 +23,13 @@ constexpr int kIndexDepth = 3;
 constexpr char kMakeAgain[] = "the image is damaged or was tampered with; get it again";
 
 Error Mismatch(const std::string& what) {
-  return Error{ErrorKind::kIntegrity, "image.digest_mismatch", what + " is not what its digest says",
-               kMakeAgain};
+  return Error{ErrorKind::kIntegrity, "image.digest_mismatch",
+               what + " is not what its digest says", kMakeAgain};
 }
 
 Error Absent(const std::string& what, int err) {
-  return Error{ErrorKind::kInvalid, "image.incomplete", "the image has no " + what, kMakeAgain, err};
+  return Error{ErrorKind::kInvalid, "image.incomplete", "the image has no " + what, kMakeAgain,
+               err};
 }
 
 bool IsThere(int dir, const std::string& name) {
@@ -97,7 +98,8 @@ Status CheckConfig(const ImageConfig& config, std::size_t layers, const ImportLi
                  "the image has more than " + std::to_string(limits.layers) + " layers"};
   if (config.diff_ids.size() != layers)
     return Error{ErrorKind::kIntegrity, "image.digest_mismatch",
-                 "the image's configuration has another number of layers than the image", kMakeAgain};
+                 "the image's configuration has another number of layers than the image",
+                 kMakeAgain};
   if ((!config.os.empty() && config.os != "linux") ||
       (!config.architecture.empty() && config.architecture != HostArchitecture()))
     return Error{ErrorKind::kUnsupported, "image.no_platform",
@@ -193,7 +195,8 @@ Status SpoolArchive(int file, int into, const ImportLimits& limits) {
                    const bool data = entry.kind == TarEntry::Kind::kFile ||
                                      entry.kind == TarEntry::Kind::kSymlink;
                    if (!data || !Wanted(name)) return {};
-                   if (entry.kind == TarEntry::Kind::kSymlink) return writer.Symlink(name, entry.link);
+                   if (entry.kind == TarEntry::Kind::kSymlink)
+                     return writer.Symlink(name, entry.link);
                    WRIT_TRY(writer.CountBytes(entry.size));
                    return writer.File(name, 0600, entry.mtime, content);
                  });

@@ -16,7 +16,7 @@ namespace writ::backends::image {
 struct ImageSource {
   enum class Kind { kOciLayout, kDockerArchive };
   Kind kind = Kind::kOciLayout;
-  protocol::Digest config_digest;                    // names the image
+  protocol::Digest config_digest;                   // names the image
   std::optional<protocol::Digest> manifest_digest;  // OCI
   ImageConfig config;
   std::vector<UniqueFd> layers;  // compressed or not; the lowest first

@@ -120,7 +120,8 @@ std::vector<std::pair<std::string, std::string>> ReadNames(int store) {
     if (!IsImageName(name)) continue;
     auto file = OpenBeneath(names->get(), name, O_RDONLY);
     auto bytes = file ? ReadAll(file->get(), 128) : std::move(file).error();
-    if (bytes && bytes->size() == kHexDigits + 1) out.emplace_back(name, bytes->substr(0, kHexDigits));
+    if (bytes && bytes->size() == kHexDigits + 1)
+      out.emplace_back(name, bytes->substr(0, kHexDigits));
   }
   return out;
 }
@@ -143,7 +144,8 @@ bool IsImageName(std::string_view name) {
   });
 }
 
-Result<ImageRecord> ImageStore::Import(const std::string& path, const ImportOptions& options) const {
+Result<ImageRecord> ImageStore::Import(const std::string& path,
+                                       const ImportOptions& options) const {
   if (!options.name.empty() && !IsImageName(options.name))
     return Error{ErrorKind::kInvalid, "image.bad_name", "this cannot be the name of an image",
                  "letters, digits, '.', '_', ':' and '-', at most 128, and not a digest"};
@@ -205,8 +207,8 @@ Result<ImageRecord> ImageStore::Find(const std::string& reference) const {
   const bool digits = hex.size() >= kShortestId && IsHex(hex);
   std::vector<ImageRecord> found;
   for (ImageRecord& record : all) {
-    const bool named = std::find(record.names.begin(), record.names.end(), reference) !=
-                       record.names.end();
+    const bool named =
+        std::find(record.names.begin(), record.names.end(), reference) != record.names.end();
     const bool meant = digits && (record.id.ToHex().starts_with(hex) ||
                                   (record.manifest && record.manifest->ToHex().starts_with(hex)));
     if (named || meant) found.push_back(std::move(record));

@@ -13,11 +13,13 @@ constexpr std::size_t kMaxItems = 4096;
 constexpr std::string_view kPrefix = "sha256:";
 
 Error Malformed(const std::string& what, const std::string& pointer) {
-  return Error{ErrorKind::kInvalid, "image.document", what + " at " + (pointer.empty() ? "/" : pointer)};
+  return Error{ErrorKind::kInvalid, "image.document",
+               what + " at " + (pointer.empty() ? "/" : pointer)};
 }
 
 Result<json::Value> ParseObject(std::string_view bytes) {
-  WRIT_ASSIGN(json::Value value, json::Parse(bytes, {.max_depth = kMaxDepth, .max_bytes = kMaxBytes}));
+  WRIT_ASSIGN(json::Value value,
+              json::Parse(bytes, {.max_depth = kMaxDepth, .max_bytes = kMaxBytes}));
   if (!value.is_object()) return Malformed("an object is missing", "");
   return value;
 }
@@ -132,7 +134,8 @@ Result<ImageConfig> ParseImageConfig(std::string_view bytes) {
 }
 
 Result<std::vector<DockerImage>> ParseDockerManifest(std::string_view bytes) {
-  WRIT_ASSIGN(json::Value value, json::Parse(bytes, {.max_depth = kMaxDepth, .max_bytes = kMaxBytes}));
+  WRIT_ASSIGN(json::Value value,
+              json::Parse(bytes, {.max_depth = kMaxDepth, .max_bytes = kMaxBytes}));
   const json::Array* items = value.if_array();
   if (items == nullptr) return Malformed("an array is missing", "");
   if (items->size() > kMaxItems) return Malformed("too many items", "");

@@ -145,7 +145,9 @@ Status RootWriter::HardLink(const std::string& name, const std::string& target) 
   if (name == target) return Hostile(name, "is a hard link to itself");
   auto source = target.empty() ? Result<UniqueFd>(Hostile(name, "is a hard link to nothing"))
                                : OpenBeneath(root_, target, O_PATH);
-  if (!source) return Hostile(name, "is a hard link to what the image does not have", source.error().sys_errno);
+  if (!source)
+    return Hostile(name, "is a hard link to what the image does not have",
+                   source.error().sys_errno);
   struct stat st {};
   if (::fstat(source->get(), &st) != 0) return Failed(errno, "look at", target);
   if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
@@ -169,7 +171,8 @@ Status RootWriter::HideLower(int dir, const std::string& path) {
       continue;
     }
     struct stat st {};
-    if (::fstatat(dir, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(st.st_mode)) continue;
+    if (::fstatat(dir, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(st.st_mode))
+      continue;
     WRIT_ASSIGN(UniqueFd below, OpenBeneath(dir, name, O_RDONLY | O_DIRECTORY));
     WRIT_TRY(HideLower(below.get(), child));
   }
@@ -192,8 +195,9 @@ Status RootWriter::OpaqueDirectory(const std::string& name) {
 }
 
 Status RootWriter::MakePlaces() {
-  constexpr std::array<const char*, 6> kFiles = {"etc/passwd", "etc/group", "etc/hostname",
-                                                 "etc/hosts", "etc/resolv.conf", "etc/nsswitch.conf"};
+  constexpr std::array<const char*, 6> kFiles = {"etc/passwd",      "etc/group",
+                                                 "etc/hostname",    "etc/hosts",
+                                                 "etc/resolv.conf", "etc/nsswitch.conf"};
   for (const char* name : kFiles) {
     WRIT_ASSIGN(UniqueFd parent, Parent(name));
     const std::string last = Split(name).last;

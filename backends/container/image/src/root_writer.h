@@ -37,8 +37,8 @@ class RootWriter {
   Status Symlink(const std::string& name, const std::string& target);  // data: never followed here
   Status HardLink(const std::string& name, const std::string& target);
   void SkipSpecial() { ++findings_.skipped_special; }
-  Status Whiteout(const std::string& name);          // `name` without its prefix
-  Status OpaqueDirectory(const std::string& name);   // "" is the root
+  Status Whiteout(const std::string& name);         // `name` without its prefix
+  Status OpaqueDirectory(const std::string& name);  // "" is the root
 
   // Counts bytes of files against the limit before they are written.
   Status CountBytes(std::uint64_t bytes);

@@ -102,7 +102,8 @@ Status WriteBlocks(archive* handle, const Feed& feed, std::uint64_t size, int fd
     la_int64_t offset = 0;
     const int result = ::archive_read_data_block(handle, &data, &count, &offset);
     if (result == ARCHIVE_EOF) break;
-    if (result != ARCHIVE_OK) return feed.error ? *feed.error : Bad(handle, "a file cannot be read");
+    if (result != ARCHIVE_OK)
+      return feed.error ? *feed.error : Bad(handle, "a file cannot be read");
     if (offset < 0 || static_cast<std::uint64_t>(offset) + count > size)
       return Bad(handle, "a file has more bytes than it says");
     for (std::size_t done = 0; done < count;) {
@@ -186,9 +187,8 @@ Status ReadTar(const Pull& pull,
     // A warning means that something of the entry was lost: a name, a link.
     if (result != ARCHIVE_OK) return failed("an entry cannot be read");
     WRIT_ASSIGN(TarEntry described, Describe(handle.get(), entry));
-    WRIT_TRY(visit(described, [&](int fd) {
-      return WriteBlocks(handle.get(), feed, described.size, fd);
-    }));
+    WRIT_TRY(visit(described,
+                   [&](int fd) { return WriteBlocks(handle.get(), feed, described.size, fd); }));
   }
 }
 

@@ -23,7 +23,7 @@ struct ImportLimits {
 // What was left out or taken away, to be told.
 struct ImportFindings {
   std::uint64_t entries = 0;
-  std::uint64_t bytes = 0;  // of regular files
+  std::uint64_t bytes = 0;            // of regular files
   std::uint64_t skipped_special = 0;  // device nodes, FIFOs, sockets: not made
   std::uint64_t cleared_set_id = 0;   // set-user-id and set-group-id bits
 };
