@@ -66,6 +66,8 @@ Result<RunnerSettings> ReadRunnerSettings(const RunnerSetup& setup) {
     return std::move(config).error().With("with the environment and the command line above it");
   out.config = std::move(*config);
   runner::RunnerConfig& c = out.config;
+  // What a contract gets that names no tier, unless the operator has said.
+  if (layered.document.Find("defaultIsolation") == nullptr) c.default_isolation = "sandbox";
   WRIT_ASSIGN(Programs programs, FindPrograms());
   if (c.state_dir.empty())
     c.state_dir = setup.dir + "/runner/" + (setup.name.empty() ? c.pool : setup.name);

@@ -97,9 +97,10 @@ Status LaunchedJob::CheckPlaces() const {
   const auto* mount = std::get_if<WorkspaceMount>(&plan_.workspace);
   if (plain != nullptr) WRIT_TRY(CheckWritableDirectory(plain->dir, plan_.identity));
   if (mount != nullptr) {
-    WRIT_TRY(CheckReachable(mount->lower, plan_.identity));
+    // As root the supervisor opens the lower tree, which may be the runner's alone.
+    if (!features_.root) WRIT_TRY(CheckReachable(mount->lower, plan_.identity));
     WRIT_TRY(CheckWritableDirectory(mount->upper, plan_.identity));
-    WRIT_TRY(CheckWritableDirectory(mount->work, plan_.identity));
+    WRIT_TRY(GiveDirectory(mount->work, plan_.identity));
   }
   if (!plan_.cwd.empty()) {
     Status found = Error{ErrorKind::kInvalid, "plan.cwd_missing",

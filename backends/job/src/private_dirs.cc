@@ -97,6 +97,12 @@ Status CheckWritableDirectory(const std::string& path, const Identity& identity)
   return {};
 }
 
+Status GiveDirectory(const std::string& path, const Identity& identity) {
+  WRIT_ASSIGN(UniqueFd dir, OpenDirectory(path));
+  WRIT_TRY(Give(dir.get(), identity));
+  return CheckWritableDirectory(path, identity);
+}
+
 std::vector<HomeFile> HomeFilesOf(const Plan& plan) {
   std::vector<HomeFile> files = plan.home_files;
   if (std::none_of(files.begin(), files.end(),

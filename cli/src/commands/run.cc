@@ -308,7 +308,8 @@ void AddRun(CLI::App& app, Context& context) {
       ->allow_extra_args(false);
   run->add_option(
       "--isolation", options->isolation,
-      "Tier: process (sandbox, container and microvm are refused where no backend has them)");
+      "Tier: process or sandbox (default: the runner's, which is sandbox unless its operator says "
+      "otherwise; container and microvm are refused where no backend has them)");
   run->add_option("--timeout", options->timeout, "End the run after this long (90s, 10m, 1h30m)");
   run->add_option("--memory", options->memory,
                   "Memory that the whole job may use (512M, 4G); a runner without it refuses");
