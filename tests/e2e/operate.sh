@@ -93,7 +93,8 @@ until_ "the refused reload was not told" said runner 'runner.reload_refused'
 configure 200
 
 say "a backup while a run is in work"
-ask 'echo ready; while ! [ -e "$PWD/go" ]; do sleep 0.1; done' >"$work/long.out" 2>"$work/long.err" &
+# In the process tier the workspace is one plain tree, which can be written from here as well.
+ask --isolation process 'echo ready; while ! [ -e "$PWD/go" ]; do sleep 0.1; done' >"$work/long.out" 2>"$work/long.err" &
 asker=$!
 background+=("$asker")
 until_ "the long run did not start" grep -q ready "$work/long.out"
