@@ -20,8 +20,8 @@ Status CheckReachable(const std::string& path, const Identity& identity);
 // The same, and that it is a directory which the identity may write.
 Status CheckWritableDirectory(const std::string& path, const Identity& identity);
 
-// Makes an existing directory the identity's own (as root; else it is already). kInvalid where it is
-// none.
+// Makes an existing directory the identity's own (as root; else it is already). kInvalid where it
+// is none.
 Status GiveDirectory(const std::string& path, const Identity& identity);
 
 // Where HOME is: beside tmp in the session directory, or in the job's own view (HomeSteps).
