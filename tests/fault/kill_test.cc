@@ -60,6 +60,9 @@ class KillAt : public ::testing::TestWithParam<std::string_view> {
  protected:
   void DieAndGoOn(const std::string& point, Death death);
   void ExpectAllWell(const std::string& run_id) { test::ExpectAllWell(world_, {run_id}); }
+  std::string Submit(const std::string& point) {
+    return point == "plane.piece.written" ? world_.SubmitLarge() : world_.Submit();
+  }
   // The plane holds a renewal until there is something to say.
   void CancelOnceRunning(const std::string& run_id) {
     ASSERT_TRUE(
@@ -76,14 +79,14 @@ void KillAt::DieAndGoOn(const std::string& point, Death death) {
   if (OnPlane(point)) {
     world_.StartPlane(fault, death);
     world_.StartRunner();
-    run_id = world_.Submit();
+    run_id = Submit(point);
     ASSERT_TRUE(world_.AwaitDeath(world_.plane(), kDeath))
         << "the point was not reached" << world_.Log();
     world_.StartPlane();
   } else if (InRecovery(point)) {
     world_.StartPlane();
     world_.StartRunner("session.watch.before:kill", 1, death);
-    run_id = world_.Submit();
+    run_id = Submit(point);
     ASSERT_TRUE(world_.AwaitDeath(world_.runner(), kDeath)) << world_.Log();
     world_.StartRunner(fault, 1, death);
     ASSERT_TRUE(world_.AwaitDeath(world_.runner(), kDeath))
@@ -93,7 +96,7 @@ void KillAt::DieAndGoOn(const std::string& point, Death death) {
     world_.StartPlane();
     // As a runner that died with a receipt in hand: what it finds at its start waits.
     world_.StartRunner("call.complete.before:kill", 1, death);
-    run_id = world_.Submit();
+    run_id = Submit(point);
     ASSERT_TRUE(world_.AwaitDeath(world_.runner(), kDeath)) << world_.Log();
     world_.KillPlane();
     world_.StartRunner(fault, 1, death);
@@ -104,7 +107,7 @@ void KillAt::DieAndGoOn(const std::string& point, Death death) {
   } else {
     world_.StartPlane();
     world_.StartRunner(fault, 1, death);
-    run_id = world_.Submit();
+    run_id = Submit(point);
     if (point == "call.renew.after") CancelOnceRunning(run_id);
     ASSERT_TRUE(world_.AwaitDeath(world_.runner(), kDeath))
         << "the point was not reached" << world_.Log();
@@ -156,7 +159,7 @@ TEST_P(FailAt, EndsInOneReceiptWithoutARestart) {
   const std::string point(GetParam());
   world_.StartPlane(OnPlane(point) ? point + ":fail" : "");
   world_.StartRunner(OnPlane(point) ? "" : point + ":fail");
-  const std::string run_id = world_.Submit();
+  const std::string run_id = Submit(point);
   if (point == "call.renew.after") CancelOnceRunning(run_id);
   ASSERT_TRUE(world_.AwaitReached(point, kDeath)) << world_.Log();
   ExpectAllWell(run_id);
@@ -186,7 +189,7 @@ TEST_P(StallAt, EndsInOneReceiptAndLeavesNothing) {
   if (OnPlane(point)) {
     world_.StartPlane(stall);
     world_.StartRunner();
-    run_id = world_.Submit();
+    run_id = Submit(point);
     ASSERT_TRUE(world_.AwaitReached(point, kDeath)) << world_.Log();
     EXPECT_TRUE(world_.Await([&] { return world_.Ended(world_.Run(run_id)); }, kStalled))
         << "one answer that does not come must not hold up the run" << world_.Log();
@@ -196,12 +199,12 @@ TEST_P(StallAt, EndsInOneReceiptAndLeavesNothing) {
     world_.StartPlane();
     if (InRecovery(point)) {
       world_.StartRunner("session.watch.before:kill");
-      run_id = world_.Submit();
+      run_id = Submit(point);
       ASSERT_TRUE(world_.AwaitDeath(world_.runner(), kDeath)) << world_.Log();
       world_.StartRunner(stall);
     } else {
       world_.StartRunner(stall);
-      run_id = world_.Submit();
+      run_id = Submit(point);
       if (point == "call.renew.after") CancelOnceRunning(run_id);
     }
     ASSERT_TRUE(world_.AwaitReached(point, kDeath)) << world_.Log();

@@ -259,8 +259,8 @@ Result<Engine::Impl::Turn> Engine::Impl::TakeTurn(PlaneClient& plane, Order orde
       run = ClaimedRun{std::move(*claim)};
       run->veto = std::move(veto);
     } else if (stop.stop_requested() || !Ready()) {  // L40, L41: while the claim was held open
-      DeclineOffer(*services, plane, *claim,
-                   stop.stop_requested() ? "the runner drains" : "the runner is not ready");
+      (void)DeclineOffer(*services, plane, *claim,
+                         stop.stop_requested() ? "the runner drains" : "the runner is not ready");
       tell(OfferFateWord::kDeclined, claim->run_id.text());
       turn.refused = true;
       return turn;
@@ -268,12 +268,12 @@ Result<Engine::Impl::Turn> Engine::Impl::TakeTurn(PlaneClient& plane, Order orde
                !fits && config.only_run.empty()) {  // L41, L42
       log::Warn("runner.does_not_fit", fits.error().message,
                 {{"run", claim->run_id.text()}, {"code", fits.error().code}});
-      DeclineOffer(*services, plane, *claim, fits.error().message);
+      (void)DeclineOffer(*services, plane, *claim, fits.error().message);
       tell(OfferFateWord::kDeclined, claim->run_id.text());
       turn.refused = true;
       return turn;
     } else if (AskBeforeClaim(&*claim, order.slot)) {
-      DeclineOffer(*services, plane, *claim, "the operator's hook before-claim said no");
+      (void)DeclineOffer(*services, plane, *claim, "the operator's hook before-claim said no");
       tell(OfferFateWord::kDeclined, claim->run_id.text());
       turn.refused = true;
       return turn;
@@ -407,7 +407,7 @@ void Engine::Impl::SlotLoop(unsigned number) {
     if (!turn->run_id && !held && spent < config.poll_interval)
       Backoff::Pause(Backoff::Jittered(config.poll_interval), stop);
   }
-  if (doubt && plane) DeclineOffer(*services, *plane, doubt->claim, "the runner drains");
+  if (doubt && plane) (void)DeclineOffer(*services, *plane, doubt->claim, "the runner drains");
   LoopEnded();
 }
 

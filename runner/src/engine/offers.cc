@@ -23,8 +23,8 @@ bool SaysNo(const Error& error) {
 
 }  // namespace
 
-void DeclineOffer(SessionServices& services, PlaneClient& plane, const ClaimAnswer& offer,
-                  std::string_view reason) {
+Status DeclineOffer(SessionServices& services, PlaneClient& plane, const ClaimAnswer& offer,
+                    std::string_view reason) {
   Status declined = plane.Decline(
       offer.run_id, offer.claim_token, reason,
       Deadline::After(services.clock, std::min(services.config.call_timeout, kDeclineLimit)), {});
@@ -33,6 +33,7 @@ void DeclineOffer(SessionServices& services, PlaneClient& plane, const ClaimAnsw
             {{"run", offer.run_id.text()},
              {"reason", reason},
              {"code", declined ? "" : declined.error().code}});
+  return declined;
 }
 
 Result<PendingOffer> NoteOffer(SessionServices& services, PlaneClient& plane, ClaimAnswer offer,
@@ -41,7 +42,7 @@ Result<PendingOffer> NoteOffer(SessionServices& services, PlaneClient& plane, Cl
       JournalClaim{offer.run_id, offer.contract, offer.events, true, slot, true},
       offer.claim_token);
   if (!journal) {
-    DeclineOffer(services, plane, offer, "the runner's journal takes no notes");
+    (void)DeclineOffer(services, plane, offer, "the runner's journal takes no notes");
     return std::move(journal).error().With("while noting an offered run");
   }
   return PendingOffer{std::move(offer), std::move(*journal)};
@@ -65,9 +66,14 @@ OfferFate TakeOffer(SessionServices& services, PlaneClient& plane, PendingOffer 
     return fate;
   }
   fate.why = taken.error();
-  if (taken.error().code == "plane.nonsense")
-    DeclineOffer(services, plane, offer.claim, "the acknowledgement's answer cannot be read");
-  if (SaysNo(taken.error()) || taken.error().code == "plane.nonsense") {
+  bool gone = SaysNo(taken.error());
+  if (taken.error().code == "plane.nonsense") {
+    Status declined =
+        DeclineOffer(services, plane, offer.claim, "the acknowledgement's answer cannot be read");
+    // Refused, it may be ours though: whose acknowledgement arrived and whose answer was spoilt.
+    gone = declined || declined.error().kind != ErrorKind::kConflict;
+  }
+  if (gone) {
     (void)offer.journal->Close();
     return fate;
   }

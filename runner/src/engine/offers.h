@@ -32,9 +32,10 @@ Result<PendingOffer> NoteOffer(SessionServices& services, PlaneClient& plane, Cl
                                unsigned slot);
 // Acknowledges it, at most for the time of the offer and one call.
 OfferFate TakeOffer(SessionServices& services, PlaneClient& plane, PendingOffer offer);
-// Gives it back; what a plane says to that is only logged. `reason` is a word or a few.
-void DeclineOffer(SessionServices& services, PlaneClient& plane, const ClaimAnswer& offer,
-                  std::string_view reason);
+// Gives it back and logs what the plane says to that, which few need to know. `reason` is a word or
+// a few.
+Status DeclineOffer(SessionServices& services, PlaneClient& plane, const ClaimAnswer& offer,
+                    std::string_view reason);
 
 // An offer that a runner that died had noted. True: it was acknowledged, `run` holds the whole
 // chain now, and a receipt is owed. False: it is not ours. An error: not known yet.

@@ -178,6 +178,12 @@ Result<RunSignals> PlaneClient::AppendEvents(const protocol::RunId& run, const S
   WRIT_FAULT_TRY("call.events.before");
   WRIT_ASSIGN(Answered answer, Call(request, Repeat::kUnlessAnswered, deadline, stop));
   WRIT_FAULT_TRY("call.events.after");
+  if (!events.empty() && answer.response.status == 400) {
+    // A plane with the extension says how far the chain is that it has. Where that is up to the
+    // last of these, they came before: with an earlier call, or doubled on the way.
+    Result<json::Value> refusal = json::Parse(answer.response.body, {.max_bytes = 64 * 1024});
+    if (refusal && refusal->FindString("head") == events.back().hash.ToHex()) return RunSignals{};
+  }
   if (answer.after_silence &&
       (answer.response.status == 400 ||
        (answer.response.status == 409 && CodeOf(answer.response.body) != "run.ended")))

@@ -35,7 +35,12 @@ inline FakePlane::Answer Json(json::Value value, int status = 200) {
 }
 inline FakePlane::Answer Refuse(int status, const std::string& why,
                                 const std::string& code = "bad_request") {
-  return Json(json::Object{{"error", why}, {"code", code}}, status);
+  json::Object out{{"error", why}, {"code", code}};
+  if (code.find('.') != std::string::npos) {  // a finer one stands beside the general one
+    out.Set("code", status == 409 ? "conflict" : "forbidden");
+    out.Set("detail", code);
+  }
+  return Json(std::move(out), status);
 }
 
 // What a run that is not in work any more answers to its runner.

@@ -269,11 +269,18 @@ std::string RunIdOf(const CommandResult& result) {
 }  // namespace
 
 std::string FaultWorld::Submit() {
+  return SubmitWith(150'000);
+}
+std::string FaultWorld::SubmitLarge() {
+  return SubmitWith(9u << 20);
+}
+std::string FaultWorld::SubmitWith(std::uint64_t bytes) {
   return RunIdOf(
       Writ({"run", "--no-watch", "--repo", root_ + "/repo", "--secret", "DEMO", "--timeout", "60s",
-            "echo made > made.txt; head -c 150000 /dev/urandom | base64 > big.txt; echo \"$DEMO\"; "
-            "printf %s \"$DEMO\" | base64; "
-            "printf %s \"$DEMO\" | od -An -tx1 | tr -d ' \\n'; echo; sleep 1; echo done"}));
+            "echo made > made.txt; head -c " + std::to_string(bytes) +
+                " /dev/urandom | base64 > big.txt; echo \"$DEMO\"; "
+                "printf %s \"$DEMO\" | base64; "
+                "printf %s \"$DEMO\" | od -An -tx1 | tr -d ' \\n'; echo; sleep 1; echo done"}));
 }
 std::string FaultWorld::SubmitTrue() {
   return RunIdOf(Writ({"run", "--no-watch", "--repo", root_ + "/repo", "true"}));

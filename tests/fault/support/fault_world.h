@@ -55,6 +55,8 @@ class FaultWorld {
 
   // Submits a run that writes a file, prints its secret in several forms and lasts a moment.
   std::string Submit();
+  // The same, with a change that goes to the plane in several pieces.
+  std::string SubmitLarge();
   std::string SubmitTrue();  // the shortest there is
   void Cancel(const std::string& run_id);
   std::string AskRotation();  // of the one runner; its key's id then
@@ -89,6 +91,7 @@ class FaultWorld {
                         const std::string& input = "");
   Daemon Start(const std::vector<std::string>& args, const std::string& fault,
                const std::string& name, Death death);
+  std::string SubmitWith(std::uint64_t bytes);
   std::string root_, secret_;
   unsigned port_ = 0;
   unsigned road_ = 0;  // 0: straight to the plane

@@ -59,6 +59,40 @@ TEST_F(PlaneClientTest, TakesARefusalWithoutALostAnswerAsARefusal) {
     EXPECT_EQ(text.find(never), std::string::npos) << text;
 }
 
+// What a plane with the extension refuses a repetition with: how far its chain is.
+TEST_F(PlaneClientTest, TakesARefusalOfEventsThatThePlaneHasAsStored) {
+  protocol::EventChain chain(protocol::Sha256("contract"));
+  std::vector<protocol::Event> events = {
+      chain.Append(clock_.Now(), protocol::events::RunCompleted())};
+  auto refusal = [](const std::string& head) {
+    return JsonAnswer(
+        400, R"({"error":"chain","code":"bad_request","nextSeq":1,"head":")" + head + "\"}");
+  };
+  Serve({refusal(events.back().hash.ToHex()), refusal(protocol::Sha256("another").ToHex())});
+  EXPECT_TRUE(plane_->AppendEvents(run_, token_, events, In(5000), {}));
+  EXPECT_FALSE(plane_->AppendEvents(run_, token_, events, In(5000), {}));
+}
+
+// The finer codes stand beside the general one (docs/protocol.md).
+TEST_F(PlaneClientTest, ReadsTheFinerCodeOfARefusal) {  // L43
+  const json::Value receipt = json::Object{{"a", 1}};
+  const std::pair<std::string, const char*> refusals[] = {
+      {JsonAnswer(409, R"({"error":"closed","code":"conflict","detail":"run.ended"})"),
+       "plane.run_ended"},
+      {JsonAnswer(403, R"({"error":"no","code":"forbidden","detail":"runner.revoked"})"),
+       "plane.revoked"},
+      {JsonAnswer(409, R"({"error":"late","code":"conflict","detail":"offer.expired"})"),
+       "plane.offer_expired"},
+      {JsonAnswer(409, R"({"error":"odd","code":"conflict","detail":"A B"})"), "plane.refused"}};
+  for (const auto& [answer, code] : refusals) {
+    requests_.clear();
+    Serve({answer});
+    auto done = plane_->Complete(run_, token_, nullptr, receipt, In(5000), {});
+    ASSERT_FALSE(done);
+    EXPECT_EQ(done.error().code, code);
+  }
+}
+
 TEST_F(PlaneClientTest, TakesAConflictAfterALostAnswerAsAStoredReceipt) {
   Serve({"", JsonAnswer(
                  409, R"({"error":"claim token already used for completion","code":"conflict"})")});
