@@ -70,8 +70,8 @@ OfferFate TakeOffer(SessionServices& services, PlaneClient& plane, PendingOffer 
   if (taken.error().code == "plane.nonsense") {
     Status declined =
         DeclineOffer(services, plane, offer.claim, "the acknowledgement's answer cannot be read");
-    // Refused, it may be ours though: whose acknowledgement arrived and whose answer was spoilt.
-    gone = declined || declined.error().kind != ErrorKind::kConflict;
+    // Not given back, it may be ours: the acknowledgement arrived and its answer was spoilt.
+    gone = declined || (SaysNo(declined.error()) && declined.error().kind != ErrorKind::kConflict);
   }
   if (gone) {
     (void)offer.journal->Close();

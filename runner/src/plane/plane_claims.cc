@@ -115,7 +115,10 @@ Status PlaneClient::Decline(const protocol::RunId& run, const Secret& claim_toke
                                           {"reason", std::string(reason)}})};
   HttpRequest request = Post(RunPath(run, "decline"), body.text);
   WRIT_ASSIGN(Answered answer, Call(request, Repeat::kAlways, deadline, stop));
-  if (answer.response.status != 200) return Refused("POST", answer.response);
+  WRIT_ASSIGN(json::Value value, ReadJson("POST", answer.response));
+  const json::Value* ok = value.Find("ok");
+  if (ok == nullptr || *ok != json::Value(true))
+    return Nonsense("POST", answer.response, "no member \"ok\"");
   return {};
 }
 

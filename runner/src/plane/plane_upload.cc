@@ -70,6 +70,12 @@ Result<BlobSent> PlaneClient::SendBlob(std::string_view bytes, const protocol::D
       return whole();
     }
     if (status == 201 || status == 200) {
+      Result<json::Value> told = json::Parse(answer.response.body, {.max_bytes = 64 * 1024});
+      if (!told || told->FindString("hash") != digest.ToHex())
+        return Error{.kind = ErrorKind::kIntegrity,
+                     .code = "transfer.blob_hash",
+                     .message = "the plane at " + http_.origin().host +
+                                " named another hash than that of the blob it was given"};
       if (progress) progress(bytes.size() - furthest);
       return BlobSent::kSent;
     }

@@ -104,7 +104,9 @@ Result<RunSignals> ChainWriter::Flush(PlaneClient& plane, const protocol::RunId&
     std::lock_guard lock(mutex_);
     if (!answer) {
       const ErrorKind kind = answer.error().kind;
-      const bool refused = kind == ErrorKind::kInvalid || kind == ErrorKind::kConflict;
+      // An answer that cannot be read says nothing: the batch may be stored.
+      const bool refused = (kind == ErrorKind::kInvalid || kind == ErrorKind::kConflict) &&
+                           answer.error().code != "plane.nonsense";
       if (!refused || in_doubt_ <= sent_) {
         in_doubt_ = refused ? 0 : sent_ + batch.size();
         return std::move(answer).error();

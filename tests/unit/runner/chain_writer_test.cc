@@ -70,6 +70,24 @@ TEST_F(ChainWriterTest, GoesOnBehindEventsWhoseAnswerNeverCame) {
   EXPECT_EQ(EventsIn(requests_[2]), 1u);
 }
 
+TEST_F(ChainWriterTest, GoesOnBehindEventsWhoseAnswerCouldNotBeRead) {  // L38
+  const std::vector<std::string> answers{JsonAnswer(200, "null"), JsonAnswer(400, kRejected),
+                                         JsonAnswer(200, R"({"ok":true})")};
+  server_ = std::make_unique<RawServer>(RawServer::Security::kPlain, [&](auto& c) {
+    requests_.push_back(c.request);
+    c.write(answers.at(requests_.size() - 1));
+  });
+  plane_.emplace(PlaneClient::Open({.url = server_->url()}, clock_).value());
+  writer_.Emit(protocol::events::RunCompleted());
+  EXPECT_EQ(Flush().error().code, "plane.nonsense");
+  writer_.Emit(protocol::events::RunCompleted());
+  EXPECT_TRUE(Flush());
+  EXPECT_FALSE(writer_.HasUnsent());
+  ASSERT_EQ(requests_.size(), 3u);
+  EXPECT_EQ(EventsIn(requests_[1]), 1u);
+  EXPECT_EQ(EventsIn(requests_[2]), 1u);
+}
+
 TEST_F(ChainWriterTest, SendsEventsAgainThatThePlaneNeverGot) {
   GiveUpTheFirst({JsonAnswer(200, R"({"ok":true})")});
   EXPECT_TRUE(Flush());

@@ -45,6 +45,9 @@ class Upload : public ::testing::Test {
   static std::string At(int status, std::uint64_t offset) {
     return JsonAnswer(status, "{\"offset\":" + std::to_string(offset) + "}");
   }
+  std::string Stored() {
+    return JsonAnswer(201, "{\"hash\":\"" + protocol::Sha256(stored_).ToHex() + "\"}");
+  }
   const std::string blob_ = std::string(20u << 20, 'b') + "end";
   SystemClock clock_;
   std::vector<std::string> lines_;
@@ -69,13 +72,21 @@ TEST_F(Upload, GoesOnWhereAnEarlierAttemptEnded) {
         [this](std::uint64_t offset, std::string_view bytes) {
           if (offset != stored_.size()) return At(409, stored_.size());
           stored_ += bytes;
-          return stored_.size() == blob_.size() ? JsonAnswer(201, "{}") : At(202, stored_.size());
+          return stored_.size() == blob_.size() ? Stored() : At(202, stored_.size());
         });
   auto sent = Send(blob_);
   ASSERT_TRUE(sent) << sent.error().ToString();
   EXPECT_EQ(stored_, blob_);
   EXPECT_EQ(told_, blob_.size());
   EXPECT_EQ(lines_.size(), 3u);  // HEAD, and two pieces
+}
+
+TEST_F(Upload, IsStoredOnlyWhereThePlaneNamesItsHash) {  // L15
+  for (const char* answer : {"{}", "[]", R"({"hash":"aa"})"}) {
+    stored_.clear();
+    Serve(Head(404), [&](std::uint64_t, std::string_view) { return JsonAnswer(201, answer); });
+    EXPECT_FALSE(Send(blob_)) << answer;
+  }
 }
 
 TEST_F(Upload, BeginsAgainWhereThePlaneHasLostItsPart) {
@@ -87,7 +98,7 @@ TEST_F(Upload, BeginsAgainWhereThePlaneHasLostItsPart) {
     }
     if (offset != stored_.size()) return At(409, stored_.size());
     stored_ += bytes;
-    return stored_.size() == blob_.size() ? JsonAnswer(201, "{}") : At(202, stored_.size());
+    return stored_.size() == blob_.size() ? Stored() : At(202, stored_.size());
   });
   ASSERT_TRUE(Send(blob_));
   EXPECT_TRUE(lost);
