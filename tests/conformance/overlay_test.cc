@@ -77,7 +77,7 @@ TEST_P(OverlayConformance, RefusesALayerThatIsASymbolicLink) {
   EXPECT_THAT(job_.LeftBehind(), testing::IsEmpty());
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, OverlayConformance, testing::Values("process", "sandbox"),
+INSTANTIATE_TEST_SUITE_P(Backends, OverlayConformance, testing::Values("sandbox"),
                          [](const auto& tested) { return tested.param; });
 
 }  // namespace

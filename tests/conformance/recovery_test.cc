@@ -74,22 +74,25 @@ TEST_P(Conformance, RecoversASessionThatNeverStarted) {
 
 // L17, L37: the supervisor itself is killed. Nothing is invented, and what can be ended is ended.
 TEST_P(Conformance, CallsAJobLostWhenItsSupervisorIsKilled) {
-  if (GetParam() != "process") GTEST_SKIP() << "this tier has another supervisor";
   const bool root = ::geteuid() == 0;
-  // Without a uid or a cgroup of its own a hidden grandchild could not be found again.
-  const char* script =
-      root ? "(setsid sleep 600 &) ; echo $PPID; exec sleep 600" : "echo $PPID; exec sleep 600";
-  auto job = backend_->Prepare(job_.Shell(script));
+  // Without a uid, a cgroup or a pid namespace of its own a hidden grandchild could not be found
+  // again.
+  const bool hides = root || GetParam() != "process";
+  auto job = backend_->Prepare(job_.Shell(hides ? "(setsid sleep 600 &) ; echo up; exec sleep 600"
+                                                : "echo up; exec sleep 600"));
   ASSERT_TRUE(job) << job.error().ToString();
   ASSERT_TRUE((*job)->Start({}));
   class KillSupervisor final : public backends::OutputSink {
    public:
-    void OnOutput(backends::Stream, std::string_view bytes, std::chrono::nanoseconds) override {
-      const auto pid = static_cast<pid_t>(std::strtol(std::string(bytes).c_str(), nullptr, 10));
-      if (pid > 1) ::kill(pid, SIGKILL);  // our own child, not yet reaped
+    explicit KillSupervisor(pid_t pid) : pid_(pid) {}
+    void OnOutput(backends::Stream, std::string_view, std::chrono::nanoseconds) override {
+      if (pid_ > 1) ::kill(pid_, SIGKILL);  // our own child, not yet reaped
     }
     void OnLeftOut(backends::Stream, std::uint64_t) override {}
-  } sink;
+
+   private:
+    pid_t pid_;
+  } sink(static_cast<pid_t>(std::strtol((*job)->Leftovers().c_str(), nullptr, 10)));
   Outcome outcome = (*job)->Watch(sink, {});
   EXPECT_EQ(outcome.kind, Outcome::Kind::kLost);
   EXPECT_FALSE(outcome.status);

@@ -1,7 +1,9 @@
 // One table: attacks x tiers. Every attack is first run with the guard off - a plain child of the
 // same uid on the same host - and has to get through; then as a job, where it has to be refused.
+#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -51,7 +53,7 @@ constexpr const char* kItsOwnInNamespaces[] = {
 // Attempts that end at the job's own loopback: refused by the kernel, with nothing to be recorded.
 constexpr const char* kUnrecordedInNamespaces[] = {
     "tcp-other-address", "tcp-other-port",  "tcp-nonblocking", "duplicated-socket",
-    "child-connects",    "thread-connects", "rewrite-address"};
+    "child-connects",    "thread-connects", "rewrite-address", "disconnect-and-reconnect"};
 
 // Called by gtest where it prints a parameter.
 void PrintTo(const Row& row, std::ostream* out) {
@@ -171,6 +173,25 @@ int LandlockAbiOf(const backends::Capabilities& capabilities) {
   return at != std::string::npos ? std::atoi(mechanism.c_str() + at + prefix.size()) : 0;
 }
 
+int PortOf(const std::string& address) {
+  return std::atoi(address.c_str() + address.rfind(':') + 1);
+}
+
+// Empty where somebody of the host is there already: as good.
+UniqueFd ListenAt(int port) {
+  UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int one = 1;
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  at.sin_port = htons(static_cast<std::uint16_t>(port));
+  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at) != 0 ||
+      ::listen(fd.get(), 16) != 0)
+    return {};
+  return fd;
+}
+
 // Takes and closes what comes, so that the listener's queue never fills.
 class AcceptAll {
  public:
@@ -250,9 +271,13 @@ TEST_P(Hostile, GetsThroughUnguardedAndIsRefusedAsAJob) {
   auto proxy = (*job)->TakeProxyListener();
   ASSERT_TRUE(proxy);
   const std::string address = (*job)->ProxyAddress();
-  HostTargets targets(job_, std::atoi(address.c_str() + address.rfind(':') + 1));
+  HostTargets targets(job_, PortOf(address));
 
   const AcceptAll proxy_accepts(proxy->get());
+
+  // Outside, something has to be where the job's proxy is inside.
+  const UniqueFd stand_in = namespaces_ ? ListenAt(PortOf(address)) : UniqueFd();
+  const AcceptAll stand_in_accepts(stand_in.get());
 
   const int unguarded = RunUnguarded(targets);
   if (unguarded == 2) GTEST_SKIP() << "this host lacks what the attempt needs";

@@ -36,7 +36,7 @@ TEST(Plan, PrintsCanonicalJsonWithoutSecretValues) {  // L8
       R"({"argv":["claude","-p","fix \"it\""],"cwd":"","env":{"secretNames":["TOKEN"],"vars":{"LANG":"C"}},)"
       R"("home":{"directories":[],"files":[{"bytes":11,"mode":384,"path":".config/x"}]},)"
       R"("identity":{"gid":61000,"uid":61000,"userName":"job"},)"
-      R"("limits":{"addressSpaceBytes":0,"coreBytes":0,"cpuMs":0,"diskBytes":0,"diskFiles":0,"endJobOverOutputBytes":0,"fileBytes":0,)"
+      R"("limits":{"addressSpaceBytes":0,"coreBytes":0,"cpuMillis":0,"cpuMs":0,"diskBytes":0,"diskFiles":0,"endJobOverOutputBytes":0,"fileBytes":0,)"
       R"("memoryBytes":0,"openFiles":4096,"outputHeadBytes":8388608,"outputTailBytes":2097152,)"
       R"("processes":1024,"sources":{"openFiles":"operator","processes":"operator","wall":"operator"},"termGraceMs":5000,"wallTimeoutMs":600000},"network":{"mode":"none"},)"
       R"("readOnlyTrees":[],"require":{"files":"none","network":"kernel","processes":"none",)"
