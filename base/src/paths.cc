@@ -146,6 +146,20 @@ class TreeRemover {
     if (cleared != flags) (void)::ioctl(fd, FS_IOC_SETFLAGS, &cleared);
   }
 
+  // To the top, to be removed later from there. A name that is taken - by a removal that was
+  // killed, or one beside this - is left alone.
+  void MoveUp(int parent, const std::string& name) {
+    constexpr int kAttempts = 1000;
+    for (int attempt = 0; attempt < kAttempts; ++attempt) {
+      std::string moved =
+          ".writ-rm-" + std::to_string(::getpid()) + "-" + std::to_string(counter_++);
+      if (::renameat(parent, name.c_str(), root_parent_, moved.c_str()) == 0)
+        return pending_.push_back(std::move(moved));
+      if (errno != EEXIST && errno != ENOTEMPTY && errno != ENOTDIR) break;
+    }
+    Note(errno, name);
+  }
+
   void RemoveOne(int parent, const std::string& name, int level) {
     struct stat st {};
     if (::fstatat(parent, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
@@ -176,13 +190,8 @@ class TreeRemover {
     ClearFlags(fd.get());
     (void)::fchmod(fd.get(), 0700);
     if (level >= kMaxOpenLevels) {
-      std::string moved = ".writ-rm-" + std::to_string(counter_++);
       fd.reset();
-      if (::renameat(parent, name.c_str(), root_parent_, moved.c_str()) == 0) {
-        pending_.push_back(moved);
-      } else {
-        Note(errno, name);
-      }
+      MoveUp(parent, name);
       return;
     }
     int dir_fd = fd.release();

@@ -105,6 +105,22 @@ TEST(PathsBeneath, RemovesHostileTreesWithoutLeavingThem) {
   EXPECT_FALSE(RemoveTreeBeneath(parent->get(), ".."));
 }
 
+// L13, L14: what a removal that was killed has left must not stop those that come after it.
+TEST(PathsBeneath, RemovesADeepTreeBesideTheLeftoversOfAnEarlierRemoval) {
+  TempDir dir;
+  const std::string left = dir.path() + "/.writ-rm-" + std::to_string(::getpid()) + "-0";
+  std::filesystem::create_directories(left + "/full");
+  std::string deep = dir.path() + "/tree";
+  for (int i = 0; i < 300; ++i) deep += "/d";
+  std::filesystem::create_directories(deep);
+  auto parent = OpenDirectory(dir.path());
+  ASSERT_TRUE(parent);
+  auto removed = RemoveTreeBeneath(parent->get(), "tree");
+  EXPECT_TRUE(removed) << removed.error().ToString();
+  EXPECT_FALSE(std::filesystem::exists(dir.path() + "/tree"));
+  EXPECT_TRUE(std::filesystem::exists(left + "/full"));
+}
+
 TEST(SafeRelativePath, IsTheProtocolsRule) {
   for (const char* good : {"a", "a/b", "dir/f0.txt", ".env", "a..b", "\xff"})
     EXPECT_TRUE(IsSafeRelativePath(good)) << good;
