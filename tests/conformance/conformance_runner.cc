@@ -5,8 +5,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "writ/backends/process_backend.h"
-#include "writ/backends/sandbox_backend.h"
+#include "conformance/job_fixture.h"
 #include "writ/base/file.h"
 
 namespace {
@@ -22,10 +21,7 @@ class PassOn final : public writ::backends::OutputSink {
 
 int main(int argc, char** argv) {
   if (argc != 8) return 2;
-  writ::backends::LaunchedOptions options{.launcher = WRIT_BIN_DIR "/writ-launch"};
-  auto backend = std::string_view(argv[1]) == "sandbox"
-                     ? writ::backends::MakeSandboxBackend(std::move(options))
-                     : writ::backends::MakeProcessBackend(std::move(options));
+  auto backend = writ::test::MakeBackend(argv[1]);
   writ::backends::Plan plan;
   plan.tier = backend->GetTier();
   plan.workspace = writ::backends::PlainWorkspace{argv[2]};

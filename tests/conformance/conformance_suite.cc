@@ -3,7 +3,8 @@
 
 namespace writ::test {
 
-INSTANTIATE_TEST_SUITE_P(Backends, Conformance, testing::Values("process", "sandbox"),
+INSTANTIATE_TEST_SUITE_P(Backends, Conformance,
+                         testing::Values("process", "sandbox", "container", "container_runc"),
                          [](const auto& tested) { return tested.param; });
 
 }  // namespace writ::test

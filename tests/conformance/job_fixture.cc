@@ -12,6 +12,8 @@
 #include <iterator>
 #include <sstream>
 
+#include "conformance/test_image.h"
+#include "writ/backends/container/container_backend.h"
 #include "writ/backends/process_backend.h"
 #include "writ/backends/sandbox_backend.h"
 #include "writ/base/paths.h"
@@ -153,6 +155,14 @@ std::unique_ptr<backends::Backend> MakeBackend(const std::string& name) {
   backends::LaunchedOptions options{.launcher = std::string(WRIT_BIN_DIR) + "/writ-launch"};
   if (name == "process") return backends::MakeProcessBackend(std::move(options));
   if (name == "sandbox") return backends::MakeSandboxBackend(std::move(options));
+  if (name.starts_with("container")) {
+    backends::ContainerBackendOptions container;
+    container.launched = std::move(options);
+    container.runtime = name == "container_runc" ? "runc" : "crun";
+    container.images_dir = TestImages();
+    container.default_image = "host";
+    return backends::MakeContainerBackend(std::move(container));
+  }
   std::abort();
 }
 

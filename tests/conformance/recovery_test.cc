@@ -8,6 +8,7 @@
 #include <string>
 
 #include "conformance/conformance_suite.h"
+#include "conformance/test_image.h"
 #include "writ/base/child.h"
 #include "writ/base/file.h"
 
@@ -45,6 +46,7 @@ TEST_P(Conformance, EndsTheTreeWhenItsRunnerIsKilled) {
       std::to_string(job_.identity().gid),
       "trap '' TERM; (setsid sh -c 'echo runs; exec sleep " + hidden + "' &) ; sleep 600"};
   options.fds = {{pipe->write_end.get(), 1}};
+  if (GetParam().starts_with("container")) options.env = {"WRIT_TEST_IMAGES=" + TestImages()};
   auto runner = Child::Spawn(options);
   ASSERT_TRUE(runner) << runner.error().ToString();
   pipe->write_end.reset();

@@ -93,6 +93,8 @@ Status ValidatePlan(const Plan& plan) {
     WRIT_TRY(CheckAbsolute(tree, "a read-only tree"));
     if (tree == "/") return Invalid("read_only_root", "the whole host cannot be a read-only tree");
   }
+  if (plan.image.size() > 200 || HasNul(plan.image))
+    return Invalid("bad_image", "the image's name is too long or holds a NUL byte");
   if (plan.limits.wall_timeout <= std::chrono::milliseconds(0))
     return Invalid("bad_timeout", "the wall time-out is not greater than zero");
   if (plan.limits.term_grace < std::chrono::milliseconds(0))

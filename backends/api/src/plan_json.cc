@@ -96,6 +96,7 @@ std::string PlanJson(const Plan& plan) {
       {"stdin", "null"},
       {"terminal", plan.terminal == Terminal::kPty ? "pty" : "none"},
   };
+  if (!plan.image.empty()) out.Set("image", plan.image);
   return json::CanonicalBytes(json::Value(std::move(out)));
 }
 

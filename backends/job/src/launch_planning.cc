@@ -103,6 +103,9 @@ Status CheckCommon(const Plan& plan, const Capabilities& capabilities,
     return Unsupported(tier, "unusable", capabilities.unusable_reason, capabilities.unusable_mend);
   if (plan.terminal != Terminal::kNone)
     return Unsupported(tier, "no_pty", "the " + name + " tier gives no terminal");
+  if (!plan.image.empty() && tier != Tier::kContainer)
+    return Unsupported(tier, "no_image", "the " + name + " tier runs jobs in no image",
+                       "ask for the container tier, or for no image");
   if (std::holds_alternative<HostNetworkGrant>(plan.network))
     return Unsupported(
         tier, "no_host_network", "the " + name + " tier never opens the host's network",

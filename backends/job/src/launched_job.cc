@@ -72,6 +72,7 @@ LaunchedJob::~LaunchedJob() {
 }
 
 Status LaunchedJob::Acquire() {
+  WRIT_ASSIGN(root_, tier_.Hold(plan_));
   WRIT_ASSIGN(session_dir_, OpenDirectory(plan_.session_dir));
   WRIT_TRY(CheckPlaces());
   WRIT_TRY(OpenStatusFile());
@@ -134,7 +135,7 @@ Status LaunchedJob::OpenWrittenTrees() {
 }
 
 Status LaunchedJob::MakeCgroups() {
-  const std::uint64_t own = OwnTasks(tier_.Surroundings());
+  const std::uint64_t own = tier_.OwnTasks();
   WRIT_ASSIGN(cgroups_,
               CgroupSet::Create(
                   features_.cgroups, plan_.run_id,
@@ -215,6 +216,7 @@ LaunchFacts LaunchedJob::Facts() const {
   facts.workspace = paths_.workspace;
   facts.home = paths_.home;
   facts.tmp = paths_.tmp;
+  facts.root_view = root_.view;
   return facts;
 }
 
@@ -281,6 +283,8 @@ Status LaunchedJob::AwaitReady() {
     return Error{ErrorKind::kInternal, "job.setup_failed", "the launcher gave another answer"};
   init_ = ready->init;
   if (!inside) return {};
+  // Counted before the job is there: a runtime may have threads, and more later.
+  own_tasks_ = std::min(tier_.OwnTasks(), TreeTasks(supervisor_.pid()) + kTaskSlack / 4);
   if (proxy_) listener_ = std::move(fds.front());
   written_trees_.push_back(std::move(fds.back()));
   return {};
@@ -387,6 +391,7 @@ Dismantled LaunchedJob::Dismantle() {
   written_trees_.clear();
   status_file_.reset();
   session_dir_.reset();
+  root_.lock.reset();
   dismantled_ = result;
   return result;
 }

@@ -85,7 +85,7 @@ Outcome LaunchedJob::Watch(OutputSink& sink, const WatchOptions& options) {
   std::stop_callback on_stop(options.stop, [fd = stop_event.get()] { ::eventfd_write(fd, 1); });
   UniqueFd kill_event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   std::stop_callback on_kill(options.kill, [fd = kill_event.get()] { ::eventfd_write(fd, 1); });
-  ResourceWatch resources(plan_.limits, cgroups_, {supervisor_.pid(), init_},
+  ResourceWatch resources(plan_.limits, cgroups_, {supervisor_.pid(), init_, own_tasks_},
                           std::move(written_trees_));
   OutputPipe out(out_, Stream::kStdout, plan_.limits.output, sink);
   OutputPipe err(err_, Stream::kStderr, plan_.limits.output, sink);

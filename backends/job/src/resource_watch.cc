@@ -70,7 +70,7 @@ void ResourceWatch::LookAtProcesses() {
   }
   auto tasks = cgroups_.Tasks();
   if (!tasks) tasks = TreeTasks(tree_.supervisor);
-  if (*tasks > limits_.processes + (tree_.init != 0 ? 1 : 0)) Hit(LimitKind::kProcesses);
+  if (*tasks > limits_.processes + tree_.own_tasks) Hit(LimitKind::kProcesses);
 }
 
 void ResourceWatch::LookAtMemory() {

@@ -9,7 +9,7 @@ namespace writ::backends::launch {
 namespace {
 
 constexpr std::uint64_t kMagic =
-    0x33304c5452495257;  // "WRITL03" read as a number: another version is refused
+    0x34304c5452495257;  // "WRITL04" read as a number: another version is refused
 constexpr std::uint64_t kMaxInt = std::numeric_limits<std::int32_t>::max();
 constexpr std::uint64_t kMaxU32 = std::numeric_limits<std::uint32_t>::max();
 
@@ -71,6 +71,7 @@ void WriteNamespaces(const NamespacePlan& plan, Writer& out) {
   out.Number(plan.view.size());
   for (const ViewStep& step : plan.view) WriteStep(step, out);
   out.Texts(plan.counted);
+  out.Texts(plan.runtime);
 }
 
 NamespacePlan ReadNamespaces(Reader& in) {
@@ -81,6 +82,7 @@ NamespacePlan ReadNamespaces(Reader& in) {
   for (std::uint64_t n = in.Count(kLeastStepBytes); n > 0 && in.ok(); --n)
     plan.view.push_back(ReadStep(in));
   plan.counted = in.Texts();
+  plan.runtime = in.Texts();
   return plan;
 }
 

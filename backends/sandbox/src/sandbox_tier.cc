@@ -1,4 +1,4 @@
-#include "sandbox_tier.h"
+#include "writ/backends/sandbox/sandbox_tier.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -11,9 +11,9 @@
 #include <utility>
 #include <variant>
 
-#include "system_view.h"
-#include "view_planning.h"
 #include "writ/backends/job/launched_backend.h"
+#include "writ/backends/sandbox/system_view.h"
+#include "writ/backends/sandbox/view_planning.h"
 #include "writ/base/paths.h"
 
 namespace writ::backends {

@@ -1,4 +1,4 @@
-#include "system_view.h"
+#include "writ/backends/sandbox/system_view.h"
 
 #include <limits.h>
 #include <sys/stat.h>

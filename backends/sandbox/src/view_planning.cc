@@ -1,4 +1,4 @@
-#include "view_planning.h"
+#include "writ/backends/sandbox/view_planning.h"
 
 #include <algorithm>
 #include <string>

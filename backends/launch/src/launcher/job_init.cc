@@ -22,6 +22,7 @@
 
 #include "job_namespaces.h"
 #include "job_setup.h"
+#include "oci_runtime.h"
 #include "view.h"
 #include "writ/backends/linux/credentials.h"
 #include "writ/base/file.h"
@@ -36,24 +37,44 @@ class Init {
  public:
   Init(const LaunchPlan& plan, UniqueFd socket) : plan_(plan), socket_(std::move(socket)) {}
 
+  [[noreturn]] void RunInside(UniqueFd listener, UniqueFd told) {
+    listener_ = std::move(listener);
+    EnterOwnUserNamespace();
+    TakeIdentity();
+    MakeRuleset();
+    DropRights();
+    if (::write(told.get(), &kInitReady, 1) != 1) Fail("ready", errno);
+    told.reset();
+    TellReady();
+    StartJob();
+    Reap();
+  }
+
   [[noreturn]] void Run() {
     CloseOthers();
     AwaitMaps();
-    TakeIdentity();
+    const NamespacePlan& ids = *plan_.namespaces;
+    const bool staged = !ids.runtime.empty();
+    if (staged) {
+      TakeIdentity(0, 0);
+    } else {
+      TakeIdentity();
+    }
     if (::unshare(CLONE_NEWCGROUP) != 0) Fail("cgroup namespace", errno);
-    const std::string& name = plan_.namespaces->host_name;
+    const std::string& name = ids.host_name;
     if (::sethostname(name.data(), name.size()) != 0 || ::setdomainname("", 0) != 0)
       Fail("host name", errno);
-    RefuseFurtherNamespaces();
+    RefuseFurtherNamespaces(staged ? "1" : "0");  // the job's own, made inside
     BringLoopbackUp();
     if (plan_.proxy) Listen();
     if (Status entered = EnterView(plan_.namespaces->view, std::move(lower_trees_)); !entered)
       Fail("view: " + entered.error().message, entered.error().sys_errno);
-    if (plan_.landlock.abi > 0) {
-      auto ruleset = MakeLandlockRuleset(plan_.landlock);
-      if (!ruleset) Fail("landlock: " + ruleset.error().message, ruleset.error().sys_errno);
-      ruleset_ = std::move(ruleset).value();
+    if (staged) {
+      const std::string text = RunRuntime(plan_, socket_.get(), std::move(listener_));
+      if (!text.empty()) Fail("runtime: " + text, 0);
+      ::_exit(0);
     }
+    MakeRuleset();
     DropRights();
     TellReady();
     StartJob();
@@ -83,9 +104,34 @@ class Init {
     lower_trees_ = std::move(word->fds);
   }
 
-  void TakeIdentity() {
+  // Of one id: the container's root becomes the job's uid. Nobody outside is told: whoever may make
+  // the namespace may map itself.
+  void EnterOwnUserNamespace() {
     const NamespacePlan& ids = *plan_.namespaces;
-    DropFailure failure = BecomeMapped(ids.inside_uid, ids.inside_gid);
+    if (::unshare(CLONE_NEWUSER) != 0) Fail("user namespace of the job", errno);
+    WriteOwn("setgroups", "deny");
+    WriteOwn("gid_map", std::to_string(ids.inside_gid) + " 0 1\n");
+    WriteOwn("uid_map", std::to_string(ids.inside_uid) + " 0 1\n");
+  }
+
+  void WriteOwn(const char* name, const std::string& text) {
+    const std::string path = std::string("/proc/self/") + name;
+    UniqueFd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+    if (!file || ::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+      Fail(path, errno);
+  }
+
+  void MakeRuleset() {
+    if (plan_.landlock.abi == 0) return;
+    auto ruleset = MakeLandlockRuleset(plan_.landlock);
+    if (!ruleset) Fail("landlock: " + ruleset.error().message, ruleset.error().sys_errno);
+    ruleset_ = std::move(ruleset).value();
+  }
+
+  void TakeIdentity() { TakeIdentity(plan_.namespaces->inside_uid, plan_.namespaces->inside_gid); }
+
+  void TakeIdentity(uid_t uid, gid_t gid) {
+    DropFailure failure = BecomeMapped(uid, gid);
     if (failure.step != nullptr) Fail(std::string("identity: ") + failure.step, failure.err);
     ::prctl(PR_SET_DUMPABLE, 0);
     // After the identity: a change of uid clears it. A supervisor that went before is noticed by
@@ -94,9 +140,9 @@ class Init {
   }
 
   // The filter refuses them too; this holds where a profile has none.
-  void RefuseFurtherNamespaces() {
+  void RefuseFurtherNamespaces(const char* left) {
     UniqueFd file(::open("/proc/sys/user/max_user_namespaces", O_WRONLY | O_CLOEXEC));
-    if (!file || ::write(file.get(), "0", 1) != 1) Fail("max_user_namespaces", errno);
+    if (!file || ::write(file.get(), left, 1) != 1) Fail("max_user_namespaces", errno);
   }
 
   void BringLoopbackUp() {
@@ -180,6 +226,10 @@ class Init {
 };
 
 }  // namespace
+
+void RunInside(const LaunchPlan& plan, UniqueFd socket, UniqueFd listener, UniqueFd told) {
+  Init(plan, std::move(socket)).RunInside(std::move(listener), std::move(told));
+}
 
 void RunInit(const LaunchPlan& plan, UniqueFd socket) {
   Init(plan, std::move(socket)).Run();

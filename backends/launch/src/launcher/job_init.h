@@ -13,4 +13,11 @@ namespace writ::backends::launch {
 // rules, capabilities; Ready; then Start (waited for) and the job.
 [[noreturn]] void RunInit(const LaunchPlan& plan, UniqueFd socket);
 
+// The same for the first process of a container that an OCI runtime has made (`--inside`): user
+// namespace of the job, death signal, Landlock rules, capabilities; Ready; then Start and the job.
+// `told`: one byte goes there ahead of Ready, for who waits for the runtime. `listener` may be
+// empty.
+[[noreturn]] void RunInside(const LaunchPlan& plan, UniqueFd socket, UniqueFd listener,
+                            UniqueFd told);
+
 }  // namespace writ::backends::launch

@@ -34,8 +34,9 @@ Status MapIds(pid_t pid, const LaunchPlan& plan) {
   auto line = [](std::uint64_t inside, std::uint64_t outside) {
     return std::to_string(inside) + " " + std::to_string(outside) + " 1\n";
   };
-  WRIT_TRY(WriteFileOnce(proc + "gid_map", line(namespaces.inside_gid, plan.gid)));
-  return WriteFileOnce(proc + "uid_map", line(namespaces.inside_uid, plan.uid));
+  const bool staged = !namespaces.runtime.empty();
+  WRIT_TRY(WriteFileOnce(proc + "gid_map", line(staged ? 0 : namespaces.inside_gid, plan.gid)));
+  return WriteFileOnce(proc + "uid_map", line(staged ? 0 : namespaces.inside_uid, plan.uid));
 }
 
 Result<std::vector<UniqueFd>> MapLowerTrees(const LaunchPlan& plan) {

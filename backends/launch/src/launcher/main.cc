@@ -16,13 +16,16 @@
 // network namespace, id maps, cgroups, identity, death signal, cgroup namespace, host name, no
 // further user namespaces, loopback, proxy listener, view (view_step.h), Landlock rules,
 // capabilities; the job then starts from a process that has no rights left.
+// With an OCI runtime the same init makes the view that the runtime needs, with room for one more
+// user namespace, and starts the runtime in it (oci_runtime.h); the container's first process is
+// `--inside`, which makes the job's own user namespace and goes on at Landlock.
 // A step that fails ends the job before exec with the step's name and errno; nothing is skipped.
 // Guarantees: whatever the job does - double forks, sessions of its own, ignored and stopped
 // signals - its tree is dead within term_grace + kKillBound of a time-out, a cancel, the end of its
 // first process, or the death of the backend; a pid namespace dies with the supervisor, too.
 // Single-threaded; no secret comes here before Go, and none stays after exec.
-// `--probe` and `--probe-namespaces` try what the host gives (probe.h); `--hook` keeps an
-// operator's hook (hook_warden.h). Exit: 0 told or written down, 1 not, 2 wrong use.
+// `--probe`, `--probe-namespaces` and `--probe-plan` try what the host gives (probe.h); `--hook`
+// keeps an operator's hook (hook_warden.h). Exit: 0 told or written down, 1 not, 2 wrong use.
 #include <linux/close_range.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -36,6 +39,7 @@
 #include <utility>
 
 #include "hook_warden.h"
+#include "oci_runtime.h"
 #include "probe.h"
 #include "supervisor.h"
 #include "writ/base/file.h"
@@ -60,6 +64,9 @@ int main(int argc, char** argv) {
   if (argc >= 2 && std::string_view(argv[1]) == "--hook") return launch::RunHookWarden(argc, argv);
   if (argc == 3 && std::string_view(argv[1]) == "--probe-namespaces")
     return launch::RunNamespaceProbe(argv[2]);
+  if (argc == 3 && std::string_view(argv[1]) == "--probe-plan")
+    return launch::RunPlanProbe(argv[2]);
+  if (argc == 2 && std::string_view(argv[1]) == "--inside") return launch::RunInsideContainer();
   struct stat st {};
   if (argc != 1 || ::fstat(launch::kPlanFd, &st) != 0 || ::fstat(launch::kControlFd, &st) != 0 ||
       ::fstat(launch::kStatusFd, &st) != 0)

@@ -183,6 +183,17 @@ int RunNamespaceProbe(const std::string& dir) {
   return WriteAll(1, text) ? 0 : 1;
 }
 
+int RunPlanProbe(const std::string& path) {
+  constexpr std::uint64_t kMaxPlanBytes = 64u << 20;
+  for (int fd : {kStdoutFd, kStderrFd})  // what a job would write to
+    if (::dup2(0, fd) < 0) return 1;
+  auto bytes = ReadFile(path, kMaxPlanBytes);
+  auto plan = bytes ? DecodeLaunchPlan(*bytes) : std::move(bytes).error();
+  const std::string answer =
+      plan && plan->namespaces ? TryNamespaces(*plan) : std::string("no readable plan");
+  return WriteAll(1, "plan=" + answer + "\n") ? 0 : 1;
+}
+
 int RunProbe() {
   std::string why = TrySupervisedConnect();
   std::string line = why.empty() ? "user_notification=yes\n" : "user_notification=no " + why + "\n";

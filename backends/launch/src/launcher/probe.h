@@ -17,4 +17,8 @@ int RunProbe();
 // 0.
 int RunNamespaceProbe(const std::string& dir);
 
+// `writ-launch --probe-plan FILE`: makes everything of the encoded launch plan in it but the job,
+// and undoes it. Prints "plan=yes" or "plan=no REASON"; returns 0.
+int RunPlanProbe(const std::string& path);
+
 }  // namespace writ::backends::launch

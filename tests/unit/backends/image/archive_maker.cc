@@ -39,7 +39,10 @@ std::string Header(const TarMember& member) {
   header.replace(148, 8, "        ");
   header[156] = member.type;
   header.replace(157, std::min<std::size_t>(100, member.link.size()), member.link.substr(0, 100));
-  header.replace(257, 8, std::string("ustar\0" "00", 8));
+  header.replace(257, 8,
+                 std::string("ustar\0"
+                             "00",
+                             8));
   if (member.type == '3') {
     Octal(header, 329, 8, 1);
     Octal(header, 337, 8, 3);
@@ -67,11 +70,11 @@ std::string ConfigOf(const std::vector<LayerBytes>& layers) {
   json::Array ids;
   for (const LayerBytes& layer : layers)
     ids.push_back(backends::image::ImageDigestText(protocol::Sha256(layer.tar)));
-  return json::Write(json::Object{
-      {"os", "linux"},
-      {"architecture", std::string(backends::image::HostArchitecture())},
-      {"config", json::Object{{"Env", json::Array{"PATH=/bin"}}}},
-      {"rootfs", json::Object{{"type", "layers"}, {"diff_ids", std::move(ids)}}}});
+  return json::Write(
+      json::Object{{"os", "linux"},
+                   {"architecture", std::string(backends::image::HostArchitecture())},
+                   {"config", json::Object{{"Env", json::Array{"PATH=/bin"}}}},
+                   {"rootfs", json::Object{{"type", "layers"}, {"diff_ids", std::move(ids)}}}});
 }
 
 }  // namespace
@@ -128,10 +131,10 @@ std::vector<ImageFile> OciFiles(const std::vector<LayerBytes>& layers) {
                                {"config", DescriptorOf("config.v1+json", config)},
                                {"layers", std::move(list)}});
   blob(manifest);
-  files.push_back({"index.json",
-                   json::Write(json::Object{
-                       {"schemaVersion", 2},
-                       {"manifests", json::Array{DescriptorOf("manifest.v1+json", manifest)}}})});
+  files.push_back(
+      {"index.json", json::Write(json::Object{
+                         {"schemaVersion", 2},
+                         {"manifests", json::Array{DescriptorOf("manifest.v1+json", manifest)}}})});
   return files;
 }
 
@@ -144,10 +147,10 @@ std::vector<ImageFile> DockerFiles(const std::vector<LayerBytes>& layers, const 
     files.push_back({name, layer.stored});
   }
   files.push_back({"config.json", ConfigOf(layers)});
-  files.push_back({"manifest.json", json::Write(json::Array{json::Object{
-                                        {"Config", "config.json"},
-                                        {"RepoTags", json::Array{tag}},
-                                        {"Layers", std::move(names)}}})});
+  files.push_back(
+      {"manifest.json", json::Write(json::Array{json::Object{{"Config", "config.json"},
+                                                             {"RepoTags", json::Array{tag}},
+                                                             {"Layers", std::move(names)}}})});
   return files;
 }
 

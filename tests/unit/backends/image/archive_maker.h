@@ -20,12 +20,18 @@ struct TarMember {
 std::string MakeTar(const std::vector<TarMember>& members);
 std::string Gzip(const std::string& bytes);
 
-inline TarMember Dir(std::string name, unsigned mode = 0755) { return {std::move(name), '5', {}, {}, mode}; }
+inline TarMember Dir(std::string name, unsigned mode = 0755) {
+  return {std::move(name), '5', {}, {}, mode};
+}
 inline TarMember File(std::string name, std::string content, unsigned mode = 0644) {
   return {std::move(name), '0', std::move(content), {}, mode};
 }
-inline TarMember Link(std::string name, std::string target) { return {std::move(name), '2', {}, std::move(target)}; }
-inline TarMember HardLink(std::string name, std::string target) { return {std::move(name), '1', {}, std::move(target)}; }
+inline TarMember Link(std::string name, std::string target) {
+  return {std::move(name), '2', {}, std::move(target)};
+}
+inline TarMember HardLink(std::string name, std::string target) {
+  return {std::move(name), '1', {}, std::move(target)};
+}
 
 struct LayerBytes {
   std::string stored;  // as the blob has it

@@ -13,7 +13,8 @@ class HostileImage : public ImageFixture {
   HostileImage() { Write("victim/kept", "as it was"); }
   ~HostileImage() override {
     EXPECT_EQ(Read(base_ + "/victim/kept"), "as it was");
-    EXPECT_EQ(std::distance(fs::directory_iterator(base_ + "/victim"), fs::directory_iterator{}), 1);
+    EXPECT_EQ(std::distance(fs::directory_iterator(base_ + "/victim"), fs::directory_iterator{}),
+              1);
   }
   std::string Victim() const { return base_ + "/victim"; }
 };
@@ -60,8 +61,8 @@ TEST_F(HostileImage, WithHardLinksToOutsideIsRefused) {
 }
 
 TEST_F(HostileImage, CannotWriteThroughAHardLinkToASymbolicLink) {
-  auto record = ImportLayers({Plain(
-      {Link("out", Victim() + "/kept"), HardLink("h", "out"), File("h", "mine"), File("out", "m2")})});
+  auto record = ImportLayers({Plain({Link("out", Victim() + "/kept"), HardLink("h", "out"),
+                                     File("h", "mine"), File("out", "m2")})});
   ASSERT_TRUE(record) << record.error().ToString();
   EXPECT_TRUE(fs::is_regular_file(fs::symlink_status(Root(*record) + "/h")));
 }
@@ -126,7 +127,8 @@ TEST_F(HostileImage, WithAnEscapeInTheArchiveAroundItIsRefused) {
       MakeTar({Link("blobs", Victim()), File("blobs/sha256/new.json", "x")}) + TarOf(files);
   (void)store_.Import(Write("image.tar", archive), options_).has_value();
   archive = MakeTar({Link("blobs.json", Victim()), File("blobs.json/new.tar", "x")});
-  EXPECT_EQ(store_.Import(Write("image.tar", archive), options_).error().code, "image.hostile_path");
+  EXPECT_EQ(store_.Import(Write("image.tar", archive), options_).error().code,
+            "image.hostile_path");
 }
 
 }  // namespace

@@ -37,14 +37,16 @@ TEST_F(ImageStoreTest, AppliesLayersInTheirOrderWithWhiteouts) {
 }
 
 TEST_F(ImageStoreTest, AReplacedFileLeavesItsHardLinksAsTheyWere) {
-  auto record = ImportLayers({Plain({File("a", "first"), HardLink("b", "a")}), Plain({File("a", "second")})});
+  auto record =
+      ImportLayers({Plain({File("a", "first"), HardLink("b", "a")}), Plain({File("a", "second")})});
   ASSERT_TRUE(record) << record.error().ToString();
   EXPECT_EQ(Read(Root(*record) + "/a"), "second");
   EXPECT_EQ(Read(Root(*record) + "/b"), "first");
 }
 
 TEST_F(ImageStoreTest, KeepsLongAndForeignNames) {
-  const std::string longest = std::string(120, 'l') + "/" + std::string(200, 'm') + "/\xc3\xa4\xe2\x82\xac";
+  const std::string longest =
+      std::string(120, 'l') + "/" + std::string(200, 'm') + "/\xc3\xa4\xe2\x82\xac";
   auto record = ImportLayers({Plain({File(longest, "here"), Link("to", longest)})});
   ASSERT_TRUE(record) << record.error().ToString();
   EXPECT_EQ(Read(Root(*record) + "/" + longest), "here");
@@ -57,8 +59,7 @@ TEST_F(ImageStoreTest, ReadsTheSameImageFromALayoutAnArchiveAndDocker) {
   auto layout = store_.Import(base_ + "/layout", options_);
   auto archive = ImportLayers(layers);
   auto zipped = store_.Import(Write("image.tar.gz", Gzip(TarOf(OciFiles(layers)))), options_);
-  auto docker =
-      store_.Import(Write("docker.tar", TarOf(DockerFiles(layers, "tool:1"))), options_);
+  auto docker = store_.Import(Write("docker.tar", TarOf(DockerFiles(layers, "tool:1"))), options_);
   for (const auto* each : {&layout, &archive, &zipped, &docker}) {
     ASSERT_TRUE(*each) << each->error().ToString();
     EXPECT_EQ((*each)->id, layout->id);
@@ -136,7 +137,8 @@ TEST_F(ImageStoreTest, DoesNotRemoveAnImageThatIsHeld) {
 // L38, L39: whenever it is killed there is a whole image or none, and the next import cleans up.
 TEST_F(ImageStoreTest, AKilledImportLeavesAWholeImageOrNone) {
   std::vector<TarMember> members;
-  for (int i = 0; i < 400; ++i) members.push_back(File("f" + std::to_string(i), std::string(2000, 'x')));
+  for (int i = 0; i < 400; ++i)
+    members.push_back(File("f" + std::to_string(i), std::string(2000, 'x')));
   const std::string path = Write("image.tar", TarOf(OciFiles({Zipped(members)})));
   for (int step = 0; step < 12; ++step) {
     const pid_t pid = ::fork();

@@ -46,6 +46,8 @@ class Job {
   // Absolute paths as the job sees them.
   virtual std::string HomePath() const = 0;
   virtual std::string WorkspacePath() const = 0;
+  // The digest of the image that the job runs in, "sha256:..."; empty where it has none.
+  virtual std::string RootImage() const { return {}; }
 
   // Starts the job; `late` is what could not be known before Prepare (proxy URL with its token, CA
   // paths, secrets just released) and goes on top of Plan::env. Returns when the job's program

@@ -116,6 +116,10 @@ struct Plan {
   // error.
   std::vector<std::string> read_only_trees;
 
+  // The image that the job's root comes from: a name or digest of the image store. Only the
+  // container tier takes one; "" is its operator's default.
+  std::string image;
+
   Identity identity;
   Limits limits;
   Network network = NoNetwork{};

@@ -25,6 +25,16 @@ struct NamespaceFeatures {
   std::string no_overlay_reason;
 };
 
+// The OCI runtime of the container tier.
+struct RuntimeFeatures {
+  std::string path;     // absolute, no symbolic link; empty: none was found
+  std::string name;     // "crun", "runc", "runsc"
+  std::string version;  // as it says itself
+  bool usable = false;  // a container was made
+  std::string reason;   // why not
+  std::string mend;
+};
+
 struct HostFeatures {
   bool root = false;  // jobs get a uid of their own
   int landlock_abi = 0;
@@ -36,6 +46,7 @@ struct HostFeatures {
   std::string no_filter_reason;
   std::string launcher_problem;  // empty: it runs
   NamespaceFeatures namespaces;
+  RuntimeFeatures runtime;
   std::vector<launch::ViewStep> system_view;  // what a view of a job's own shows of the host
 };
 

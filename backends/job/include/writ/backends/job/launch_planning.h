@@ -25,6 +25,7 @@ struct LaunchFacts {
   std::string workspace;  // absolute, as the job sees it
   std::string home;
   std::string tmp;
+  std::vector<launch::ViewStep> root_view;  // HeldRoot::view
 };
 
 // Groups, limits, identity, working directory, program and times; files, network and system calls

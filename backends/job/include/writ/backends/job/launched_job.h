@@ -37,6 +37,7 @@ class LaunchedJob final : public Job {
   std::string ProxyAddress() const override;
   std::string HomePath() const override;
   std::string WorkspacePath() const override;
+  std::string RootImage() const override { return root_.digest; }
   Status Start(Environment late) override;
   Outcome Watch(OutputSink& sink, const WatchOptions& options) override;
   std::string Leftovers() const override;
@@ -71,6 +72,7 @@ class LaunchedJob final : public Job {
   const std::string launcher_;
   const JobPaths paths_;
 
+  HeldRoot root_;
   UniqueFd session_dir_;
   bool made_dirs_ = false;
   std::vector<UniqueFd> written_trees_;  // what counts as the job's disk
@@ -82,7 +84,8 @@ class LaunchedJob final : public Job {
   UniqueFd out_;
   UniqueFd err_;  // empty where merged
   Child supervisor_;
-  pid_t init_ = 0;  // of the job's pid namespace; held alive by the supervisor
+  pid_t init_ = 0;               // of the job's pid namespace; held alive by the supervisor
+  std::uint64_t own_tasks_ = 0;  // among the tree's, not the job's
   bool spawned_ = false;
   bool started_ = false;
 

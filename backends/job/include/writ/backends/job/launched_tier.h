@@ -7,12 +7,15 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "writ/backends/capability.h"
 #include "writ/backends/job/host_features.h"
 #include "writ/backends/job/launch_planning.h"
+#include "writ/backends/job/limit_holders.h"
 #include "writ/backends/launch/launch_plan.h"
 #include "writ/backends/plan.h"
+#include "writ/base/unique_fd.h"
 
 namespace writ::backends {
 
@@ -21,6 +24,13 @@ struct JobPaths {
   std::string workspace;
   std::string home;
   std::string tmp;
+};
+
+// What a tier keeps for one job from its preparation to its end.
+struct HeldRoot {
+  UniqueFd lock;                       // on what must not go away meanwhile
+  std::string digest;                  // of the root image; empty: there is none
+  std::vector<launch::ViewStep> view;  // what of it the job sees
 };
 
 class LaunchedTier {
@@ -37,6 +47,10 @@ class LaunchedTier {
   virtual Capabilities Describe(const HostFeatures& features) const = 0;
   // What this tier cannot do of a plan that is otherwise met (kUnsupported).
   virtual Status CheckPlan(const Plan& plan, const HostFeatures& features) const = 0;
+  // Tasks that are not the job's in its groups and below its supervisor.
+  virtual std::uint64_t OwnTasks() const { return writ::backends::OwnTasks(Surroundings()); }
+  // Before anything is made for the job (kUnsupported: what the plan names is not there).
+  virtual Result<HeldRoot> Hold(const Plan&) const { return HeldRoot(); }
   virtual JobPaths PathsOf(const Plan& plan) const = 0;
   virtual launch::LaunchPlan PlanLaunch(const Plan& plan, const HostFeatures& features,
                                         const LaunchFacts& facts) const = 0;

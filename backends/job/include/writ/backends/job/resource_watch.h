@@ -30,6 +30,7 @@ class ResourceWatch {
   struct Tree {
     pid_t supervisor = 0;
     pid_t init = 0;
+    std::uint64_t own_tasks = 0;  // tasks that are not the job's
   };
   // `cgroups` outlives the watch and is not changed meanwhile; the supervisor is not waited for
   // meanwhile. `trees`: what counts as the job's disk, open for reading.

@@ -27,6 +27,12 @@ inline constexpr int kStderrFd = 6;
 inline constexpr int kStatusFd =
     7;  // locked file: the lock goes when the launcher goes; the status is written here
 
+// Descriptors that `writ-launch --inside` finds: the plan, init's socket, the job's output as
+// above, and the proxy's listener where there is one.
+inline constexpr int kInsidePlanFd = 3;
+inline constexpr int kInsideSocketFd = 4;
+inline constexpr int kInsideListenerFd = 7;
+
 // Whom the launcher's probes run as where it is root: nobody.
 inline constexpr uid_t kProbeUid = 65534;
 
@@ -50,6 +56,11 @@ struct NamespacePlan {
   std::vector<ViewStep> view;  // applied in this order to an empty root
   std::vector<std::string>
       counted;  // directories of the view handed out with Ready, to be measured
+  // The command line of an OCI runtime that makes the job's root from the view (absolute there);
+  // empty: the view is the root. The runtime is uid 0 of the user namespace, and starts
+  // `writ-launch --inside` as the container's first process with descriptors 3 to 7 (kInside...);
+  // that makes a user namespace with the inside ids for the job. `counted` is then of the root.
+  std::vector<std::string> runtime;
 };
 
 struct ProxyTarget {

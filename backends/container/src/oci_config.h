@@ -1,0 +1,26 @@
+// config.json of the OCI runtime specification 1.1: pure, golden-tested.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "writ/backends/job/host_features.h"
+
+namespace writ::backends {
+
+// A file of the job's own, put over one of the image.
+struct ConfigBind {
+  std::string destination;  // in the container
+  std::string source;       // in the staged view
+};
+
+// The container's first process is `writ-launch --inside` at `launcher`, with one capability, which
+// lets it map its uid 0 to the job's uid. The
+// root is what the staged view has at /rootfs, read-only but for what is mounted in it. Network and
+// user namespace are the ones that the runtime is in. There is no seccomp section: the container's
+// first process must still make the job's user namespace, and installs the job's filters - the
+// same as in the sandbox tier, notification included - before the job's program.
+std::string OciConfig(const std::string& launcher, const std::string& host_name,
+                      const std::vector<ConfigBind>& binds);
+
+}  // namespace writ::backends

@@ -1,0 +1,121 @@
+#include "runtime.h"
+
+#include <limits.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <cstdlib>
+
+#include "writ/base/child.h"
+#include "writ/base/file.h"
+
+namespace writ::backends {
+namespace {
+
+constexpr std::chrono::seconds kVersionBound{10};
+constexpr char kInstall[] = "install crun or runc (packages of that name), or name one in the configuration";
+
+std::string RealPath(const std::string& path) {
+  char* real = ::realpath(path.c_str(), nullptr);
+  std::string out = real != nullptr ? real : "";
+  std::free(real);
+  return out;
+}
+
+std::string LookUp(const std::string& name) {
+  for (const char* dir : {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}) {
+    const std::string path = std::string(dir) + "/" + name;
+    if (::access(path.c_str(), X_OK) == 0) return RealPath(path);
+  }
+  return {};
+}
+
+std::string AskVersion(const std::string& path) {
+  auto pipe = MakePipe();
+  if (!pipe) return {};
+  SpawnOptions spawn;
+  spawn.path = path;
+  spawn.argv = {path, "--version"};
+  spawn.env = {"PATH=/usr/bin:/bin"};
+  spawn.fds = {{pipe->write_end.get(), 1}};
+  auto child = Child::Spawn(spawn);
+  pipe->write_end.reset();
+  if (!child) return {};
+  auto status = child->Wait(kVersionBound);
+  if (!status || !*status || (*status)->ShellCode() != 0) return {};
+  auto text = ReadAll(pipe->read_end.get(), 64 * 1024);
+  return text ? *text : std::string();
+}
+
+bool OwnedByTheSystem(const std::string& path) {
+  struct stat st {};
+  return ::stat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode) &&
+         (st.st_uid == 0 || st.st_uid == ::geteuid()) && (st.st_mode & 0022) == 0;
+}
+
+}  // namespace
+
+std::string ParseRuntimeVersion(std::string_view output, std::string_view name) {
+  const std::string_view line = output.substr(0, output.find('\n'));
+  const std::string start = std::string(name) + " version ";
+  if (!line.starts_with(start)) return {};
+  const std::string_view version = line.substr(start.size());
+  for (char c : version)
+    if (c <= 0x20 || c > 0x7e) return {};
+  return std::string(version.substr(0, 64));
+}
+
+RuntimeFeatures FindRuntime(const std::string& wanted) {
+  RuntimeFeatures out;
+  auto no = [&out](std::string reason, std::string mend) {
+    out.reason = std::move(reason);
+    out.mend = std::move(mend);
+    return out;
+  };
+  if (wanted.find('/') != std::string::npos) {
+    out.path = RealPath(wanted);
+  } else if (!wanted.empty()) {
+    out.path = LookUp(wanted);
+  } else {
+    for (const char* name : {"crun", "runc"})
+      if (out.path.empty()) out.path = LookUp(name);
+  }
+  if (out.path.empty())
+    return no(wanted.empty() ? "there is no OCI runtime" : "there is no OCI runtime " + wanted,
+              kInstall);
+  if (!OwnedByTheSystem(out.path))
+    return no(out.path + " can be changed by others than the system and this user",
+              "make it root's, writable by nobody else");
+  const std::string text = AskVersion(out.path);
+  for (const char* name : {"crun", "runc", "runsc"}) {
+    out.version = ParseRuntimeVersion(text, name);
+    out.name = name;
+    if (!out.version.empty()) break;
+  }
+  if (out.version.empty()) return no(out.path + " does not say that it is crun or runc", kInstall);
+  if (out.name == "runsc")
+    return no("runsc passes no descriptors into its sandbox, which this tier needs", kInstall);
+  return out;
+}
+
+std::vector<std::string> RuntimeCommand(const RuntimeFeatures& runtime, const std::string& id,
+                                        int descriptors) {
+  std::vector<std::string> out = {std::string("/") + kRuntimePlace, "--root=/run/oci"};
+  // Limits are held from outside; the view shows no cgroup that the runtime could use.
+  out.push_back(runtime.name == "crun" ? "--cgroup-manager=disabled" : "--rootless=true");
+  for (const char* word : {"run", "--bundle"}) out.push_back(word);
+  out.push_back(std::string("/") + kBundlePlace);
+  out.push_back("--preserve-fds");
+  out.push_back(std::to_string(descriptors));
+  out.push_back(id);
+  return out;
+}
+
+std::uint64_t RuntimeTasks(const RuntimeFeatures& runtime) {
+  // Init, the runtime, the container's init. Go's runtime has threads of its own.
+  return runtime.name == "runc" ? 2 + 24 : 3;
+}
+
+}  // namespace writ::backends

@@ -1,0 +1,21 @@
+// The view that the OCI runtime runs in: its programs and libraries of the host, memory for its
+// state, the bundle, and at /rootfs what the job will see.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "writ/backends/job/host_features.h"
+#include "writ/backends/launch/launch_plan.h"
+#include "writ/backends/plan.h"
+
+namespace writ::backends {
+
+// `job_view`: the job's own steps, as the sandbox tier plans them, without the system's. `root_view`:
+// ImageView.
+std::vector<launch::ViewStep> StagedView(const HostFeatures& features, const std::string& launcher,
+                                         const std::string& host_name,
+                                         const std::vector<launch::ViewStep>& root_view,
+                                         const std::vector<launch::ViewStep>& job_view);
+
+}  // namespace writ::backends

@@ -1,0 +1,23 @@
+// An OCI runtime between init and the job: started by init in the view, ended with it.
+//
+// init (pid 1 of the pid namespace, uid 0 of the user namespace) -> runtime -> `writ-launch
+// --inside` (pid 1 of the container) -> the job. The runtime never sees the job's environment; its
+// own output goes nowhere but into the reason why it failed.
+#pragma once
+
+#include <string>
+
+#include "writ/backends/launch/launch_plan.h"
+#include "writ/base/unique_fd.h"
+
+namespace writ::backends::launch {
+
+// Starts the runtime, reaps until it has ended, and ends what is left. Why the container's first
+// process never got ready; empty: it did, and has told the rest by itself. `socket`: JobInit's
+// other end, handed on.
+std::string RunRuntime(const LaunchPlan& plan, int socket, UniqueFd listener);
+
+// `writ-launch --inside`. 2: not started by a runtime of ours.
+int RunInsideContainer();
+
+}  // namespace writ::backends::launch
