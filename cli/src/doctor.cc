@@ -135,7 +135,7 @@ Result<DoctorReport> Examine(const RunnerSetup& setup) {
   runner::RunnerConfig& config = settings.config;
   if (!setup.plane.url.empty()) config.plane = setup.plane;
   backends::BackendRegistry registry;
-  WRIT_TRY(RegisterBackends(registry));
+  WRIT_TRY(RegisterBackends(registry, setup.dir, config.container));
 
   DoctorReport out;
   out.layers = {LookAtKernel(),

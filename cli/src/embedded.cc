@@ -166,7 +166,10 @@ Result<std::unique_ptr<Embedded>> Embedded::Start(const EmbeddedOptions& options
   EmbeddedOptions observed = options;
   observed.observer = impl->end.get();
   WRIT_ASSIGN(impl->server, plane::HttpServer::Start(plane, clock, {}));
-  WRIT_TRY(RegisterBackends(impl->registry));
+  RunnerSetup backend_setup;
+  backend_setup.dir = options.dir;
+  WRIT_ASSIGN(const RunnerSettings backend_settings, ReadRunnerSettings(backend_setup));
+  WRIT_TRY(RegisterBackends(impl->registry, options.dir, backend_settings.config.container));
   WRIT_ASSIGN(Seat seat, TakeSeat(observed, plane, impl->server->url(), impl->registry, clock));
   impl->seat = std::move(seat.lock);
   impl->uids = std::move(seat.uids);

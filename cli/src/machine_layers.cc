@@ -248,7 +248,9 @@ std::vector<Layer> LookAtRuntimes() {
       layer.found = program + ", and nobody answers at " + known.socket + "; " + kNoBackend;
     } else {
       layer.health = Health::kGood;
-      layer.found = program + "; " + kNoBackend;
+      const bool used =
+          std::string_view(known.layer) == "crun" || std::string_view(known.layer) == "runc";
+      layer.found = program + (used ? "; for the container tier" : std::string("; ") + kNoBackend);
     }
     out.push_back(std::move(layer));
   }

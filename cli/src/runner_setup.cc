@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "home.h"
+#include "writ/backends/container/container_backend.h"
 #include "writ/backends/process_backend.h"
 #include "writ/backends/registry.h"
 #include "writ/backends/sandbox_backend.h"
@@ -122,12 +123,19 @@ Result<UidReservation> ReserveUids(RunnerSettings& settings) {
   return out;
 }
 
-Status RegisterBackends(backends::BackendRegistry& registry) {
+Status RegisterBackends(backends::BackendRegistry& registry, const std::string& dir,
+                        const runner::RunnerConfig::Container& container) {
   WRIT_ASSIGN(Programs programs, FindPrograms());
   backends::LaunchedOptions launched;
   launched.launcher = programs.launch;
   WRIT_TRY(registry.Add(backends::MakeProcessBackend(launched)));
-  return registry.Add(backends::MakeSandboxBackend(std::move(launched)));
+  WRIT_TRY(registry.Add(backends::MakeSandboxBackend(launched)));
+  backends::ContainerBackendOptions options;
+  options.launched = std::move(launched);
+  options.runtime = container.runtime;
+  options.images_dir = dir + "/images";
+  options.default_image = container.image;
+  return registry.Add(backends::MakeContainerBackend(std::move(options)));
 }
 
 }  // namespace writ::cli

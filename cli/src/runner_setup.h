@@ -51,6 +51,8 @@ Result<RunnerSettings> MakeRunnerSettings(const RunnerSetup& setup);
 Result<UidReservation> ReserveUids(RunnerSettings& settings);
 
 // The one place that names concrete backends.
-Status RegisterBackends(backends::BackendRegistry& registry);
+// `dir`: where the images are (`dir`/images). `container`: what the runner's configuration says.
+Status RegisterBackends(backends::BackendRegistry& registry, const std::string& dir,
+                        const runner::RunnerConfig::Container& container);
 
 }  // namespace writ::cli

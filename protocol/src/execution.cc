@@ -36,6 +36,17 @@ constexpr json::TextRule kSomeArgument{.min_bytes = 1,
                                        .pattern = HasNoNul,
                                        .pattern_words = "text without NUL"};
 
+bool IsImageReference(std::string_view text) {
+  for (char c : text)
+    if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+          std::string_view("._:-").find(c) != std::string_view::npos))
+      return false;
+  return text.front() != '-' && text.front() != '.';
+}
+constexpr json::TextRule kImage{.min_bytes = 1,
+                                .max_bytes = 128,
+                                .pattern = IsImageReference,
+                                .pattern_words = "the name or digest of an image"};
 constexpr json::TextRule kGlob{.min_bytes = 1,
                                .max_bytes = 1024,
                                .pattern = IsArtifactGlob,
@@ -180,6 +191,7 @@ Execution Execution::Read(json::ObjectReader reader, const json::Value& raw) {
   out.result = reader.OptionalAs<WorkspacePath>("result");
   if (auto limits = reader.OptionalChild("limits")) out.limits = ExecutionLimits::Read(*limits);
   out.idempotent = reader.OptionalBool("idempotent").value_or(false);
+  out.image = reader.OptionalString("image", kImage);
   reader.RefuseUnknown();
   return out;
 }
@@ -222,6 +234,7 @@ json::Value Execution::ToJson() const {
   if (json::Value most = limits.ToJson(); !most.object().empty())
     out.Set("limits", std::move(most));
   if (idempotent) out.Set("idempotent", true);
+  out.SetOptional("image", image);
   return out;
 }
 

@@ -65,5 +65,15 @@ TEST_P(Conformance, RefusesWhatItCannotEnforce) {  // L4
   }
 }
 
+// A background child too, that nobody of the job waits for. L47: what was used, or nothing at all.
+TEST_P(Conformance, CountsTheCpuTimeOfTheWholeJob) {
+  const std::string burn = "i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done";
+  JobRun run = Sh("(" + burn + ") & " + burn + "; wait");
+  ASSERT_EQ(run.outcome.kind, backends::Outcome::Kind::kExited);
+  ASSERT_TRUE(run.outcome.usage.cpu_time);
+  // Many times what starting it takes, far below what a million steps of a shell take.
+  EXPECT_GE(*run.outcome.usage.cpu_time, std::chrono::milliseconds(40));
+}
+
 }  // namespace
 }  // namespace writ::test

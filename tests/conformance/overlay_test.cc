@@ -77,7 +77,8 @@ TEST_P(OverlayConformance, RefusesALayerThatIsASymbolicLink) {
   EXPECT_THAT(job_.LeftBehind(), testing::IsEmpty());
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, OverlayConformance, testing::Values("sandbox"),
+INSTANTIATE_TEST_SUITE_P(Backends, OverlayConformance,
+                         testing::Values("sandbox", "container", "container_runc"),
                          [](const auto& tested) { return tested.param; });
 
 }  // namespace

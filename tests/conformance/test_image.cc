@@ -20,12 +20,13 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kTools[] = {
-    "sh",    "bash",  "dash",  "cat",   "chmod", "cp",    "cut",   "date",     "dd",      "df",
-    "echo",  "env",   "expr",  "false", "find",  "git",   "grep",  "head",  "hostname", "id",      "kill",
-    "ln",    "ls",    "mkdir", "mkfifo", "mktemp", "mv",  "nohup", "nproc",    "od",      "printf",
-    "ps",    "pwd",   "readlink", "rm", "rmdir", "sed",   "seq",   "setsid",   "sleep",   "sort",
-    "stat",  "stty",  "sync",  "tail",  "tee",   "test",  "timeout", "touch",  "tr",      "true",
-    "truncate", "tty", "uname", "wc",   "whoami", "xargs", "yes"};
+    "sh",       "bash",   "dash",    "cat",    "chmod", "cp",    "cut",      "date",   "dd",
+    "df",       "echo",   "env",     "expr",   "false", "find",  "git",      "grep",   "head",
+    "hostname", "id",     "kill",    "ln",     "ls",    "mkdir", "mkfifo",   "mktemp", "mv",
+    "nohup",    "nproc",  "od",      "printf", "ps",    "pwd",   "readlink", "rm",     "rmdir",
+    "sed",      "seq",    "setsid",  "sleep",  "sort",  "stat",  "stty",     "sync",   "tail",
+    "tee",      "test",   "timeout", "touch",  "tr",    "true",  "truncate", "tty",    "uname",
+    "wc",       "whoami", "xargs",   "yes"};
 
 std::string Libraries(const std::vector<std::string>& programs) {
   auto pipe = MakePipe();
@@ -80,7 +81,8 @@ std::string MakeStore(const std::string& base) {
   const std::string root = base + "/root";
   fs::remove_all(root);
   MakeRoot(root);
-  if (auto made = store.Import(root, {.name = "host", .tag = "", .limits = {}}); !made) std::abort();
+  if (auto made = store.Import(root, {.name = "host", .tag = "", .limits = {}}); !made)
+    std::abort();
   fs::remove_all(root);
   return store.dir();
 }

@@ -326,7 +326,7 @@ std::string NameOf(const testing::TestParamInfo<Hostile::ParamType>& tested) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Table, Hostile,
-                         testing::Combine(testing::Values("process", "sandbox"),
+                         testing::Combine(testing::Values("process", "sandbox", "container"),
                                           testing::ValuesIn(kRows)),
                          NameOf);
 

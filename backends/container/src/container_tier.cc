@@ -22,7 +22,8 @@
 namespace writ::backends {
 namespace {
 
-constexpr char kImport[] = "bring it in with `writ image import PATH`, or name one of `writ image ls`";
+constexpr char kImport[] =
+    "bring it in with `writ image import PATH`, or name one of `writ image ls`";
 
 // A folder on a disk for the trial, gone with it.
 class TrialPlace {
@@ -72,17 +73,18 @@ void TryContainer(const std::string& launcher, HostFeatures& features) {
   }
   const std::string bytes = EncodeLaunchPlan(TrialPlan(features, launcher, *view));
   Status written = WriteFileAtomic(dir->get(), "plan", bytes, 0600);
-  const std::string answer =
-      written ? AskLauncher(launcher, {"--probe-plan", place.path() + "/plan"},
-                            features.launcher_problem)
-              : "plan=no folder for a trial";
+  const std::string answer = written
+                                 ? AskLauncher(launcher, {"--probe-plan", place.path() + "/plan"},
+                                               features.launcher_problem)
+                                 : "plan=no folder for a trial";
   features.runtime.usable = answer == "plan=yes\n";
   if (features.runtime.usable) return;
   const std::string start = "plan=no ";
-  features.runtime.reason =
-      answer.starts_with(start) ? answer.substr(start.size(), answer.size() - start.size() - 1)
+  features.runtime.reason = answer.starts_with(start)
+                                ? answer.substr(start.size(), answer.size() - start.size() - 1)
                                 : "the trial gave no answer";
-  features.runtime.mend = "another version or another runtime (crun, runc); the sandbox tier needs none";
+  features.runtime.mend =
+      "another version or another runtime (crun, runc); the sandbox tier needs none";
 }
 
 }  // namespace
@@ -128,7 +130,8 @@ Result<image::ImageRecord> ContainerTier::FindImage(const Plan& plan) const {
   auto record = store_.Find(wanted);
   if (record) return record;
   if (record.error().kind == ErrorKind::kNotFound)
-    return Unsupported(Tier::kContainer, "image_unknown", "this runner has no image " + wanted, kImport);
+    return Unsupported(Tier::kContainer, "image_unknown", "this runner has no image " + wanted,
+                       kImport);
   return std::move(record).error();
 }
 

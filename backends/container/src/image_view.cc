@@ -21,7 +21,7 @@ namespace {
 using launch::ViewStep;
 using Kind = launch::ViewStep::Kind;
 
-constexpr std::array<std::string_view, 8> kOurs = {"dev", "home", "proc", "run",
+constexpr std::array<std::string_view, 8> kOurs = {"dev", "home", "proc",  "run",
                                                    "sys", "tmp",  ".writ", "workspace"};
 constexpr std::size_t kMaxSteps = 20'000;
 
@@ -37,8 +37,9 @@ class Builder {
       const bool ours = path.empty() && std::find(kOurs.begin(), kOurs.end(), name) != kOurs.end();
       if (!ours) WRIT_TRY(Entry(dir, name, path + "/" + name));
       if (steps_.size() > kMaxSteps)
-        return Unsupported(Tier::kContainer, "image_too_wide",
-                           "a directory of the image that something is mounted in has too many entries");
+        return Unsupported(
+            Tier::kContainer, "image_too_wide",
+            "a directory of the image that something is mounted in has too many entries");
     }
     return {};
   }
@@ -60,9 +61,10 @@ class Builder {
       return SysError(errno, "container.image", "cannot look at the image");
     const bool leads = LeadsToPlace(path);
     if (leads && !S_ISDIR(st.st_mode))
-      return Unsupported(Tier::kContainer, "image_in_the_way",
-                         "the image has " + path + " as a link or a file, and something is to be mounted below it",
-                         "use an image in which it is a directory");
+      return Unsupported(
+          Tier::kContainer, "image_in_the_way",
+          "the image has " + path + " as a link or a file, and something is to be mounted below it",
+          "use an image in which it is a directory");
     if (IsPlace(path)) return {};  // mounted over
     ViewStep step;
     step.target = "rootfs" + path;

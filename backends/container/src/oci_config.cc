@@ -20,8 +20,8 @@ json::Array Mounts(const std::vector<ConfigBind>& binds) {
                       {"nosuid", "noexec", "strictatime", "mode=755", "size=65536"}));
   out.push_back(Mount("/dev/pts", "devpts", "devpts",
                       {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}));
-  out.push_back(Mount("/dev/shm", "tmpfs", "shm",
-                      {"nosuid", "nodev", "mode=1777", "size=268435456"}));
+  out.push_back(
+      Mount("/dev/shm", "tmpfs", "shm", {"nosuid", "nodev", "mode=1777", "size=268435456"}));
   for (const ConfigBind& bind : binds)
     out.push_back(Mount(bind.destination.c_str(), "bind", bind.source.c_str(),
                         {"bind", "ro", "nosuid", "nodev", "noexec"}));
@@ -54,15 +54,14 @@ std::string OciConfig(const std::string& launcher, const std::string& host_name,
                              {"capabilities", capabilities},
                              {"noNewPrivileges", true}};
   const std::vector<std::string> masked = {
-      "/proc/acpi",  "/proc/asound",        "/proc/interrupts",  "/proc/kallsyms",
-      "/proc/kcore", "/proc/key-users",     "/proc/keys",        "/proc/kmsg",
-      "/proc/scsi",  "/proc/latency_stats", "/proc/sched_debug", "/proc/sysrq-trigger",
+      "/proc/acpi",      "/proc/asound",        "/proc/interrupts",  "/proc/kallsyms",
+      "/proc/kcore",     "/proc/key-users",     "/proc/keys",        "/proc/kmsg",
+      "/proc/scsi",      "/proc/latency_stats", "/proc/sched_debug", "/proc/sysrq-trigger",
       "/proc/timer_list"};
   const json::Object linux_part{
       {"namespaces", Namespaces()},
       {"maskedPaths", json::Value::Texts(masked)},
-      {"readonlyPaths",
-       json::Value::Texts({"/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs"})}};
+      {"readonlyPaths", json::Value::Texts({"/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs"})}};
   return json::WritePretty(json::Object{
       {"ociVersion", "1.0.2"},  // nothing here is newer, and runtimes refuse what they do not know
       {"process", process},

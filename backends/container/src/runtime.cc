@@ -15,7 +15,8 @@ namespace writ::backends {
 namespace {
 
 constexpr std::chrono::seconds kVersionBound{10};
-constexpr char kInstall[] = "install crun or runc (packages of that name), or name one in the configuration";
+constexpr char kInstall[] =
+    "install crun or runc (packages of that name), or name one in the configuration";
 
 std::string RealPath(const std::string& path) {
   char* real = ::realpath(path.c_str(), nullptr);
@@ -25,7 +26,8 @@ std::string RealPath(const std::string& path) {
 }
 
 std::string LookUp(const std::string& name) {
-  for (const char* dir : {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}) {
+  for (const char* dir :
+       {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}) {
     const std::string path = std::string(dir) + "/" + name;
     if (::access(path.c_str(), X_OK) == 0) return RealPath(path);
   }

@@ -26,7 +26,8 @@ ViewStep Step(Kind kind, std::string target, std::string source = {}) {
 bool RuntimeNeeds(const ViewStep& step) {
   if (step.kind == Kind::kBind && step.access == BindAccess::kDevice) return true;
   if (step.kind != Kind::kBind && step.kind != Kind::kSymlink) return false;
-  for (const char* name : {"usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc/ld.so.cache"})
+  for (const char* name :
+       {"usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc/ld.so.cache"})
     if (step.target == name) return true;
   return false;
 }

@@ -11,8 +11,8 @@
 
 namespace writ::backends {
 
-// `job_view`: the job's own steps, as the sandbox tier plans them, without the system's. `root_view`:
-// ImageView.
+// `job_view`: the job's own steps, as the sandbox tier plans them, without the system's.
+// `root_view`: ImageView.
 std::vector<launch::ViewStep> StagedView(const HostFeatures& features, const std::string& launcher,
                                          const std::string& host_name,
                                          const std::vector<launch::ViewStep>& root_view,

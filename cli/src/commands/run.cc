@@ -34,6 +34,7 @@ struct RunCommand {
   std::vector<std::string> hosts;
   std::vector<std::string> allow_untracked;
   std::string isolation;
+  std::string image;
   std::string timeout;
   std::string disclosure = "minimal-context";
   std::vector<std::string> artifacts;
@@ -137,7 +138,8 @@ Result<json::Value> BuildRequest(const RunCommand& command, const workspace::Cap
     request.Set("traceparent", command.traceparent);
   }
   WRIT_ASSIGN(json::Object limits, LimitsOf(command));
-  const bool declares = !command.artifacts.empty() || !command.result.empty() || !limits.empty();
+  const bool declares = !command.artifacts.empty() || !command.result.empty() || !limits.empty() ||
+                        !command.image.empty();
   if (command.no_network || declares || command.agent == "argv") {
     json::Object execution;
     if (command.agent == "argv") {
@@ -156,6 +158,7 @@ Result<json::Value> BuildRequest(const RunCommand& command, const workspace::Cap
     if (!command.artifacts.empty())
       execution.Set("artifacts", json::Value::Texts(command.artifacts));
     if (!command.result.empty()) execution.Set("result", command.result);
+    if (!command.image.empty()) execution.Set("image", command.image);
     if (!limits.empty()) execution.Set("limits", std::move(limits));
     request.Set("execution", std::move(execution));
   }
@@ -308,8 +311,10 @@ void AddRun(CLI::App& app, Context& context) {
       ->allow_extra_args(false);
   run->add_option(
       "--isolation", options->isolation,
-      "Tier: process or sandbox (default: the runner's, which is sandbox unless its operator says "
-      "otherwise; container and microvm are refused where no backend has them)");
+      "Tier: process, sandbox or container (default: the runner's, which is sandbox unless its "
+      "operator says otherwise; microvm is refused where no backend has it)");
+  run->add_option("--image", options->image,
+                  "Image of the container tier, by name or digest (`writ image ls`)");
   run->add_option("--timeout", options->timeout, "End the run after this long (90s, 10m, 1h30m)");
   run->add_option("--memory", options->memory,
                   "Memory that the whole job may use (512M, 4G); a runner without it refuses");

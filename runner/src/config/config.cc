@@ -138,6 +138,11 @@ Result<RunnerConfig> ParseRunnerConfig(std::string_view text) {
   ReadText(reader, "mockAgent", config.mock_agent);
   ReadText(reader, "defaultIsolation", config.default_isolation);
   ReadWords(reader, "isolationWords", config.isolation_words);
+  if (auto container = reader.OptionalChild("container")) {
+    ReadText(*container, "image", config.container.image);
+    ReadText(*container, "runtime", config.container.runtime);
+    container->RefuseUnknown();
+  }
   ReadWords(reader, "agentPaths", config.agent_paths);
   if (auto kinds = reader.OptionalChild("agentVars")) {
     for (const AgentProfile& profile : AllProfiles()) {
@@ -212,6 +217,10 @@ std::string RunnerConfigJson(const RunnerConfig& c) {
   text(out, "mockAgent", c.mock_agent);
   out.Set("defaultIsolation", c.default_isolation);
   out.Set("isolationWords", words(c.isolation_words));
+  json::Object container;
+  text(container, "image", c.container.image);
+  text(container, "runtime", c.container.runtime);
+  if (!container.empty()) out.Set("container", std::move(container));
   out.Set("agentPaths", words(c.agent_paths));
   json::Object agent_vars;
   for (const auto& [kind, vars] : c.agent_vars) agent_vars.Set(kind, words(vars));

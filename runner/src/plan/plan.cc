@@ -305,6 +305,7 @@ std::variant<SessionPlan, RunFailure> PlanSession(const Contract& contract, cons
   }
   job.session_dir = facts.session_dir;
   job.identity = facts.identity;
+  job.image = execution.image.value_or("");
   job.home_files.push_back(
       {.path = ".gitconfig",
        .bytes =

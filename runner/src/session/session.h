@@ -177,6 +177,7 @@ class Session {
   std::optional<SessionDirs> dirs_;
   // What the receipt says of the workspace: why it is plain where it is.
   std::optional<backends::WorkspaceMount> overlay_;
+  std::string root_image_;  // digest; empty: the job ran in none
   std::string why_plain_;
   std::optional<workspace::Materialized> materialized_;
   std::unique_ptr<backends::Job> job_;

@@ -54,6 +54,7 @@ json::Value Session::EnvironmentRecord() const {
     record.Set("enforcement", std::move(enforcement));
     record.Set("notes", json::Value::Texts(can.notes));
   }
+  if (!root_image_.empty()) record.Set("image", root_image_);
   if (materialized_) {
     json::Object workspace{{"kind", overlay_ ? "overlay" : "plain"}};
     if (overlay_) {

@@ -50,6 +50,7 @@ std::optional<RunFailure> Session::PrepareBackend() {
                                         ? FailureClass::kCapabilityMismatch
                                         : FailureClass::kSessionFailed);
   job_ = std::move(*job);
+  root_image_ = job_->RootImage();
   undo_.Push("job", [this]() -> Status {
     backends::Dismantled gone = job_->Dismantle();
     for (const backends::Leak& leak : gone.leaks) leaks_.push_back(leak.kind + ": " + leak.what);

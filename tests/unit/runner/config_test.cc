@@ -26,6 +26,7 @@ TEST(RunnerConfigFile, IsReadBackAsItWasWritten) {
   config.isolation_words = {{"hermetic", "sandbox"}};
   config.host_overrides = {{"model.example.com", {"127.0.0.1"}}};
   config.address_grants = {"127.0.0.0/8"};
+  config.container = {.image = "debian", .runtime = "/usr/bin/crun"};
   config.grants.redact_diffs = true;
   config.checkouts = {.max_bytes = 1 << 30, .max_entries = 3};
   std::string text = RunnerConfigJson(config);
@@ -33,6 +34,8 @@ TEST(RunnerConfigFile, IsReadBackAsItWasWritten) {
   ASSERT_TRUE(read) << read.error().ToString();
   EXPECT_EQ(RunnerConfigJson(*read), text);
   EXPECT_TRUE(read->grants.redact_diffs);
+  EXPECT_EQ(read->container.image, "debian");
+  EXPECT_EQ(read->container.runtime, "/usr/bin/crun");
   EXPECT_EQ(read->checkouts.max_bytes, 1u << 30);
   EXPECT_EQ(read->checkouts.max_entries, 3u);
 }

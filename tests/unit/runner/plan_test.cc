@@ -68,6 +68,8 @@ TEST_F(PlanTest, HoldsAJobToWhatItsContractAsksFor) {
                          .open_files = 64,
                          .disk_bytes = 1 << 20};
   facts_.machine = {.memory_bytes = 1u << 30, .most_memory_bytes = 2u << 30};
+  c.execution->image = "debian";
+  EXPECT_EQ(Plan(c).job.image, "debian");
   const backends::Limits limits = Plan(c).job.limits;
   EXPECT_EQ(limits.memory_bytes, 8u << 20);
   EXPECT_EQ(limits.cpu_millis, 500u);

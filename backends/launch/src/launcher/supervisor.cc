@@ -28,6 +28,7 @@ using std::chrono::steady_clock;
 constexpr std::size_t kMaxRefusedMessages = 64;
 constexpr std::uint64_t kRusageBlock = 512;
 constexpr std::uint64_t kMaxEnvironmentBytes = 64u << 20;
+constexpr std::chrono::seconds kLeaveBound{2};     // then a container is killed from outside
 constexpr std::chrono::milliseconds kKillPass{3};  // between two passes over the tree
 
 std::uint64_t Microseconds(const timeval& time) {
@@ -311,6 +312,13 @@ void Supervisor::OnJobEnded(int status) {
     ended_.signalled = WIFSIGNALED(status) ? 1 : 0;
     ended_.code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
     ended_.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+  }
+  if (plan_.namespaces && !plan_.namespaces->runtime.empty() && phase_ != Phase::kKilling) {
+    // The container's init ends what is left and goes, and then the runtime: reaped by each other,
+    // what they used is counted. Killed with their reaper it would not be.
+    phase_ = Phase::kLeaving;
+    deadline_ = steady_clock::now() + kLeaveBound;
+    return;
   }
   StartKilling();  // what the job left behind ends with it
 }

@@ -2,8 +2,8 @@
 //
 // One thread, one poll loop over {children (signalfd), backend (control socket), the job's
 // supervised calls, a deadline}. Phases: prepared (Ready was sent) -> running -> [terminating:
-// SIGTERM was sent, grace runs] -> killing (SIGKILL in passes until the kernel says that no child
-// is left) -> ended.
+// SIGTERM was sent, grace runs] -> [leaving: a container's own init ends the rest] -> killing
+// (SIGKILL in passes until the kernel says that no child is left) -> ended.
 #pragma once
 
 #include <sys/types.h>
@@ -35,7 +35,7 @@ class Supervisor {
 
  private:
   using Time = std::chrono::steady_clock::time_point;
-  enum class Phase { kRunning, kTerminating, kKilling };
+  enum class Phase { kRunning, kTerminating, kLeaving, kKilling };
   enum class SetupResult { kRunning, kEnded };
 
   Status Prepare();

@@ -78,6 +78,9 @@ struct Execution {
   // The job may be run again where nobody knows how it ended: the plane requeues a lost run only
   // where the contract says this. Our extension (protocol.md section 6).
   bool idempotent = false;
+  // The image of the runner's store that the job runs in: a name or a digest; container tier only.
+  // Our extension (protocol.md section 6).
+  std::optional<std::string> image;
   json::Value raw;  // as it was read; null when built here
 
   // Unknown members are refused: an execution that we do not fully understand is not run (L4).

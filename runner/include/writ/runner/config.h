@@ -117,6 +117,13 @@ struct RunnerConfig {
   std::string only_run;    // claims this run and no other (`writ run`); not in the file
   std::string default_isolation = "process";
   std::map<std::string, std::string> isolation_words;  // words of other planes -> our tier words
+  // Of the container tier: the image where a contract names none, and the OCI runtime (a name or an
+  // absolute path). Empty: no such contract is run; the first of crun and runc that is there.
+  struct Container {
+    std::string image;
+    std::string runtime;
+  };
+  Container container;
   std::vector<std::string> env_allow;  // what env.inherit may name (L20); empty: nothing
   std::vector<std::string> search_path = {"/usr/local/bin", "/usr/bin",
                                           "/bin"};  // where agents are looked for
