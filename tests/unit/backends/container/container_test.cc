@@ -111,7 +111,8 @@ TEST_F(ContainerTest, CallsEachRuntimeInItsWords) {
 
 // WRIT_ACCEPT=1 writes the golden file anew.
 TEST_F(ContainerTest, ConfigIsTheGoldenOne) {
-  const std::string made = OciConfig("/.writ/launch", "writ", {{"/etc/passwd", "/job/etc/passwd"}}) + "\n";
+  const std::string made =
+      OciConfig("/.writ/launch", "writ", {{"/etc/passwd", "/job/etc/passwd"}}) + "\n";
   const std::string path = WRIT_SOURCE_DIR "/tests/golden/container/config.json";
   if (std::getenv("WRIT_ACCEPT") != nullptr) std::ofstream(path) << made;
   std::ifstream in(path);
@@ -133,7 +134,8 @@ TEST_F(ContainerTest, ShowsTheRuntimeNoDataOfTheHost) {
     features.system_view.push_back(bind);
   }
   std::vector<std::string> seen;
-  for (const auto& step : StagedView(features, "/launch", "writ", {}, {})) seen.push_back(step.target);
+  for (const auto& step : StagedView(features, "/launch", "writ", {}, {}))
+    seen.push_back(step.target);
   EXPECT_THAT(seen, testing::Contains("usr"));
   EXPECT_THAT(seen, testing::Not(testing::Contains("etc/passwd")));
   EXPECT_THAT(seen, testing::Not(testing::Contains("etc/ssl/certs")));
