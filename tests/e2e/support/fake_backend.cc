@@ -99,20 +99,23 @@ FakeBackend::FakeBackend(Agent agent, backends::Tier tier)
     : agent_(std::move(agent)), tier_(tier) {}
 
 const backends::Capabilities& FakeBackend::Probe() {
-  std::call_once(probed_, [this] {
-    can_.tier = tier_;
-    can_.backend = "fake";
-    can_.version = "test";
-    can_.overlay_workspace = overlay;
-    can_.usable = true;
+  std::lock_guard lock(mutex_);
+  const bool can = usable;
+  const backends::OverlayWorkspace how = overlay;
+  auto [it, made] = capabilities_.try_emplace({can, how});
+  if (made) {
+    backends::Capabilities& fresh = it->second;
+    fresh.tier = tier_;
+    fresh.backend = "fake";
+    fresh.version = "test";
+    fresh.overlay_workspace = how;
+    fresh.usable = can;
+    fresh.unusable_reason = can ? "" : "the test says so";
     for (auto* aspect :
-         {&can_.files, &can_.network, &can_.syscalls, &can_.resources, &can_.processes})
+         {&fresh.files, &fresh.network, &fresh.syscalls, &fresh.resources, &fresh.processes})
       *aspect = {backends::Enforcement::kNone, "", "a fake", ""};
-    cannot_ = can_;
-    cannot_.usable = false;
-    cannot_.unusable_reason = "the test says so";
-  });
-  return usable ? can_ : cannot_;
+  }
+  return it->second;
 }
 
 Status FakeBackend::Check(const backends::Plan& plan) {

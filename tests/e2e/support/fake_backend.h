@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 
 #include "writ/backends/backend.h"
 
@@ -42,15 +43,16 @@ class FakeBackend final : public backends::Backend {
   std::atomic<bool> usable{true};
   Status start_answer;
   // Set: workspaces are overlays, mounted in a mount namespace of the session's thread.
-  backends::OverlayWorkspace overlay = backends::OverlayWorkspace::kNone;
+  std::atomic<backends::OverlayWorkspace> overlay{backends::OverlayWorkspace::kNone};
   std::vector<backends::Leak> leaks;
   std::atomic<int> prepared{0}, dismantled{0}, recovered{0};
 
  private:
   Agent agent_;
   backends::Tier tier_;
-  std::once_flag probed_;
-  backends::Capabilities can_, cannot_;  // never changed: sessions of several threads look at them
+  std::mutex mutex_;  // guards what follows
+  // For each setting of the knobs; never changed then, as sessions of several threads look at them.
+  std::map<std::pair<bool, backends::OverlayWorkspace>, backends::Capabilities> capabilities_;
 };
 
 backends::Outcome Exited(int code);

@@ -17,6 +17,7 @@ inline void ExpectAllWell(FaultWorld& world, const std::vector<std::string>& run
   }
   EXPECT_TRUE(world.Await([&] { return world.WaitingReceipts().empty(); }, kEnd))
       << world.WaitingReceipts().front() << world.Log();
+  EXPECT_TRUE(world.AwaitServing()) << world.Log();  // before that a signal just ends it
   EXPECT_EQ(world.DrainRunner(), 0) << world.Log();
   for (const std::string& run_id : run_ids)
     EXPECT_EQ(world.ReceiptProblems(run_id), std::vector<std::string>()) << world.Log();

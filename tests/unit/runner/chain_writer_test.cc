@@ -73,7 +73,7 @@ TEST_F(ChainWriterTest, GoesOnBehindEventsWhoseAnswerNeverCame) {
 TEST_F(ChainWriterTest, GoesOnBehindEventsWhoseAnswerCouldNotBeRead) {  // L38
   const std::vector<std::string> answers{JsonAnswer(200, "null"), JsonAnswer(400, kRejected),
                                          JsonAnswer(200, R"({"ok":true})")};
-  server_ = std::make_unique<RawServer>(RawServer::Security::kPlain, [&](auto& c) {
+  server_ = std::make_unique<RawServer>(RawServer::Security::kPlain, [this, answers](auto& c) {
     requests_.push_back(c.request);
     c.write(answers.at(requests_.size() - 1));
   });
