@@ -29,9 +29,9 @@ class LocalRequester final : public Requester {
                                    std::chrono::milliseconds wait) override {
     return plane_.WaitRun(run_id, after, wait);
   }
-  Result<plane::LogChunk> ReadLog(const std::string& run_id, std::uint64_t offset,
-                                  std::chrono::milliseconds wait) override {
-    return plane_.ReadLog(run_id, offset, wait);
+  Result<plane::LogChunk> ReadLog(const std::string& run_id, plane::LogStream stream,
+                                  std::uint64_t offset, std::chrono::milliseconds wait) override {
+    return plane_.ReadLog(run_id, stream, offset, wait);
   }
   Result<std::string> Bundle(const std::string& run_id) override { return plane_.Bundle(run_id); }
   Result<std::optional<std::vector<plane::ArtifactInfo>>> Artifacts(

@@ -182,11 +182,12 @@ class RemoteRequester final : public Requester {
     return ReadRun(run_id, wait,
                    "?waitMs=" + std::to_string(wait.count()) + "&after=" + FormatRfc3339(after));
   }
-  Result<plane::LogChunk> ReadLog(const std::string& run_id, std::uint64_t offset,
-                                  std::chrono::milliseconds wait) override {
+  Result<plane::LogChunk> ReadLog(const std::string& run_id, plane::LogStream stream,
+                                  std::uint64_t offset, std::chrono::milliseconds wait) override {
     WRIT_TRY(CheckRunId(run_id));
     std::string path = "/v1/runs/" + run_id + "/log?offset=" + std::to_string(offset) +
                        "&waitMs=" + std::to_string(wait.count());
+    if (stream == plane::LogStream::kStderr) path += "&stream=stderr";
     WRIT_ASSIGN(runner::HttpResponse response, Call("GET", path, "", "", wait + call_timeout_));
     if (response.status != 200) return Refusal(response, "the live output");
     plane::LogChunk chunk;

@@ -36,8 +36,8 @@ class Requester {
   // Returns once the run has changed after `after`, or when `wait` is over.
   virtual Result<plane::RunDetail> WaitRun(const std::string& run_id, WallTime after,
                                            std::chrono::milliseconds wait) = 0;
-  virtual Result<plane::LogChunk> ReadLog(const std::string& run_id, std::uint64_t offset,
-                                          std::chrono::milliseconds wait) = 0;
+  virtual Result<plane::LogChunk> ReadLog(const std::string& run_id, plane::LogStream stream,
+                                          std::uint64_t offset, std::chrono::milliseconds wait) = 0;
   virtual Result<std::string> Bundle(const std::string& run_id) = 0;
   // As the plane lists them, of a run at any stage; nullopt where it has no such call.
   virtual Result<std::optional<std::vector<plane::ArtifactInfo>>> Artifacts(

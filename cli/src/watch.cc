@@ -9,6 +9,7 @@
 #include "duration.h"
 #include "embedded.h"
 #include "home.h"
+#include "json_view.h"
 #include "writ/protocol/events.h"
 
 namespace writ::cli {
@@ -46,17 +47,30 @@ class InterruptCounter {
   struct sigaction old_hup_ {};
 };
 
-// The job's output goes to standard output as it is where that is no terminal, escaped where it is:
-// a job does not drive its watcher's terminal.
-void PrintOutput(const Context& context, const std::string& bytes) {
+// The job's output goes out as it is where that is no terminal, escaped where it is: a job does not
+// drive its watcher's terminal.
+void PrintOutput(const Context& context, std::FILE* to, const std::string& bytes) {
   if (context.json) return;
-  if (::isatty(1) != 0) {
+  if (::isatty(::fileno(to)) != 0) {
     std::string safe = TerminalSafe(bytes, Newlines::kKeep);
-    std::fwrite(safe.data(), 1, safe.size(), stdout);
+    std::fwrite(safe.data(), 1, safe.size(), to);
   } else {
-    std::fwrite(bytes.data(), 1, bytes.size(), stdout);
+    std::fwrite(bytes.data(), 1, bytes.size(), to);
   }
-  std::fflush(stdout);
+  std::fflush(to);
+}
+
+// One live stream of the run as far as it was shown.
+struct Shown {
+  plane::LogStream stream = plane::LogStream::kOutput;
+  std::FILE* to = stdout;
+  bool available = true;  // no more after the plane has refused it: the log artifact has it
+  std::uint64_t offset = 0;
+};
+
+bool CapturesStderr(const std::string& contract) {
+  auto value = json::Parse(contract);
+  return value && Text(At(*value, {"execution", "log", "stderr"})) == "capture";
 }
 
 std::string FailureText(const plane::RunDetail& detail) {
@@ -98,8 +112,8 @@ ExitCode WatchRun(Context& context, Requester& requester, const std::string& run
                   Embedded* embedded, const NextSteps& next) {
   using namespace std::chrono_literals;
   InterruptCounter interrupts;
-  std::uint64_t offset = 0;
-  bool log_available = true;
+  Shown merged;
+  Shown err{.stream = plane::LogStream::kStderr, .to = stderr};
   bool cancel_sent = false;
   bool running_told = false;
   std::chrono::steady_clock::time_point give_up;
@@ -134,22 +148,27 @@ ExitCode WatchRun(Context& context, Requester& requester, const std::string& run
     bool terminal = plane::IsTerminal(status);
     bool live = status == plane::RunState::kClaimed || status == plane::RunState::kProvisioning ||
                 status == plane::RunState::kRunning;
-    if (log_available && (live || terminal)) {
-      auto chunk = requester.ReadLog(run_id, offset, terminal ? 0ms : 250ms);
-      if (chunk) {
-        // Output may be here before the state that allows it was seen: its line comes first.
-        if (!chunk->bytes.empty() && !running_told) {
-          if (last != plane::RunState::kRunning)
-            context.Note("-- " + std::string(protocol::Word(plane::RunState::kRunning)));
-          running_told = true;
-        }
-        PrintOutput(context, chunk->bytes);
-        offset = chunk->offset + chunk->bytes.size();
-        if (terminal && !chunk->bytes.empty() && !chunk->complete) continue;
-      } else {
-        log_available = false;  // a plane without live output: the log artifact has it
+    bool more = false;
+    for (Shown* shown : {&merged, &err}) {
+      if (!shown->available || !(live || terminal)) continue;
+      if (shown == &err && !CapturesStderr(detail->contract)) continue;
+      auto chunk = requester.ReadLog(run_id, shown->stream, shown->offset,
+                                     terminal || shown == &err ? 0ms : 250ms);
+      if (!chunk) {
+        shown->available = false;
+        continue;
       }
+      // Output may be here before the state that allows it was seen: its line comes first.
+      if (!chunk->bytes.empty() && !running_told) {
+        if (last != plane::RunState::kRunning)
+          context.Note("-- " + std::string(protocol::Word(plane::RunState::kRunning)));
+        running_told = true;
+      }
+      PrintOutput(context, shown->to, chunk->bytes);
+      shown->offset = chunk->offset + chunk->bytes.size();
+      more |= terminal && !chunk->bytes.empty() && !chunk->complete;
     }
+    if (more) continue;
     if (terminal) break;
     if (cancel_sent && std::chrono::steady_clock::now() > give_up) {
       context.Fail(kRunCancelled, Error{ErrorKind::kCancelled, "watch.not_ended",
@@ -173,8 +192,8 @@ ExitCode WatchRun(Context& context, Requester& requester, const std::string& run
         return kFailed;
       }
     }
-    detail =
-        requester.WaitRun(run_id, detail->summary.updated_at, live && log_available ? 0ms : 1000ms);
+    detail = requester.WaitRun(run_id, detail->summary.updated_at,
+                               live && merged.available ? 0ms : 1000ms);
   }
   plane::RunState status = detail->summary.status;
   std::string failure = status == plane::RunState::kFailed ? FailureText(*detail) : "";

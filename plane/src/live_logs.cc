@@ -17,8 +17,8 @@ namespace {
 
 constexpr std::size_t kMaxChunk = 256 * 1024;
 
-std::string FileOf(const std::string& run_id) {
-  return run_id + ".log";
+std::string FileOf(const std::string& run_id, LogStream stream) {
+  return run_id + (stream == LogStream::kStderr ? ".stderr.log" : ".log");
 }
 
 Result<std::uint64_t> SizeOf(int fd) {
@@ -34,11 +34,11 @@ Result<LiveLogs> LiveLogs::Open(int root, std::uint64_t max_bytes) {
   return LiveLogs(std::move(dir), max_bytes);
 }
 
-Result<LogChunk> LiveLogs::Append(const std::string& run_id, std::uint64_t offset,
+Result<LogChunk> LiveLogs::Append(const std::string& run_id, LogStream stream, std::uint64_t offset,
                                   std::string_view bytes) {
   std::lock_guard lock(mutex_);
   WRIT_ASSIGN(UniqueFd file,
-              OpenBeneath(dir_.get(), FileOf(run_id), O_WRONLY | O_CREAT | O_APPEND, 0600));
+              OpenBeneath(dir_.get(), FileOf(run_id, stream), O_WRONLY | O_CREAT | O_APPEND, 0600));
   WRIT_ASSIGN(std::uint64_t size, SizeOf(file.get()));
   LogChunk out;
   out.offset = offset;
@@ -61,10 +61,19 @@ Result<LogChunk> LiveLogs::Append(const std::string& run_id, std::uint64_t offse
   return out;
 }
 
-Result<LogChunk> LiveLogs::Read(const std::string& run_id, std::uint64_t offset) const {
+Result<std::uint64_t> LiveLogs::Size(const std::string& run_id, LogStream stream) const {
+  struct stat st {};
+  if (::fstatat(dir_.get(), FileOf(run_id, stream).c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0)
+    return static_cast<std::uint64_t>(st.st_size);
+  if (errno == ENOENT) return 0;
+  return SysError(errno, "log.read", "cannot look at a live log");
+}
+
+Result<LogChunk> LiveLogs::Read(const std::string& run_id, LogStream stream,
+                                std::uint64_t offset) const {
   LogChunk out;
   out.offset = offset;
-  auto file = OpenBeneath(dir_.get(), FileOf(run_id), O_RDONLY);
+  auto file = OpenBeneath(dir_.get(), FileOf(run_id, stream), O_RDONLY);
   if (!file && file.error().sys_errno == ENOENT) return out;
   if (!file) return std::move(file).error().With("opening a live log");
   WRIT_ASSIGN(out.size, SizeOf(file->get()));
@@ -78,7 +87,8 @@ Result<LogChunk> LiveLogs::Read(const std::string& run_id, std::uint64_t offset)
 }
 
 void LiveLogs::Remove(const std::string& run_id) const {
-  ::unlinkat(dir_.get(), FileOf(run_id).c_str(), 0);
+  for (LogStream stream : {LogStream::kOutput, LogStream::kStderr})
+    ::unlinkat(dir_.get(), FileOf(run_id, stream).c_str(), 0);
 }
 
 void LiveLogs::SweepOlder(WallTime before) const {

@@ -1,8 +1,8 @@
 // LiveLogs: a run's output while it runs, for those who watch (an extension, protocol.md section
 // 5).
 //
-// One bounded file per run; redacted by the runner before it comes here. Not evidence: the log
-// artifact in the receipt is. Thread-safe; another process may read what this one writes.
+// One bounded file per run and stream; redacted by the runner before it comes here. Not evidence:
+// the log artifact in the receipt is. Thread-safe; another process may read what this one writes.
 #pragma once
 
 #include <mutex>
@@ -22,9 +22,12 @@ class LiveLogs {
   LiveLogs(LiveLogs&& other) noexcept : dir_(std::move(other.dir_)), max_bytes_(other.max_bytes_) {}
 
   // Bytes that are there already are skipped; a gap is kConflict "log.gap".
-  Result<LogChunk> Append(const std::string& run_id, std::uint64_t offset, std::string_view bytes);
+  Result<LogChunk> Append(const std::string& run_id, LogStream stream, std::uint64_t offset,
+                          std::string_view bytes);
+  // 0 where there is nothing yet.
+  Result<std::uint64_t> Size(const std::string& run_id, LogStream stream) const;
   // At most 256 KiB from `offset`.
-  Result<LogChunk> Read(const std::string& run_id, std::uint64_t offset) const;
+  Result<LogChunk> Read(const std::string& run_id, LogStream stream, std::uint64_t offset) const;
   void Remove(const std::string& run_id) const;
   // Removes files that were last written before `before`.
   void SweepOlder(WallTime before) const;

@@ -235,7 +235,7 @@ Result<Completion> Plane::Complete(const std::string& run_id, std::string_view c
 }
 
 Result<LogChunk> Plane::AppendLog(const std::string& run_id, std::string_view claim_token,
-                                  std::uint64_t offset, std::string_view bytes) {
+                                  LogStream stream, std::uint64_t offset, std::string_view bytes) {
   WRIT_ASSIGN(auto facts, CheckClaimToken(*impl_, claim_token, run_id));
   WRIT_TRY(CheckExpiry(*impl_, facts));
   WRIT_TRY(impl_->store->Read([&](store::Database& db) -> Status {
@@ -251,12 +251,16 @@ Result<LogChunk> Plane::AppendLog(const std::string& run_id, std::string_view cl
     }
     return {};
   }));
-  auto stored = impl_->logs.Append(run_id, offset, bytes);
+  auto stored = impl_->logs.Append(run_id, stream, offset, bytes);
   if (stored) impl_->changed.Notify();
   return stored;
 }
 
-Result<LogChunk> Plane::ReadLog(const std::string& run_id, std::uint64_t offset,
+Result<std::uint64_t> Plane::LogSize(const std::string& run_id, LogStream stream) const {
+  return impl_->logs.Size(run_id, stream);
+}
+
+Result<LogChunk> Plane::ReadLog(const std::string& run_id, LogStream stream, std::uint64_t offset,
                                 std::chrono::milliseconds wait) const {
   const auto deadline = std::chrono::steady_clock::now() + wait;
   for (;;) {
@@ -265,7 +269,7 @@ Result<LogChunk> Plane::ReadLog(const std::string& run_id, std::uint64_t offset,
     WRIT_ASSIGN(ClaimedRun run,
                 impl_->store->Read([&](store::Database& db) { return FindRun(db, run_id); }));
     const bool ended = IsTerminal(protocol::ParseRunState(run.status).value_or(RunState::kFailed));
-    WRIT_ASSIGN(LogChunk chunk, impl_->logs.Read(run_id, offset));
+    WRIT_ASSIGN(LogChunk chunk, impl_->logs.Read(run_id, stream, offset));
     chunk.complete = ended && offset + chunk.bytes.size() >= chunk.size;
     if (!chunk.bytes.empty() || ended) return chunk;
     if (!impl_->changed.WaitSlice(seen, deadline)) return chunk;

@@ -68,6 +68,35 @@ TEST_F(LiveOutputTest, FillsTheGapOfAPlaneThatHasLostSome) {
   engine.Wait();
 }
 
+TEST_F(LiveOutputTest, KeepsStderrApartWhereTheContractCapturesItByItself) {
+  const std::string output = Pattern(400'000);
+  std::atomic<int> calls{0};
+  plane_.SetFault(
+      [&](const std::string&, const std::string& path) -> std::optional<FakePlane::Answer> {
+        if (path.ends_with("/log") && ++calls % 2 == 0) return FakePlane::Answer{503, "{}"};
+        return std::nullopt;
+      });
+  world_.AddFake([&](FakeJobView& job) {
+    job.Print(output);
+    job.sink->OnOutput(backends::Stream::kStderr, "only this\n", std::chrono::nanoseconds(1));
+    (void)gate_.Pass(job.stop);
+    return test::Exited(0);
+  });
+  protocol::Contract draft = Draft("run_streams");
+  draft.execution->log.emplace().stderr_mode = protocol::StderrMode::kCapture;
+  plane_.Add(std::move(draft));
+  runner::Engine& engine = world_.Open();
+  ASSERT_TRUE(engine.Start({.max_runs = 1}));
+  ASSERT_TRUE(Eventually([&] {
+    const FakePlane::Run run = plane_.Get("run_streams");
+    return run.log.size() == output.size() && run.stderr_log == "only this\n";
+  }));
+  EXPECT_TRUE(plane_.Get("run_streams").log == output);
+  gate_.Open();
+  engine.Wait();
+  ExpectOneGoodReceipt("run_streams", "completed");
+}
+
 TEST_F(LiveOutputTest, EndsForAPlaneWhosePlaceInItCannotBeAndTheRunGoesOn) {
   for (const char* answer : {R"({"nextOffset":99999999})", R"({"nextOffset":-1})",
                              R"({"nextOffset":"12"})", R"({"nextOffset":0})"}) {

@@ -47,6 +47,7 @@ struct RunCommand {
   std::int64_t processes = 0, open_files = 0;
   std::string cpu_time;
   bool no_network = false;
+  bool separate_stderr = false;
   bool dry_run = false;
   bool no_watch = false;
   std::vector<std::string> words;  // the task; with --agent argv a command and its arguments
@@ -139,7 +140,7 @@ Result<json::Value> BuildRequest(const RunCommand& command, const workspace::Cap
   }
   WRIT_ASSIGN(json::Object limits, LimitsOf(command));
   const bool declares = !command.artifacts.empty() || !command.result.empty() || !limits.empty() ||
-                        !command.image.empty();
+                        !command.image.empty() || command.separate_stderr;
   if (command.no_network || declares || command.agent == "argv") {
     json::Object execution;
     if (command.agent == "argv") {
@@ -160,6 +161,8 @@ Result<json::Value> BuildRequest(const RunCommand& command, const workspace::Cap
     if (!command.result.empty()) execution.Set("result", command.result);
     if (!command.image.empty()) execution.Set("image", command.image);
     if (!limits.empty()) execution.Set("limits", std::move(limits));
+    if (command.separate_stderr)
+      execution.Set("log", json::Object{{"stdout", "capture"}, {"stderr", "capture"}});
     request.Set("execution", std::move(execution));
   }
   return json::Value(std::move(request));
@@ -336,6 +339,8 @@ void AddRun(CLI::App& app, Context& context) {
       ->allow_extra_args(false);
   run->add_option("--result", options->result,
                   "File of the workspace with the run's result, which must be JSON");
+  run->add_flag("--separate-stderr", options->separate_stderr,
+                "Keep standard error as a stream and a log of its own");
   run->add_option("--traceparent", options->traceparent,
                   "W3C trace context to carry into contract, log and receipt");
   run->add_option("--repo", options->repository, "The checkout")->capture_default_str();

@@ -95,16 +95,44 @@ Response Router::Complete(const Request& request, const std::string& id) {
                            done->receipt + "}");
 }
 
+namespace {
+
+// "stdout" and none are the run's output, "stderr" what its contract has captured by itself.
+std::optional<LogStream> StreamOf(const Request& request) {
+  auto found = request.head.query.find("stream");
+  if (found == request.head.query.end() || found->second == "stdout") return LogStream::kOutput;
+  if (found->second == "stderr") return LogStream::kStderr;
+  return std::nullopt;
+}
+
+Response NoSuchStream() {
+  return ErrorAnswer(400, "bad_request", "invalid request: stream: must be stdout or stderr");
+}
+
+}  // namespace
+
 Response Router::PutLog(const Request& request, const std::string& id) {
   auto token = BearerToken(request);
   if (!token) return FromError(token.error());
   auto offset = QueryNumber(request, "offset", 0);
   if (!offset) return FromError(offset.error());
+  const auto stream = StreamOf(request);
+  if (!stream) return NoSuchStream();
   auto body = Body(request);
   if (!body) return FromError(body.error());
-  auto stored = plane_.AppendLog(id, *token, static_cast<std::uint64_t>(*offset), *body);
+  auto stored = plane_.AppendLog(id, *token, *stream, static_cast<std::uint64_t>(*offset), *body);
+  if (!stored && stored.error().code == "log.gap") {
+    auto size = plane_.LogSize(id, *stream);
+    if (!size) return Answer(request, size.error());
+    return JsonAnswer(
+        409, json::Object{
+                 {"error", stored.error().message}, {"code", "log.gap"}, {"nextOffset", *size}});
+  }
   if (!stored) return Answer(request, stored.error());
   json::Object out{{"ok", true}, {"size", stored->size}};
+  // What is over the bound is not wanted again.
+  const std::uint64_t given = static_cast<std::uint64_t>(*offset) + body->size();
+  out.Set("nextOffset", stored->truncated ? given : stored->size);
   if (stored->truncated) out.Set("truncated", true);
   return JsonAnswer(200, out);
 }
@@ -117,11 +145,13 @@ Response Router::GetLog(const Request& request, const std::string& id) {
   auto wait = QueryNumber(request, "waitMs", 0);
   if (!offset) return FromError(offset.error());
   if (!wait) return FromError(wait.error());
+  const auto stream = StreamOf(request);
+  if (!stream) return NoSuchStream();
   const auto deadline = clock_.Monotonic() + PollTime(*wait);
   for (;;) {
     auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(deadline - clock_.Monotonic());
-    auto chunk = plane_.ReadLog(id, static_cast<std::uint64_t>(*offset),
+    auto chunk = plane_.ReadLog(id, *stream, static_cast<std::uint64_t>(*offset),
                                 std::clamp(left, std::chrono::milliseconds(0), kPollSlice));
     if (!chunk) return FromError(chunk.error());
     if (chunk->bytes.empty() && !chunk->complete && left.count() > 0 && !stopping_) continue;

@@ -77,10 +77,12 @@ Status PlaneClient::PutBlob(std::string_view bytes, const Secret& claim_token,
 }
 
 Result<std::uint64_t> PlaneClient::AppendLog(const protocol::RunId& run, const Secret& claim_token,
-                                             std::uint64_t offset, std::string_view bytes,
-                                             const Deadline& deadline, std::stop_token stop) {
-  HttpRequest request =
-      Post("/v1/runs/" + run.text() + "/log?offset=" + std::to_string(offset), bytes);
+                                             backends::Stream stream, std::uint64_t offset,
+                                             std::string_view bytes, const Deadline& deadline,
+                                             std::stop_token stop) {
+  std::string path = "/v1/runs/" + run.text() + "/log?offset=" + std::to_string(offset);
+  if (stream == backends::Stream::kStderr) path += "&stream=stderr";
+  HttpRequest request = Post(std::move(path), bytes);
   request.content_type = "application/octet-stream";
   request.bearer = &claim_token;
   WRIT_FAULT_TRY("call.log.before");

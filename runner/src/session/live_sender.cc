@@ -20,14 +20,15 @@ constexpr int kMaxRewinds = 8;
 }  // namespace
 
 LiveSender::LiveSender(const RunnerConfig& config, const Clock& clock, protocol::RunId run,
-                       ChainWriter& chain, ClaimTicket& ticket, LiveSpool* spool,
-                       RunJournal* journal, Cancels cancels, OnCancel on_cancel)
+                       ChainWriter& chain, ClaimTicket& ticket, Spools spools, RunJournal* journal,
+                       Cancels cancels, OnCancel on_cancel)
     : config_(config),
       clock_(clock),
       run_(std::move(run)),
       chain_(chain),
       ticket_(ticket),
-      spool_(spool),
+      out_{backends::Stream::kStdout, spools.out},
+      err_{backends::Stream::kStderr, spools.err},
       journal_(journal),
       cancels_(cancels),
       on_cancel_(std::move(on_cancel)),
@@ -38,39 +39,57 @@ LiveSender::LiveSender(const RunnerConfig& config, const Clock& clock, protocol:
 
 LiveSender::~LiveSender() = default;
 
-bool LiveSender::SendPiece(PlaneClient& plane, std::stop_token stop) {
-  if (spool_ == nullptr) return false;
-  Result<std::string> piece = spool_->Read(sent_, kPieceBytes);
+bool LiveSender::SendPiece(Lane& lane, PlaneClient& plane, std::stop_token stop) {
+  if (lane.spool == nullptr) return false;
+  Result<std::string> piece = lane.spool->Read(lane.sent, kPieceBytes);
   if (!piece) {
-    spool_ = nullptr;
+    lane.spool = nullptr;
     return false;
   }
   if (piece->empty()) return false;
   Result<std::uint64_t> next =
-      plane.AppendLog(run_, ticket_.Get(), sent_, *piece,
+      plane.AppendLog(run_, ticket_.Get(), lane.stream, lane.sent, *piece,
                       Deadline::After(clock_, std::max(config_.heartbeat, kLiveInterval)), stop);
   if (!next) {
     const ErrorKind kind = next.error().kind;
     failing_ = kind == ErrorKind::kUnavailable;
     if (!failing_ && kind != ErrorKind::kCancelled) {
-      spool_ = nullptr;
+      lane.spool = nullptr;
       log::Info("runner.live", "the plane takes no live output of this run",
                 {{"run", run_.text()}, {"code", next.error().code}});
     }
     return false;
   }
   failing_ = false;
-  rewinds_ = *next > sent_ ? 0 : rewinds_ + 1;
-  if (*next > sent_ + piece->size() || rewinds_ > kMaxRewinds) {
-    spool_ = nullptr;
+  lane.rewinds = *next > lane.sent ? 0 : lane.rewinds + 1;
+  if (*next > lane.sent + piece->size() || lane.rewinds > kMaxRewinds) {
+    lane.spool = nullptr;
     log::Warn("runner.live",
               "the plane's place in the live output cannot be: it gets no more of it",
               {{"run", run_.text()}});
     return false;
   }
-  sent_ = *next;
-  if (journal_ != nullptr) (void)journal_->NoteOutput(sent_);
+  lane.sent = *next;
+  if (journal_ != nullptr) (void)journal_->NoteOutput(out_.sent + err_.sent);
   return true;
+}
+
+bool LiveSender::SendPieces(PlaneClient& plane, std::stop_token stop) {
+  const bool out = SendPiece(out_, plane, stop);
+  if (failing_) return false;
+  return SendPiece(err_, plane, stop) || out;
+}
+
+// With two streams the other may grow while this one is waited for.
+void LiveSender::AwaitOutput(milliseconds left, std::stop_token stop) {
+  Lane& first = out_.spool != nullptr ? out_ : err_;
+  if (first.spool == nullptr) {
+    Backoff::Pause(left, stop);
+    return;
+  }
+  const bool both = out_.spool != nullptr && err_.spool != nullptr;
+  first.spool->WaitPast(first.sent, both ? std::min(left, kLiveInterval) : left, stop);
+  if (first.spool->size() > first.sent) Backoff::Pause(std::min(left, kLiveInterval), stop);
 }
 
 void LiveSender::SendEvents(PlaneClient& plane, std::stop_token stop) {
@@ -108,14 +127,11 @@ void LiveSender::Run(std::stop_token stop) {
     left = std::max(left, milliseconds(0));
     if (failing_) {
       Backoff::Pause(std::min(left, backoff.Next()), stop);
-    } else if (spool_ != nullptr) {
-      spool_->WaitPast(sent_, left, stop);
-      if (spool_->size() > sent_) Backoff::Pause(std::min(left, kLiveInterval), stop);
     } else {
-      Backoff::Pause(left, stop);
+      AwaitOutput(left, stop);
     }
     if (stop.stop_requested()) break;
-    while (SendPiece(*plane, stop) && clock_.Monotonic() < events_due) {
+    while (SendPieces(*plane, stop) && clock_.Monotonic() < events_due) {
     }
     if (!failing_) backoff = Backoff(kLiveInterval, milliseconds(10'000));
     if (clock_.Monotonic() < events_due) continue;
@@ -125,7 +141,7 @@ void LiveSender::Run(std::stop_token stop) {
   // What the job wrote last.
   Deadline end = Deadline::After(clock_, config_.heartbeat * 2);
   failing_ = false;
-  while (!end.Passed() && SendPiece(*plane, {})) {
+  while (!end.Passed() && SendPieces(*plane, {})) {
   }
 }
 

@@ -23,9 +23,14 @@ class LiveSender {
   // Called from the sender's thread; may come again and again.
   using OnCancel = std::function<void(std::optional<protocol::Actor>)>;
   enum class Cancels { kByLease, kAskedHere };  // who asks the plane for a wish to cancel
-  // `spool` may be null. All are borrowed and outlive the sender.
+  // Either may be null. `out` is the merged output where `err` is.
+  struct Spools {
+    LiveSpool* out = nullptr;
+    LiveSpool* err = nullptr;
+  };
+  // All are borrowed and outlive the sender.
   LiveSender(const RunnerConfig& config, const Clock& clock, protocol::RunId run,
-             ChainWriter& chain, ClaimTicket& ticket, LiveSpool* spool, RunJournal* journal,
+             ChainWriter& chain, ClaimTicket& ticket, Spools spools, RunJournal* journal,
              Cancels cancels, OnCancel on_cancel);
   ~LiveSender();  // sends what is there, within a bound, and joins
   LiveSender(const LiveSender&) = delete;
@@ -33,20 +38,28 @@ class LiveSender {
 
  private:
   void Run(std::stop_token stop);
-  // One piece; false where there is nothing left to send or it did not go through.
-  bool SendPiece(PlaneClient& plane, std::stop_token stop);
+  // One stream on its way.
+  struct Lane {
+    backends::Stream stream = backends::Stream::kStdout;
+    LiveSpool* spool = nullptr;  // null: the plane gets no more of it
+    std::uint64_t sent = 0;
+    int rewinds = 0;  // in a row, without progress
+  };
+  // A piece of each; false where there is nothing left to send or it did not go through.
+  bool SendPieces(PlaneClient& plane, std::stop_token stop);
+  bool SendPiece(Lane& lane, PlaneClient& plane, std::stop_token stop);
+  void AwaitOutput(std::chrono::milliseconds left, std::stop_token stop);
   void SendEvents(PlaneClient& plane, std::stop_token stop);
   const RunnerConfig& config_;
   const Clock& clock_;
   protocol::RunId run_;
   ChainWriter& chain_;
   ClaimTicket& ticket_;
-  LiveSpool* spool_;
+  Lane out_;
+  Lane err_;
   RunJournal* journal_;
   Cancels cancels_;
   OnCancel on_cancel_;
-  std::uint64_t sent_ = 0;
-  int rewinds_ = 0;  // in a row, without progress
   bool failing_ = false;
   std::jthread thread_;  // last: it uses all of the above
 };

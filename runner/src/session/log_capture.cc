@@ -19,8 +19,8 @@ struct Collect final : backends::OutputSink {
 struct LogCapture::Lane {
   Lane(const Redactor& redactor, std::uint64_t limit, backends::Stream stream, LogCapture& owner)
       : cut(stream, limit - limit / 4, limit / 4, collected),
-        redaction(redactor, [this, &owner](std::string_view piece) {
-          if (owner.live_) owner.live_(piece);
+        redaction(redactor, [this, &owner, stream](std::string_view piece) {
+          if (owner.live_) owner.live_(stream, piece);
           cut.Add(piece, when);
         }) {}
   Collect collected;

@@ -17,7 +17,7 @@ namespace writ::runner {
 
 class LogCapture final : public backends::OutputSink {
  public:
-  using Live = std::function<void(std::string_view)>;
+  using Live = std::function<void(backends::Stream, std::string_view)>;
   LogCapture(const Redactor& redactor, std::uint64_t limit_bytes, Live live);
   ~LogCapture() override;
 

@@ -136,6 +136,7 @@ class Session {
   std::optional<RunFailure> DeliverSecrets();
   std::optional<RunFailure> StartJob();
   void Watch();
+  std::unique_ptr<LiveSpool> MakeLiveSpool(const std::string& name) const;
   void Judge(const backends::Outcome& outcome);
   // session_end.cc
   void Collect();
@@ -187,7 +188,9 @@ class Session {
   std::optional<Redactor> redactor_;       // both are made before the proxy, whose thread
   std::optional<Redactor> host_redactor_;  // reads the second, and stay as they are
   backends::Environment late_env_;
-  std::unique_ptr<LiveSpool> spool_;  // null: no output leaves this runner while the job runs
+  // Null: no output leaves this runner while the job runs. Stderr's only where it is captured.
+  std::unique_ptr<LiveSpool> spool_;
+  std::unique_ptr<LiveSpool> stderr_spool_;
   std::unique_ptr<LogCapture> log_;
   std::optional<LogCapture::Log> out_log_, err_log_;
   std::optional<backends::Outcome> outcome_;

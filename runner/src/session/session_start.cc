@@ -204,23 +204,31 @@ std::optional<RunFailure> Session::StartJob() {
   return std::nullopt;
 }
 
+// A disk that is full costs the live view, not the run.
+std::unique_ptr<LiveSpool> Session::MakeLiveSpool(const std::string& name) const {
+  auto file = OpenBeneath(services_.sessions_dir, dirs_->name + "/private/" + name,
+                          O_RDWR | O_CREAT | O_TRUNC, 0600);
+  return file ? std::make_unique<LiveSpool>(std::move(*file), plan_->log_bytes) : nullptr;
+}
+
 void Session::Watch() {
   const bool shown = plan_->disclosure != protocol::Disclosure::kNone &&
                      plan_->disclosure != protocol::Disclosure::kMetadataOnly;
   if (vocabulary_ == Vocabulary::kExtended && shown) {
-    // A disk that is full costs the live view, not the run.
-    if (auto file = OpenBeneath(services_.sessions_dir, dirs_->name + "/private/live.log",
-                                O_RDWR | O_CREAT | O_TRUNC, 0600))
-      spool_ = std::make_unique<LiveSpool>(std::move(*file), plan_->log_bytes);
+    spool_ = MakeLiveSpool("live.log");
+    if (plan_->job.stderr_to == backends::StderrTo::kOwnStream)
+      stderr_spool_ = MakeLiveSpool("live.stderr.log");
   }
-  log_ = std::make_unique<LogCapture>(*redactor_, plan_->log_bytes, [this](std::string_view piece) {
-    services_.bus.Publish(OutputSeen{Ref(), piece});
-    if (spool_) spool_->Append(piece);
-  });
+  log_ = std::make_unique<LogCapture>(
+      *redactor_, plan_->log_bytes, [this](backends::Stream stream, std::string_view piece) {
+        services_.bus.Publish(OutputSeen{Ref(), piece});
+        LiveSpool* spool = stream == backends::Stream::kStderr ? stderr_spool_.get() : spool_.get();
+        if (spool != nullptr) spool->Append(piece);
+      });
   std::optional<LiveSender> sender;
   if (vocabulary_ == Vocabulary::kExtended) {
-    sender.emplace(services_.config, services_.clock, claim_.run_id, *chain_, ticket_, spool_.get(),
-                   journal_.get(),
+    sender.emplace(services_.config, services_.clock, claim_.run_id, *chain_, ticket_,
+                   LiveSender::Spools{spool_.get(), stderr_spool_.get()}, journal_.get(),
                    lease_ ? LiveSender::Cancels::kByLease : LiveSender::Cancels::kAskedHere,
                    [this](std::optional<protocol::Actor> actor) {
                      // The lease tells who, and at once.

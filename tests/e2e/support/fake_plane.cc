@@ -39,9 +39,9 @@ FakePlane::FakePlane(const Clock& clock, Dialect dialect)
       state_(std::make_unique<State>()),
       server_(std::make_unique<Server>()) {
   auto serve = [this](const httplib::Request& request, httplib::Response& response) {
-    Answer answer =
-        Handle({request.method, request.path, request.body,
-                request.get_header_value("Authorization"), request.get_param_value("offset")});
+    Answer answer = Handle({request.method, request.path, request.body,
+                            request.get_header_value("Authorization"),
+                            request.get_param_value("offset"), request.get_param_value("stream")});
     response.status = answer.status;
     response.set_header("Date", HttpDate(clock_.Now()));
     response.set_content(answer.body, answer.content_type.c_str());
@@ -182,7 +182,7 @@ json::Value FakePlane::Bundle(const std::string& run_id) const {
 }
 
 FakePlane::Answer FakePlane::Handle(const Call& call) {
-  const auto& [method, path, body, authorization, offset] = call;
+  const auto& [method, path, body, authorization, offset, stream] = call;
   std::function<std::optional<Answer>(const std::string&, const std::string&)> fault;
   {
     std::lock_guard lock(state_->mutex);

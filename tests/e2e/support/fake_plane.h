@@ -46,6 +46,7 @@ class FakePlane {
     std::vector<std::string> declined;  // reasons
     std::string claim_token;            // the one that counts
     std::string log;                    // live output as it came
+    std::string stderr_log;             // where it is a stream of its own
     json::Value late;                   // body of the late call; null until then
   };
   struct LeaseRules {
@@ -102,7 +103,7 @@ class FakePlane {
   struct Server;
   struct State;
   struct Call {
-    std::string method, path, body, authorization, offset;
+    std::string method, path, body, authorization, offset, stream;
   };
   Answer Handle(const Call& call);
   Answer Claim(const json::Value& body);

@@ -90,15 +90,15 @@ FakePlane::Answer FakePlane::Lease(const std::string& run_id, const json::Value&
 
 FakePlane::Answer FakePlane::AppendLog(Run& run, const Call& call) {
   if (auto no = Gate(*state_, run)) return *no;
+  std::string& log = call.stream == "stderr" ? run.stderr_log : run.log;
   const std::size_t offset = std::stoul(call.offset);
-  if (offset > run.log.size())
+  if (offset > log.size())
     return Json(json::Object{{"error", "a gap"},
                              {"code", "log.gap"},
-                             {"nextOffset", static_cast<std::int64_t>(run.log.size())}},
+                             {"nextOffset", static_cast<std::int64_t>(log.size())}},
                 409);
-  if (offset + call.body.size() > run.log.size())
-    run.log += call.body.substr(run.log.size() - offset);
-  return Json(json::Object{{"nextOffset", static_cast<std::int64_t>(run.log.size())}});
+  if (offset + call.body.size() > log.size()) log += call.body.substr(log.size() - offset);
+  return Json(json::Object{{"nextOffset", static_cast<std::int64_t>(log.size())}});
 }
 
 FakePlane::Answer FakePlane::Rotate(const json::Value& body) {

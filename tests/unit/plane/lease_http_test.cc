@@ -52,6 +52,34 @@ class LeaseApi : public Api {
   std::string admin;
 };
 
+TEST_F(LeaseApi, LiveOutputSaysWhereToGoOnAndKeepsItsStreamsApart) {
+  plane::Config config;
+  config.max_log_bytes = 8;
+  Begin(config);
+  Submit(*plane);
+  const plane::Claim claim = Taken();
+  const std::string path = "/v1/runs/" + claim.run_id + "/log";
+  auto append = [&](const std::string& query, std::string bytes) {
+    return client->Send({.method = "POST",
+                         .path = path + query,
+                         .token = claim.claim_token,
+                         .body = std::move(bytes),
+                         .content_type = "application/octet-stream"});
+  };
+  EXPECT_EQ(*append("?offset=0", "hello").Json().Find("nextOffset"), json::Value(5));
+  auto gap = append("?offset=7", "x");
+  EXPECT_EQ(gap.status, 409);
+  EXPECT_EQ(*gap.Json().Find("nextOffset"), json::Value(5));
+  EXPECT_EQ(*append("?offset=0&stream=stderr", "oh").Json().Find("nextOffset"), json::Value(2));
+  EXPECT_EQ(append("?offset=0&stream=stdin", "oh").status, 400);
+  EXPECT_EQ(*append("?offset=5", "-and more").Json().Find("nextOffset"), json::Value(14))
+      << "what is over the bound is not asked for again";
+  const std::string watcher =
+      Token("w", {plane::Role::kRequester, plane::Role::kApprover, plane::Role::kAdmin});
+  EXPECT_EQ(client->Get(path + "?offset=0", watcher).body, "hello-an");
+  EXPECT_EQ(client->Get(path + "?offset=0&stream=stderr", watcher).body, "oh");
+}
+
 TEST_F(LeaseApi, AnOfferHasNoSecretsAndItsAcknowledgementTheLease) {
   Begin();
   auto run = Submit(*plane);

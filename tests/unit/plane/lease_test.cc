@@ -147,7 +147,8 @@ TEST_F(Leases, RevocationBitesAtEveryCallDuringARunAndThePlaneClosesIt) {
   auto code = [](const auto& result) { return result ? "taken" : result.error().code; };
   EXPECT_EQ(code(Renew()), "runner.revoked");
   EXPECT_EQ(code(plane->AppendEvents(run, claim.claim_token, finished.events)), "runner.revoked");
-  EXPECT_EQ(code(plane->AppendLog(run, claim.claim_token, 0, "x")), "runner.revoked");
+  EXPECT_EQ(code(plane->AppendLog(run, claim.claim_token, plane::LogStream::kOutput, 0, "x")),
+            "runner.revoked");
   EXPECT_EQ(code(plane->AuthenticateClaim(claim.claim_token)), "runner.revoked") << "blobs";
   EXPECT_EQ(code(plane->Acknowledge(run, claim.claim_token)), "runner.revoked");
   EXPECT_EQ(code(plane->TakeOffer(runner.token, "default", milliseconds(0))), "runner.revoked");

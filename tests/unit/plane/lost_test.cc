@@ -88,7 +88,8 @@ TEST_F(LostRuns, HearWhatHappenedAtEveryCall) {
   auto code = [](const auto& result) { return result ? "taken" : result.error().code; };
   EXPECT_EQ(code(plane->Lease(run, {.claim_token = claim.claim_token})), "run.ended");
   EXPECT_EQ(code(plane->AppendEvents(run, claim.claim_token, finished.events)), "run.ended");
-  EXPECT_EQ(code(plane->AppendLog(run, claim.claim_token, 0, "x")), "run.ended");
+  EXPECT_EQ(code(plane->AppendLog(run, claim.claim_token, plane::LogStream::kOutput, 0, "x")),
+            "run.ended");
   auto done = plane->Complete(run, claim.claim_token, finished.receipt, "");
   EXPECT_EQ(code(done), "run.ended");
   EXPECT_NE(done.error().hint.find("/late"), std::string::npos);

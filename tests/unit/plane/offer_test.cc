@@ -52,7 +52,9 @@ TEST_F(Offers, TheTokenOfAnOfferOpensNothingBeforeItIsAcknowledged) {
   EXPECT_EQ(plane->AuthenticateClaim(offer->claim_token).error().code, "unauthorized");
   EXPECT_EQ(plane->AppendEvents(run, offer->claim_token, json::Array{}).error().code,
             "unauthorized");
-  EXPECT_EQ(plane->AppendLog(run, offer->claim_token, 0, "x").error().code, "unauthorized");
+  EXPECT_EQ(
+      plane->AppendLog(run, offer->claim_token, plane::LogStream::kOutput, 0, "x").error().code,
+      "unauthorized");
   EXPECT_EQ(plane->Lease(run, {.claim_token = offer->claim_token}).error().code,
             "claim.not_acknowledged");
   EXPECT_EQ(plane->Complete(run, offer->claim_token, json::Object{}, "").error().code,

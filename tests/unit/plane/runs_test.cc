@@ -361,25 +361,32 @@ TEST(Retention, SparesBlobsThatAYoungerRunNames) {
 }
 
 TEST(LiveLog, IsBoundedResumableAndOnlyForRunsThatMayDiscloseIt) {
+  constexpr plane::LogStream kOutput = plane::LogStream::kOutput;
   plane::Config config;
   config.max_log_bytes = 10;
   TestPlane plane("", config);
   TestRunner runner(*plane, plane.local);
   auto run = Submit(plane);
   auto claim = Claimed(plane, runner);
-  EXPECT_EQ(plane->AppendLog(run, claim.claim_token, 0, "hello")->size, 5u);
-  EXPECT_EQ(plane->AppendLog(run, claim.claim_token, 3, "lo wo")->size, 8u)
+  EXPECT_EQ(plane->AppendLog(run, claim.claim_token, kOutput, 0, "hello")->size, 5u);
+  EXPECT_EQ(plane->AppendLog(run, claim.claim_token, kOutput, 3, "lo wo")->size, 8u)
       << "what is there is skipped";
-  EXPECT_EQ(plane->AppendLog(run, claim.claim_token, 9, "x").error().kind, ErrorKind::kConflict)
+  EXPECT_EQ(plane->AppendLog(run, claim.claim_token, kOutput, 9, "x").error().kind,
+            ErrorKind::kConflict)
       << "a gap";
-  auto full = plane->AppendLog(run, claim.claim_token, 8, "rld and more").value();
+  EXPECT_EQ(plane->LogSize(run, kOutput).value(), 8u) << "where to go on from";
+  constexpr plane::LogStream kStderr = plane::LogStream::kStderr;
+  EXPECT_EQ(plane->AppendLog(run, claim.claim_token, kStderr, 0, "oh")->size, 2u)
+      << "each stream has offsets of its own";
+  EXPECT_EQ(plane->ReadLog(run, kStderr, 0, kNoWait)->bytes, "oh");
+  auto full = plane->AppendLog(run, claim.claim_token, kOutput, 8, "rld and more").value();
   EXPECT_TRUE(full.truncated);
   EXPECT_EQ(full.size, 10u);
-  EXPECT_EQ(plane->ReadLog(run, 2, kNoWait)->bytes, "llo worl");
-  EXPECT_FALSE(plane->ReadLog(run, 2, kNoWait)->complete);
+  EXPECT_EQ(plane->ReadLog(run, kOutput, 2, kNoWait)->bytes, "llo worl");
+  EXPECT_FALSE(plane->ReadLog(run, kOutput, 2, kNoWait)->complete);
   auto silent = Submit(plane, {.extra = {{"disclosure", "metadata-only"}}});
   auto quiet = Claimed(plane, runner);
-  EXPECT_EQ(plane->AppendLog(silent, quiet.claim_token, 0, "x").error().code, "forbidden");
+  EXPECT_EQ(plane->AppendLog(silent, quiet.claim_token, kOutput, 0, "x").error().code, "forbidden");
 }
 
 TEST(Waiting, ForARunReturnsWithItsNextChange) {

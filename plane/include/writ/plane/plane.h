@@ -171,9 +171,11 @@ class Plane {
   Result<std::uint64_t> BlobPartBytes(std::string_view claim_token, const std::string& hash) const;
 
   // Live output of a run, while it runs. `offset` is where `bytes` stand in the run's output.
+  // An append that leaves a gap is kConflict "log.gap" (LogSize tells where it stands).
   Result<LogChunk> AppendLog(const std::string& run_id, std::string_view claim_token,
-                             std::uint64_t offset, std::string_view bytes);
-  Result<LogChunk> ReadLog(const std::string& run_id, std::uint64_t offset,
+                             LogStream stream, std::uint64_t offset, std::string_view bytes);
+  Result<std::uint64_t> LogSize(const std::string& run_id, LogStream stream) const;
+  Result<LogChunk> ReadLog(const std::string& run_id, LogStream stream, std::uint64_t offset,
                            std::chrono::milliseconds wait) const;
 
   // Administration; each of these leaves an entry in the admin chain.

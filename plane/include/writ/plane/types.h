@@ -202,6 +202,10 @@ struct GarbageReport {
 };
 
 // A piece of a run's live output.
+// What a run's job writes: kOutput is the merged output, or stdout where the contract has stderr
+// captured by itself.
+enum class LogStream { kOutput, kStderr };
+
 struct LogChunk {
   std::string bytes;
   std::uint64_t offset = 0;  // of the first byte

@@ -21,6 +21,7 @@
 #include <string_view>
 #include <vector>
 
+#include "writ/backends/output_sink.h"
 #include "writ/base/clock.h"
 #include "writ/base/result.h"
 #include "writ/base/secret.h"
@@ -136,10 +137,11 @@ class PlaneClient {
                                  std::chrono::milliseconds wait, const Deadline& deadline,
                                  std::stop_token stop);
   // Live output; the answer is where the plane wants more from: past these bytes, or before them
-  // where it has a gap.
+  // where it has a gap. kStdout also stands for the merged output.
   Result<std::uint64_t> AppendLog(const protocol::RunId& run, const Secret& claim_token,
-                                  std::uint64_t offset, std::string_view bytes,
-                                  const Deadline& deadline, std::stop_token stop);
+                                  backends::Stream stream, std::uint64_t offset,
+                                  std::string_view bytes, const Deadline& deadline,
+                                  std::stop_token stop);
   // What was finished after the plane had closed the run. `claim_token` may be null.
   Status Late(const protocol::RunId& run, const Secret* claim_token, const Secret& runner_token,
               const json::Value& events, const json::Value& receipt, const Deadline& deadline,
