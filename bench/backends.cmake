@@ -1,6 +1,5 @@
 add_executable(bench_backends backends_bench.cc)
-target_link_libraries(bench_backends PRIVATE writ::backends_process writ::backends_sandbox benchmark::benchmark writ_options)
-target_compile_definitions(bench_backends PRIVATE WRIT_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
+target_link_libraries(bench_backends PRIVATE writ_test_places writ::backends_process writ::backends_sandbox benchmark::benchmark writ_options)
 add_dependencies(bench_backends writ-launch bench_connects)
 add_executable(bench_connects backends_connects.cc)
 target_link_libraries(bench_connects PRIVATE writ_options)

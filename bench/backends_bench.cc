@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "support/places.h"
 #include "writ/backends/process_backend.h"
 #include "writ/backends/sandbox_backend.h"
 #include "writ/base/child.h"
@@ -61,7 +62,7 @@ struct Place {
 };
 
 std::unique_ptr<backends::Backend> MakeBackend(backends::Tier tier = backends::Tier::kProcess) {
-  backends::LaunchedOptions options{.launcher = WRIT_BIN_DIR "/writ-launch"};
+  backends::LaunchedOptions options{.launcher = writ::test::BinDir() + "/writ-launch"};
   auto backend = tier == backends::Tier::kSandbox ? backends::MakeSandboxBackend(options)
                                                   : backends::MakeProcessBackend(options);
   backend->Probe();
@@ -142,7 +143,7 @@ BENCHMARK(EmptyBubblewrap)->Unit(benchmark::kMicrosecond)->UseRealTime()->Iterat
 void Connects(benchmark::State& state, const std::string& how) {
   Place place;
   auto backend = MakeBackend();
-  std::filesystem::copy_file(WRIT_BIN_DIR "/bench_connects",
+  std::filesystem::copy_file(writ::test::BinDir() + "/bench_connects",
                              place.base + "/workspace/bench_connects");
   ::chmod((place.base + "/workspace/bench_connects").c_str(), 0755);
   for (auto _ : state) {
@@ -169,7 +170,7 @@ void Connects(benchmark::State& state, const std::string& how) {
     } else {
       auto pipe = MakePipe();
       SpawnOptions options;
-      options.path = WRIT_BIN_DIR "/bench_connects";
+      options.path = writ::test::BinDir() + "/bench_connects";
       options.argv = {"bench_connects", port, "2000"};
       options.fds = {{pipe->write_end.get(), 1}};
       auto child = Child::Spawn(options);

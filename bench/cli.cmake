@@ -1,4 +1,3 @@
 add_executable(bench_run_overhead run_overhead.cc)
-target_link_libraries(bench_run_overhead PRIVATE writ_cli writ_options)
-target_compile_definitions(bench_run_overhead PRIVATE WRIT_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
+target_link_libraries(bench_run_overhead PRIVATE writ_test_places writ_cli writ_options)
 add_dependencies(bench_run_overhead writ writ-launch writ-egress-proxy)

@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "support/places.h"
 #include "writ/egress/decision.h"
 #include "writ/egress/proxy_process.h"
 
@@ -127,7 +128,7 @@ struct World {
 
   static SpawnedProxy Spawned() {
     ProxyStart start;
-    start.executable = WRIT_BIN_DIR "/writ-egress-proxy";
+    start.executable = writ::test::BinDir() + "/writ-egress-proxy";
     if (::geteuid() == 0) start.identity = ProxyIdentity{65534, 65534};
     auto spawned = ProxyProcess::Spawn(start);
     if (!spawned) Fail("spawn");

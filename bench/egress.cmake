@@ -1,4 +1,3 @@
 add_executable(bench_egress egress.cc)
-target_link_libraries(bench_egress PRIVATE writ::egress_control benchmark::benchmark writ_options)
-target_compile_definitions(bench_egress PRIVATE WRIT_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
+target_link_libraries(bench_egress PRIVATE writ_test_places writ::egress_control benchmark::benchmark writ_options)
 add_dependencies(bench_egress writ-egress-proxy)

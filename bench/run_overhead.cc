@@ -23,6 +23,7 @@
 #include "embedded.h"
 #include "home.h"
 #include "requester.h"
+#include "support/places.h"
 #include "writ/base/child.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
@@ -196,7 +197,7 @@ class Bench {
   double FirstOutput() {
     Pipe pipe = Must(MakePipe(), "pipe");
     SpawnOptions options;
-    options.path = WRIT_BIN_DIR "/writ";
+    options.path = writ::test::BinDir() + "/writ";
     options.argv = {"writ", "--dir", state_, "run", "--repo", repository_.string(), "echo first"};
     options.env = {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + state_};
     options.fds = {{pipe.write_end.get(), 1}};

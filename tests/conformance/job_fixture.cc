@@ -13,6 +13,7 @@
 #include <sstream>
 
 #include "conformance/test_image.h"
+#include "support/places.h"
 #include "writ/backends/container/container_backend.h"
 #include "writ/backends/process_backend.h"
 #include "writ/backends/sandbox_backend.h"
@@ -108,8 +109,7 @@ JobRun JobFixture::Run(backends::Backend& backend, backends::Plan plan,
 
 std::string JobFixture::Install(const std::string& program) const {
   std::string to = workspace_ + "/" + program;
-  fs::copy_file(std::string(WRIT_BIN_DIR) + "/" + program, to,
-                fs::copy_options::overwrite_existing);
+  fs::copy_file(writ::test::BinDir() + "/" + program, to, fs::copy_options::overwrite_existing);
   ::chmod(to.c_str(), 0755);
   return "./" + program;
 }
@@ -152,7 +152,7 @@ std::vector<std::string> JobFixture::LeftBehind() const {
 }
 
 std::unique_ptr<backends::Backend> MakeBackend(const std::string& name) {
-  backends::LaunchedOptions options{.launcher = std::string(WRIT_BIN_DIR) + "/writ-launch"};
+  backends::LaunchedOptions options{.launcher = writ::test::BinDir() + "/writ-launch"};
   if (name == "process") return backends::MakeProcessBackend(std::move(options));
   if (name == "sandbox") return backends::MakeSandboxBackend(std::move(options));
   if (name.starts_with("container")) {
@@ -167,7 +167,7 @@ std::unique_ptr<backends::Backend> MakeBackend(const std::string& name) {
 }
 
 std::string WhyNoJobs(const std::string& backend) {
-  if (::access((std::string(WRIT_BIN_DIR) + "/writ-launch").c_str(), X_OK) != 0)
+  if (::access((writ::test::BinDir() + "/writ-launch").c_str(), X_OK) != 0)
     return "writ-launch is not built or cannot be reached";
   return MakeBackend(backend)->Probe().unusable_reason;
 }

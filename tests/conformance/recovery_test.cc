@@ -9,6 +9,7 @@
 
 #include "conformance/conformance_suite.h"
 #include "conformance/test_image.h"
+#include "support/places.h"
 #include "writ/base/child.h"
 #include "writ/base/file.h"
 
@@ -35,7 +36,7 @@ TEST_P(Conformance, EndsTheTreeWhenItsRunnerIsKilled) {
   ASSERT_TRUE(pipe);
   const std::string hidden = "600." + std::to_string(::getpid()) + "77";  // found by its name
   SpawnOptions options;
-  options.path = std::string(WRIT_BIN_DIR) + "/conformance_runner";
+  options.path = writ::test::BinDir() + "/conformance_runner";
   options.argv = {
       "conformance_runner",
       GetParam(),

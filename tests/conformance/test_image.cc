@@ -10,6 +10,7 @@
 #include <sstream>
 #include <vector>
 
+#include "support/places.h"
 #include "writ/backends/image/image_store.h"
 #include "writ/base/child.h"
 #include "writ/base/file.h"
@@ -66,8 +67,8 @@ void MakeRoot(const std::string& root) {
     programs.push_back(fs::canonical(path));
   }
   for (const char* name : {"writ-mock-agent", "hostile", "glutton", "conformance_runner"})
-    if (::access((std::string(WRIT_BIN_DIR "/") + name).c_str(), X_OK) == 0)
-      programs.push_back(std::string(WRIT_BIN_DIR "/") + name);
+    if (::access(((writ::test::BinDir() + "/") + name).c_str(), X_OK) == 0)
+      programs.push_back((writ::test::BinDir() + "/") + name);
   std::istringstream words(Libraries(programs));
   for (std::string word; words >> word;) {
     if (word.front() != '/' || word.find(".so") == std::string::npos) continue;
@@ -109,7 +110,7 @@ struct OwnStore {
 std::string TestImages() {
   if (const char* named = std::getenv("WRIT_TEST_IMAGES")) return named;
   static const std::string dir = [] {
-    const std::string shared = std::string(WRIT_BIN_DIR) + "/../test-images";
+    const std::string shared = writ::test::BinDir() + "/../test-images";
     std::error_code ignored;
     fs::create_directories(shared, ignored);
     if (::access(shared.c_str(), W_OK) == 0) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "e2e/support/runner_world.h"
+#include "support/places.h"
 #include "support/shared_dir.h"
 #include "writ/backends/process_backend.h"
 #include "writ/base/encoding.h"
@@ -78,7 +79,7 @@ TEST_F(Replay, OfEveryRecordedRunGivesTheSameBlobsEventsAndStatus) {
   ASSERT_EQ(runs.size(), 4u);
   world_.config.plane_key_pem = plane_key_pem;
   ASSERT_TRUE(world_.registry.Add(
-      backends::MakeProcessBackend({.launcher = std::string(WRIT_BIN_DIR) + "/writ-launch"})));
+      backends::MakeProcessBackend({.launcher = writ::test::BinDir() + "/writ-launch"})));
   const backends::Capabilities& can = world_.registry.All().front()->Probe();
   if (!can.usable || can.network.enforcement != backends::Enforcement::kKernel)
     GTEST_SKIP() << "the process tier cannot hold the network here: " << can.unusable_reason

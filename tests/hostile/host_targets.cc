@@ -1,4 +1,5 @@
 #include "hostile/host_targets.h"
+#include "support/places.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -123,7 +124,7 @@ void HostTargets::MakeSetUidCopy() {
   setuid_dir_ = job_.base() + "/setuid";
   fs::create_directory(setuid_dir_);  // may be there: a plan names it before
   const std::string copy = setuid_dir_ + "/hostile";
-  fs::copy_file(std::string(WRIT_BIN_DIR) + "/hostile", copy);
+  fs::copy_file(writ::test::BinDir() + "/hostile", copy);
   ::chmod(copy.c_str(), 04755);
 }
 

@@ -16,6 +16,7 @@
 
 #include "conformance/job_fixture.h"
 #include "hostile/host_targets.h"
+#include "support/places.h"
 #include "writ/backends/process_backend.h"
 #include "writ/base/child.h"
 
@@ -399,7 +400,7 @@ TEST_F(Allowed, FailsNameLookupsFastWithoutAResolver) {  // L24
 
 TEST_F(Allowed, RefusesAnUnsupervisedNetworkUnlessGranted) {  // L4
   auto without = backends::MakeProcessBackend(
-      {.launcher = std::string(WRIT_BIN_DIR) + "/writ-launch",
+      {.launcher = writ::test::BinDir() + "/writ-launch",
        .user_notification = backends::ProcessBackendOptions::UserNotification::kAssumeAbsent});
   EXPECT_EQ(without->Probe().network.enforcement, backends::Enforcement::kAdvisory);
   EXPECT_FALSE(without->Probe().network.reason.empty());

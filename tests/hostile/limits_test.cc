@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "conformance/job_fixture.h"
+#include "support/places.h"
 #include "writ/backends/process_backend.h"
 
 namespace writ::test {
@@ -32,7 +33,7 @@ class Gluttons : public testing::TestWithParam<On> {
     if (std::string why = WhyNoJobs(); !why.empty()) GTEST_SKIP() << why;
     using Cgroups = backends::ProcessBackendOptions::Cgroups;
     backend_ = backends::MakeProcessBackend(
-        {.launcher = std::string(WRIT_BIN_DIR) + "/writ-launch",
+        {.launcher = writ::test::BinDir() + "/writ-launch",
          .cgroups = GetParam() == On::kThisHost    ? Cgroups::kAsProbed
                     : GetParam() == On::kNoCgroups ? Cgroups::kAssumeAbsent
                                                    : Cgroups::kAssumeNoV2});

@@ -7,16 +7,18 @@
 #include <filesystem>
 #include <string>
 
+#include "support/places.h"
+
 namespace writ::test {
 
 inline std::string SharedDir() {
   const char* set = std::getenv("WRIT_SHARED_DIR");
-  return set != nullptr && *set != '\0' ? set : WRIT_SOURCE_DIR "/../shared";
+  return set != nullptr && *set != '\0' ? set : writ::test::SourceDir() + "/../shared";
 }
 
 // The folder of the independent implementation's vectors, part of this repository.
 inline std::string PeerVectors() {
-  return WRIT_SOURCE_DIR "/tests/golden/peer";
+  return writ::test::SourceDir() + "/tests/golden/peer";
 }
 
 }  // namespace writ::test

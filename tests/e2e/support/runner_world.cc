@@ -1,4 +1,5 @@
 #include "e2e/support/runner_world.h"
+#include "support/places.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -46,12 +47,12 @@ RunnerWorld::RunnerWorld(FakePlane& plane, const Clock& clock) : plane_(plane), 
   config.plane.url = plane.url();
   config.plane_key_pem = plane.key().Public().ToPem();
   if (geteuid() == 0) config.uid_range = runner::UidRange{210000, 16};
-  config.egress_proxy = std::string(WRIT_BIN_DIR) + "/writ-egress-proxy";
-  config.launcher = std::string(WRIT_BIN_DIR) + "/writ-launch";
+  config.egress_proxy = writ::test::BinDir() + "/writ-egress-proxy";
+  config.launcher = writ::test::BinDir() + "/writ-launch";
   // A copy where job uids can reach it: the build tree may lie below somebody's private folder.
   std::error_code absent;
   std::filesystem::create_directory(root_ + "/agent");
-  std::filesystem::copy_file(std::string(WRIT_BIN_DIR) + "/writ-mock-agent",
+  std::filesystem::copy_file(writ::test::BinDir() + "/writ-mock-agent",
                              root_ + "/agent/writ-mock-agent", absent);
   config.mock_agent = root_ + "/agent/writ-mock-agent";
   config.limits.min_free_disk_bytes = 0;

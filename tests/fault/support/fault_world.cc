@@ -15,6 +15,7 @@
 #include <sstream>
 #include <thread>
 
+#include "support/places.h"
 #include "writ/base/encoding.h"
 #include "writ/base/file.h"
 #include "writ/protocol/digest.h"
@@ -93,7 +94,7 @@ Daemon FaultWorld::Start(const std::vector<std::string>& args, const std::string
   daemon.log = root_ + "/" + name + "-" + std::to_string(++starts_) + ".log";
   UniqueFd log(open(daemon.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   SpawnOptions spawn;
-  spawn.path = std::string(WRIT_BIN_DIR) + "/writ";
+  spawn.path = writ::test::BinDir() + "/writ";
   spawn.argv = {"writ"};
   spawn.argv.insert(spawn.argv.end(), args.begin(), args.end());
   spawn.env = {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + root_};
@@ -143,8 +144,7 @@ CommandResult RunCommand(const std::string& program, const std::vector<std::stri
 }  // namespace
 
 std::vector<std::string> ListedFaults() {
-  std::istringstream in(
-      RunCommand(std::string(WRIT_BIN_DIR) + "/writ", {"--list-faults"}, "", "/").out);
+  std::istringstream in(RunCommand(writ::test::BinDir() + "/writ", {"--list-faults"}, "", "/").out);
   std::vector<std::string> out;
   for (std::string line; std::getline(in, line);) out.push_back(line);
   return out;
@@ -158,7 +158,7 @@ CommandResult FaultWorld::Command(const std::string& program, const std::vector<
 CommandResult FaultWorld::Writ(const std::vector<std::string>& args, const std::string& input) {
   std::vector<std::string> all = {"--dir", root_ + "/state", "--json", "--log-level", "off"};
   all.insert(all.end(), args.begin(), args.end());
-  return Command(std::string(WRIT_BIN_DIR) + "/writ", all, input);
+  return Command(writ::test::BinDir() + "/writ", all, input);
 }
 
 bool FaultWorld::Await(const std::function<bool()>& what, milliseconds limit) {
@@ -313,7 +313,7 @@ std::vector<std::string> FaultWorld::ReceiptProblems(const std::string& run_id) 
   const std::string path = root_ + "/bundle.json";
   CommandResult wrote = Writ({"bundle", run_id, "--out", path});
   if (wrote.code != 0) return {"there is no bundle: " + wrote.out};
-  CommandResult verified = Command(std::string(WRIT_BIN_DIR) + "/writ-verify",
+  CommandResult verified = Command(writ::test::BinDir() + "/writ-verify",
                                    {path, "--plane-key", root_ + "/state/keys/plane.pub.pem"});
   if (verified.code != 0) problems.push_back("the bundle does not verify: " + verified.out);
   const json::Value bundle = json::Parse(Slurp(path)).value();
@@ -339,7 +339,7 @@ std::vector<std::string> FaultWorld::LateProblems(const std::string& run_id) {
   CommandResult wrote = Writ({"bundle", run_id, "--late", "--out", path});
   if (wrote.code != 0) return {"there is no late bundle: " + wrote.out};
   CommandResult verified =
-      Command(std::string(WRIT_BIN_DIR) + "/writ-verify",
+      Command(writ::test::BinDir() + "/writ-verify",
               {"--json", path, "--plane-key", root_ + "/state/keys/plane.pub.pem"});
   fs::remove(path);
   std::vector<std::string> problems;
@@ -355,7 +355,7 @@ std::vector<std::string> FaultWorld::LateProblems(const std::string& run_id) {
 
 std::vector<std::string> FaultWorld::WaitingReceipts() {
   std::vector<std::string> out;
-  CommandResult listed = Command(std::string(WRIT_BIN_DIR) + "/writ",
+  CommandResult listed = Command(writ::test::BinDir() + "/writ",
                                  {"--dir", root_ + "/machine", "--json", "runner", "receipts"});
   Result<json::Value> told = json::Parse(listed.out);
   if (!told || told->if_array() == nullptr) return {"unreadable: " + listed.out};

@@ -10,6 +10,8 @@
 #include <sstream>
 #include <string>
 
+#include "support/places.h"
+
 namespace {
 
 using Arrows = std::map<std::string, std::set<std::string>>;
@@ -36,7 +38,7 @@ std::string FolderOfInclude(const std::string& include_folder) {
 }
 
 TEST(LinkGraph, HasOnlyTheAllowedArrows) {
-  std::ifstream in(WRIT_BUILD_DIR "/link-graph.txt");
+  std::ifstream in(writ::test::BuildDir() + "/link-graph.txt");
   ASSERT_TRUE(in) << "the build writes link-graph.txt when it is configured";
   struct Target {
     std::string folder;
@@ -72,7 +74,7 @@ TEST(LinkGraph, HasOnlyTheAllowedArrows) {
 TEST(IncludeGraph, HasOnlyTheAllowedArrows) {
   int files = 0;
   for (const auto& [folder, allowed] : Allowed()) {
-    std::filesystem::path root = std::filesystem::path(WRIT_SOURCE_DIR) / folder;
+    std::filesystem::path root = std::filesystem::path(writ::test::SourceDir()) / folder;
     if (!std::filesystem::exists(root)) continue;
     for (const auto& entry : std::filesystem::recursive_directory_iterator(root)) {
       if (entry.path().extension() != ".cc" && entry.path().extension() != ".h") continue;
@@ -94,7 +96,7 @@ TEST(IncludeGraph, HasOnlyTheAllowedArrows) {
 // design: workspace is the only user of libgit2.
 TEST(IncludeGraph, KeepsLibgit2InWorkspace) {
   for (const auto& [folder, allowed] : Allowed()) {
-    std::filesystem::path root = std::filesystem::path(WRIT_SOURCE_DIR) / folder;
+    std::filesystem::path root = std::filesystem::path(writ::test::SourceDir()) / folder;
     if (folder == "workspace" || !std::filesystem::exists(root)) continue;
     for (const auto& entry : std::filesystem::recursive_directory_iterator(root)) {
       if (!entry.is_regular_file()) continue;

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <string>
 
+#include "support/places.h"
 #include "writ/backends/job/private_dirs.h"
 #include "writ/backends/process_backend.h"
 #include "writ/base/file.h"
@@ -32,7 +33,7 @@ class Recover : public ::testing::Test {
   ~Recover() override { std::filesystem::remove_all(root_); }
 
   Result<Recovered> Try(const std::string& session_dir) {
-    auto backend = MakeProcessBackend({.launcher = std::string(WRIT_BIN_DIR) + "/writ-launch"});
+    auto backend = MakeProcessBackend({.launcher = writ::test::BinDir() + "/writ-launch"});
     return backend->Recover("recover_" + std::to_string(::getpid()), session_dir, identity_,
                             std::chrono::milliseconds(1000));
   }

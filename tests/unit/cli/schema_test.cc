@@ -11,6 +11,7 @@
 
 #include "store/schema.h"
 #include "store/store.h"
+#include "support/places.h"
 #include "test_plane.h"
 #include "writ/base/sqlite/store.h"
 #include "writ/runner/journal.h"
@@ -22,8 +23,8 @@ using plane::store::SchemaVersion;
 using sqlite::Database;
 
 std::string Recorded(const std::string& kind, int version) {
-  return std::string(WRIT_SOURCE_DIR) + "/tests/golden/schema/" + kind + "-" +
-         std::to_string(version) + ".sql";
+  return writ::test::SourceDir() + "/tests/golden/schema/" + kind + "-" + std::to_string(version) +
+         ".sql";
 }
 
 // A database as that version left it, beside nothing else.

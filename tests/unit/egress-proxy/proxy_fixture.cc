@@ -1,4 +1,5 @@
 #include "proxy_fixture.h"
+#include "support/places.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -183,7 +184,7 @@ ProxyConfig Proxy::LoopbackConfig() {
 
 ProxyStart Proxy::StartOptions() {
   ProxyStart start;
-  start.executable = WRIT_BIN_DIR "/writ-egress-proxy";
+  start.executable = writ::test::BinDir() + "/writ-egress-proxy";
   if (::geteuid() == 0) start.identity = ProxyIdentity{65534, 65534};
   return start;
 }

@@ -13,6 +13,7 @@
 #include <map>
 #include <thread>
 
+#include "support/places.h"
 #include "support/shared_dir.h"
 #include "writ/base/child.h"
 #include "writ/base/encoding.h"
@@ -36,7 +37,7 @@ AgentRun RunAgent(std::vector<std::string> args, std::vector<std::string> env) {
   auto pipe = MakePipe();
   if (!pipe) std::abort();
   SpawnOptions options;
-  options.path = std::string(WRIT_BIN_DIR) + "/writ-mock-agent";
+  options.path = writ::test::BinDir() + "/writ-mock-agent";
   options.argv = {"writ-mock-agent"};
   options.argv.insert(options.argv.end(), args.begin(), args.end());
   options.env = std::move(env);

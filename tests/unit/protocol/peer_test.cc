@@ -3,6 +3,7 @@
 #include <set>
 
 #include "support.h"
+#include "support/places.h"
 #include "writ/base/encoding.h"
 #include "writ/protocol/canonical.h"
 #include "writ/protocol/policy.h"
@@ -182,7 +183,8 @@ bool Matches(std::string_view pattern, std::string_view text) {
 }
 
 TEST(PeerVectors, BundlesAgreeAndEveryRecordedProblemHasOurCode) {
-  const json::Value table = ReadJson(WRIT_SOURCE_DIR "/tests/golden/peer-problem-codes.json");
+  const json::Value table =
+      ReadJson(writ::test::SourceDir() + "/tests/golden/peer-problem-codes.json");
   const json::Value vectors = Vectors("bundles.json");
   ASSERT_EQ(vectors.array().size(), 88u);
   std::set<std::string> used;

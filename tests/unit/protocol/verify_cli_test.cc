@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "support.h"
+#include "support/places.h"
 #include "writ/base/child.h"
 #include "writ/base/file.h"
 #include "writ/protocol/key_manifest.h"
@@ -28,7 +29,7 @@ Ran RunVerify(std::vector<std::string> arguments, std::string_view input = "") {
   EXPECT_TRUE(WriteAll(in.get(), input));
   ::lseek(in.get(), 0, SEEK_SET);
   SpawnOptions options;
-  options.path = WRIT_BIN_DIR "/writ-verify";
+  options.path = writ::test::BinDir() + "/writ-verify";
   options.argv = std::move(arguments);
   options.argv.insert(options.argv.begin(), "writ-verify");
   options.fds = {{in.get(), 0}, {out.get(), 1}, {err.get(), 2}};
@@ -150,7 +151,7 @@ TEST_F(WritVerify, IsOneStaticFile) {
   GTEST_SKIP() << "sanitizers do not link statically";
 #endif
   // No program header of type PT_INTERP: nothing is loaded at its start.
-  const std::string image = ReadFile(WRIT_BIN_DIR "/writ-verify", 1u << 30).value();
+  const std::string image = ReadFile(writ::test::BinDir() + "/writ-verify", 1u << 30).value();
   EXPECT_EQ(image.find("/lib64/ld-linux"), std::string::npos);
 }
 

@@ -1,5 +1,6 @@
 // Hooks of the operator: what they are given, how they are ended, and which files are started.
 #include "writ/runner/hooks.h"
+#include "support/places.h"
 
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -18,7 +19,7 @@ namespace {
 using std::chrono::milliseconds;
 namespace fs = std::filesystem;
 
-const std::string kWarden = std::string(WRIT_BIN_DIR) + "/writ-launch";
+const std::string kWarden = writ::test::BinDir() + "/writ-launch";
 
 class Hooks : public ::testing::Test {
  protected:

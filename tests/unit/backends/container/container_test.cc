@@ -15,6 +15,7 @@
 #include "oci_config.h"
 #include "runtime.h"
 #include "staged_view.h"
+#include "support/places.h"
 #include "writ/protocol/json.h"
 
 namespace writ::backends {
@@ -113,7 +114,7 @@ TEST_F(ContainerTest, CallsEachRuntimeInItsWords) {
 TEST_F(ContainerTest, ConfigIsTheGoldenOne) {
   const std::string made =
       OciConfig("/.writ/launch", "writ", {{"/etc/passwd", "/job/etc/passwd"}}) + "\n";
-  const std::string path = WRIT_SOURCE_DIR "/tests/golden/container/config.json";
+  const std::string path = writ::test::SourceDir() + "/tests/golden/container/config.json";
   if (std::getenv("WRIT_ACCEPT") != nullptr) std::ofstream(path) << made;
   std::ifstream in(path);
   EXPECT_EQ(made, std::string(std::istreambuf_iterator<char>(in), {}));
