@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# The real-agent check: the real Claude Code and Codex, from npm, each edit a file under Writ in the process tier, against
+# The real-agent check: the real Claude Code and Codex, from npm, each edit a file under Writ in one isolation tier, against
 # the model server beside this script. Not part of the test suite: it downloads about 640 MB. Results: docs/agents.md.
 #
-#   tests/agents/run.sh [--install DIR] [--isolation TIER] [--agent KIND]...
+#   tests/agents/run.sh [--install DIR] [--isolation TIER] [--image PATH] [--agent KIND]...
 #
+# --isolation T   process (the default), sandbox or container.
+# --image PATH    of the container tier: whatever `writ image import` takes. Default: a root made of this host's shell, git
+#                 and a few tools with their libraries; the agents and node are not in it, but mounted read-only.
 # --install DIR   where the npm packages are or shall be; kept. Default: a temporary folder, removed at the end.
 # --agent KIND    claude-code or codex; may be repeated. Default: both.
 # WRIT_BIN        the folder with writ, writ-launch and writ-egress-proxy. Default: build/release/bin, build/dev/bin.
@@ -19,11 +22,13 @@ die() { echo "$*" >&2; exit 2; }
 
 install=
 tier=process
+image=
 agents=()
 while [ $# -gt 0 ]; do
   case $1 in
     --install) [ $# -ge 2 ] || die "--install needs a folder"; install=$2; shift 2 ;;
     --isolation) [ $# -ge 2 ] || die "--isolation needs a tier"; tier=$2; shift 2 ;;
+    --image) [ $# -ge 2 ] || die "--image needs an image or a root directory"; image=$2; shift 2 ;;
     --agent) [ $# -ge 2 ] || die "--agent needs a kind"; agents+=("$2"); shift 2 ;;
     -h | --help) usage; exit 0 ;;
     *) usage >&2; exit 2 ;;
@@ -125,6 +130,42 @@ with open(state + "/runner.json", "w") as file:
     json.dump(runner, file, indent=2)
 PY
 
+# --- the image of the container tier ------------------------------------------------------------------------------------
+copy_with_libraries() { # ROOT PROGRAM...: the programs, and what they are linked with
+  local root=$1 file
+  shift
+  for file in "$@" $(ldd "$@" 2>/dev/null | grep -o '/[^ )]*' | sed 's/:$//' | sort -u); do
+    file=/${file#/}
+    case $file in /usr/*) ;; *) file=/usr$file ;; esac
+    [ -e "$file" ] || continue
+    mkdir -p "$root$(dirname "$file")"
+    cp -Ln "$file" "$root$file"
+  done
+}
+if [ "$tier" = container ]; then
+  if [ -z "$image" ]; then
+    image=$work/root
+    mkdir -p "$image"/{etc,opt,var/tmp,usr/{bin,sbin,lib,lib64}}
+    for name in bin sbin lib lib64; do ln -s "usr/$name" "$image/$name"; done
+    tools=()
+    for name in sh bash dash cat cp env expr find git grep head id ls mkdir mktemp mv printf pwd rm sed sort stat tail tee test \
+      touch tr true uname wc which; do
+      tool=$(readlink -f "$(type -P "$name")")
+      tools+=("$tool")
+      [ "$(basename "$tool")" = "$name" ] || ln -sf "$(basename "$tool")" "$image/usr/bin/$name"
+    done
+    copy_with_libraries "$image" "${tools[@]}"
+    # What node and the agents are linked with is the image's to have.
+    for program in "$(readlink -f "$(command -v node)")" "$install"/node_modules/.bin/*; do
+      for library in $(ldd "$(readlink -f "$program")" 2>/dev/null | grep -o '/[^ )]*' | sort -u); do
+        copy_with_libraries "$image" "$library"
+      done
+    done
+  fi
+  writ image import "$image" --name agents >/dev/null || die "the image cannot be imported"
+  rm -rf "$work/root"
+fi
+
 # --- the runs ----------------------------------------------------------------------------------------------------------
 line='edited by the agent'
 failed=0
@@ -137,7 +178,7 @@ for agent in "${agents[@]}"; do
   before=$(wc -l <"$work/model.log")
   started=$(date +%s.%N)
   code=0
-  timeout -k 10 300 "$WRIT_BIN/writ" --dir "$state" run --agent "$agent" --isolation "$tier" --allow-host model.example.com --timeout 3m --repo "$repo" \
+  timeout -k 10 300 "$WRIT_BIN/writ" --dir "$state" run --agent "$agent" --isolation "$tier" ${image:+--image agents} --allow-host model.example.com --timeout 3m --repo "$repo" \
     "append the line '$line' to NOTES.md" >"$out/out" 2>"$out/err" </dev/null || code=$?
   ended=$(date +%s.%N)
   cat "$out/out"
