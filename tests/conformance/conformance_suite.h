@@ -11,12 +11,15 @@
 #include <string>
 
 #include "conformance/job_fixture.h"
+#include "conformance/running_job.h"
 
 namespace writ::test {
 
 // A tree is dead within grace + this (L16). The launcher's own bound is 10 s for processes stuck in
 // the kernel.
 inline constexpr std::chrono::seconds kEndBound{5};
+
+inline constexpr char kIdle[] = "echo ready; sleep 600";
 
 class Conformance : public testing::TestWithParam<std::string> {
  protected:
@@ -34,6 +37,18 @@ class Conformance : public testing::TestWithParam<std::string> {
     return run;
   }
   JobRun Sh(const std::string& script) { return Run(job_.Shell(script)); }
+  // A job that something may be put beside; it says "ready" and idles.
+  backends::Plan Granted(const std::string& script = kIdle) {
+    backends::Plan plan = job_.Shell(script);
+    plan.entries = backends::EntryGrant{"a test"};
+    return plan;
+  }
+  void ExpectClean(RunningJob& running) {
+    const JobRun& run = running.End();
+    EXPECT_TRUE(run.dismantled.tree_dead_verified);
+    EXPECT_THAT(run.dismantled.leaks, testing::IsEmpty());
+    EXPECT_THAT(job_.LeftBehind(), testing::IsEmpty());
+  }
   // Where jobs find their workspace and their temporary files.
   std::string WorkspacePath() {
     auto job = backend_->Prepare(job_.Shell("true"));

@@ -53,7 +53,7 @@ TEST_P(Conformance, RefusesWhatItCannotEnforce) {  // L4
     EXPECT_EQ(checked.error().kind, ErrorKind::kUnsupported) << what;
   };
   backends::Plan pty = job_.Shell("true");
-  pty.terminal = backends::Terminal::kPty;
+  pty.terminal = TerminalSize{};
   if (!backend_->Probe().pty) expect_unsupported(std::move(pty), "pty");
   backends::Plan tier = job_.Shell("true");
   tier.tier = backends::Tier::kMicrovm;

@@ -1,2 +1,3 @@
 writ_fuzz(launch_wire LIBS writ::backends_launch)
 writ_fuzz(oci_documents LIBS writ::backends_image)
+writ_fuzz(tree_stream LIBS writ::base)

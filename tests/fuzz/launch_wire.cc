@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "writ/backends/launch/entry_request.h"
 #include "writ/backends/launch/launch_plan.h"
 #include "writ/backends/launch/messages.h"
 
@@ -18,6 +19,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::string again = launch::EncodeLaunchPlan(*plan);
     auto twice = launch::DecodeLaunchPlan(again);
     if (!twice || launch::EncodeLaunchPlan(*twice) != again) std::abort();
+  }
+  if (auto entry = launch::DecodeEntryRequest(bytes)) {
+    const std::string again = launch::EncodeEntryRequest(*entry);
+    auto twice = launch::DecodeEntryRequest(again);
+    if (!twice || launch::EncodeEntryRequest(*twice) != again) std::abort();
   }
   return 0;
 }

@@ -95,6 +95,8 @@ Status ValidatePlan(const Plan& plan) {
   }
   if (plan.image.size() > 200 || HasNul(plan.image))
     return Invalid("bad_image", "the image's name is too long or holds a NUL byte");
+  if (plan.terminal && (plan.terminal->rows == 0 || plan.terminal->columns == 0))
+    return Invalid("bad_terminal", "a terminal has at least one row and one column");
   if (plan.limits.wall_timeout <= std::chrono::milliseconds(0))
     return Invalid("bad_timeout", "the wall time-out is not greater than zero");
   if (plan.limits.term_grace < std::chrono::milliseconds(0))

@@ -94,8 +94,12 @@ std::string PlanJson(const Plan& plan) {
       {"require", RequireJson(plan.require)},
       {"stderr", plan.stderr_to == StderrTo::kStdout ? "merge" : "capture"},
       {"stdin", "null"},
-      {"terminal", plan.terminal == Terminal::kPty ? "pty" : "none"},
+      {"terminal", plan.terminal ? "pty" : "none"},
   };
+  if (plan.terminal)
+    out.Set("terminalSize",
+            json::Object{{"rows", plan.terminal->rows}, {"columns", plan.terminal->columns}});
+  if (plan.entries) out.Set("entriesGrantedBy", plan.entries->granted_by);
   if (!plan.image.empty()) out.Set("image", plan.image);
   return json::CanonicalBytes(json::Value(std::move(out)));
 }

@@ -17,7 +17,7 @@ std::vector<std::string> BuildEnvironment(const BaseEnvironment& base, const Env
       {"LANG", "C.UTF-8"},
       {"TMPDIR", base.tmp},
       {"SHELL", "/bin/sh"},
-      {"TERM", "dumb"},
+      {"TERM", base.term},
   };
   for (const Environment* layer : {&plan, &late}) {
     for (const Variable& v : layer->vars) merged[v.name] = v.value;

@@ -1,5 +1,6 @@
 #include "writ/backends/job/host_features.h"
 
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -8,6 +9,7 @@
 
 #include "writ/backends/linux/job_filter.h"
 #include "writ/backends/linux/landlock.h"
+#include "writ/backends/linux/terminal.h"
 #include "writ/base/child.h"
 #include "writ/base/file.h"
 
@@ -65,6 +67,11 @@ HostFeatures ProbeHost(const LaunchedOptions& options, JobSurroundings surroundi
   HostFeatures features;
   features.root = ::geteuid() == 0;
   features.landlock_abi = std::min(LandlockAbi(), options.assume_landlock_abi.value_or(1 << 20));
+  // In a view of its own a job has its own devpts.
+  struct stat multiplexer {};
+  features.terminals =
+      surroundings == JobSurroundings::kNamespaces ||
+      (::stat(kHostTerminals, &multiplexer) == 0 && (multiplexer.st_mode & 06) == 06);
   ProbeNotification(options, features);
   if (options.user_notification == LaunchedOptions::UserNotification::kAssumeAbsent) {
     features.user_notification = false;
@@ -112,6 +119,7 @@ Capabilities DescribeLauncher(const HostFeatures& f, Tier tier, const std::strin
   ::uname(&host);
   c.version = "writ " WRIT_VERSION ", linux " + std::string(host.release);
   c.usable = f.launcher_problem.empty() && !f.filter.empty();
+  c.pty = f.terminals;
   if (!f.launcher_problem.empty()) {
     c.unusable_reason = "writ-launch cannot be used: " + f.launcher_problem;
     c.unusable_mend = "install writ-launch beside writ, or name it in the configuration";

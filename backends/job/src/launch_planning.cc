@@ -84,6 +84,8 @@ launch::LaunchPlan PlanCommon(const Plan& plan, const HostFeatures& features,
   out.supervise_connect = features.user_notification;
   out.proxy = facts.proxy;
   out.argv = plan.argv;
+  out.terminal = plan.terminal;
+  out.entries = plan.entries ? launch::Entries::kAccepted : launch::Entries::kRefused;
   out.wall_timeout_ms =
       static_cast<std::uint64_t>(std::min(plan.limits.wall_timeout, kLongest).count());
   out.term_grace_ms =
@@ -101,7 +103,7 @@ Status CheckCommon(const Plan& plan, const Capabilities& capabilities,
                        "the plan asks for the tier " + std::string(TierName(plan.tier)));
   if (!capabilities.usable)
     return Unsupported(tier, "unusable", capabilities.unusable_reason, capabilities.unusable_mend);
-  if (plan.terminal != Terminal::kNone)
+  if (plan.terminal && !capabilities.pty)
     return Unsupported(tier, "no_pty", "the " + name + " tier gives no terminal");
   if (!plan.image.empty() && tier != Tier::kContainer)
     return Unsupported(tier, "no_image", "the " + name + " tier runs jobs in no image",

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "writ/backends/job/base_environment.h"
+#include "writ/backends/job/entry_planning.h"
 #include "writ/backends/job/launch_planning.h"
 #include "writ/backends/job/limit_holders.h"
 #include "writ/backends/job/private_dirs.h"
@@ -21,6 +22,7 @@
 #include "writ/backends/linux/pidfd.h"
 #include "writ/backends/linux/process_mark.h"
 #include "writ/backends/linux/process_tree.h"
+#include "writ/backends/linux/terminal.h"
 #include "writ/base/paths.h"
 
 namespace writ::backends {
@@ -301,19 +303,63 @@ Status LaunchedJob::Start(Environment late) {
   }
   std::vector<UniqueFd> fds;
   WRIT_ASSIGN(launch::Message word, AwaitWord(fds));
-  if (auto* ended = std::get_if<launch::EndedMessage>(&word)) ended_ = *ended;
+  if (auto* ended = std::get_if<launch::EndedMessage>(&word)) {
+    ended_ = *ended;
+    return {};
+  }
+  if (plan_.terminal) {
+    if (fds.size() != 2)
+      return Error{ErrorKind::kInternal, "job.setup_failed", "the launcher gave no terminal"};
+    terminal_master_ = std::move(fds[0]);
+    // Held, so that the output does not end when a process lets go of the terminal.
+    terminal_slave_ = std::move(fds[1]);
+    ::fcntl(terminal_master_.get(), F_SETFL, ::fcntl(terminal_master_.get(), F_GETFL) | O_NONBLOCK);
+    WRIT_ASSIGN(out_, terminal_master_.Duplicate());
+    err_.reset();
+  }
+  if (plan_.entries) entries_->Open(control_.get());
   return {};
 }
 
 Status LaunchedJob::SendGo(const Environment& late) {
   std::vector<std::string> entries =
-      BuildEnvironment({paths_.home, paths_.tmp, plan_.identity.user_name}, plan_.env, late);
+      BuildEnvironment({paths_.home, paths_.tmp, plan_.identity.user_name,
+                        plan_.terminal ? kSomeTerminal : kNoTerminal},
+                       plan_.env, late);
   std::string bytes = launch::EncodeEnvironment(entries);
   WipeEnvironment(entries);
   auto memfd = MakeSealedMemfd("writ-environment", bytes);
   ::explicit_bzero(bytes.data(), bytes.size());
   if (!memfd) return std::move(memfd).error();
   return SendWithFds(control_.get(), launch::EncodeMessage(launch::GoMessage{}), {memfd->get()});
+}
+
+Result<std::unique_ptr<Entry>> LaunchedJob::Enter(EntryPlan plan) {
+  if (!plan_.entries)
+    return Error{ErrorKind::kDenied, "job.entry_denied",
+                 "nothing may be put into this session: no operator granted it"};
+  WRIT_ASSIGN(launch::EntryRequest request, PlanEntry(plan_, std::move(plan), paths_));
+  auto entry = entries_->Enter(request);
+  for (std::string& variable : request.environment)
+    ::explicit_bzero(variable.data(), variable.size());
+  return entry;
+}
+
+Result<std::unique_ptr<TerminalInput>> LaunchedJob::OpenTerminalInput() {
+  class Input final : public TerminalInput {
+   public:
+    explicit Input(UniqueFd master) : master_(std::move(master)) {}
+    int fd() const override { return master_.get(); }
+    Status Resize(TerminalSize size) override { return ResizeTerminal(master_.get(), size); }
+
+   private:
+    UniqueFd master_;
+  };
+  if (!terminal_master_)
+    return Error{ErrorKind::kUnsupported, "job.no_terminal", "the job has no terminal",
+                 "ask for one in the contract: execution.terminal, `writ run --tty`"};
+  WRIT_ASSIGN(UniqueFd master, terminal_master_.Duplicate());
+  return std::unique_ptr<TerminalInput>(std::make_unique<Input>(std::move(master)));
 }
 
 void LaunchedJob::Tell(const launch::Message& message) {
@@ -324,6 +370,7 @@ void LaunchedJob::Tell(const launch::Message& message) {
 }
 
 void LaunchedJob::EndSupervisor(Dismantled& result) {
+  entries_->Close();
   if (!spawned_) {
     result.tree_dead_verified = true;  // nothing ever ran
     return;
@@ -375,6 +422,8 @@ Dismantled LaunchedJob::Dismantle() {
   EndSupervisor(result);
   out_.reset();
   err_.reset();
+  terminal_master_.reset();
+  terminal_slave_.reset();
   listener_.reset();
   // Nobody leaves a cgroup that root made: once it could be removed, the tree is dead even where
   // the supervisor did not live to say so.

@@ -9,7 +9,7 @@ namespace writ::backends::launch {
 namespace {
 
 constexpr std::uint64_t kMagic =
-    0x34304c5452495257;  // "WRITL04" read as a number: another version is refused
+    0x35304c5452495257;  // "WRITL05" read as a number: another version is refused
 constexpr std::uint64_t kMaxInt = std::numeric_limits<std::int32_t>::max();
 constexpr std::uint64_t kMaxU32 = std::numeric_limits<std::uint32_t>::max();
 
@@ -162,6 +162,10 @@ std::string EncodeLaunchPlan(const LaunchPlan& plan) {
   out.Number(plan.proxy ? plan.proxy->ipv4 : 0);
   out.Number(plan.proxy ? plan.proxy->port : 0);
   out.Texts(plan.argv);
+  out.Number(plan.terminal ? 1 : 0);
+  out.Number(plan.terminal ? plan.terminal->rows : 0);
+  out.Number(plan.terminal ? plan.terminal->columns : 0);
+  out.Number(static_cast<std::uint64_t>(plan.entries));
   out.Number(plan.wall_timeout_ms);
   out.Number(plan.term_grace_ms);
   return out.Take();
@@ -210,6 +214,13 @@ Result<LaunchPlan> DecodeLaunchPlan(std::string_view bytes) {
   proxy.port = static_cast<std::uint16_t>(in.NumberAtMost(0xffff));
   if (has_proxy) plan.proxy = proxy;
   plan.argv = in.Texts();
+  const bool has_terminal = in.NumberAtMost(1) == 1;
+  TerminalSize size;
+  size.rows = static_cast<std::uint16_t>(in.NumberAtMost(0xffff));
+  size.columns = static_cast<std::uint16_t>(in.NumberAtMost(0xffff));
+  if (has_terminal) plan.terminal = size;
+  plan.entries =
+      static_cast<Entries>(in.NumberAtMost(static_cast<std::uint64_t>(Entries::kAccepted)));
   plan.wall_timeout_ms = in.Number();
   plan.term_grace_ms = in.Number();
   if (plan.argv.empty()) in.Fail();

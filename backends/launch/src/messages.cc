@@ -37,7 +37,26 @@ struct Body {
           m.written_bytes, m.refused_total, m.proxied_total})
       out.Number(n);
   }
+  void operator()(const EnterMessage& m) const { out.Number(m.id); }
+  void operator()(const SignalEntryMessage& m) const {
+    out.Number(m.id);
+    out.Number(static_cast<std::uint64_t>(m.signal));
+  }
+  void operator()(const EntryStartedMessage& m) const { out.Number(m.id); }
+  void operator()(const EntryFailedMessage& m) const {
+    out.Number(m.id);
+    out.Text(m.stage);
+    out.Number(static_cast<std::uint64_t>(m.err));
+  }
+  void operator()(const EntryEndedMessage& m) const {
+    out.Number(m.id);
+    out.Number(m.signalled);
+    out.Number(static_cast<std::uint64_t>(m.code));
+    out.Number(static_cast<std::uint64_t>(m.signal));
+  }
 };
+
+constexpr std::uint64_t kHighestSignal = 64;
 
 EndedMessage ReadEnded(Reader& in) {
   constexpr std::uint64_t kMaxInt = 0x7fffffff;
@@ -115,6 +134,36 @@ Result<Message> DecodeMessage(std::string_view bytes) {
     case 9:
       message = GoMessage{};
       break;
+    case 10:
+      message = EnterMessage{in.Number()};
+      break;
+    case 11: {
+      SignalEntryMessage m;
+      m.id = in.Number();
+      m.signal = static_cast<std::int32_t>(in.NumberAtMost(kHighestSignal));
+      message = m;
+      break;
+    }
+    case 12:
+      message = EntryStartedMessage{in.Number()};
+      break;
+    case 13: {
+      EntryFailedMessage m;
+      m.id = in.Number();
+      m.stage = in.Text();
+      m.err = static_cast<std::int32_t>(in.NumberAtMost(0x7fffffff));
+      message = std::move(m);
+      break;
+    }
+    case 14: {
+      EntryEndedMessage m;
+      m.id = in.Number();
+      m.signalled = static_cast<std::uint8_t>(in.NumberAtMost(1));
+      m.code = static_cast<std::int32_t>(in.NumberAtMost(0xff));
+      m.signal = static_cast<std::int32_t>(in.NumberAtMost(kHighestSignal));
+      message = m;
+      break;
+    }
     default:
       in.Fail();
   }

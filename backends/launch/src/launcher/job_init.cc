@@ -4,22 +4,26 @@
 #include <linux/close_range.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <csignal>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "entry_forks.h"
 #include "job_namespaces.h"
 #include "job_setup.h"
 #include "oci_runtime.h"
@@ -193,22 +197,53 @@ class Init {
     auto env = bytes ? DecodeEnvironment(*bytes) : std::move(bytes).error();
     if (bytes) ::explicit_bzero(bytes->data(), bytes->size());
     if (!env) Fail("environment", EINVAL);
-    auto job = ForkJob(plan_, *env, ruleset_.get(), std::move(word->fds[1]));
+    const ProcessStart start{.argv = plan_.argv,
+                             .env = *env,
+                             .cwd = plan_.cwd,
+                             .terminal = plan_.terminal,
+                             .out = kStdoutFd,
+                             .err = kStderrFd};
+    auto job = ForkProcess(plan_, start, ruleset_.get(), std::move(word->fds[1]));
     for (std::string& entry : *env) ::explicit_bzero(entry.data(), entry.size());
     if (!job) Fail("fork", job.error().sys_errno);
     job_ = *job;
-    ruleset_.reset();
+    if (plan_.entries == Entries::kRefused) ruleset_.reset();
     ::close(kStdoutFd);
     ::close(kStderrFd);
   }
 
+  // Until nobody is left. All signals are blocked since before the namespaces.
   [[noreturn]] void Reap() {
+    sigset_t child;
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    UniqueFd signals(::signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (!signals) Fail("signals", errno);
+    for (;;) {
+      ReapAll();
+      const bool listens = plan_.entries == Entries::kAccepted && job_ >= 0;
+      pollfd fds[2] = {{signals.get(), POLLIN, 0}, {listens ? socket_.get() : -1, POLLIN, 0}};
+      if (::poll(fds, 2, -1) < 0 && errno != EINTR) ::_exit(125);
+      signalfd_siginfo info{};
+      while (::read(signals.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info))
+        continue;
+      if (fds[1].revents != 0) OnWord();
+    }
+  }
+
+  void ReapAll() {
     for (;;) {
       int status = 0;
-      const pid_t pid = ::waitpid(-1, &status, __WALL);
+      const pid_t pid = ::waitpid(-1, &status, WNOHANG | __WALL);
       if (pid < 0 && errno == EINTR) continue;
-      if (pid < 0) ::_exit(0);  // nobody is left
+      if (pid < 0) ::_exit(0);
+      if (pid == 0) return;
+      if (auto entry = entries_.Reaped(pid)) {
+        std::string text = kEntryEnded + std::to_string(*entry) + " " + std::to_string(status);
+        (void)SendWithFds(socket_.get(), text, {}).has_value();
+      }
       if (pid != job_) continue;
+      job_ = -1;
       std::string text = kJobEnded + std::to_string(status);
       (void)SendWithFds(socket_.get(), text, {}).has_value();
       // What the job left ends with it. All at once: nobody is left who could fork. Reaped here, so
@@ -217,12 +252,28 @@ class Init {
     }
   }
 
+  void OnWord() {
+    auto word = ReceiveWithFds(socket_.get(), 64);
+    if (!word || word->bytes.empty()) ::_exit(125);  // the supervisor is gone, and so are we
+    const char* const end = word->bytes.data() + word->bytes.size();
+    std::uint64_t id = 0;
+    auto [rest, parse] = std::from_chars(word->bytes.data() + 1, end, id);
+    if (parse != std::errc()) return;
+    if (word->bytes.front() == kEnter)
+      return entries_.Fork(id, std::move(word->fds), ruleset_.get());
+    int signal = 0;
+    if (word->bytes.front() == kSignalEntry && rest < end &&
+        std::from_chars(rest + 1, end, signal).ptr == end)
+      entries_.Signal(id, signal);
+  }
+
   const LaunchPlan& plan_;
   UniqueFd socket_;
   UniqueFd listener_;
   UniqueFd ruleset_;
   std::vector<UniqueFd> lower_trees_;
-  pid_t job_ = -1;
+  pid_t job_ = -1;  // until it is reaped
+  EntryForks entries_{plan_};
 };
 
 }  // namespace

@@ -26,6 +26,12 @@ inline constexpr char kMapped[] = "M";
 inline constexpr char kInitReady = 'R';
 inline constexpr char kStart[] = "S";
 inline constexpr char kJobEnded = 'X';  // followed by the status in decimal
+// While the job runs, where the plan accepts entries. To init: kEnter and the id, with descriptors
+// (entry_forks.h); kSignalEntry, the id, a blank and the signal. From init: kEntryEnded, the id, a
+// blank and the wait status. Numbers in decimal.
+inline constexpr char kEnter = 'E';
+inline constexpr char kSignalEntry = 'K';
+inline constexpr char kEntryEnded = 'x';
 
 // Makes the namespaces with init in them, its cgroups and its id maps, and lets init go on.
 Result<JobInit> StartInit(const LaunchPlan& plan);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <linux/sched.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -15,8 +16,10 @@
 #include <string_view>
 #include <vector>
 
+#include "copy_in_place.h"
 #include "writ/backends/linux/credentials.h"
 #include "writ/backends/linux/seccomp.h"
+#include "writ/backends/linux/terminal.h"
 
 namespace writ::backends::launch {
 namespace {
@@ -46,11 +49,32 @@ void ResetSignals() {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
-void AttachStandardStreams(int report) {
-  UniqueFd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-  if (!null) Fail(report, "stdin", errno);
-  if (::dup2(null.get(), 0) < 0 || ::dup2(kStdoutFd, 1) < 0 || ::dup2(kStderrFd, 2) < 0)
+// None of the three is 0, 1 or 2 itself: those are the launcher's own /dev/null.
+void AttachStandardStreams(const ProcessStart& start, int report) {
+  if (start.terminal) return;
+  UniqueFd null;
+  if (start.in < 0) {
+    null.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    if (!null) Fail(report, "stdin", errno);
+  }
+  if (::dup2(start.in < 0 ? null.get() : start.in, 0) < 0 || ::dup2(start.out, 1) < 0 ||
+      ::dup2(start.err, 2) < 0)
     Fail(report, "stdio", errno);
+}
+
+// With the job's identity: the device is its own.
+void AttachTerminal(const LaunchPlan& plan, const ProcessStart& start, int report) {
+  if (!start.terminal) return;
+  auto terminal = OpenTerminal(plan.namespaces ? kOwnTerminals : kHostTerminals, *start.terminal);
+  if (!terminal) Fail(report, "terminal", terminal.error().sys_errno);
+  const int slave = terminal->slave.get();
+  if (::ioctl(slave, TIOCSCTTY, 0) != 0) Fail(report, "terminal", errno);
+  for (int fd : {0, 1, 2})
+    if (::dup2(slave, fd) < 0) Fail(report, "terminal", errno);
+  if (auto sent =
+          SendWithFds(report, std::string(1, kTerminalReport), {terminal->master.get(), slave});
+      !sent)
+    Fail(report, "terminal", sent.error().sys_errno);
 }
 
 void SetLimits(const std::vector<ResourceLimit>& limits, int report) {
@@ -127,16 +151,16 @@ std::string_view PathVariable(const std::vector<std::string>& env) {
 }
 
 // execvp(3) without its shell fallback: a file without "#!" is not executable here.
-int Execute(const LaunchPlan& plan, const std::vector<std::string>& entries) {
-  std::vector<char*> argv = Pointers(plan.argv);
-  std::vector<char*> env = Pointers(entries);
-  const std::string& program = plan.argv.front();
+int Execute(const ProcessStart& start) {
+  std::vector<char*> argv = Pointers(start.argv);
+  std::vector<char*> env = Pointers(start.env);
+  const std::string& program = start.argv.front();
   if (program.find('/') != std::string::npos) {
     ::execve(program.c_str(), argv.data(), env.data());
     return errno;
   }
   int result = ENOENT;
-  std::string_view path = PathVariable(entries);
+  std::string_view path = PathVariable(start.env);
   while (!path.empty()) {
     std::string_view dir = path.substr(0, path.find(':'));
     path.remove_prefix(std::min(path.size(), dir.size() + 1));
@@ -151,21 +175,32 @@ int Execute(const LaunchPlan& plan, const std::vector<std::string>& entries) {
   return result;
 }
 
-[[noreturn]] void RunChild(const LaunchPlan& plan, const std::vector<std::string>& env,
+// Not exec'd, so nothing is closed by that: not even the report, whose end says that it began.
+[[noreturn]] void RunCopy(const EntryRequest& copy) {
+  if (::syscall(SYS_close_range, 3, ~0u, 0) != 0) {
+    auto highest = static_cast<int>(::sysconf(_SC_OPEN_MAX));
+    for (int fd = 3; fd < highest; ++fd) ::close(fd);
+  }
+  ::_exit(CopyInPlace(copy));
+}
+
+[[noreturn]] void RunChild(const LaunchPlan& plan, const ProcessStart& start,
                            const std::vector<std::string>& cgroups, int ruleset, int report,
                            pid_t supervisor) {
   EnterCgroups(cgroups, report);
   if (::setsid() < 0) Fail(report, "session", errno);
   ResetSignals();
-  AttachStandardStreams(report);
+  AttachStandardStreams(start, report);
   ::umask(022);
   SetLimits(plan.limits, report);
   TakeIdentity(plan, report);
   DieWithSupervisor(supervisor, report);
-  if (::chdir(plan.cwd.c_str()) != 0) Fail(report, "cwd", errno);
+  AttachTerminal(plan, start, report);
+  if (start.copy == nullptr && ::chdir(start.cwd.c_str()) != 0) Fail(report, "cwd", errno);
   InstallGuards(plan, ruleset, report);
+  if (start.copy != nullptr) RunCopy(*start.copy);
   CloseOthersOnExec();
-  Fail(report, "exec", Execute(plan, env));
+  Fail(report, "exec", Execute(start));
 }
 
 // fork(2), the child being a member of that v2 group from its first instruction on. We have one
@@ -193,15 +228,15 @@ Result<pid_t> ForkInto(const std::string& cgroup, std::vector<std::string>& ente
 
 }  // namespace
 
-Result<pid_t> ForkJob(const LaunchPlan& plan, const std::vector<std::string>& env, int ruleset,
-                      UniqueFd report) {
+Result<pid_t> ForkProcess(const LaunchPlan& plan, const ProcessStart& start, int ruleset,
+                          UniqueFd report) {
   const pid_t parent = ::getpid();
   // Groups that the child enters by itself.
   std::vector<std::string> enter;
   if (!plan.namespaces) enter = plan.cgroup_dirs;
   const std::string born_in = plan.namespaces ? std::string() : plan.born_in_cgroup;
   WRIT_ASSIGN(pid_t pid, ForkInto(born_in, enter));
-  if (pid == 0) RunChild(plan, env, enter, ruleset, report.get(), parent);
+  if (pid == 0) RunChild(plan, start, enter, ruleset, report.get(), parent);
   return pid;
 }
 

@@ -1,27 +1,46 @@
-// The job between fork and exec: the only place that forks, and the readable order of the steps.
+// A process of the session between fork and exec: the only place that forks, and the readable order
+// of the steps. The job itself and whatever is put beside it go the same way.
 #pragma once
 
 #include <sys/types.h>
 
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "writ/backends/launch/entry_request.h"
 #include "writ/backends/launch/launch_plan.h"
 #include "writ/base/result.h"
 #include "writ/base/unique_fd.h"
 
 namespace writ::backends::launch {
 
-// A report that is not a failure: one byte, and the notification descriptor.
+// Reports that are no failure: one byte, and descriptors. The notification descriptor; the master
+// and the slave of the terminal.
 inline constexpr char kListenerReport = 'L';
+inline constexpr char kTerminalReport = 'T';
 // "F", errno in decimal, a blank, the stage. Stage "exec": the program is missing or cannot be run.
 inline constexpr char kFailureReport = 'F';
 
-// Forks the job as a child of the caller: the supervisor, or the init of the job's namespaces,
-// whose job is in its cgroups and has lost its rights already. `env`: NAME=value. `ruleset`: -1
-// where the plan has no Landlock. `report`: SOCK_SEQPACKET, closed on exec in the job: it carries a
-// kListenerReport with a descriptor, a kFailureReport, or end-of-file when exec has happened.
-Result<pid_t> ForkJob(const LaunchPlan& plan, const std::vector<std::string>& env, int ruleset,
-                      UniqueFd report);
+// What is a process's own; everything else is the plan's.
+struct ProcessStart {
+  const std::vector<std::string>& argv;
+  const std::vector<std::string>& env;  // NAME=value
+  const std::string& cwd;
+  std::optional<TerminalSize> terminal;
+  // Standard input (-1: /dev/null), output and error, borrowed; not looked at with a terminal.
+  int in = -1;
+  int out = -1;
+  int err = -1;
+  const EntryRequest* copy = nullptr;  // in the place of exec; argv and cwd are not looked at
+};
+
+// Forks it as a child of the caller: the supervisor, or the init of the job's namespaces, whose job
+// is in its cgroups and has lost its rights already. `ruleset`: -1 where the plan has no Landlock.
+// `report`: SOCK_SEQPACKET, closed on exec in the child: it carries a kTerminalReport, a
+// kListenerReport, a kFailureReport, or end-of-file when exec has happened (a copy begins).
+Result<pid_t> ForkProcess(const LaunchPlan& plan, const ProcessStart& start, int ruleset,
+                          UniqueFd report);
 
 }  // namespace writ::backends::launch

@@ -10,14 +10,18 @@
 //        one) or SetupFailed; then, after Go has come with the environment: Started or SetupFailed;
 //        Refused (any number); Ended - which comes only when no descendant of the job is left or
 //        kKillBound has passed. The same last message stands in the status file.
+//   between Started and Ended, where the plan accepts entries: Enter and SignalEntry come in,
+//        EntryStarted, EntryFailed and EntryEnded go out. What is put in is forked by the job's own
+//        parent and goes through the same steps as the job (entry_forks.h); nothing enters the
+//        job's namespaces from outside.
 // The order of the set-up. Without namespaces, RunChild in job_setup.cc: cgroup, session, signals,
-// stdio, umask, limits, identity, death signal, working directory, no_new_privs, Landlock, seccomp,
-// exec. With namespaces, job_init.cc before it and ahead of Ready: user, mount, pid, ipc, uts and
-// network namespace, id maps, cgroups, identity, death signal, cgroup namespace, host name, no
-// further user namespaces, loopback, proxy listener, view (view_step.h), Landlock rules,
-// capabilities; the job then starts from a process that has no rights left.
-// With an OCI runtime the same init makes the view that the runtime needs, with room for one more
-// user namespace, and starts the runtime in it (oci_runtime.h); the container's first process is
+// stdio, umask, limits, identity, death signal, terminal, working directory, no_new_privs,
+// Landlock, seccomp, exec. With namespaces, job_init.cc before it and ahead of Ready: user, mount,
+// pid, ipc, uts and network namespace, id maps, cgroups, identity, death signal, cgroup namespace,
+// host name, no further user namespaces, loopback, proxy listener, view (view_step.h), Landlock
+// rules, capabilities; the job then starts from a process that has no rights left. With an OCI
+// runtime the same init makes the view that the runtime needs, with room for one more user
+// namespace, and starts the runtime in it (oci_runtime.h); the container's first process is
 // `--inside`, which makes the job's own user namespace and goes on at Landlock.
 // A step that fails ends the job before exec with the step's name and errno; nothing is skipped.
 // Guarantees: whatever the job does - double forks, sessions of its own, ignored and stopped

@@ -43,6 +43,16 @@ int PollTimeout(steady_clock::time_point until) {
 
 }  // namespace
 
+Supervisor::Supervisor(LaunchPlan plan)
+    : plan_(std::move(plan)),
+      entries_(
+          plan_,
+          [this](const Message& message, const std::vector<int>& fds) {
+            if (!backend_gone_)
+              (void)SendWithFds(kControlFd, EncodeMessage(message), fds).has_value();
+          },
+          [this](UniqueFd listener) { return Supervise(std::move(listener)); }) {}
+
 int Supervisor::Run() {
   auto give_up = [this](const Error& error) {
     setup_failure_ = SetupFailedMessage{error.message, error.sys_errno};
@@ -58,7 +68,12 @@ int Supervisor::Run() {
   const SetupResult result = AwaitExec();
   report_.reset();
   if (result == SetupResult::kRunning) {
-    Send(StartedMessage{plan_.namespaces ? init_.pid : job_}, 0);
+    std::vector<int> fds;
+    if (terminal_[0]) fds = {terminal_[0].get(), terminal_[1].get()};
+    (void)SendWithFds(kControlFd,
+                      EncodeMessage(StartedMessage{plan_.namespaces ? init_.pid : job_}), fds)
+        .has_value();
+    for (UniqueFd& fd : terminal_) fd.reset();
     deadline_ = started_ + std::chrono::milliseconds(plan_.wall_timeout_ms);
   } else {
     StartKilling();
@@ -77,6 +92,8 @@ int Supervisor::Run() {
     ended_.refused_total = connects_->refused_total();
     ended_.proxied_total = connects_->proxied_total();
   }
+  ended_.refused_total += entries_.refused_total();
+  ended_.proxied_total += entries_.proxied_total();
   return Finish(ended_);
 }
 
@@ -157,11 +174,17 @@ Status Supervisor::StartJob(UniqueFd environment) {
     auto env = DecodeEnvironment(bytes);
     ::explicit_bzero(bytes.data(), bytes.size());
     if (!env) return std::move(env).error();
-    auto job = ForkJob(plan_, *env, ruleset_.get(), std::move(pair.second));
+    const ProcessStart start{.argv = plan_.argv,
+                             .env = *env,
+                             .cwd = plan_.cwd,
+                             .terminal = plan_.terminal,
+                             .out = kStdoutFd,
+                             .err = kStderrFd};
+    auto job = ForkProcess(plan_, start, ruleset_.get(), std::move(pair.second));
     for (std::string& entry : *env) ::explicit_bzero(entry.data(), entry.size());
     if (!job) return std::move(job).error();
     job_ = *job;
-    ruleset_.reset();
+    if (plan_.entries == Entries::kRefused) ruleset_.reset();
   }
   // The write ends are the job's alone from here: its pipes end when its last process does.
   ::close(kStdoutFd);
@@ -194,11 +217,11 @@ Supervisor::SetupResult Supervisor::AwaitExec() {
     }
     if (report->bytes.empty()) break;
     if (report->bytes.front() == kListenerReport && report->fds.size() == 1) {
-      connects_ = std::make_unique<ConnectSupervision>(
-          std::move(report->fds.front()), plan_.proxy,
-          plan_.namespaces ? ConnectSupervision::Network::kOfItsOwn
-                           : ConnectSupervision::Network::kOfTheHost,
-          [this](const RefusedMessage& refused) { OnRefused(refused); });
+      connects_ = Supervise(std::move(report->fds.front()));
+      continue;
+    }
+    if (report->bytes.front() == kTerminalReport && report->fds.size() == 2) {
+      for (std::size_t i : {0, 1}) terminal_[i] = std::move(report->fds[i]);
       continue;
     }
     OnFailureReport(report->bytes);
@@ -211,11 +234,16 @@ Supervisor::SetupResult Supervisor::AwaitExec() {
   return SetupResult::kRunning;
 }
 
+std::unique_ptr<ConnectSupervision> Supervisor::Supervise(UniqueFd listener) {
+  return std::make_unique<ConnectSupervision>(
+      std::move(listener), plan_.proxy,
+      plan_.namespaces ? ConnectSupervision::Network::kOfItsOwn
+                       : ConnectSupervision::Network::kOfTheHost,
+      [this](const RefusedMessage& refused) { OnRefused(refused); });
+}
+
 void Supervisor::OnFailureReport(const std::string& text) {
-  int err = 0;
-  const char* end = text.data() + text.size();
-  auto [rest, parse] = std::from_chars(text.data() + 1, end, err);
-  std::string stage = parse == std::errc() && rest < end ? std::string(rest + 1, end) : "unknown";
+  auto [err, stage] = ReadFailureReport(text);
   const bool cannot_run = err == ENOENT || err == ENOTDIR || err == EACCES || err == ENOEXEC ||
                           err == EISDIR || err == EPERM || err == ELOOP || err == ENAMETOOLONG ||
                           err == E2BIG || err == ETXTBSY || err == EINVAL || err == ELIBBAD;
@@ -245,6 +273,7 @@ void Supervisor::Loop() {
     fds.push_back({backend_gone_ ? -1 : kControlFd, POLLIN, 0});
     fds.push_back({init_.socket.get(), POLLIN, 0});
     if (connects_) connects_->AddPollFds(fds);
+    entries_.AddPollFds(fds);
     int ready = ::poll(fds.data(), static_cast<nfds_t>(fds.size()), PollTimeout(until));
     if (ready < 0 && errno != EINTR) return;
     if (ready <= 0) {
@@ -252,6 +281,7 @@ void Supervisor::Loop() {
       continue;
     }
     if (connects_) connects_->OnPoll(fds.data() + 3, fds.size() - 3);
+    entries_.OnPoll(fds.data() + 3, fds.size() - 3);
     if (fds[2].revents != 0) OnInit();
     if (fds[1].revents != 0) OnControl();
     if (fds[0].revents != 0) {
@@ -280,6 +310,7 @@ void Supervisor::ReapAll() {
       init_.socket.reset();
       StartKilling();
     }
+    entries_.OnReaped(pid, status);
     if (pid != job_) continue;
     job_ = -1;
     OnJobEnded(status);
@@ -296,6 +327,7 @@ void Supervisor::OnInit() {
       return;
     }
     if (word->bytes.front() == kFailureReport) OnFailureReport(word->bytes);
+    if (word->bytes.front() == kEntryEnded) entries_.OnInitWord(word->bytes);
     int status = 0;
     const char* end = word->bytes.data() + word->bytes.size();
     if (word->bytes.front() == kJobEnded &&
@@ -335,6 +367,11 @@ void Supervisor::OnControl() {
   if (!message) return;
   if (std::holds_alternative<CancelMessage>(*message)) End(EndedMessage::Cause::kCancel);
   if (std::holds_alternative<DeadlineMessage>(*message)) End(EndedMessage::Cause::kDeadline);
+  // While it is being ended nothing comes in; the backend hears of the end.
+  if (const auto* enter = std::get_if<EnterMessage>(&*message); enter && phase_ == Phase::kRunning)
+    entries_.Enter(enter->id, std::move(received->fds), ruleset_.get(), init_.socket.get());
+  if (const auto* signal = std::get_if<SignalEntryMessage>(&*message))
+    entries_.Signal(*signal, init_.socket.get());
   if (std::holds_alternative<OutputLimitMessage>(*message)) End(EndedMessage::Cause::kOutputLimit);
   if (std::holds_alternative<LimitPassedMessage>(*message)) {
     if (phase_ == Phase::kRunning) ended_.cause = EndedMessage::Cause::kLimitPassed;

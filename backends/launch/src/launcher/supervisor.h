@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "connect_supervision.h"
+#include "entry_table.h"
 #include "job_namespaces.h"
 #include "job_setup.h"
 #include "writ/backends/launch/launch_plan.h"
@@ -29,7 +30,7 @@ inline constexpr std::chrono::seconds kSetupBound{15};
 
 class Supervisor {
  public:
-  explicit Supervisor(LaunchPlan plan) : plan_(std::move(plan)) {}
+  explicit Supervisor(LaunchPlan plan);
   // Exit code of the launcher: 0 when the end was told or written down.
   int Run();
 
@@ -54,6 +55,7 @@ class Supervisor {
   void StartKilling();
   void KillPass();
   void OnDeadline();
+  std::unique_ptr<ConnectSupervision> Supervise(UniqueFd listener);
   void OnRefused(const RefusedMessage& refused);
   int Finish(const Message& last);
   bool Send(const Message& message, int flags);
@@ -63,9 +65,11 @@ class Supervisor {
   LaunchPlan plan_;
   UniqueFd ruleset_;
   UniqueFd signals_;
-  JobInit init_;     // where the plan has namespaces
-  UniqueFd report_;  // from the job until exec
+  JobInit init_;          // where the plan has namespaces
+  UniqueFd report_;       // from the job until exec
+  UniqueFd terminal_[2];  // the job's, until they are handed out: master and slave
   std::unique_ptr<ConnectSupervision> connects_;
+  EntryTable entries_;
   Phase phase_ = Phase::kRunning;
   Time started_{};
   Time deadline_{};

@@ -15,6 +15,7 @@
 #include <string>
 
 #include "writ/backends/capability.h"
+#include "writ/backends/entry.h"
 #include "writ/backends/outcome.h"
 #include "writ/backends/output_sink.h"
 #include "writ/backends/plan.h"
@@ -58,6 +59,19 @@ class Job {
   // Blocks until the whole tree is dead and all its output is in `sink`. Call once, after Start
   // (after a failed Start it returns kSetupFailed at once).
   virtual Outcome Watch(OutputSink& sink, const WatchOptions& options) = 0;
+
+  // Puts something beside the running job, and returns when it runs; from any thread, between
+  // Start and the end of Watch, which has to be running. kDenied where the plan has no EntryGrant,
+  // kUnsupported where the tier has no way, kConflict where the job does not run (any more). A
+  // program that is not found is no error (EntryEnd).
+  virtual Result<std::unique_ptr<Entry>> Enter(EntryPlan) {
+    return Error{ErrorKind::kUnsupported, "job.no_entry",
+                 "this tier has no way into a running session"};
+  }
+  // The same for the job's own terminal, where the plan has one.
+  virtual Result<std::unique_ptr<TerminalInput>> OpenTerminalInput() {
+    return Error{ErrorKind::kUnsupported, "job.no_terminal", "the job has no terminal"};
+  }
 
   // What its runner writes down, so that this job can be ended should the runner die: text that
   // only the backend reads (EndLeftovers). Changes with Start; empty: Recover needs nothing of the

@@ -59,7 +59,7 @@ struct Capabilities {
   AspectCapability
       processes;  // other processes cannot be seen, signalled or traced; the tree ends whole
 
-  bool pty = false;  // Plan::pty can be met
+  bool pty = false;  // Plan::terminal can be met
   // Whether a WorkspaceMount is met; always with redirect_dir=nofollow, metacopy=off, index=off,
   // xino=off, and the lower layer shown as the job's own (idmapped, or one id).
   OverlayWorkspace overlay_workspace = OverlayWorkspace::kNone;

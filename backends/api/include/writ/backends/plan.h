@@ -21,6 +21,7 @@
 #include "writ/backends/tier.h"
 #include "writ/base/result.h"
 #include "writ/base/secret.h"
+#include "writ/base/terminal_size.h"
 
 namespace writ::backends {
 
@@ -67,6 +68,10 @@ struct HostNetworkGrant {
 struct AdvisoryNetworkGrant {
   std::string granted_by;
 };
+// Something may be put beside the running job (entry.h).
+struct EntryGrant {
+  std::string granted_by;
+};
 
 struct NoNetwork {};       // nothing can be reached, not even a proxy
 struct ProxiedNetwork {};  // only the session's proxy listener (Job::TakeProxyListener)
@@ -84,7 +89,6 @@ struct Requirements {
 
 enum class StderrTo { kOwnStream, kStdout };
 enum class StdinFrom { kNull };
-enum class Terminal { kNone, kPty };  // kPty is refused where Capabilities::pty is false
 
 // Written into the private HOME before the start, owned by the job. Never secrets: they are files
 // on disk (L8).
@@ -126,7 +130,10 @@ struct Plan {
   Requirements require;
   StderrTo stderr_to = StderrTo::kOwnStream;
   StdinFrom stdin_from = StdinFrom::kNull;
-  Terminal terminal = Terminal::kNone;
+  // The job's three streams are a terminal of this size, whose output comes as stdout; stdin_from
+  // and stderr_to mean nothing then. Refused where Capabilities::pty is false.
+  std::optional<TerminalSize> terminal;
+  std::optional<EntryGrant> entries;
 
   Plan() = default;
   Plan(Plan&&) = default;

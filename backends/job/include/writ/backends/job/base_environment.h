@@ -9,10 +9,15 @@
 
 namespace writ::backends {
 
+// TERM of a process without a terminal, and of one that has one and says nothing else.
+inline constexpr char kNoTerminal[] = "dumb";
+inline constexpr char kSomeTerminal[] = "xterm-256color";
+
 struct BaseEnvironment {
   std::string home;
   std::string tmp;
   std::string user;
+  std::string term = kNoTerminal;
 };
 
 // "NAME=value" entries, sorted by name. Holds secret values: wipe with WipeEnvironment.

@@ -40,6 +40,7 @@ struct HostFeatures {
   int landlock_abi = 0;
   bool user_notification = false;  // supervised connect works end to end
   std::string no_notification_reason;
+  bool terminals = false;  // jobs can have pseudo terminals
   CgroupSupport cgroups;
   std::vector<sock_filter> filter;      // compiled for what is there; empty: seccomp cannot be used
   std::vector<sock_filter> allow_list;  // of a tier that has one

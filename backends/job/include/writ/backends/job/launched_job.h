@@ -18,6 +18,7 @@
 #include "writ/backends/backend.h"
 #include "writ/backends/head_tail.h"
 #include "writ/backends/job/host_features.h"
+#include "writ/backends/job/launched_entries.h"
 #include "writ/backends/job/launched_tier.h"
 #include "writ/backends/job/resource_watch.h"
 #include "writ/backends/launch/messages.h"
@@ -40,6 +41,8 @@ class LaunchedJob final : public Job {
   std::string RootImage() const override { return root_.digest; }
   Status Start(Environment late) override;
   Outcome Watch(OutputSink& sink, const WatchOptions& options) override;
+  Result<std::unique_ptr<Entry>> Enter(EntryPlan plan) override;
+  Result<std::unique_ptr<TerminalInput>> OpenTerminalInput() override;
   std::string Leftovers() const override;
   Dismantled Dismantle() override;
 
@@ -83,6 +86,9 @@ class LaunchedJob final : public Job {
   UniqueFd control_;
   UniqueFd out_;
   UniqueFd err_;  // empty where merged
+  // Of the job's terminal, from Start on; `out_` is a copy of the master then.
+  UniqueFd terminal_master_, terminal_slave_;
+  const std::shared_ptr<LaunchedEntries> entries_ = std::make_shared<LaunchedEntries>();
   Child supervisor_;
   pid_t init_ = 0;               // of the job's pid namespace; held alive by the supervisor
   std::uint64_t own_tasks_ = 0;  // among the tree's, not the job's

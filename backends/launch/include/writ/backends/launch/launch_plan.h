@@ -16,6 +16,7 @@
 #include "writ/backends/launch/view_step.h"
 #include "writ/backends/linux/landlock.h"
 #include "writ/base/result.h"
+#include "writ/base/terminal_size.h"
 
 namespace writ::backends::launch {
 
@@ -63,6 +64,8 @@ struct NamespacePlan {
   std::vector<std::string> runtime;
 };
 
+enum class Entries : std::uint8_t { kRefused, kAccepted };
+
 struct ProxyTarget {
   std::uint32_t ipv4 = 0;  // network byte order
   std::uint16_t port = 0;  // host byte order
@@ -90,6 +93,9 @@ struct LaunchPlan {
   // handed out with Ready; without, the backend has made it already.
   std::optional<ProxyTarget> proxy;
   std::vector<std::string> argv;
+  std::optional<TerminalSize> terminal;  // the job's three streams are a terminal of its own
+  // Whether anything may be put beside the running job (EnterMessage). Else the way is not there.
+  Entries entries = Entries::kRefused;
   std::uint64_t wall_timeout_ms = 0;
   std::uint64_t term_grace_ms = 0;
 };

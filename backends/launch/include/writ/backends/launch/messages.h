@@ -33,7 +33,8 @@ struct OutputLimitMessage {};
 // grace in which it could go on.
 struct LimitPassedMessage {};
 
-// The job's program runs (exec has happened).
+// The job's program runs (exec has happened). Comes with the master and the slave of its terminal
+// where the plan has one.
 struct StartedMessage {
   pid_t pid = 0;
 };
@@ -77,9 +78,39 @@ struct EndedMessage {
   std::uint64_t proxied_total = 0;
 };
 
+// Backend to launcher: put something beside the running job (entry_request.h). Comes with
+// descriptors: the request on a sealed memfd, then its standard input, output and error, which are
+// left out where the request has a terminal. `id` is the backend's, used once.
+struct EnterMessage {
+  std::uint64_t id = 0;
+};
+// Backend to launcher: send a signal to the process group of an entry that has not ended.
+struct SignalEntryMessage {
+  std::uint64_t id = 0;
+  std::int32_t signal = 0;
+};
+// Launcher to backend: the entry runs. Comes with the master and the slave of its terminal.
+struct EntryStartedMessage {
+  std::uint64_t id = 0;
+};
+// It never ran, and no EntryEnded follows. Stage "exec": its program is missing or cannot be run.
+struct EntryFailedMessage {
+  std::uint64_t id = 0;
+  std::string stage;
+  std::int32_t err = 0;
+};
+// Its first process has ended; what that left goes on until the job ends.
+struct EntryEndedMessage {
+  std::uint64_t id = 0;
+  std::uint8_t signalled = 0;
+  std::int32_t code = 0;
+  std::int32_t signal = 0;
+};
+
 using Message = std::variant<CancelMessage, DeadlineMessage, OutputLimitMessage, StartedMessage,
                              SetupFailedMessage, RefusedMessage, EndedMessage, LimitPassedMessage,
-                             ReadyMessage, GoMessage>;
+                             ReadyMessage, GoMessage, EnterMessage, SignalEntryMessage,
+                             EntryStartedMessage, EntryFailedMessage, EntryEndedMessage>;
 
 std::string EncodeMessage(const Message& message);
 Result<Message> DecodeMessage(std::string_view bytes);
