@@ -95,7 +95,7 @@ void MovesIn(Report& out, const workspace::Captured& captured) {
   out.More(manifest.denied_paths.size());
 }
 
-void WouldRun(Report& out, const Value& report) {
+void WouldRun(Report& out, const Value& report, const std::string& default_tier) {
   out.Head("What would run");
   const Value& execution = At(report, {"execution"});
   const std::string kind = Text(At(execution, {"kind"}));
@@ -112,7 +112,9 @@ void WouldRun(Report& out, const Value& report) {
   out.Row("agent", Text(At(report, {"agent", "kind"})) + (version.empty() ? "" : " " + version) +
                        ", in pool " + Text(At(report, {"pool"})));
   const std::string isolation = Text(At(report, {"isolation"}));
-  out.Row("isolation", isolation.empty() ? "the runner's default" : isolation);
+  out.Row("isolation", !isolation.empty()     ? isolation
+                       : default_tier.empty() ? "the runner's default"
+                                              : default_tier + ", the runner's default");
   std::optional<double>
       limit;  // the smaller of the two; without either, the protocol's ten minutes
   for (const auto& [value, unit] :
@@ -176,10 +178,11 @@ std::string Counted(std::size_t count, std::string_view one, std::string_view ma
   return std::to_string(count) + " " + std::string(count == 1 ? one : many);
 }
 
-std::string RenderDisclosure(const Value& report, const workspace::Captured& captured) {
+std::string RenderDisclosure(const Value& report, const workspace::Captured& captured,
+                             const std::string& default_tier) {
   Report out;
   MovesIn(out, captured);
-  WouldRun(out, report);
+  WouldRun(out, report, default_tier);
   WouldGet(out, report);
   MayLeave(out, report);
   PolicySays(out, report);
@@ -193,7 +196,8 @@ std::string RenderDisclosure(const Value& report, const workspace::Captured& cap
   return out.Take("DRY RUN: nothing was moved\n");
 }
 
-Value DisclosureJson(Value report, const workspace::Captured& captured) {
+Value DisclosureJson(Value report, const workspace::Captured& captured,
+                     const std::string& default_tier) {
   Array blobs;
   std::uint64_t total = 0;
   for (const workspace::CapturedBlob& blob : captured.blobs) {
@@ -210,6 +214,7 @@ Value DisclosureJson(Value report, const workspace::Captured& captured) {
                               {"detail", json::ToWellFormedUtf8(finding.detail)}});
   report.object().Set("wouldUpload", Object{{"blobs", std::move(blobs)}, {"bytes", total}});
   report.object().Set("findings", std::move(findings));
+  if (!default_tier.empty()) report.object().Set("defaultIsolation", default_tier);
   return report;
 }
 

@@ -10,10 +10,14 @@
 
 namespace writ::cli {
 
-// `report` is the plane's answer to a dry run. Terminal-safe.
-std::string RenderDisclosure(const json::Value& report, const workspace::Captured& captured);
-// The plane's answer with what only this side knows: `wouldUpload` and `findings` (for --json).
-json::Value DisclosureJson(json::Value report, const workspace::Captured& captured);
+// `report` is the plane's answer to a dry run; `default_tier` that of the runner in this process,
+// empty where another one would claim the run. Terminal-safe.
+std::string RenderDisclosure(const json::Value& report, const workspace::Captured& captured,
+                             const std::string& default_tier);
+// The plane's answer with what only this side knows: `wouldUpload`, `findings` and, where it is
+// known, `defaultIsolation` (for --json).
+json::Value DisclosureJson(json::Value report, const workspace::Captured& captured,
+                           const std::string& default_tier);
 
 // "1 file", "3 files".
 std::string Counted(std::size_t count, std::string_view one, std::string_view many);

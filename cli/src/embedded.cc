@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <chrono>
+#include <condition_variable>
 #include <mutex>
 #include <thread>
 
@@ -102,11 +104,14 @@ class EndKeeper final : public runner::RunObserver {
     if (run_id == run_id_) {
       std::lock_guard lock(mutex_);
       end_ = end;
+      ended_.notify_all();
     }
     if (next_ != nullptr) next_->OnEnd(run_id, end);
   }
+  // The plane knows of the end a moment before the runner tells it here.
   std::optional<runner::RunEnd> Get() const {
-    std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
+    ended_.wait_for(lock, std::chrono::seconds(1), [this] { return end_.has_value(); });
     return end_;
   }
 
@@ -114,6 +119,7 @@ class EndKeeper final : public runner::RunObserver {
   std::string run_id_;
   runner::RunObserver* next_;
   mutable std::mutex mutex_;  // guards end_
+  mutable std::condition_variable ended_;
   std::optional<runner::RunEnd> end_;
 };
 

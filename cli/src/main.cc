@@ -1,9 +1,12 @@
 // writ: the one binary. This file knows which commands there are and what is global; nothing else.
+#include <poll.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 
 #include <csignal>
+#include <cstdio>
 #include <string>
 
 #include "commands/commands.h"
@@ -27,6 +30,19 @@ constexpr char kFooter[] =
     "  writ COMMAND --help\n\n"
     "Exit codes: 0 done, 1 the run or the verification failed, 2 usage or unreadable input,\n"
     "3 denied by policy, 4 cancelled, 5 waiting for approval, 6 plane unreachable.";
+
+// The end of every command. A reader that has left (`| head`) has what it wanted; what a full disk
+// did not take is a failure of a command that was done.
+void ReportLostOutput(writ::cli::Context& context) {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
+  pollfd out{.fd = STDOUT_FILENO, .events = POLLOUT, .revents = 0};
+  if (::poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0) return;
+  std::fputs(
+      "writ: standard output could not be written; what it has is not whole [cli.output_failed]\n"
+      "hint: look whether its disk is full\n",
+      stderr);
+  if (context.exit_code == writ::cli::kDone) context.exit_code = writ::cli::kFailed;
+}
 
 }  // namespace
 
@@ -120,5 +136,6 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     context.Fail(kUsage, ExplainUsage(app, error));
   }
+  ReportLostOutput(context);
   return context.exit_code;
 }

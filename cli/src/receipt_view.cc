@@ -205,10 +205,18 @@ std::string RenderReceipt(const Value& bundle, const protocol::VerifyReport& rep
     files.push_back(Text(At(*event, {"path"})));
   screen.Row("changed", Counted(files.size(), "file", "files") +
                             (files.empty() ? "" : ": " + JoinLimited(files, 6)));
+  std::size_t crossed = 0;
   for (const Value& entry : Items(At(receipt, {"boundaryDisclosures"})))
-    if (entry.FindString("direction") != "in" || !IsWorkspacePart(contract, entry))
+    if ((entry.FindString("direction") != "in" || !IsWorkspacePart(contract, entry)) &&
+        ++crossed <= 8)
       screen.Row(Text(At(entry, {"direction"})),
                  Text(At(entry, {"dataClass"})) + " " + Short(Text(At(entry, {"contentHash"}))));
+  if (crossed > 8) screen.Row("", "and " + std::to_string(crossed - 8) + " more");
+  const double* left_out =
+      At(receipt, {"runner", "environment", "log", "leftOutBytes"}).if_number();
+  if (left_out != nullptr && *left_out > 0)  // L18
+    screen.Row("left out", FormatBytes(static_cast<unsigned long long>(*left_out)) +
+                               " in the middle of the log, which is over its limit");
 
   screen.Head("Why");
   screen.Row("task", FirstLine(Text(At(contract, {"task", "prompt"})), 90));
@@ -260,11 +268,21 @@ std::string RenderReceipt(const Value& bundle, const protocol::VerifyReport& rep
   screen.Row("chain", Text(At(receipt, {"eventCount"})) + " events, head " +
                           Short(Text(At(receipt, {"eventsHead"}))));
   HowToVerify(screen, contract, receipt, commands);
-  if (!files.empty())
+  if (HasChangeToPull(receipt))
     screen.Row("changes", commands.writ + " pull " + ShellWord(Text(At(receipt, {"runId"}))) +
                               commands.access);
   for (const protocol::Finding& note : report.notes) screen.Row("not proven", note.message);
   return screen.Take();
+}
+
+bool HasChangeToPull(const Value& receipt) {
+  bool delta = false, diff = false;
+  for (const Value& crossed : Items(At(receipt, {"boundaryDisclosures"}))) {
+    if (crossed.FindString("direction") != "out") continue;
+    delta |= crossed.FindString("dataClass") == protocol::kDataClassCodeDelta;
+    diff |= crossed.FindString("dataClass") == protocol::kDataClassCodeDiff;
+  }
+  return delta || (diff && At(receipt, {"runner", "environment"}).is_null());
 }
 
 Value ReceiptAnswers(const Value& bundle, const protocol::VerifyReport& report) {

@@ -20,6 +20,9 @@ struct ReceiptCommands {
 // `bundle` is a parsed bundle, `report` its verification. Text of it is terminal-safe.
 std::string RenderReceipt(const json::Value& bundle, const protocol::VerifyReport& report,
                           const ReceiptCommands& commands);
+// Whether `writ pull` has something to bring: the run's own change left its runner. Of a runner
+// that keeps none apart from what it was given (another plane's), the whole output counts.
+bool HasChangeToPull(const json::Value& receipt);
 // The same answers as JSON (for --json).
 json::Value ReceiptAnswers(const json::Value& bundle, const protocol::VerifyReport& report);
 

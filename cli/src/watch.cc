@@ -10,7 +10,7 @@
 #include "embedded.h"
 #include "home.h"
 #include "json_view.h"
-#include "writ/protocol/events.h"
+#include "receipt_view.h"
 
 namespace writ::cli {
 namespace {
@@ -50,13 +50,11 @@ class InterruptCounter {
 // The job's output goes out as it is where that is no terminal, escaped where it is: a job does not
 // drive its watcher's terminal.
 void PrintOutput(const Context& context, std::FILE* to, const std::string& bytes) {
+  const std::string safe =
+      ::isatty(::fileno(to)) != 0 ? TerminalSafe(bytes, Newlines::kKeep) : bytes;
+  if (to == stdout) return context.Print(safe);
   if (context.json) return;
-  if (::isatty(::fileno(to)) != 0) {
-    std::string safe = TerminalSafe(bytes, Newlines::kKeep);
-    std::fwrite(safe.data(), 1, safe.size(), to);
-  } else {
-    std::fwrite(bytes.data(), 1, bytes.size(), to);
-  }
+  std::fwrite(safe.data(), 1, safe.size(), to);
   std::fflush(to);
 }
 
@@ -65,6 +63,7 @@ struct Shown {
   plane::LogStream stream = plane::LogStream::kOutput;
   std::FILE* to = stdout;
   bool available = true;  // no more after the plane has refused it: the log artifact has it
+  bool cut = false;       // the plane keeps no more of it than this
   std::uint64_t offset = 0;
 };
 
@@ -85,23 +84,22 @@ std::string FailureText(const plane::RunDetail& detail) {
   return detail.summary.failure;
 }
 
+// A log over its limit: then what was shown live was over it too.
+bool HasLeftOutOfTheLog(const std::string& receipt) {
+  auto value = json::Parse(receipt);
+  if (!value) return false;
+  const double* bytes = At(*value, {"runner", "environment", "log", "leftOutBytes"}).if_number();
+  return bytes != nullptr && *bytes > 0;
+}
+
 // Only what there is: a run that was refused has no change to pull, one whose change stayed with
 // its runner (disclosure, a secret in it) neither, and one that nobody claimed has no receipt.
 void TellNext(const Context& context, const plane::RunDetail& detail, const NextSteps& next) {
   if (detail.receipt.empty()) return;
   const std::string& run = detail.summary.run_id;
   context.Note("receipt: " + context.Command("receipt " + run + next.access));
-  bool changed = false, sent = false;
-  for (const std::string& text : detail.events) {
-    auto event = json::Parse(text);
-    const json::Value* inner = event ? event->Find("event") : nullptr;
-    if (inner == nullptr) continue;
-    changed |= inner->FindString("type") == protocol::events::kFileChanged;
-    sent |= inner->FindString("type") == protocol::events::kBoundaryCrossed &&
-            inner->FindString("direction") == "out" &&
-            inner->FindString("dataClass").value_or("").starts_with("code-");
-  }
-  if (changed && sent)
+  auto receipt = json::Parse(detail.receipt);
+  if (receipt && HasChangeToPull(*receipt))
     context.Note("changes: " + context.Command("pull " + run + next.access) +
                  (next.repository.empty() ? "" : " --repo " + ShellWord(next.repository)));
 }
@@ -166,6 +164,7 @@ ExitCode WatchRun(Context& context, Requester& requester, const std::string& run
       }
       PrintOutput(context, shown->to, chunk->bytes);
       shown->offset = chunk->offset + chunk->bytes.size();
+      shown->cut |= chunk->truncated;
       more |= terminal && !chunk->bytes.empty() && !chunk->complete;
     }
     if (more) continue;
@@ -211,6 +210,9 @@ ExitCode WatchRun(Context& context, Requester& requester, const std::string& run
     auto end = embedded != nullptr ? embedded->End() : std::nullopt;
     if (end && !end->hint.empty()) context.Note("hint: " + TerminalSafe(end->hint));
   }
+  if (merged.cut || err.cut || HasLeftOutOfTheLog(detail->receipt))
+    context.Note("the output above ends early, the log does not: " +
+                 context.Command("artifacts " + run_id + " --log" + next.access));
   TellNext(context, *detail, next);
   switch (status) {
     case plane::RunState::kCompleted:

@@ -12,6 +12,7 @@ writ run --dry-run --repo "$repo" --allow-untracked 'docs/*.md' --timeout 5m 'ma
 writ run --dry-run --repo "$repo" --allow-untracked 'docs/*.md' --timeout 5m --json 'make' >"$work/report.json"
 [ "$(json "$work/report.json" 'd["dryRun"]')" = True ] || fail "not a dry run"
 [ "$(json "$work/report.json" 'd["workspace"]["untrackedPaths"]')" = "['docs/draft.md']" ] || fail "wrong untracked paths"
+[ "$(json "$work/report.json" 'd["defaultIsolation"]')" = sandbox ] || fail "the tier is not told"
 [ "$(json "$work/report.json" '".env" in d["workspace"]["deniedPaths"]')" = True ] || fail ".env is not kept back"
 
 say "nothing moved"

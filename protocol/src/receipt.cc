@@ -149,6 +149,7 @@ Digest Receipt::Hash() const {
 EventSummary Summarize(std::span<const Event> events) {
   std::set<std::pair<std::string, NetworkDecision>> hosts;  // those in network_accessed
   EventSummary out;
+  bool diff_told = false;
   for (const Event& entry : events) {
     const json::Value& event = entry.event;
     const std::string_view type = entry.type();
@@ -169,6 +170,13 @@ EventSummary Summarize(std::span<const Event> events) {
       out.boundary_disclosures.push_back(
           {ParseDirection(TextOf(event, "direction")).value_or(Direction::kOut),
            DigestOf(event, "contentHash"), TextOf(event, "dataClass")});
+      // Of a run that takes the requester's own changes back nothing is left against the base: its
+      // one diff is input -> final.
+      const BoundaryDisclosure& told = out.boundary_disclosures.back();
+      diff_told |= told.data_class == kDataClassCodeDiff;
+      if (!diff_told && told.data_class == kDataClassCodeDelta &&
+          out.first_diff == told.content_hash)
+        out.first_diff.reset();
     } else if (type == events::kArtifactCreated) {
       out.artifact_hashes.push_back(DigestOf(event, "hash"));
       if (!out.first_diff && TextOf(event, "kind") == Word(ArtifactKind::kDiff))

@@ -8,8 +8,10 @@ expect() { # code, words that must be printed, command...
   shift 2
   "$@" >"$work/out" 2>&1 || got=$?
   [ "$got" = "$code" ] || { cat "$work/out"; fail "exit $got, $code expected: $*"; }
-  grep -q -- "$words" "$work/out" || { cat "$work/out"; fail "'$words' is not said: $*"; }
+  grep -aq -- "$words" "$work/out" || { cat "$work/out"; fail "'$words' is not said: $*"; }
 }
+
+to_full_disk() { writ "$@" >/dev/full; }
 
 expect 2 'cli.usage' writ --bogus runs
 expect 2 '"code": "cli.usage"' writ --json run --bogus x
@@ -25,6 +27,7 @@ git init -q --bare "$work/bare"
 expect 2 'workspace.bare' writ run --repo "$work/bare" true
 expect 2 'file.open_failed' writ verify "$work/absent.json"
 expect 1 'agent exited with code 3' writ run --repo "$repo" 'exit 3'
+expect 1 "not found on the job's PATH" writ run --repo "$repo" --agent argv -- no-such-program
 expect 1 'capability_mismatch' writ run --repo "$repo" --isolation microvm true
 echo token >"$work/token"
 expect 6 'plane.unreachable' writ runs --plane http://127.0.0.1:1 --token-file "$work/token"
@@ -125,6 +128,38 @@ if [ "$(id -u)" -eq 0 ] && setpriv --reuid 65534 --regid 65534 --clear-groups te
   done
 fi
 expect 2 'plane.not_initialized' "$WRIT_BIN/writ" --dir "$work/absent" runs
+
+# A run that takes the requester's own change back has one too, and it comes home.
+echo four >>"$repo/list.txt"
+expect 0 'writ.*pull' writ run --repo "$repo" 'git checkout -q list.txt'
+run=$(sed -n 's/^run \(run_.*\)$/\1/p' "$work/out")
+expect 0 'applied' writ pull "$run" --repo "$repo"
+[ -z "$(git -C "$repo" status --porcelain)" ] || fail "the change that took the other one back did not arrive"
+writ receipt "$run" --json >"$work/receipt.json"
+[ "$(json "$work/receipt.json" 'd["receipt"]["workspaceOut"]["diffHash"]')" = '' ] || fail "the receipt names a diff against the base that there is none of"
+echo four >>"$repo/list.txt"
+writ run --repo "$repo" true >"$work/out" 2>&1 || { cat "$work/out"; fail "the run failed"; }
+if grep -q 'writ.*pull' "$work/out"; then cat "$work/out"; fail "the run changed nothing, and pull is offered"; fi
+git -C "$repo" checkout -q list.txt
+expect 0 'workspace.pattern_unused' writ run --repo "$repo" --allow-untracked 'absent/*' true
+
+# Output that is too long to be shown whole is said to be, and its log is at hand (L18).
+expect 0 'the output above ends early' writ run --repo "$repo" 'head -c 20000000 /dev/zero; echo; echo the end'
+run=$(sed -n 's/^run \(run_.*\)$/\1/p' "$work/out")
+writ artifacts "$run" --log >"$work/log"
+[ "$(tail -n 1 "$work/log")" = 'the end' ] || fail "the log ends with '$(tail -c 80 "$work/log")'"
+expect 0 'in the middle of the log' writ receipt "$run"
+rm "$work/log"
+
+# A full disk behind standard output is a failure, a reader that leaves is none.
+writ bundle "$run" --out "$work/whole.json" >/dev/null
+for command in "bundle $run" "receipt $run" "runs --json" export "canonicalize $work/whole.json" "verify $work/whole.json" "policy show"; do
+  # shellcheck disable=SC2086
+  expect 1 'cli.output_failed' to_full_disk $command
+  # shellcheck disable=SC2086
+  writ $command | true || fail "a reader that leaves made it fail: $command"
+done
+expect 2 'could not be written' "$BASH" -c '"$0" "$1" >/dev/full' "$WRIT_BIN/writ-verify" "$work/whole.json"
 
 # One directory serves several pools: the second is not turned away by the seat of the first.
 python3 -c 'import json,sys; p=json.load(open(sys.argv[1])); p["runners"]["allowPools"].append("other"); json.dump(p, sys.stdout)' "$state/policy.json" >"$work/policy.json"

@@ -26,7 +26,7 @@ class Puller {
 
   Result<PullResult> Run() {
     WRIT_TRY(CheckRunId());
-    WRIT_ASSIGN(delta_, ParsePatch(options_.delta, limits_));
+    WRIT_ASSIGN(delta_, ParsePatch(options_.delta.value_or(options_.diff), limits_));
     if (delta_.empty())
       return PullResult{.outcome = PullResult::Outcome::kNothingToDo,
                         .reason = "the run changed no file"};
@@ -37,6 +37,10 @@ class Puller {
       return Tell(PullResult::Outcome::kAlreadyApplied,
                   "the checkout has the run's output already");
     WRIT_ASSIGN(objects_, OdbSource::Open(repository_));
+    // A run that started from the commit alone made the same change to both.
+    if (!options_.delta &&
+        (options_.manifest->dirty_diff_hash || !options_.manifest->untracked_files.empty()))
+      return LandOnBranch("its runner tells only the whole output");
     WRIT_ASSIGN(std::string difference, DifferenceToInput());
     if (!difference.empty()) return LandOnBranch(difference);
     return ApplyInPlace();

@@ -40,6 +40,9 @@ class Walker {
       WRIT_TRY(TakeFolder(folder));
     }
     std::sort(state_.untracked.begin(), state_.untracked.end());
+    for (const std::string& pattern : walk_.allow)
+      if (!used_.contains(pattern))
+        Report("pattern_unused", pattern, "no untracked file that may be taken along matches this");
     return {};
   }
 
@@ -122,10 +125,13 @@ class Walker {
     bool ignored = folder.ignored ||
                    rules_.Match(path, IgnoreRules::Kind::kFile) == IgnoreRules::Verdict::kIgnored;
     bool allowed = false;
-    for (const std::string& pattern : walk_.allow)
-      allowed =
-          allowed || (ignored && IsLiteral(pattern) ? pattern == path
-                                                    : !ignored && PathGlobMatches(pattern, path));
+    for (const std::string& pattern : walk_.allow) {
+      const bool matches = ignored && IsLiteral(pattern)
+                               ? pattern == path
+                               : !ignored && PathGlobMatches(pattern, path);
+      if (matches) used_.insert(pattern);
+      allowed |= matches;
+    }
     if (!allowed) return;
     if (type != DT_REG) {
       Report("special_file", path, "only regular untracked files are captured");
@@ -139,6 +145,7 @@ class Walker {
   const UntrackedWalk& walk_;
   CheckoutState& state_;
   std::unordered_set<std::string> tracked_folders_;
+  std::unordered_set<std::string> used_;  // of the patterns, those that a file matched
   IgnoreRules rules_;
   std::vector<Folder> todo_;
 };

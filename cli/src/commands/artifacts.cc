@@ -5,6 +5,7 @@
 // The names come from a job: each file is made beneath the folder's handle, no link is followed,
 // nothing is replaced, and the bytes are those of the hash in the receipt.
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 
@@ -30,6 +31,7 @@ struct ArtifactsCommand {
   Access access;
   std::string run_id;
   std::string out;
+  bool log = false;
 };
 
 struct Artifact {
@@ -104,6 +106,30 @@ struct Written {
   std::size_t count = 0;
 };
 
+// Its bytes, which are those of the receipt's hash.
+Result<std::string> Fetch(Requester& requester, const Artifact& artifact, const std::string& name) {
+  WRIT_ASSIGN(std::string bytes, requester.GetBlob(artifact.hash, kMaxArtifactBytes));
+  if (protocol::Sha256(bytes).ToHex() == artifact.hash) return bytes;
+  return Error{ErrorKind::kIntegrity, "artifacts.hash",
+               "the plane gave other bytes than those of " + TerminalSafe(name), ""};
+}
+
+// The job's output as its receipt has it; standard error behind it where it was kept apart.
+void PrintLog(Context& context, Requester& requester, const std::vector<Artifact>& artifacts) {
+  std::string log;
+  for (const Artifact& artifact : artifacts) {
+    if (artifact.kind != "log" || !artifact.uploaded) continue;
+    auto bytes = Fetch(requester, artifact, "the log");
+    if (!bytes) return context.Fail(bytes.error());
+    log += *bytes;
+  }
+  if (context.json) return context.PrintJson(json::Object{{"log", json::ToWellFormedUtf8(log)}});
+  // A job does not drive its reader's terminal.
+  context.Print(::isatty(STDOUT_FILENO) != 0 ? TerminalSafe(log, Newlines::kKeep) : log);
+  if (log.empty())
+    context.Note("the run left no log: it printed nothing, or its disclosure kept it");
+}
+
 Result<Written> WriteFiles(Context& context, Requester& requester,
                            const std::vector<Artifact>& artifacts, const std::string& out) {
   WRIT_ASSIGN(UniqueFd folder, MakeDirectories(AbsolutePath(out), 0755));
@@ -114,15 +140,12 @@ Result<Written> WriteFiles(Context& context, Requester& requester,
     if (!IsSafeRelativePath(name))
       return Error{ErrorKind::kIntegrity, "artifacts.path",
                    "an output file has a name that is not written: " + TerminalSafe(name), ""};
-    auto bytes = requester.GetBlob(artifact.hash, kMaxArtifactBytes);
+    auto bytes = Fetch(requester, artifact, name);
     if (!bytes && bytes.error().kind == ErrorKind::kNotFound) {
       context.Note("gone: " + TerminalSafe(name) + " (the plane keeps it no longer)");
       continue;
     }
     if (!bytes) return std::move(bytes).error();
-    if (protocol::Sha256(*bytes).ToHex() != artifact.hash)
-      return Error{ErrorKind::kIntegrity, "artifacts.hash",
-                   "the plane gave other bytes than those of " + TerminalSafe(name), ""};
     if (Status made = WriteNew(folder.get(), name, *bytes); !made) {
       if (made.error().kind != ErrorKind::kConflict) return std::move(made).error();
       return Error{ErrorKind::kConflict, "artifacts.exists",
@@ -143,6 +166,7 @@ void Artifacts(Context& context, ArtifactsCommand& command) {
   if (!artifacts) return context.Fail(artifacts.error());
   if (Status told = AddWhatThePlaneSays(**requester, command.run_id, *artifacts); !told)
     return context.Fail(told.error());
+  if (command.log) return PrintLog(context, **requester, *artifacts);
   std::optional<Written> written;
   if (!command.out.empty()) {
     auto wrote = WriteFiles(context, **requester, *artifacts, command.out);
@@ -187,9 +211,13 @@ void AddArtifacts(CLI::App& app, Context& context) {
   artifacts->add_option("RUN", options->run_id, "The run")->required();
   artifacts->add_option("--out", options->out,
                         "Write the declared output files here; nothing is replaced");
+  CLI::Option* out = artifacts->get_option("--out");
+  artifacts->add_flag("--log", options->log, "Print the job's output instead, as it is")
+      ->excludes(out);
   options->access.AddOptions(*artifacts);
   artifacts->footer(
-      "Examples:\n  writ artifacts run_1234\n  writ artifacts run_1234 --out results");
+      "Examples:\n  writ artifacts run_1234\n  writ artifacts run_1234 --out results\n  writ "
+      "artifacts run_1234 --log > run_1234.log");
   artifacts->callback([&context, options] { Artifacts(context, *options); });
 }
 

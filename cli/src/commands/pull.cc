@@ -89,7 +89,7 @@ void Pull(Context& context, PullCommand& command) {
   if (!contract || !receipt)
     return context.Fail(kFailed, contract ? receipt.error() : contract.error());
   DiffHashes hashes = FindDiffs(*receipt);
-  if (hashes.diff.empty() && receipt->diff_hash)
+  if (hashes.diff.empty() && hashes.delta.empty() && receipt->diff_hash)
     return context.Fail(kFailed, Error{ErrorKind::kDenied, "pull.not_disclosed",
                                        "the run's diff did not leave its runner (disclosure " +
                                            std::string(protocol::Word(contract->disclosure)) + ")",
@@ -105,7 +105,8 @@ void Pull(Context& context, PullCommand& command) {
   workspace::PullOptions options;
   options.repository = AbsolutePath(command.repository);
   options.manifest = &contract->workspace;
-  options.delta = delta;
+  // Ours tell their own change apart from what they were given, another plane's runners do not.
+  if (receipt->environment || !delta.empty()) options.delta = delta;
   options.diff = diff;
   options.run_id = contract->run_id;
   options.commit_time = receipt->ended_at.unix_ms / 1000;

@@ -15,6 +15,7 @@
 #include "embedded.h"
 #include "home.h"
 #include "progress_lines.h"
+#include "runner_setup.h"
 #include "watch.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
@@ -177,7 +178,7 @@ void PrintFindings(const Context& context, const workspace::Captured& captured) 
 
 // What would move, without moving it: the plane's report and what only this side knows.
 void PrintDryRun(Context& context, const plane::Submission& submission,
-                 const workspace::Captured& captured) {
+                 const workspace::Captured& captured, const std::string& default_tier) {
   auto report = json::Parse(submission.report);
   if (!report || !report->is_object())
     return context.Fail(kFailed, Error{ErrorKind::kInternal, "plane.nonsense",
@@ -186,9 +187,9 @@ void PrintDryRun(Context& context, const plane::Submission& submission,
   if (decision != nullptr && decision->FindString("decision") == "deny")
     context.exit_code = kPolicyDenied;
   if (context.json)
-    context.PrintJson(DisclosureJson(std::move(*report), captured));
+    context.PrintJson(DisclosureJson(std::move(*report), captured, default_tier));
   else
-    context.Print(RenderDisclosure(*report, captured));
+    context.Print(RenderDisclosure(*report, captured, default_tier));
 }
 
 Status Upload(const Context& context, Requester& requester, const workspace::Captured& captured) {
@@ -214,7 +215,7 @@ void ReportRefusal(Context& context, const plane::Submission& submission) {
   Error error{denied ? ErrorKind::kDenied : ErrorKind::kInvalid,
               denied ? "policy_denied" : "bad_request",
               denied ? "policy denied the run" : "the plane refused the request",
-              denied ? "see `writ policy show`" : "see `writ run --help`"};
+              denied ? "see it with: " + context.Command("policy show") : "see `writ run --help`"};
   for (std::size_t i = 0; i < reasons.size(); ++i)
     error.message += (i == 0 ? ": " : "; ") + reasons[i];
   context.Fail(denied ? kPolicyDenied : kUsage, error);
@@ -255,7 +256,15 @@ void Run(Context& context, RunCommand& command) {
     auto answer = submit(true);
     if (!answer) return context.Fail(answer.error());
     if (answer->kind != plane::Submission::Kind::kDryRun) return ReportRefusal(context, *answer);
-    return PrintDryRun(context, *answer, *captured);
+    std::string default_tier;
+    if (command.access.local()) {
+      RunnerSetup setup;
+      setup.dir = context.dir;
+      auto settings = ReadRunnerSettings(setup);
+      if (!settings) return context.Fail(settings.error());
+      default_tier = settings->config.default_isolation;
+    }
+    return PrintDryRun(context, *answer, *captured, default_tier);
   }
   PrintFindings(context, *captured);
   if (Status uploaded = Upload(context, **requester, *captured); !uploaded)

@@ -20,6 +20,13 @@ using protocol::FailureClass;
 namespace {
 // Past its time-out and grace the tree must be dead within this, or the watch is stuck.
 constexpr std::chrono::milliseconds kEndAllowance{120'000};
+// What the two codes that shells and our launcher share say of the program that was to run.
+std::string ExitHint(int code) {
+  if (code == 127) return "127 says that a program was not found on the job's PATH";
+  if (code == 126) return "126 says that a file was found which cannot be executed";
+  return {};
+}
+
 }  // namespace
 
 // A process takes milliseconds to come up: it does so while the workspace is made.
@@ -291,7 +298,8 @@ void Session::Judge(const backends::Outcome& outcome) {
     case Kind::kExited:
       if (outcome.status && outcome.status->ShellCode() != 0)
         failed(FailureClass::kSessionFailed, "job.exit",
-               "agent exited with code " + std::to_string(outcome.status->ShellCode()));
+               "agent exited with code " + std::to_string(outcome.status->ShellCode()),
+               ExitHint(outcome.status->ShellCode()));
       if (!outcome.status)
         failed(FailureClass::kSessionFailed, "job.lost",
                "the agent's exit status was not observed");

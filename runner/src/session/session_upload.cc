@@ -52,10 +52,13 @@ void Session::GatherArtifacts() {
     auto told = [&](std::string& diff) {
       return redact ? redactor_->Redact(diff) : std::move(diff);
     };
+    const bool against_base = !collected_->diff.empty();
     AddArtifact(ArtifactKind::kDiff, protocol::kDataClassCodeDiff, told(collected_->diff));
     // Input -> final, for a pull onto the captured state; planes without the extension expect one
-    // diff.
-    if (vocabulary_ == Vocabulary::kExtended)
+    // diff. Where there is nothing against the base and no blob leaves, its hash alone could only
+    // be taken for that of the other.
+    if (vocabulary_ == Vocabulary::kExtended &&
+        (against_base || plan_->disclosure != Disclosure::kMetadataOnly))
       AddArtifact(ArtifactKind::kDiff, protocol::kDataClassCodeDelta, told(collected_->delta));
   }
   for (auto* log : {&out_log_, &err_log_})

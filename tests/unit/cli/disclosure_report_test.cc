@@ -31,7 +31,7 @@ workspace::Captured Capture() {
 }
 
 std::string Screen(Object report, const workspace::Captured& captured = Capture()) {
-  return RenderDisclosure(std::move(report), captured);
+  return RenderDisclosure(std::move(report), captured, "");
 }
 
 bool Has(const std::string& text, const std::string& what) {
@@ -94,9 +94,10 @@ TEST(DisclosureReport, NamesFromARepositoryDoNotDriveTheTerminal) {
 }
 
 TEST(DisclosureReport, JsonHasWhatOnlyThisSideKnows) {
-  const Value json = DisclosureJson(Plain(), Capture());
+  const Value json = DisclosureJson(Plain(), Capture(), "sandbox");
   EXPECT_EQ(*json.Find("wouldUpload")->Find("bytes"), Value(2048));
   EXPECT_EQ(*json.Find("pool"), Value("default"));
+  EXPECT_EQ(json.FindString("defaultIsolation"), "sandbox");
   EXPECT_TRUE(json.Find("findings")->array().empty());
 }
 

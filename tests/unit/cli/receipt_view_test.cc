@@ -13,8 +13,9 @@ using json::Value;
 
 const std::string kBundle(64, 'b'), kDiff(64, 'd'), kOther(64, 'e');
 
-Object Crossed(const std::string& direction, const std::string& hash) {
-  return {{"direction", direction}, {"contentHash", hash}, {"dataClass", "workspace"}};
+Object Crossed(const std::string& direction, const std::string& hash,
+               const std::string& data_class = "workspace") {
+  return {{"direction", direction}, {"contentHash", hash}, {"dataClass", data_class}};
 }
 
 struct Shape {
@@ -83,11 +84,21 @@ TEST(ReceiptScreen, LeadsToAPinnedVerificationWithoutTheBundlesOwnKeys) {
                   "--org-key /srv/w/keys/org.pub.pem --require-pinned"));
 }
 
-TEST(ReceiptScreen, OffersAPullOnlyWhereAFileChanged) {
-  EXPECT_FALSE(Has(Screen({}), " pull "));
-  EXPECT_TRUE(
-      Has(Screen({.events = {Object{{"event", Object{{"type", "file.changed"}, {"path", "a"}}}}}}),
-          "writ pull run_1"));
+TEST(ReceiptScreen, OffersAPullOnlyWhereTheRunsOwnChangeLeftItsRunner) {
+  const auto offered = [](Array disclosures, Object runner_more) {
+    return Has(Screen({.disclosures = std::move(disclosures),
+                       .events = {Object{{"event", Object{{"type", "file.changed"}}}}},
+                       .runner_more = std::move(runner_more)}),
+               "writ pull run_1");
+  };
+  const Object ours{{"environment", Object{{"tier", "process"}}}};
+  EXPECT_FALSE(offered({}, ours));
+  // The requester's own uncommitted change, as it went in.
+  EXPECT_FALSE(offered({Crossed("out", kDiff, "code-diff")}, ours));
+  EXPECT_TRUE(offered({Crossed("out", kOther, "code-delta")}, ours));
+  EXPECT_FALSE(offered({Crossed("in", kOther, "code-delta")}, ours));
+  // A runner of another make tells nothing else.
+  EXPECT_TRUE(offered({Crossed("out", kDiff, "code-diff")}, {}));
 }
 
 TEST(ReceiptScreen, IdsOfAHostileBundleAreOneShellWord) {

@@ -59,6 +59,26 @@ TEST(Receipt, NeedsATerminalEvent) {
   EXPECT_EQ(ReceiptFromEvents(run.contract, open, {}).error().code, "receipt.chain_not_terminal");
 }
 
+// The receipt's diff is against the base commit. Of a run that takes the requester's own changes
+// back there is none, only the change from input to output.
+TEST(Receipt, NamesNoDiffWhereTheOutputIsTheBase) {
+  const Digest whole = Sha256("whole"), delta = Sha256("delta");
+  const auto first_diff = [](std::vector<std::pair<Digest, std::string_view>> artifacts) {
+    EventChain chain(kGenesis);
+    std::vector<Event> events;
+    for (const auto& [digest, data_class] : artifacts) {
+      events.push_back(
+          chain.Append(WallTime{1}, events::ArtifactCreated(ArtifactKind::kDiff, digest)));
+      events.push_back(
+          chain.Append(WallTime{1}, events::BoundaryCrossed(Direction::kOut, digest, data_class)));
+    }
+    return Summarize(events).first_diff;
+  };
+  EXPECT_EQ(first_diff({{whole, kDataClassCodeDiff}, {delta, kDataClassCodeDelta}}), whole);
+  EXPECT_EQ(first_diff({{delta, kDataClassCodeDelta}}), std::nullopt);
+  EXPECT_EQ(first_diff({{whole, kDataClassCodeDiff}, {whole, kDataClassCodeDelta}}), whole);
+}
+
 TEST(Receipt, IsCountersignedOnlyOverTheEnrolledRunnersSignature) {
   const test::MadeRun run = test::MakeRun({});
   Receipt receipt = run.receipt;

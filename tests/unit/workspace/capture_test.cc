@@ -112,6 +112,17 @@ TEST(Capture, KeepsDeniedFilesOutAndSaysSo) {
   EXPECT_TRUE(HasFinding(captured->findings, "workspace.denied_in_history", "server.pem"));
 }
 
+TEST(Capture, TellsOfAnAllowedPatternThatNoFileMatches) {
+  Checkout checkout;
+  WriteFileAt(checkout.repo + "/notes.txt", "notes\n");
+  auto captured = checkout.Capture({"*.txt", "../notes.txt", "note.txt"});
+  WRIT_ASSERT_OK(captured);
+  ASSERT_EQ(captured->manifest.untracked_files.size(), 1u);
+  EXPECT_TRUE(HasFinding(captured->findings, "workspace.pattern_unused", "../notes.txt"));
+  EXPECT_TRUE(HasFinding(captured->findings, "workspace.pattern_unused", "note.txt"));
+  EXPECT_FALSE(HasFinding(captured->findings, "workspace.pattern_unused", "*.txt"));
+}
+
 TEST(Capture, TakesUntrackedFilesOnlyByTheAllowList) {
   Checkout checkout;
   for (const char* path : {"n.txt", "deep/er/m.txt", "x.log", "ignored/named.txt", "other.c"})

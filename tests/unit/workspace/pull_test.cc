@@ -133,6 +133,32 @@ TEST(Pull, SaysWhenARunChangedNothing) {
   EXPECT_EQ(pulled->outcome, PullResult::Outcome::kNothingToDo);
 }
 
+// A runner of another make tells one diff, against the base commit.
+TEST(Pull, OfAWholeOutputAloneAppliesItToACleanCheckoutAndElseLandsOnABranch) {
+  Trip dirty;
+  dirty.Run();
+  const auto pull = [](Trip& trip) {
+    return workspace::Pull({.repository = trip.repo,
+                            .manifest = &trip.captured.manifest,
+                            .delta = std::nullopt,
+                            .diff = trip.collected.diff,
+                            .run_id = protocol::RunId::Parse("run_1").value(),
+                            .commit_time = 1'700'000'000});
+  };
+  auto landed = pull(dirty);
+  WRIT_ASSERT_OK(landed);
+  EXPECT_EQ(landed->outcome, PullResult::Outcome::kLandedOnBranch) << landed->reason;
+  EXPECT_EQ(ReadFileAt(dirty.repo + "/a"), "ONE\ntwo\nthree\n");
+
+  Trip clean;
+  CommitAll(clean.repo, "all of it");
+  clean.Run();
+  auto applied = pull(clean);
+  WRIT_ASSERT_OK(applied);
+  EXPECT_EQ(applied->outcome, PullResult::Outcome::kAppliedInPlace) << applied->reason;
+  EXPECT_EQ(ReadFileAt(clean.repo + "/a"), "ONE\ntwo\nTHREE\n");
+}
+
 TEST(Pull, RefusesABranchThatHoldsSomethingElse) {
   Trip trip;
   trip.Run();

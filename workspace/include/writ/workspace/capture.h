@@ -63,7 +63,7 @@ struct Captured {
   std::vector<CapturedBlob> blobs{};  // the bundle first
   // workspace.denied_change_left_out, workspace.denied_in_history, workspace.submodule_not_carried,
   // workspace.lfs_pointers, workspace.nested_repository, workspace.name_not_carried,
-  // workspace.special_file, ...
+  // workspace.special_file, workspace.pattern_unused (an allowed pattern), ...
   std::vector<Finding> findings{};
   CaptureSummary summary{};
 };

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,8 +21,9 @@ namespace writ::workspace {
 struct PullOptions {
   std::string repository{};
   const protocol::Manifest* manifest = nullptr;  // borrowed: what the run started from
-  std::string_view delta{};                      // input -> final; verified by the caller
-  std::string_view diff{};                       // base -> final; verified by the caller
+  // input -> final; verified by the caller. nullopt: its runner tells no such change, only `diff`.
+  std::optional<std::string_view> delta{};
+  std::string_view diff{};  // base -> final; verified by the caller
   protocol::RunId run_id{};
   std::int64_t commit_time = 0;  // seconds since the epoch, for the branch's commit
 };
