@@ -15,6 +15,7 @@
 #include "tree_walk.h"
 #include "upper_walk.h"
 #include "writ/base/file.h"
+#include "writ/workspace/path_rules.h"
 #include "writ/workspace/quoted_path.h"
 
 namespace writ::workspace {
@@ -166,6 +167,9 @@ class Collector {
     if (changed_by_job) {
       WRIT_TRY(AppendDiff(out_.delta, path, input, final, IdLength::kFull));
       NoteSpecialNames(path);
+      if (final.item && final.item->mode == kModeSymlink && LinkLeadsOutside(path, final.content))
+        Report("link_outside", path,
+               "a symbolic link that leads out of the workspace; it is carried as a link");
     }
     if (changed_by_job || !final.SameAs(base)) LookForSecrets(path, {&base, &input, &final});
     return {};

@@ -74,6 +74,24 @@ bool IsSafeTreeName(std::string_view component) {
   return true;
 }
 
+bool LinkLeadsOutside(std::string_view path, std::string_view target) {
+  if (target.starts_with('/')) return true;
+  // Folders between the root and the link.
+  auto depth = static_cast<std::ptrdiff_t>(std::count(path.begin(), path.end(), '/'));
+  std::size_t start = 0;
+  while (start <= target.size()) {
+    const std::size_t end = std::min(target.find('/', start), target.size());
+    const std::string_view component = target.substr(start, end - start);
+    if (component == "..") {
+      if (--depth < 0) return true;
+    } else if (!component.empty() && component != ".") {
+      ++depth;
+    }
+    start = end + 1;
+  }
+  return false;
+}
+
 bool IsSafeTreePath(std::string_view path) {
   if (path.empty() || path.size() > kMaxPathBytes) return false;
   std::size_t start = 0;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <climits>
 #include <map>
 #include <memory>
 
@@ -15,6 +16,7 @@
 #include "writ/protocol/json.h"
 #include "writ/runner/deadline.h"
 #include "writ/workspace/ignore_rules.h"
+#include "writ/workspace/path_rules.h"
 #include "writ/workspace/quoted_path.h"
 
 namespace writ::runner {
@@ -89,6 +91,40 @@ class Collector {
     });
   }
 
+  // Whether a glob could name something below `path`.
+  bool OnTheWay(const std::string& path) const {
+    return std::any_of(order_.globs.begin(), order_.globs.end(), [&](const std::string& glob) {
+      if (glob.find('/') == std::string::npos) return true;  // matched against any last component
+      for (std::size_t at = glob.find('/'); at != std::string::npos; at = glob.find('/', at + 1))
+        if (workspace::GlobMatches(std::string_view(glob).substr(0, at), path)) return true;
+      return false;
+    });
+  }
+  static bool LeadsOutside(int at, const std::string& name, const std::string& path) {
+    std::string target(PATH_MAX, '\0');
+    const ssize_t n = readlinkat(at, name.c_str(), target.data(), target.size());
+    return n > 0 && workspace::LinkLeadsOutside(
+                        path, std::string_view(target).substr(0, static_cast<std::size_t>(n)));
+  }
+  // The first link of `path`, which could not be opened without following one.
+  void FindLinkOf(const std::string& path) {
+    for (std::size_t at = path.find('/');; at = path.find('/', at + 1)) {
+      const std::string part = path.substr(0, at);
+      Result<UniqueFd> fd = OpenBeneath(order_.tree, part, O_PATH | O_NOFOLLOW);
+      struct stat info {};
+      if (!fd || fstat(fd->get(), &info) != 0) return;
+      if (S_ISLNK(info.st_mode)) {
+        return LeadsOutside(fd->get(), "", part)
+                   ? Find("artifact.link_outside",
+                          "a symbolic link in the result's path leads out of the workspace: it is "
+                          "not followed",
+                          part)
+                   : Special(info.st_mode, part);
+      }
+      if (at == std::string::npos) return;
+    }
+  }
+
   // Depth first, one open folder per level.
   void Walk() {
     std::vector<Level> levels;
@@ -123,11 +159,15 @@ class Collector {
         enter(at, name, path);
         continue;
       }
-      if (!Matches(path)) continue;
-      if (!S_ISREG(info.st_mode)) {
+      if (S_ISLNK(info.st_mode) && LeadsOutside(at, name, path) &&
+          (Matches(path) || OnTheWay(path)))
+        Find("artifact.link_outside",
+             "a symbolic link, where the contract declares output files, leads out of the "
+             "workspace: it is not followed",
+             path);
+      else if (Matches(path) && !S_ISREG(info.st_mode))
         Special(info.st_mode, path);
-        continue;
-      }
+      if (!Matches(path) || !S_ISREG(info.st_mode)) continue;
       matches_.push_back(path);
       if (matches_.size() > order_.limits.max_files)
         return Limit("more files", order_.limits.max_files, "maxFiles");
@@ -256,7 +296,10 @@ class Collector {
     };
     struct stat info {};
     Result<UniqueFd> there = OpenBeneath(order_.tree, path, O_PATH);
-    if (!there || fstat(there->get(), &info) != 0) return wrong("result.missing", "is not there");
+    if (!there || fstat(there->get(), &info) != 0) {
+      FindLinkOf(path);
+      return wrong("result.missing", "is not there");
+    }
     if (!S_ISREG(info.st_mode)) {
       Special(info.st_mode, path);
       return wrong("result.missing", "is no regular file");

@@ -3,9 +3,11 @@
 // The job is dead, and what it has left is hostile: the tree is read beneath its handle, no link is
 // followed, nothing but regular files of the job's own is opened, and what is looked at, taken and
 // read is bounded - in entries, files, bytes and time. Going over a bound is a failure, never a
-// shorter list (L13, L14). Each file is copied once, hashed and searched for secrets on the way, to
-// `out` under its hash. A file that holds the value of a released secret, in any form, is withheld,
-// or redacted where it is text and the operator allows that. `.git` folders are left out.
+// shorter list (L13, L14). A link that stands where a declared file could be, or on the way to one,
+// is a finding where it leads out of the workspace. Each file is copied once, hashed and searched
+// for secrets on the way, to `out` under its hash. A file that holds the value of a released
+// secret, in any form, is withheld, or redacted where it is text and the operator allows that.
+// `.git` folders are left out.
 #pragma once
 
 #include <sys/types.h>

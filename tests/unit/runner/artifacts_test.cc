@@ -96,9 +96,26 @@ TEST_F(Artifacts, FollowNoLinkOutOfTheTree) {
   ArtifactSet set = Collect({"**"});
   EXPECT_EQ(Paths(set), "good.txt");
   EXPECT_EQ(Codes(set),
-            "artifact.special:direct.txt artifact.special:folder artifact.special:up.txt");
+            "artifact.link_outside:direct.txt artifact.link_outside:folder "
+            "artifact.link_outside:up.txt");
   order_.result = "folder/outside.txt";
-  EXPECT_EQ(Collect({}).failure->code, "result.missing");
+  ArtifactSet through = Collect({});
+  EXPECT_EQ(through.failure->code, "result.missing");
+  EXPECT_EQ(Codes(through), "artifact.link_outside:folder");
+  order_.result = "up.txt";
+  EXPECT_EQ(Codes(Collect({})), "artifact.link_outside:up.txt");
+}
+
+// L13, L14: what is not looked into is said, and only where a declared file could have been.
+TEST_F(Artifacts, ALinkOnTheWayToThemThatLeadsOutIsAFinding) {
+  fs::create_directory_symlink("/etc", root_ + "/tree/out");
+  fs::create_directory_symlink("/etc", root_ + "/tree/elsewhere");
+  Write("deep/file.txt", "inside");
+  fs::create_directory_symlink("../..", root_ + "/tree/deep/up");
+  fs::create_directory_symlink(".", root_ + "/tree/deep/here");  // leads nowhere else
+  ArtifactSet set = Collect({"out/*.conf", "deep/**/passwd"});
+  EXPECT_EQ(Paths(set), "");
+  EXPECT_EQ(Codes(set), "artifact.link_outside:deep/up artifact.link_outside:out");
 }
 
 TEST_F(Artifacts, DoNotWaitForAFifoOrOpenASocketOrADevice) {

@@ -83,6 +83,16 @@ TEST(Collect, CarriesLinksAsLinksWhereverTheyLead) {  // L13 L14
   WRIT_ASSERT_OK(collected);
   EXPECT_EQ(collected->diff.find("root:"), std::string::npos);
   EXPECT_EQ(job.Applied(collected->diff), Snapshot(job.place.tree));
+  for (const char* path : {"leak", "d"})
+    EXPECT_TRUE(HasFinding(collected->findings, "workspace.link_outside", path)) << path;
+}
+
+TEST(Collect, ALinkThatStaysInTheTreeIsNoFinding) {  // L14
+  Job job;
+  ASSERT_EQ(::symlink("../a", job.At("d/beside").c_str()), 0);
+  auto collected = job.Collect();
+  WRIT_ASSERT_OK(collected);
+  EXPECT_FALSE(HasFinding(collected->findings, "workspace.link_outside", "d/beside"));
 }
 
 TEST(Collect, SurvivesHardLinksSparseFilesAndOddNames) {  // L14

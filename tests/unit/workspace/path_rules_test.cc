@@ -25,6 +25,28 @@ TEST(PathRules, RefusePathsThatLeaveTheTree) {  // L13
   EXPECT_FALSE(IsSafeTreeName(std::string("a\0b", 3)));
 }
 
+TEST(PathRules, ALinkLeadsOutsideByItsOwnText) {  // L13
+  for (auto [path, target] :
+       std::initializer_list<std::pair<const char*, const char*>>{{"a", "/etc/passwd"},
+                                                                  {"a", "/"},
+                                                                  {"a", ".."},
+                                                                  {"a/b", "../.."},
+                                                                  {"a/b", "../../x"},
+                                                                  {"a", "b/../../c"},
+                                                                  {"a/b/c", ".//../../.././../x"}})
+    EXPECT_TRUE(LinkLeadsOutside(path, target)) << path << " -> " << target;
+  for (auto [path, target] :
+       std::initializer_list<std::pair<const char*, const char*>>{{"a", "b"},
+                                                                  {"a", "."},
+                                                                  {"a", ""},
+                                                                  {"a/b", ".."},
+                                                                  {"a/b", "../c"},
+                                                                  {"a", "b/.."},
+                                                                  {"a", "..."},
+                                                                  {"a/b/c", "../../d"}})
+    EXPECT_FALSE(LinkLeadsOutside(path, target)) << path << " -> " << target;
+}
+
 TEST(QuotedPath, WhatIsQuotedIsReadBack) {
   for (const std::string& path :
        {std::string("plain"), std::string("sp ace"), std::string("t\tn\n\"q\\"),

@@ -68,7 +68,8 @@ struct Collected {
   std::string delta{};  // input -> final, the same with full ids
   std::vector<ChangedFile> changed{};  // against the base, ordered by path bytes
   // workspace.secret_in_output, workspace.nested_repository, workspace.special_file,
-  // workspace.unsafe_name, workspace.foreign_owner, workspace.git_config_changed,
+  // workspace.unsafe_name, workspace.foreign_owner, workspace.link_outside,
+  // workspace.git_config_changed,
   // workspace.git_hook_planted, workspace.git_replaced, workspace.git_attributes_planted,
   // workspace.attributes_changed, workspace.ignored_files, workspace.commits_made, ...
   std::vector<Finding> findings{};

@@ -20,6 +20,10 @@ bool IsSafeTreeName(std::string_view component);
 // Every component safe, length and depth within bounds, relative.
 bool IsSafeTreePath(std::string_view path);
 
+// Whether a symbolic link at `path` leads out of the tree by its own text: it is absolute, or goes
+// up further than it lies deep. Nothing is resolved; a link behind it is judged by its own text.
+bool LinkLeadsOutside(std::string_view path, std::string_view target);
+
 // True for every spelling of ".git" named above.
 bool LooksLikeDotGit(std::string_view component);
 
