@@ -105,7 +105,8 @@ TEST_P(Gluttons, CpuOfTheWholeTreeCountsThoughNoProcessIsWaitedFor) {
   JobRun run = Run(std::move(plan));
   ExpectEndedBy(run, LimitKind::kCpu);
   ASSERT_TRUE(run.outcome.usage.cpu_time);
-  EXPECT_GE(*run.outcome.usage.cpu_time, milliseconds(900));
+  // What is told is no less than what the limit was held against, however busy the host is.
+  EXPECT_GT(*run.outcome.usage.cpu_time, milliseconds(1000));
 }
 
 // A quota bounds what is used in whatever time it took, however busy the host is.

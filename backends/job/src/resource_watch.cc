@@ -87,7 +87,10 @@ void ResourceWatch::LookAtCpu(Look look) {
   if (used) cpu_ = used;
   if (limits_.cpu_time.count() == 0) return;
   // Of a tree that is dead nothing is left to be looked at process by process.
-  if (!used && look == Look::kWhileRunning) used = TreeCpuTime(tree_.supervisor);
+  if (!used && look == Look::kWhileRunning) {
+    cpu_seen_ = std::max(cpu_seen_, TreeCpuTime(tree_.supervisor));
+    used = cpu_seen_;
+  }
   if (used && *used > limits_.cpu_time) Hit(LimitKind::kCpu);
 }
 
@@ -133,6 +136,9 @@ void ResourceWatch::AddTo(Usage& usage) const {
     usage.cpu_time = cpu_;
     usage.cpu_by =
         cgroups_.cpu_time_is_v2() ? Usage::CountedBy::kCgroupV2 : Usage::CountedBy::kCgroupV1;
+  } else if (usage.cpu_time && *usage.cpu_time < cpu_seen_) {
+    // Processes that nobody waited for are not in it: no less than what a limit was held against.
+    usage.cpu_time = cpu_seen_;
   }
   if (auto peak = cgroups_.PeakMemoryBytes()) {
     usage.peak_memory_bytes = peak;

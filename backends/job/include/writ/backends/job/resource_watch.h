@@ -77,6 +77,7 @@ class ResourceWatch {
   std::optional<DiskUsage> disk_now_;
   DiskUsage disk_most_;
   std::optional<std::chrono::microseconds> cpu_;
+  std::chrono::microseconds cpu_seen_{0};  // process by process, the most
   Time disk_time_{};
   std::chrono::steady_clock::duration disk_took_{};
   bool host_out_of_memory_ = false;
