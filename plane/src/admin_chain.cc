@@ -25,10 +25,9 @@ Status AppendAdminEntry(store::Database& db, std::string_view plane_key_id, Wall
   json::Object event{{"type", type}, {"actor", actor}};
   for (const auto& member : fields) event.Set(member.name, member.value);
   auto entry = chain.Append(now, std::move(event));
-  WRIT_ASSIGN(int added, db.Run("INSERT INTO admin_chain (seq, ts, hash, body) VALUES (?,?,?,?)",
-                                static_cast<std::int64_t>(entry.seq), entry.ts.unix_ms,
-                                entry.hash.ToHex(), json::Write(entry.ToJson())));
-  (void)added;
+  WRIT_TRY(db.Do("INSERT INTO admin_chain (seq, ts, hash, body) VALUES (?,?,?,?)",
+                 static_cast<std::int64_t>(entry.seq), entry.ts.unix_ms, entry.hash.ToHex(),
+                 json::Write(entry.ToJson())));
   return {};
 }
 

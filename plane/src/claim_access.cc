@@ -113,11 +113,10 @@ Result<RunnerIdentity> AuthenticateRunner(Plane::Impl& plane, std::string_view r
               plane.store->Read([&](store::Database& db) { return FindRunner(db, runner_token); }));
   if (!runner.first_use) return runner;
   WRIT_TRY(plane.store->Write([&](store::Database& db) -> Status {
-    WRIT_ASSIGN(int marked,
-                db.Run("UPDATE runner_tokens SET used_at = ? WHERE token_hash = ? AND used_at IS "
-                       "NULL",
-                       plane.clock.Now().unix_ms, TokenHash(runner_token)));
-    (void)marked;
+    WRIT_TRY(
+        db.Do("UPDATE runner_tokens SET used_at = ? WHERE token_hash = ? AND used_at IS "
+              "NULL",
+              plane.clock.Now().unix_ms, TokenHash(runner_token)));
     return {};
   }));
   return runner;
@@ -128,11 +127,10 @@ std::chrono::milliseconds ClaimTokenLife(std::chrono::milliseconds job_timeout) 
 }
 
 Status EnterIntoLedger(store::Database& db, const ClaimTokenFacts& facts) {
-  WRIT_ASSIGN(int noted,
-              db.Run("INSERT OR IGNORE INTO claim_tokens (nonce, run_id, runner_id, "
-                     "expires_at) VALUES (?,?,?,?)",
-                     facts.nonce, facts.run_id, facts.runner_id, facts.expires_at.unix_ms));
-  (void)noted;
+  WRIT_TRY(
+      db.Do("INSERT OR IGNORE INTO claim_tokens (nonce, run_id, runner_id, "
+            "expires_at) VALUES (?,?,?,?)",
+            facts.nonce, facts.run_id, facts.runner_id, facts.expires_at.unix_ms));
   return {};
 }
 

@@ -102,14 +102,14 @@ Status Plane::Impl::RecordKey() {
   return store->Write([&](store::Database& db) -> Status {
     WRIT_ASSIGN(auto before, db.Value("SELECT value FROM meta WHERE name = 'plane_key_id'"));
     if (before == keys.plane_key_id) return {};
-    WRIT_ASSIGN(int first, db.Run("INSERT OR IGNORE INTO meta (name, value) VALUES "
-                                  "('genesis_key_id', ?)",
-                                  before.value_or(keys.plane_key_id)));
-    WRIT_ASSIGN(int set, db.Run("INSERT INTO meta (name, value) VALUES ('plane_key_id', ?) "
-                                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                                keys.plane_key_id));
-    (void)first;
-    (void)set;
+    WRIT_TRY(
+        db.Do("INSERT OR IGNORE INTO meta (name, value) VALUES "
+              "('genesis_key_id', ?)",
+              before.value_or(keys.plane_key_id)));
+    WRIT_TRY(
+        db.Do("INSERT INTO meta (name, value) VALUES ('plane_key_id', ?) "
+              "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+              keys.plane_key_id));
     if (!before) return {};
     return AppendAdminEntry(db, keys.plane_key_id, clock.Now(), "admin.plane_key.changed",
                             "plane key rotation",
@@ -133,10 +133,10 @@ Status Plane::Impl::RecordConfig() {
   return store->Write([&](store::Database& db) -> Status {
     WRIT_ASSIGN(auto before, db.Value(kKnown));
     if (before.value_or(untouched) == hash) return {};
-    WRIT_ASSIGN(int set, db.Run("INSERT INTO meta (name, value) VALUES ('config_hash', ?) "
-                                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                                hash));
-    (void)set;
+    WRIT_TRY(
+        db.Do("INSERT INTO meta (name, value) VALUES ('config_hash', ?) "
+              "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+              hash));
     return AppendAdminEntry(db, keys.plane_key_id, clock.Now(), "admin.config.changed",
                             "configuration at open",
                             {{"configHash", hash},
@@ -167,15 +167,14 @@ Status Plane::Impl::RecordPolicy(const LoadedPolicy& policy, std::string_view ac
   return store->Write([&](store::Database& db) -> Status {
     WRIT_ASSIGN(auto previous, db.Value("SELECT value FROM meta WHERE name = 'policy_hash'"));
     if (previous == policy.hash) return {};
-    WRIT_ASSIGN(int kept,
-                db.Run("INSERT INTO policies (policy_hash, body, seen_at) VALUES (?,?,?) "
-                       "ON CONFLICT (policy_hash) DO UPDATE SET seen_at = excluded.seen_at",
-                       policy.hash, policy.text, clock.Now().unix_ms));
-    WRIT_ASSIGN(int set, db.Run("INSERT INTO meta (name, value) VALUES ('policy_hash', ?) "
-                                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                                policy.hash));
-    (void)kept;
-    (void)set;
+    WRIT_TRY(
+        db.Do("INSERT INTO policies (policy_hash, body, seen_at) VALUES (?,?,?) "
+              "ON CONFLICT (policy_hash) DO UPDATE SET seen_at = excluded.seen_at",
+              policy.hash, policy.text, clock.Now().unix_ms));
+    WRIT_TRY(
+        db.Do("INSERT INTO meta (name, value) VALUES ('policy_hash', ?) "
+              "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+              policy.hash));
     json::Object fields{{"policyHash", policy.hash}};
     fields.SetOptional("previousPolicyHash", previous);
     return AppendAdminEntry(db, keys.plane_key_id, clock.Now(), "admin.policy.changed", actor,
@@ -197,13 +196,12 @@ Status Plane::SetPolicy(const Caller& caller, std::string_view bytes) {
 Status Plane::Ready() const {
   impl_->NoteKeyTime();
   WRIT_TRY(impl_->CheckKeyInUse());
-  WRIT_ASSIGN(auto policy, impl_->policy_keeper.Current());
-  (void)policy;
+  WRIT_ASSIGN([[maybe_unused]] auto policy, impl_->policy_keeper.Current());
   WRIT_TRY(impl_->store->Write([&](store::Database& db) -> Status {
-    WRIT_ASSIGN(int set, db.Run("INSERT INTO meta (name, value) VALUES ('ready_at', ?) "
-                                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                                FormatRfc3339(impl_->clock.Now())));
-    (void)set;
+    WRIT_TRY(
+        db.Do("INSERT INTO meta (name, value) VALUES ('ready_at', ?) "
+              "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+              FormatRfc3339(impl_->clock.Now())));
     return {};
   }));
   const std::string probe = "writ.ready.v1";

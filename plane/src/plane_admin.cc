@@ -72,12 +72,12 @@ Status StoreSecret(Plane::Impl& plane, const Caller& caller, const SecretRow& ro
     std::optional<store::BlobValue> sealed;
     if (row.sealed) sealed = store::BlobValue{*row.sealed};
     const std::string source = json::Write(SourceToJson(row.source));
-    WRIT_ASSIGN(int set, db.Run("INSERT INTO secrets (name, scope, source, sealed, updated_at) "
-                                "VALUES (?,?,?,?,?) ON CONFLICT (name, scope) DO UPDATE SET "
-                                "source = excluded.source, sealed = excluded.sealed, "
-                                "updated_at = excluded.updated_at",
-                                row.name, row.scope, source, sealed, plane.clock.Now().unix_ms));
-    (void)set;
+    WRIT_TRY(
+        db.Do("INSERT INTO secrets (name, scope, source, sealed, updated_at) "
+              "VALUES (?,?,?,?,?) ON CONFLICT (name, scope) DO UPDATE SET "
+              "source = excluded.source, sealed = excluded.sealed, "
+              "updated_at = excluded.updated_at",
+              row.name, row.scope, source, sealed, plane.clock.Now().unix_ms));
     return plane.Admin(db, "admin.secret.set", caller,
                        {{"name", row.name},
                         {"scope", row.scope},
@@ -112,11 +112,10 @@ Result<IssuedToken> Plane::CreateEnrollToken(const Caller& caller, std::chrono::
   const WallTime now = impl_->clock.Now();
   IssuedToken out{.token = NewToken(), .expires_at = now + lifetime};
   WRIT_TRY(impl_->store->Write([&](store::Database& db) -> Status {
-    WRIT_ASSIGN(int added,
-                db.Run("INSERT INTO enroll_tokens (token_hash, pool, created_at, expires_at) "
-                       "VALUES (?,?,?,?)",
-                       TokenHash(out.token), pool, now.unix_ms, out.expires_at.unix_ms));
-    (void)added;
+    WRIT_TRY(
+        db.Do("INSERT INTO enroll_tokens (token_hash, pool, created_at, expires_at) "
+              "VALUES (?,?,?,?)",
+              TokenHash(out.token), pool, now.unix_ms, out.expires_at.unix_ms));
     json::Object fields{{"expiresAt", FormatRfc3339(out.expires_at)}};
     fields.SetOptional("pool", pool);
     return impl_->Admin(db, "admin.enroll_token.created", caller, std::move(fields));

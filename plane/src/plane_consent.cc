@@ -85,12 +85,11 @@ Result<RunState> Plane::Approve(const Caller& caller, const std::string& run_id,
                                   now.unix_ms, run_id));
     if (still != 1) return StateConflict(run_id, "is not awaiting approval");
     for (const auto& requirement : decision.requirements) {
-      WRIT_ASSIGN(int asked, db.Run("INSERT INTO consents (run_id, requirement, approvers) "
-                                    "VALUES (?,?,?) ON CONFLICT (run_id, requirement) DO UPDATE "
-                                    "SET approvers = excluded.approvers",
-                                    run_id, requirement.word,
-                                    json::Write(json::Value::Texts(requirement.approvers))));
-      (void)asked;
+      WRIT_TRY(
+          db.Do("INSERT INTO consents (run_id, requirement, approvers) "
+                "VALUES (?,?,?) ON CONFLICT (run_id, requirement) DO UPDATE "
+                "SET approvers = excluded.approvers",
+                run_id, requirement.word, json::Write(json::Value::Texts(requirement.approvers))));
     }
     WRIT_ASSIGN(auto consents, Consents(db, run_id));
     int granted = 0;

@@ -88,11 +88,10 @@ Result<Enrolment> Plane::Enroll(std::string_view enroll_token, std::string_view 
     out.runner_id = have ? known.Text(0) : "rnr_" + RandomUuid();
     fresh = !have;
     if (!have) {
-      WRIT_ASSIGN(int added, db.Run("INSERT INTO runners (runner_id, pool, key_id, public_key, "
-                                    "enrolled_at) VALUES (?,?,?,?,?)",
-                                    out.runner_id, check.pool, key->Id().text(), check.public_key,
-                                    check.now.unix_ms));
-      (void)added;
+      WRIT_TRY(
+          db.Do("INSERT INTO runners (runner_id, pool, key_id, public_key, "
+                "enrolled_at) VALUES (?,?,?,?,?)",
+                out.runner_id, check.pool, key->Id().text(), check.public_key, check.now.unix_ms));
     }
     out.runner_token = DeriveRunnerToken(impl_->keys.tokens, out.runner_id, check.token_hash);
     WRIT_ASSIGN(int kept, db.Run("INSERT OR IGNORE INTO runner_tokens (token_hash, runner_id, "
@@ -157,16 +156,15 @@ Status Plane::RevokeRunner(const Caller& caller, const std::string& runner_id) {
                    .code = "runner.not_found",
                    .message = "there is no such runner that is not revoked already"};
     }
-    WRIT_ASSIGN(int tokens,
-                db.Run("UPDATE runner_tokens SET revoked_at = ? WHERE runner_id = ? AND "
-                       "revoked_at IS NULL",
-                       now.unix_ms, runner_id));
-    (void)tokens;
-    WRIT_ASSIGN(int freed, db.Run("UPDATE runs SET offered_to = NULL, offer_nonce = NULL, "
-                                  "offered_until = NULL WHERE offered_to = ? AND "
-                                  "status = 'created'",
-                                  runner_id));
-    (void)freed;
+    WRIT_TRY(
+        db.Do("UPDATE runner_tokens SET revoked_at = ? WHERE runner_id = ? AND "
+              "revoked_at IS NULL",
+              now.unix_ms, runner_id));
+    WRIT_TRY(
+        db.Do("UPDATE runs SET offered_to = NULL, offer_nonce = NULL, "
+              "offered_until = NULL WHERE offered_to = ? AND "
+              "status = 'created'",
+              runner_id));
     return impl_->Admin(db, "admin.runner.revoked", caller, {{"runnerId", runner_id}});
   }));
   WRIT_FAULT_TRY("plane.revoked.committed");

@@ -70,7 +70,7 @@ class Retention {
       for (const auto& run : runs) {
         for (const char* sql :
              {"DELETE FROM claim_tokens WHERE run_id = ?", "DELETE FROM runs WHERE run_id = ?"}) {
-          WRIT_ASSIGN([[maybe_unused]] int gone, db.Run(sql, run));
+          WRIT_TRY(db.Do(sql, run));
         }
       }
       WRIT_ASSIGN(auto stale, db.Ask(("SELECT run_id FROM runs WHERE updated_at < ? AND "
@@ -82,11 +82,10 @@ class Retention {
       for (const auto& run : released) {
         for (const char* sql : {"DELETE FROM blob_refs WHERE run_id = ?",
                                 "UPDATE runs SET artifacts_pruned = 1 WHERE run_id = ?"}) {
-          WRIT_ASSIGN([[maybe_unused]] int changed, db.Run(sql, run));
+          WRIT_TRY(db.Do(sql, run));
         }
       }
-      WRIT_ASSIGN([[maybe_unused]] int idle, db.Run("DELETE FROM rates WHERE full_at < ?",
-                                                    (terms_.now.unix_ms - kDayMs) * 1000));
+      WRIT_TRY(db.Do("DELETE FROM rates WHERE full_at < ?", (terms_.now.unix_ms - kDayMs) * 1000));
       if (runs.empty() && released.empty()) return {};
       return Record(db, {{"runsRemoved", json::Value::Texts(runs)},
                          {"artifactsReleased", json::Value::Texts(released)}});
@@ -177,9 +176,8 @@ class Retention {
         WRIT_ASSIGN(auto named,
                     db.Number("SELECT 1 FROM blob_refs WHERE hash = ? LIMIT 1", candidate.hash));
         if (named || !folder.IsOlder(candidate.hash, before)) continue;
-        WRIT_ASSIGN([[maybe_unused]] int added,
-                    db.Run("INSERT OR IGNORE INTO blob_gc (hash, marked_at) VALUES (?,?)",
-                           candidate.hash, before.unix_ms));
+        WRIT_TRY(db.Do("INSERT OR IGNORE INTO blob_gc (hash, marked_at) VALUES (?,?)",
+                       candidate.hash, before.unix_ms));
         names.emplace_back(candidate.hash);
         marked.push_back(candidate);
       }
@@ -231,7 +229,7 @@ class Retention {
     WRIT_TRY(folder.Flush());
     WRIT_FAULT_TRY("plane.gc.removed");
     return plane_.store->Write([](store::Database& db) -> Status {
-      WRIT_ASSIGN([[maybe_unused]] int done, db.Run("DELETE FROM blob_gc"));
+      WRIT_TRY(db.Do("DELETE FROM blob_gc"));
       return {};
     });
   }
@@ -274,10 +272,10 @@ Status Plane::Impl::SweepRetention() {
   Note(*metrics, report);
   NoteBlobs(*metrics, report, now);
   return store->Write([&](store::Database& db) -> Status {
-    WRIT_ASSIGN([[maybe_unused]] int set,
-                db.Run("INSERT INTO meta (name, value) VALUES ('collected_at', ?) "
-                       "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                       std::to_string(now.unix_ms)));
+    WRIT_TRY(
+        db.Do("INSERT INTO meta (name, value) VALUES ('collected_at', ?) "
+              "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+              std::to_string(now.unix_ms)));
     return {};
   });
 }

@@ -111,18 +111,17 @@ Status Plane::Late(const std::string& run_id, const LateReceipt& late) {
     WRIT_ASSIGN(auto before,
                 db.Value("SELECT receipt FROM late_receipts WHERE run_id = ?", run_id));
     if (before) return same(*before) ? Status() : Status(other);
-    WRIT_ASSIGN(int kept,
-                db.Run("INSERT INTO late_receipts (run_id, receipt, events, received_at) "
-                       "VALUES (?,?,?,?)",
-                       run_id, json::Write(receipt->raw), events, impl_->clock.Now().unix_ms));
-    (void)kept;
+    WRIT_TRY(
+        db.Do("INSERT INTO late_receipts (run_id, receipt, events, received_at) "
+              "VALUES (?,?,?,?)",
+              run_id, json::Write(receipt->raw), events, impl_->clock.Now().unix_ms));
     for (auto i = static_cast<std::size_t>(closed.open_events); i < chain.size(); ++i) {
       WRIT_TRY(KeepNamedBlob(db, run_id, chain[i]));
     }
-    WRIT_ASSIGN(int told, db.Run("UPDATE runs SET updated_at = max(?, updated_at + 1) "
-                                 "WHERE run_id = ?",
-                                 impl_->clock.Now().unix_ms, run_id));
-    (void)told;
+    WRIT_TRY(
+        db.Do("UPDATE runs SET updated_at = max(?, updated_at + 1) "
+              "WHERE run_id = ?",
+              impl_->clock.Now().unix_ms, run_id));
     return {};
   }));
   WRIT_FAULT_TRY("plane.late.committed");

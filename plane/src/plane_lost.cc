@@ -254,17 +254,16 @@ Status Plane::SweepLeases() {
   const bool absent = !watch.before || now.unix_ms - *watch.before > kAbsence.count() ||
                       now.unix_ms < *watch.before;
   WRIT_TRY(impl_->store->Write([&](store::Database& db) -> Status {
-    WRIT_ASSIGN(int set, db.Run("INSERT INTO meta (name, value) VALUES ('watched_at', ?) "
-                                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                                std::to_string(now.unix_ms)));
-    (void)set;
+    WRIT_TRY(
+        db.Do("INSERT INTO meta (name, value) VALUES ('watched_at', ?) "
+              "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+              std::to_string(now.unix_ms)));
     if (!absent) return {};
     // No runner could renew while no plane was there: each begins a lease anew.
-    WRIT_ASSIGN(int given,
-                db.Run("UPDATE runs SET lease_until = ? WHERE lease_until IS NOT NULL AND status "
-                       "IN ('claimed','provisioning','running')",
-                       (now + impl_->config.lease.lease).unix_ms));
-    (void)given;
+    WRIT_TRY(
+        db.Do("UPDATE runs SET lease_until = ? WHERE lease_until IS NOT NULL AND status "
+              "IN ('claimed','provisioning','running')",
+              (now + impl_->config.lease.lease).unix_ms));
     return {};
   }));
   return impl_->CloseLostRuns();

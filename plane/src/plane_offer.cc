@@ -243,13 +243,11 @@ Status Plane::Decline(const std::string& run_id, std::string_view claim_token,
                                   run_id, facts.nonce));
     if (given != 1) return {};  // run out, and back in the queue already
     // Not to this runner again at once: it would decline for the same reason.
-    WRIT_ASSIGN(int noted,
-                db.Run("INSERT INTO declined_offers (run_id, runner_id, until, reason) VALUES "
-                       "(?,?,?,?) ON CONFLICT (run_id, runner_id) DO UPDATE SET "
-                       "until = excluded.until, reason = excluded.reason",
-                       run_id, facts.runner_id, (now + impl_->config.lease.offer).unix_ms,
-                       reason.substr(0, 200)));
-    (void)noted;
+    WRIT_TRY(db.Do(
+        "INSERT INTO declined_offers (run_id, runner_id, until, reason) VALUES "
+        "(?,?,?,?) ON CONFLICT (run_id, runner_id) DO UPDATE SET "
+        "until = excluded.until, reason = excluded.reason",
+        run_id, facts.runner_id, (now + impl_->config.lease.offer).unix_ms, reason.substr(0, 200)));
     return {};
   }));
   impl_->changed.Notify();

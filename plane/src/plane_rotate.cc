@@ -97,26 +97,25 @@ Result<std::string> Plane::Rotate(const RotationCall& call) {
                    .message = "this key is or was another runner's, or this one's before"};
     }
     const std::int64_t now = impl_->clock.Now().unix_ms;
-    WRIT_ASSIGN(int retired, db.Run("INSERT INTO retired_runner_keys (public_key, runner_id, "
-                                    "key_id, retired_at) VALUES (?,?,?,?)",
-                                    now_known.public_key, runner.runner_id, now_known.key_id, now));
-    (void)retired;
+    WRIT_TRY(
+        db.Do("INSERT INTO retired_runner_keys (public_key, runner_id, "
+              "key_id, retired_at) VALUES (?,?,?,?)",
+              now_known.public_key, runner.runner_id, now_known.key_id, now));
     WRIT_ASSIGN(int changed,
                 db.Run("UPDATE runners SET public_key = ?, key_id = ?, rotate_asked_at = NULL "
                        "WHERE runner_id = ? AND public_key = ?",
                        pem, key->Id().text(), runner.runner_id, now_known.public_key));
     if (changed != 1) return NoSuchRunner();
     // An offer under the old key is nobody's any more.
-    WRIT_ASSIGN(int freed, db.Run("UPDATE runs SET offered_to = NULL, offer_nonce = NULL, "
-                                  "offered_until = NULL WHERE offered_to = ? AND "
-                                  "status = 'created'",
-                                  runner.runner_id));
-    (void)freed;
-    WRIT_ASSIGN(int added,
-                db.Run("INSERT INTO runner_tokens (token_hash, runner_id, issued_at, "
-                       "replaces) VALUES (?,?,?,?)",
-                       TokenHash(token), runner.runner_id, now, TokenHash(call.runner_token)));
-    (void)added;
+    WRIT_TRY(
+        db.Do("UPDATE runs SET offered_to = NULL, offer_nonce = NULL, "
+              "offered_until = NULL WHERE offered_to = ? AND "
+              "status = 'created'",
+              runner.runner_id));
+    WRIT_TRY(
+        db.Do("INSERT INTO runner_tokens (token_hash, runner_id, issued_at, "
+              "replaces) VALUES (?,?,?,?)",
+              TokenHash(token), runner.runner_id, now, TokenHash(call.runner_token)));
     return impl_->Admin(
         db, "admin.runner.rotated", Caller{.name = runner.runner_id, .roles = {}},
         {{"runnerId", runner.runner_id}, {"oldKeyId", now_known.key_id}, {"keyId", key->Id()}});

@@ -88,27 +88,23 @@ Status InsertRun(store::Database& db, const NewRun& run) {
   std::vector<std::string> words;
   for (const auto& requirement : input.decision.requirements) words.push_back(requirement.word);
   const bool ask = input.decision.verdict == PolicyDecision::Verdict::kAsk;
-  WRIT_ASSIGN(
-      int added,
-      db.Run("INSERT INTO runs (run_id, status, pool, agent_kind, prompt, requested_by, "
-             "submitted_by, request, decision, reason, requirements, policy_hash, expires_at, "
-             "timeout_ms, disclosure, created_at, updated_at, retry_of, attempt) "
-             "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-             input.run_id, ask ? "awaiting_approval" : "created", request.pool.text(),
-             request.agent.kind.text(), request.prompt,
-             json::Write(ActorJson(request.requested_by.value())), run.submitted_by,
-             json::Write(run.raw), VerdictWord(input.decision.verdict), input.decision.reason,
-             json::Write(Value::Texts(words)), input.policy_hash, run.expires_at.unix_ms,
-             static_cast<std::int64_t>(request.Timeout().count()),
-             protocol::Word(request.disclosure), input.now.unix_ms, input.now.unix_ms,
-             input.retry_of ? std::optional(input.retry_of->text()) : std::nullopt, run.attempt));
-  (void)added;
+  WRIT_TRY(
+      db.Do("INSERT INTO runs (run_id, status, pool, agent_kind, prompt, requested_by, "
+            "submitted_by, request, decision, reason, requirements, policy_hash, expires_at, "
+            "timeout_ms, disclosure, created_at, updated_at, retry_of, attempt) "
+            "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            input.run_id, ask ? "awaiting_approval" : "created", request.pool.text(),
+            request.agent.kind.text(), request.prompt,
+            json::Write(ActorJson(request.requested_by.value())), run.submitted_by,
+            json::Write(run.raw), VerdictWord(input.decision.verdict), input.decision.reason,
+            json::Write(Value::Texts(words)), input.policy_hash, run.expires_at.unix_ms,
+            static_cast<std::int64_t>(request.Timeout().count()),
+            protocol::Word(request.disclosure), input.now.unix_ms, input.now.unix_ms,
+            input.retry_of ? std::optional(input.retry_of->text()) : std::nullopt, run.attempt));
   for (const auto& requirement : input.decision.requirements) {
-    WRIT_ASSIGN(
-        int asked,
-        db.Run("INSERT INTO consents (run_id, requirement, approvers) VALUES (?,?,?)", input.run_id,
-               requirement.word, json::Write(Value::Texts(requirement.approvers))));
-    (void)asked;
+    WRIT_TRY(db.Do("INSERT INTO consents (run_id, requirement, approvers) VALUES (?,?,?)",
+                   input.run_id, requirement.word,
+                   json::Write(Value::Texts(requirement.approvers))));
   }
   return KeepWorkspaceBlobs(db, input.run_id, request.workspace);
 }

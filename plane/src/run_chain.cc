@@ -21,11 +21,9 @@ Result<protocol::ChainHead> ChainHeadOf(store::Database& db, const std::string& 
 }
 
 Status InsertEvent(store::Database& db, const std::string& run_id, const protocol::Event& event) {
-  WRIT_ASSIGN(int added,
-              db.Run("INSERT INTO events (run_id, seq, ts, hash, body) VALUES (?,?,?,?,?)", run_id,
-                     static_cast<std::int64_t>(event.seq), event.ts.unix_ms, event.hash.ToHex(),
-                     json::Write(event.ToJson())));
-  (void)added;
+  WRIT_TRY(db.Do("INSERT INTO events (run_id, seq, ts, hash, body) VALUES (?,?,?,?,?)", run_id,
+                 static_cast<std::int64_t>(event.seq), event.ts.unix_ms, event.hash.ToHex(),
+                 json::Write(event.ToJson())));
   return KeepNamedBlob(db, run_id, event);
 }
 
@@ -35,9 +33,8 @@ Status KeepWorkspaceBlobs(store::Database& db, const std::string& run_id,
   if (workspace.dirty_diff_hash) blobs.push_back(*workspace.dirty_diff_hash);
   for (const auto& file : workspace.untracked_files) blobs.push_back(file.hash);
   for (const auto& blob : blobs) {
-    WRIT_ASSIGN(int kept, db.Run("INSERT OR IGNORE INTO blob_refs (hash, run_id) VALUES (?,?)",
-                                 blob.ToHex(), run_id));
-    (void)kept;
+    WRIT_TRY(
+        db.Do("INSERT OR IGNORE INTO blob_refs (hash, run_id) VALUES (?,?)", blob.ToHex(), run_id));
   }
   return {};
 }
@@ -48,9 +45,7 @@ Status KeepNamedBlob(store::Database& db, const std::string& run_id, const proto
   if (artifact || crossed) {
     auto hash = event.event.FindString(artifact ? "hash" : "contentHash");
     if (hash && protocol::Digest::Parse(*hash)) {
-      WRIT_ASSIGN(int kept, db.Run("INSERT OR IGNORE INTO blob_refs (hash, run_id) VALUES (?,?)",
-                                   *hash, run_id));
-      (void)kept;
+      WRIT_TRY(db.Do("INSERT OR IGNORE INTO blob_refs (hash, run_id) VALUES (?,?)", *hash, run_id));
     }
   }
   return {};

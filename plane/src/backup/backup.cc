@@ -102,8 +102,7 @@ class Staging {
     {
       WRIT_ASSIGN(auto live, sqlite::Database::Open(path_ + "/../state.db",
                                                     sqlite::Database::Mode::kReadWrite));
-      WRIT_ASSIGN(int done, live->Run("VACUUM INTO ?", path_ + "/state.db"));
-      (void)done;
+      WRIT_TRY(live->Do("VACUUM INTO ?", path_ + "/state.db"));
     }
     WRIT_ASSIGN(snapshot, ReadSnapshot(path_ + "/state.db"));
     std::set<std::string> missing;

@@ -48,9 +48,8 @@ Status WriteNote(Store& store, [[maybe_unused]] Points points, Durability durabi
 Status InsertEvents(Database& db, std::int64_t ord, std::span<const protocol::Event> events) {
   for (const protocol::Event& event : events) {
     // A note that failed half-way is repeated with what came since.
-    auto added = db.Run("INSERT OR REPLACE INTO events (ord, seq, body) VALUES (?,?,?)", ord,
-                        static_cast<std::int64_t>(event.seq), json::Write(event.ToJson()));
-    if (!added) return std::move(added).error();
+    WRIT_TRY(db.Do("INSERT OR REPLACE INTO events (ord, seq, body) VALUES (?,?,?)", ord,
+                   static_cast<std::int64_t>(event.seq), json::Write(event.ToJson())));
   }
   return {};
 }
@@ -59,14 +58,6 @@ Status InsertEvents(Database& db, std::int64_t ord, std::span<const protocol::Ev
 std::size_t CountOf(const json::Value& events) {
   const json::Array* list = events.if_array();
   return list != nullptr ? list->size() : 0;
-}
-
-// One statement, as a Status.
-template <typename... Args>
-Status Do(Database& db, const char* sql, const Args&... args) {
-  auto done = db.Run(sql, args...);
-  if (!done) return std::move(done).error();
-  return {};
 }
 
 class Keys {
@@ -93,61 +84,60 @@ class SqliteRunJournal final : public RunJournal {
   Status NoteAcknowledged(const json::Value& events) override {
     return WriteNote(store_, WRIT_JOURNAL_POINTS("acknowledged"), Durability::kOnDisk,
                      [&](Database& db) -> Status {
-                       WRIT_TRY(Do(db, "UPDATE runs SET plane_events = ? WHERE ord = ?",
-                                   json::Write(events), ord_));
-                       return Do(db, "UPDATE progress SET offered = 0, sent = ? WHERE ord = ?",
-                                 CountOf(events), ord_);
+                       WRIT_TRY(db.Do("UPDATE runs SET plane_events = ? WHERE ord = ?",
+                                      json::Write(events), ord_));
+                       return db.Do("UPDATE progress SET offered = 0, sent = ? WHERE ord = ?",
+                                    CountOf(events), ord_);
                      });
   }
   Status NoteStep(std::string_view step, StepPhase phase) override {
     return Lasting(WRIT_JOURNAL_POINTS("step"), [&](Database& db) {
-      return Do(db, "UPDATE progress SET step = ?, step_done = ?, step_at = ? WHERE ord = ?", step,
-                phase == StepPhase::kDone ? 1 : 0, clock_.Now().unix_ms, ord_);
+      return db.Do("UPDATE progress SET step = ?, step_done = ?, step_at = ? WHERE ord = ?", step,
+                   phase == StepPhase::kDone ? 1 : 0, clock_.Now().unix_ms, ord_);
     });
   }
   Status NoteSession(const std::string& session_name, const std::string& backend) override {
     return Lasting(WRIT_JOURNAL_POINTS("session"), [&](Database& db) {
-      return Do(db, "UPDATE progress SET session = ?, backend = ? WHERE ord = ?", session_name,
-                backend, ord_);
+      return db.Do("UPDATE progress SET session = ?, backend = ? WHERE ord = ?", session_name,
+                   backend, ord_);
     });
   }
   Status NoteLeftovers(const std::string& leftovers) override {
     return Lasting(WRIT_JOURNAL_POINTS("leftovers"), [&](Database& db) {
-      return Do(db, "UPDATE progress SET leftovers = ? WHERE ord = ?", leftovers, ord_);
+      return db.Do("UPDATE progress SET leftovers = ? WHERE ord = ?", leftovers, ord_);
     });
   }
   Status NoteOutput(std::uint64_t bytes) override {
     return Lasting(WRIT_JOURNAL_POINTS("output"), [&](Database& db) {
-      return Do(db, "UPDATE progress SET output_bytes = ? WHERE ord = ?",
-                static_cast<std::int64_t>(bytes), ord_);
+      return db.Do("UPDATE progress SET output_bytes = ? WHERE ord = ?",
+                   static_cast<std::int64_t>(bytes), ord_);
     });
   }
   Status NoteCollected(std::span<const protocol::Event> events, const json::Value& ending,
                        std::span<const JournalUpload> uploads) override {
     return Lasting(WRIT_JOURNAL_POINTS("collected"), [&](Database& db) -> Status {
       WRIT_TRY(InsertEvents(db, ord_, events));
-      WRIT_TRY(Do(db, "INSERT OR REPLACE INTO endings (ord, body) VALUES (?,?)", ord_,
-                  json::Write(ending)));
+      WRIT_TRY(db.Do("INSERT OR REPLACE INTO endings (ord, body) VALUES (?,?)", ord_,
+                     json::Write(ending)));
       std::int64_t n = 0;
       for (const JournalUpload& upload : uploads)
-        WRIT_TRY(Do(db,
-                    "INSERT OR REPLACE INTO uploads (ord, n, kind, data_class, hash, bytes, path) "
-                    "VALUES (?,?,?,?,?,?,?)",
-                    ord_, n++, protocol::Word(upload.kind), upload.data_class,
-                    upload.digest.ToHex(), static_cast<std::int64_t>(upload.bytes), upload.path));
+        WRIT_TRY(
+            db.Do("INSERT OR REPLACE INTO uploads (ord, n, kind, data_class, hash, bytes, path) "
+                  "VALUES (?,?,?,?,?,?,?)",
+                  ord_, n++, protocol::Word(upload.kind), upload.data_class, upload.digest.ToHex(),
+                  static_cast<std::int64_t>(upload.bytes), upload.path));
       return {};
     });
   }
   Status NoteUploaded(const protocol::Digest& digest) override {
     return Lasting(WRIT_JOURNAL_POINTS("uploaded"), [&](Database& db) {
-      return Do(db, "UPDATE uploads SET uploaded = 1 WHERE ord = ? AND hash = ?", ord_,
-                digest.ToHex());
+      return db.Do("UPDATE uploads SET uploaded = 1 WHERE ord = ? AND hash = ?", ord_,
+                   digest.ToHex());
     });
   }
   Status NoteToken(const Secret& claim_token) override {
     return Lasting(WRIT_JOURNAL_POINTS("token"), [&](Database& db) {
-      return Do(db, "UPDATE progress SET claim_token = ? WHERE ord = ?", claim_token.Reveal(),
-                ord_);
+      return db.Do("UPDATE progress SET claim_token = ? WHERE ord = ?", claim_token.Reveal(), ord_);
     });
   }
   Status NoteReceipt(const json::Value& signed_receipt) override {
@@ -163,25 +153,25 @@ class SqliteRunJournal final : public RunJournal {
           WRIT_TRY(InsertEvents(db, ord_, events));
           WRIT_TRY(InsertReceipt(db));
           if (!delivery) return {};
-          return Do(db, "UPDATE progress SET sent = ?, in_doubt = ? WHERE ord = ?", delivery->sent,
-                    delivery->in_doubt, ord_);
+          return db.Do("UPDATE progress SET sent = ?, in_doubt = ? WHERE ord = ?", delivery->sent,
+                       delivery->in_doubt, ord_);
         });
     if (noted) receipt_.reset();
     return noted;
   }
   Status Sync() override {
     return store_.Write([&](Database& db) {
-      return Do(db, "UPDATE progress SET step_at = ? WHERE ord = ?", clock_.Now().unix_ms, ord_);
+      return db.Do("UPDATE progress SET step_at = ? WHERE ord = ?", clock_.Now().unix_ms, ord_);
     });
   }
   Status NoteWaiting(const Error& why) override {
     std::lock_guard lock(mutex_);
     return Lasting(WRIT_JOURNAL_POINTS("waiting"), [&](Database& db) -> Status {
       WRIT_TRY(InsertReceipt(db));
-      return Do(db,
-                "UPDATE progress SET state = 'waiting', why_code = ?, why = ?, waiting_since = "
-                "CASE waiting_since WHEN 0 THEN ? ELSE waiting_since END WHERE ord = ?",
-                why.code, why.message, clock_.Now().unix_ms, ord_);
+      return db.Do(
+          "UPDATE progress SET state = 'waiting', why_code = ?, why = ?, waiting_since = "
+          "CASE waiting_since WHEN 0 THEN ? ELSE waiting_since END WHERE ord = ?",
+          why.code, why.message, clock_.Now().unix_ms, ord_);
     });
   }
   Status Park(const Error& why, const std::string& late) override {
@@ -194,18 +184,18 @@ class SqliteRunJournal final : public RunJournal {
             return Error{.kind = ErrorKind::kInternal,
                          .code = "journal.no_receipt",
                          .message = "a run without a receipt cannot be parked"};
-          WRIT_TRY(Do(db,
-                      "INSERT OR REPLACE INTO parked (run_id, at, status, code, why, late, bundle) "
-                      "VALUES (?,?,?,?,?,?,?)",
-                      run.claim.run_id.text(), clock_.Now().unix_ms,
-                      run.receipt->FindString("status").value_or(""), why.code, why.message, late,
-                      json::Write(BundleOf(run))));
-          return Do(db, "DELETE FROM runs WHERE ord = ?", ord_);
+          WRIT_TRY(
+              db.Do("INSERT OR REPLACE INTO parked (run_id, at, status, code, why, late, bundle) "
+                    "VALUES (?,?,?,?,?,?,?)",
+                    run.claim.run_id.text(), clock_.Now().unix_ms,
+                    run.receipt->FindString("status").value_or(""), why.code, why.message, late,
+                    json::Write(BundleOf(run))));
+          return db.Do("DELETE FROM runs WHERE ord = ?", ord_);
         });
   }
   Status Close() override {
     return Lasting(WRIT_JOURNAL_POINTS("close"),
-                   [&](Database& db) { return Do(db, "DELETE FROM runs WHERE ord = ?", ord_); });
+                   [&](Database& db) { return db.Do("DELETE FROM runs WHERE ord = ?", ord_); });
   }
 
  private:
@@ -215,9 +205,9 @@ class SqliteRunJournal final : public RunJournal {
   Status InsertReceipt(Database& db) {
     if (!receipt_) return {};
     const BundleKeyTexts keys = keys_.Get();
-    return Do(db,
-              "INSERT OR REPLACE INTO receipts (ord, body, plane_key, runner_key) VALUES (?,?,?,?)",
-              ord_, *receipt_, keys.plane_pem, keys.runner_pem);
+    return db.Do(
+        "INSERT OR REPLACE INTO receipts (ord, body, plane_key, runner_key) VALUES (?,?,?,?)", ord_,
+        *receipt_, keys.plane_pem, keys.runner_pem);
   }
 
   Store& store_;
@@ -242,7 +232,7 @@ class SqliteJournal final : public Journal {
         *store_, WRIT_JOURNAL_POINTS("begin"),
         claim.offered ? Durability::kOnDisk : Durability::kOutlivesProcess,
         [&](Database& db) -> Status {
-          WRIT_TRY(Do(db, "DELETE FROM runs WHERE run_id = ?", claim.run_id.text()));
+          WRIT_TRY(db.Do("DELETE FROM runs WHERE run_id = ?", claim.run_id.text()));
           WRIT_ASSIGN(auto made,
                       db.Number("INSERT INTO runs (run_id, claimed_at, extended, slot, contract, "
                                 "plane_events) VALUES (?,?,?,?,?,?) RETURNING ord",
@@ -250,8 +240,8 @@ class SqliteJournal final : public Journal {
                                 static_cast<std::int64_t>(claim.slot), json::Write(claim.contract),
                                 json::Write(claim.events)));
           ord = made.value_or(0);
-          return Do(db, "INSERT INTO progress (ord, claim_token, offered, sent) VALUES (?,?,?,?)",
-                    ord, claim_token.Reveal(), claim.offered ? 1 : 0, CountOf(claim.events));
+          return db.Do("INSERT INTO progress (ord, claim_token, offered, sent) VALUES (?,?,?,?)",
+                       ord, claim_token.Reveal(), claim.offered ? 1 : 0, CountOf(claim.events));
         }));
     return std::unique_ptr<RunJournal>(
         std::make_unique<SqliteRunJournal>(*store_, clock_, keys_, ord));
@@ -314,7 +304,7 @@ class SqliteJournal final : public Journal {
     }));
     for (std::int64_t ord : damaged)
       WRIT_TRY(store_->Write([&](Database& db) {
-        return Do(db, "UPDATE progress SET state = 'damaged' WHERE ord = ?", ord);
+        return db.Do("UPDATE progress SET state = 'damaged' WHERE ord = ?", ord);
       }));
     return runs;
   }

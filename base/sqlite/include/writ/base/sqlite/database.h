@@ -75,6 +75,12 @@ class Database {
       if (!row) return Changes();
     }
   }
+  // The same where it does not matter how many rows that are.
+  template <typename... Args>
+  Status Do(const char* sql, const Args&... args) {
+    if (Result<int> done = Run(sql, args...); !done) return std::move(done).error();
+    return {};
+  }
   // The first column of the first row as a number; nullopt without a row.
   template <typename... Args>
   Result<std::optional<std::int64_t>> Number(const char* sql, const Args&... args) {
