@@ -5,8 +5,11 @@
 // Enter in `writ run` to first output.
 //
 //   bench_run_overhead [--files N]... [--repeat K] [--isolation TIER]
+//   bench_run_overhead --journal K
 //
-// Medians in milliseconds, and the ratio to the bare git sequence. It needs real git on the PATH.
+// The second form tells what the runner's journal costs: K runs on one file with it and K without,
+// taken in turns, and the flushes to the disk of runner and plane together. Medians in
+// milliseconds, and the ratio to the bare git sequence. It needs real git on the PATH.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -18,12 +21,15 @@
 #include <functional>
 #include <mutex>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "embedded.h"
 #include "home.h"
 #include "requester.h"
 #include "support/places.h"
+#include "without_journal.h"
 #include "writ/base/child.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
@@ -94,8 +100,14 @@ class StepTimes final : public runner::RunObserver {
   void OnStep(const std::string&, runner::Step step) override {
     std::lock_guard lock(mutex_);
     SteadyTime now = std::chrono::steady_clock::now();
-    if (step == runner::Step::kClaimed) claimed_ = now;
-    if (step == runner::Step::kCompleted) completed_ = now;
+    if (step == runner::Step::kClaimed) {
+      claimed_ = now;
+      flushes_ = -bench::Flushes();
+    }
+    if (step == runner::Step::kCompleted) {
+      completed_ = now;
+      flushes_ += bench::Flushes();
+    }
   }
   void OnOutput(const std::string&, std::string_view) override {}
   void OnEnd(const std::string&, const runner::RunEnd&) override {}
@@ -103,9 +115,14 @@ class StepTimes final : public runner::RunObserver {
     std::lock_guard lock(mutex_);
     return Ms(claimed_, completed_);
   }
+  int flushes() {
+    std::lock_guard lock(mutex_);
+    return flushes_;
+  }
 
  private:
-  std::mutex mutex_;  // guards both
+  std::mutex mutex_;  // guards what follows
+  int flushes_ = 0;
   SteadyTime claimed_;
   SteadyTime completed_;
 };
@@ -182,7 +199,16 @@ class Bench {
             .has_value();
       }
     }
+    flushes_ = times.flushes();
     return times.Take();
+  }
+
+  // Milliseconds and flushes of one warm run.
+  std::pair<double, int> RunWith(bench::Notes notes, const workspace::Captured& captured) {
+    bench::Choose(notes);
+    const double ms = RunTrue(captured);
+    bench::Choose(bench::Notes::kJournal);
+    return {ms, flushes_};
   }
 
   double BareGit(const std::string& bundle) {
@@ -232,14 +258,46 @@ class Bench {
   fs::path repository_;
   std::string state_;
   int clones_ = 0;
+  int flushes_ = 0;  // of the last run
   std::unique_ptr<plane::Plane> plane_;
   std::unique_ptr<cli::Requester> requester_;
 };
 
-void Measure(int files, int repeat, const std::string& isolation) {
+fs::path MakeFolder() {
   std::string pattern = (fs::temp_directory_path() / "writ-bench-XXXXXX").string();
   fs::path work = ::mkdtemp(pattern.data());
   fs::permissions(work, fs::perms(0711));
+  return work;
+}
+
+void MeasureJournal(int repeat) {
+  const fs::path work = MakeFolder();
+  {
+    Bench bench(work, 1, "process");
+    workspace::Captured captured = bench.Capture();
+    bench.Upload(captured);
+    bench.RunTrue(captured);  // warm
+    std::vector<double> with, without, with_flushes, without_flushes;
+    for (int i = 0; i < repeat; ++i) {
+      for (auto [notes, ms, flushes] : {std::tuple(bench::Notes::kJournal, &with, &with_flushes),
+                                        {bench::Notes::kNone, &without, &without_flushes}}) {
+        auto [took, flushed] = bench.RunWith(notes, captured);
+        ms->push_back(took);
+        flushes->push_back(flushed);
+      }
+    }
+    std::printf(
+        "claim to receipt: %.2f ms and %.0f flushes with the journal, %.2f ms and %.0f without "
+        "(%.2fx, %+.2f ms, %+.0f flushes)\n",
+        Median(with), Median(with_flushes), Median(without), Median(without_flushes),
+        Median(with) / Median(without), Median(with) - Median(without),
+        Median(with_flushes) - Median(without_flushes));
+  }
+  fs::remove_all(work);
+}
+
+void Measure(int files, int repeat, const std::string& isolation) {
+  const fs::path work = MakeFolder();
   {
     Bench bench(work, files, isolation);
     SteadyTime start = std::chrono::steady_clock::now();
@@ -287,6 +345,10 @@ int main(int argc, char** argv) {
   for (int i = 1; i + 1 < argc; i += 2) {
     if (std::string(argv[i]) == "--files") sizes.push_back(std::atoi(argv[i + 1]));
     if (std::string(argv[i]) == "--isolation") isolation = argv[i + 1];
+    if (std::string(argv[i]) == "--journal") {
+      MeasureJournal(std::max(1, std::atoi(argv[i + 1])));
+      return 0;
+    }
     if (std::string(argv[i]) == "--repeat") repeat = std::max(1, std::atoi(argv[i + 1]));
   }
   if (sizes.empty()) sizes = {1, 2000, 20000};

@@ -3,6 +3,8 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "writ/base/log.h"
+
 namespace writ::cli {
 
 ExitCode ExitCodeFor(const Error& error) {
@@ -45,6 +47,7 @@ void Context::Print(std::string_view text) const {
 
 void Context::Note(std::string_view text) const {
   if (json) return;
+  if (log_json) return log::Info("cli.note", text);
   std::fprintf(stderr, "%.*s\n", static_cast<int>(text.size()), text.data());
 }
 
@@ -68,6 +71,8 @@ void Context::Fail(ExitCode code, const Error& error) {
     PrintJson(std::move(out));
     return;
   }
+  if (log_json)
+    return log::Error("cli.failed", plain.ToString(), {{"code", error.code}, {"hint", hint}});
   std::fprintf(stderr, "writ: %s [%s]\n", TerminalSafe(plain.ToString(), Newlines::kKeep).c_str(),
                error.code.c_str());
   if (!hint.empty())

@@ -17,6 +17,7 @@ namespace writ::cli {
 struct Context {
   std::string dir;  // absolute; state, keys and configuration
   bool json = false;
+  bool log_json = false;      // what is for people on standard error is a log line too
   std::string self = "writ";  // how this program was called: with --dir where one was given
   int exit_code = kDone;
   std::string run_id;  // of the run that this command made: named in its errors too
@@ -26,7 +27,8 @@ struct Context {
 
   void PrintJson(const json::Value& value) const;
   void Print(std::string_view text) const;  // standard output; ignored with --json
-  void Note(std::string_view text) const;   // one line on standard error; ignored with --json
+  // One line on standard error; a log line with --log-json, ignored with --json.
+  void Note(std::string_view text) const;
   // Reports the error once and sets the exit code.
   void Fail(const Error& error);
   void Fail(ExitCode code, const Error& error);

@@ -79,6 +79,7 @@ void AddProblems(const std::vector<runner::ReadinessProblem>& problems,
     if (layer == layers.end())
       layer = layers.insert(layers.end(), Layer{name, Health::kGood, "", "", ""});
     layer->health = problem.blocks_claims ? Health::kBad : Health::kLimited;
+    if (problem.code == "ready.path") layer->found = "closed to jobs' uids";
     layer->cause = problem.message;
     layer->mend = problem.hint;
   }

@@ -54,7 +54,6 @@ int main(int argc, char** argv) {
   writ::cli::Context context;
   std::string dir;
   std::string log_level;
-  bool log_json = false;
 
   CLI::App app{"Run coding agents and other jobs under a signed contract, with a signed receipt."};
   app.name("writ");
@@ -71,7 +70,8 @@ int main(int argc, char** argv) {
                  "(default: warn for plane and runner, "
                  "error for the rest, which report by themselves)")
       ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}));
-  app.add_flag("--log-json", log_json, "Log as JSON lines");
+  app.add_flag("--log-json", context.log_json,
+               "Log as JSON lines; notes and errors too, on standard error");
 #ifdef WRIT_FAULTS
   app.add_flag_callback(
       "--list-faults",
@@ -92,7 +92,8 @@ int main(int argc, char** argv) {
                                         : Level::kError;
     if (log_level.empty() && (app.got_subcommand("plane") || app.got_subcommand("runner")))
       level = Level::kWarn;
-    writ::log::Configure(level, log_json ? writ::log::Format::kJson : writ::log::Format::kText);
+    writ::log::Configure(level,
+                         context.log_json ? writ::log::Format::kJson : writ::log::Format::kText);
     auto found = dir.empty() ? writ::cli::DefaultDir() : writ::cli::AbsolutePath(dir);
     if (!found) {
       context.Fail(found.error());

@@ -1,8 +1,10 @@
-// ProgressLines: how far long transfers of a run in this process are, as lines on a terminal's
-// standard error; nothing where that is no terminal.
+// Progress of a run's long transfers, as lines for people.
 #pragma once
 
+#include <chrono>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "context.h"
 #include "writ/runner/observer.h"
@@ -11,16 +13,18 @@ namespace writ::cli {
 
 std::string ProgressText(const runner::Progress& progress);  // "uploading: 12 MiB, 3 files"
 
-class ProgressLines final : public runner::RunObserver {
+// Prints what a run's stream of progress brings: each second's newest on a terminal, and every
+// tenth second's where standard error is none. What is no such line is left out.
+class ProgressLines {
  public:
-  explicit ProgressLines(const Context& context) : context_(context) {}
-  void OnStep(const std::string&, runner::Step) override {}
-  void OnOutput(const std::string&, std::string_view) override {}
-  void OnEnd(const std::string&, const runner::RunEnd&) override {}
-  void OnProgress(const std::string& run_id, const runner::Progress& progress) override;
+  explicit ProgressLines(const Context& context);
+  void Take(std::string_view bytes);  // as they come, cut anywhere
 
  private:
   const Context& context_;
+  std::chrono::steady_clock::duration pace_;
+  std::string rest_;  // of a line that is not whole yet
+  std::optional<std::chrono::steady_clock::time_point> last_;
 };
 
 }  // namespace writ::cli

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
 #include <vector>
 
 #include "context.h"
@@ -83,6 +84,14 @@ std::vector<std::string> Hosts(const Value& receipt, std::string_view decision) 
   for (const Value& entry : Items(At(receipt, {"networkAccessed"})))
     if (entry.FindString("decision") == decision) out.push_back(Text(At(entry, {"host"})));
   return out;
+}
+
+// Why what was enforced is not in a receipt.
+std::string NotSaid(const Value& receipt) {
+  const Value& step = At(receipt, {"runner", "environment", "interrupted", "step"});
+  if (step.if_string() == nullptr) return " (the receipt does not say what was enforced)";
+  return " (its runner ended during the step \"" + Text(step) +
+         "\": what was enforced is not recorded)";
 }
 
 std::vector<std::string> Enforcement(const Value& receipt) {
@@ -241,9 +250,8 @@ std::string RenderReceipt(const Value& bundle, const protocol::VerifyReport& rep
                            Text(At(receipt, {"runner", "keyId"})));
   std::string isolation = Text(At(receipt, {"runner", "isolation"}));
   std::vector<std::string> enforcement = Enforcement(receipt);
-  screen.Row("isolation",
-             isolation + (enforcement.empty() ? " (the receipt does not say what was enforced)"
-                                              : ": " + JoinLimited(enforcement, 8)));
+  screen.Row("isolation", isolation + (enforcement.empty() ? NotSaid(receipt)
+                                                           : ": " + JoinLimited(enforcement, 8)));
   std::string version = Text(At(receipt, {"runner", "environment", "agent", "version"}));
   screen.Row("agent",
              Text(At(contract, {"agent", "kind"})) + (version.empty() ? "" : " " + version));
@@ -260,9 +268,23 @@ std::string RenderReceipt(const Value& bundle, const protocol::VerifyReport& rep
   screen.Row("secrets", JoinLimited(secrets, 4));
   screen.Row("hosts", "allowed: " + JoinLimited(Hosts(receipt, "allowed"), 5) +
                           "; blocked: " + JoinLimited(Hosts(receipt, "blocked"), 5));
-  for (const Value* event : EventsOfType(bundle, "finding"))
-    screen.Row("finding", Text(At(*event, {"code"})) + " " + Text(At(*event, {"path"})) + " " +
-                              Text(At(*event, {"detail"})));
+  std::vector<std::string> hooks;
+  for (const Value* event : EventsOfType(bundle, "hook.result")) {
+    const Value& code = At(*event, {"exitCode"});
+    hooks.push_back(Text(At(*event, {"hook"})) + " " +
+                    (code.is_null() ? "did not end by itself" : "exit " + Text(code)));
+  }
+  if (!hooks.empty()) screen.Row("hooks", JoinLimited(hooks, 8));
+  constexpr std::size_t kFindings = 20;
+  const std::vector<const Value*> findings = EventsOfType(bundle, "finding");
+  for (const Value* event : std::span(findings).first(std::min(findings.size(), kFindings))) {
+    const std::string path = Text(At(*event, {"path"}));
+    screen.Row("finding", Text(At(*event, {"code"})) + (path.empty() ? "" : " " + path) + ": " +
+                              Text(At(*event, {"message"})));
+  }
+  if (findings.size() > kFindings)
+    screen.Row("finding",
+               "and " + std::to_string(findings.size() - kFindings) + " more, in the bundle");
 
   screen.Head("How to inspect or reproduce");
   screen.Row("chain", Text(At(receipt, {"eventCount"})) + " events, head " +

@@ -188,6 +188,7 @@ class RemoteRequester final : public Requester {
     std::string path = "/v1/runs/" + run_id + "/log?offset=" + std::to_string(offset) +
                        "&waitMs=" + std::to_string(wait.count());
     if (stream == plane::LogStream::kStderr) path += "&stream=stderr";
+    if (stream == plane::LogStream::kProgress) path += "&stream=progress";
     WRIT_ASSIGN(runner::HttpResponse response, Call("GET", path, "", "", wait + call_timeout_));
     if (response.status != 200) return Refusal(response, "the live output");
     plane::LogChunk chunk;

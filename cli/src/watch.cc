@@ -10,6 +10,7 @@
 #include "embedded.h"
 #include "home.h"
 #include "json_view.h"
+#include "progress_lines.h"
 #include "receipt_view.h"
 
 namespace writ::cli {
@@ -112,6 +113,8 @@ ExitCode WatchRun(Context& context, Requester& requester, const std::string& run
   InterruptCounter interrupts;
   Shown merged;
   Shown err{.stream = plane::LogStream::kStderr, .to = stderr};
+  Shown transfers{.stream = plane::LogStream::kProgress, .to = nullptr};
+  ProgressLines progress(context);
   bool cancel_sent = false;
   bool running_told = false;
   std::chrono::steady_clock::time_point give_up;
@@ -146,6 +149,14 @@ ExitCode WatchRun(Context& context, Requester& requester, const std::string& run
     bool terminal = plane::IsTerminal(status);
     bool live = status == plane::RunState::kClaimed || status == plane::RunState::kProvisioning ||
                 status == plane::RunState::kRunning;
+    if (live && transfers.available) {
+      auto chunk = requester.ReadLog(run_id, transfers.stream, transfers.offset, 0ms);
+      transfers.available = chunk.has_value();  // an older plane has no such stream
+      if (chunk) {
+        transfers.offset += chunk->bytes.size();
+        progress.Take(chunk->bytes);
+      }
+    }
     bool more = false;
     for (Shown* shown : {&merged, &err}) {
       if (!shown->available || !(live || terminal)) continue;

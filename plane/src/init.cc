@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "folder.h"
 #include "layout.h"
 #include "policy_engine.h"
 #include "writ/base/encoding.h"
@@ -64,7 +65,7 @@ Status CreateKeyPair(int keys, const std::string& name, InitReport& report) {
 
 Result<InitReport> Init(const std::string& dir) {
   InitReport report;
-  WRIT_ASSIGN(UniqueFd root, MakeDirectories(dir, 0700));
+  WRIT_ASSIGN(UniqueFd root, MakeDirectories(dir, StateFolderMode()));
   WRIT_ASSIGN(UniqueFd keys, MakeDirectoriesBeneath(root.get(), "keys", 0700));
   WRIT_TRY(CreateKeyPair(keys.get(), "org", report));
   WRIT_TRY(CreateKeyPair(keys.get(), "plane", report));

@@ -18,7 +18,9 @@ namespace {
 constexpr std::size_t kMaxChunk = 256 * 1024;
 
 std::string FileOf(const std::string& run_id, LogStream stream) {
-  return run_id + (stream == LogStream::kStderr ? ".stderr.log" : ".log");
+  return run_id + (stream == LogStream::kStderr     ? ".stderr.log"
+                   : stream == LogStream::kProgress ? ".progress.log"
+                                                    : ".log");
 }
 
 Result<std::uint64_t> SizeOf(int fd) {
@@ -87,7 +89,7 @@ Result<LogChunk> LiveLogs::Read(const std::string& run_id, LogStream stream,
 }
 
 void LiveLogs::Remove(const std::string& run_id) const {
-  for (LogStream stream : {LogStream::kOutput, LogStream::kStderr})
+  for (LogStream stream : {LogStream::kOutput, LogStream::kStderr, LogStream::kProgress})
     ::unlinkat(dir_.get(), FileOf(run_id, stream).c_str(), 0);
 }
 

@@ -217,10 +217,10 @@ Result<Completion> Plane::Complete(const std::string& run_id, std::string_view c
                "AND receipt IS NULL AND status IN ('claimed','provisioning','running')",
                protocol::Word(receipt->status), done.receipt, now, run_id, found.run.status));
     if (moved != 1) return StateConflict(run_id, "has changed meanwhile");
-    WRIT_ASSIGN(int used, db.Run("UPDATE claim_tokens SET used_at = ? WHERE run_id = ? AND "
-                                 "used_at IS NULL",
-                                 now, run_id));
-    (void)used;
+    WRIT_TRY(
+        db.Do("UPDATE claim_tokens SET used_at = ? WHERE run_id = ? AND "
+              "used_at IS NULL",
+              now, run_id));
     return {};
   }));
   WRIT_FAULT_TRY("plane.complete.committed");
@@ -246,7 +246,7 @@ Result<LogChunk> Plane::AppendLog(const std::string& run_id, std::string_view cl
     if (IsTerminal(run.state())) return StateConflict(run_id, "is " + run.status);
     const auto disclosure = protocol::ParseDisclosure(run.disclosure);
     if (disclosure == protocol::Disclosure::kNone ||
-        disclosure == protocol::Disclosure::kMetadataOnly) {
+        (disclosure == protocol::Disclosure::kMetadataOnly && stream != LogStream::kProgress)) {
       return Forbidden("the run's disclosure lets no output leave the runner");
     }
     return {};

@@ -118,7 +118,14 @@ TEST_F(FullDisk, DeliversTheReceiptThatItsOwnJournalHasNoRoomFor) {
     return Exited(0);
   });
   world_.Open();
+  ::testing::internal::CaptureStderr();
   EXPECT_EQ(Receipt("run_unnoted").FindString("status"), "completed");
+  // L43: what was not noted is said, with what that costs.
+  const std::string said = ::testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("events go to the plane without having been noted"), std::string::npos);
+  EXPECT_NE(said.find("could not be closed: the next start sends the receipt again"),
+            std::string::npos)
+      << said;
 }
 
 TEST_F(FullDisk, EndsARunThatItCannotEvenNoteInAReceipt) {

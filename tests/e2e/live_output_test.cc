@@ -1,5 +1,9 @@
 // Live output at the plane: byte for byte, whatever calls fail in between (L18).
+#include <set>
+#include <sstream>
+
 #include "e2e/support/leased_world.h"
+#include "e2e/support/slow_link.h"
 
 namespace writ {
 namespace {
@@ -121,6 +125,38 @@ TEST_F(LiveOutputTest, EndsForAPlaneWhosePlaceInItCannotBeAndTheRunGoesOn) {
     EXPECT_EQ(plane.Get("run_odd").completions, 1);
     EXPECT_LE(calls, 20);
   }
+}
+
+// For those who watch from afar: what takes more than a second is told while it lasts.
+TEST_F(LiveOutputTest, LongTransfersAreToldInAStreamOfTheirOwn) {
+  // The recorded blobs come in pieces, and the answers to uploads drip.
+  test::SlowLink link(plane_.url(), [](const std::string& line) {
+    if (line.starts_with("GET /v1/blobs/"))
+      return test::SlowLink::Pace{64, std::chrono::milliseconds(200)};
+    if (line.starts_with("POST /v1/blobs"))
+      return test::SlowLink::Pace{16, std::chrono::milliseconds(150)};
+    return test::SlowLink::Pace{};
+  });
+  world_.config.plane.url = link.url();
+  world_.AddFake([](FakeJobView& job) {
+    job.Write("made.txt", "new\n");
+    return test::Exited(0);
+  });
+  plane_.Add(Draft("run_far"));
+  ASSERT_TRUE(world_.RunOne());
+  world_.Close();  // before the link goes
+  ExpectOneGoodReceipt("run_far", "completed");
+  std::set<std::string> phases;
+  std::istringstream lines(plane_.Get("run_far").progress);
+  for (std::string line; std::getline(lines, line);) {
+    Result<json::Value> told = json::Parse(line);
+    ASSERT_TRUE(told) << line;
+    phases.emplace(told->FindString("phase").value_or(""));
+    EXPECT_GT(told->Find("bytes")->AsInteger().value_or(0), 0) << line;
+    EXPECT_GT(told->Find("files")->AsInteger().value_or(-1), -1) << line;
+  }
+  EXPECT_EQ(phases, (std::set<std::string>{"fetching", "uploading"}));
+  EXPECT_EQ(plane_.Get("run_far").log, "");
 }
 
 TEST_F(LiveOutputTest, DoesNotLeaveTheRunnerWhereTheContractDisclosesNoLogs) {

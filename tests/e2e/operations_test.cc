@@ -4,10 +4,13 @@
 
 #include <filesystem>
 #include <fstream>
+#include <set>
+#include <sstream>
 
 #include "e2e/support/leased_world.h"
 #include "writ/base/encoding.h"
 #include "writ/base/file.h"
+#include "writ/base/log.h"
 #include "writ/protocol/bundle.h"
 #include "writ/protocol/events.h"
 #include "writ/runner/status.h"
@@ -98,6 +101,21 @@ TEST_F(Operations, AVetoBeforeAClaimDeclinesTheOffer) {
   EXPECT_NE(run.declined[0].find("before-claim"), std::string::npos);
 }
 
+// L44: what every hook of a run said is in its chain, of the one before it was claimed too.
+TEST_F(Operations, WhatTheHookBeforeAClaimSaidIsInTheChainOfTheRunThatItLetThrough) {
+  world_.AddFake([](FakeJobView&) { return Exited(0); });
+  Hook(HookKind::kBeforeClaim, "exit 3\n");
+  world_.config.hooks[HookKind::kBeforeClaim].failure = runner::HookFailure::kIgnore;
+  plane_.Add(Draft("run_let"));
+  ASSERT_TRUE(world_.RunOne());
+  ExpectOneGoodReceipt("run_let", "completed");
+  std::vector<json::Value> hooks = EventsOf("run_let", "hook.result");
+  ASSERT_EQ(hooks.size(), 1u);
+  EXPECT_EQ(hooks[0].FindString("hook"), "before-claim");
+  EXPECT_EQ(hooks[0].Find("exitCode")->AsInteger(), 3);
+  EXPECT_FALSE(*hooks[0].Find("veto")->if_bool());
+}
+
 TEST_F(Operations, DeclaredOutputFilesAreUploadedNamedAndVerify) {
   const std::string secret = "correct-horse-battery";
   world_.AddFake([&](FakeJobView& job) {
@@ -131,12 +149,38 @@ TEST_F(Operations, DeclaredOutputFilesAreUploadedNamedAndVerify) {
   }
   EXPECT_EQ(paths, (std::vector<std::string>{"out/copy.txt", "out/report.txt", "out/result.json"}));
   EXPECT_TRUE(HasFinding("run_files", "artifact.secret"));
-  EXPECT_TRUE(HasFinding("run_files", "artifact.special"));
+  EXPECT_TRUE(HasFinding("run_files", "artifact.link_outside"));
   const FakePlane::Run run = plane_.Get("run_files");
   const json::Value* environment = run.receipt.Find("runner")->Find("environment");
   ASSERT_NE(environment, nullptr);
   ASSERT_NE(environment->Find("trace"), nullptr);
   EXPECT_EQ(environment->Find("trace")->FindString("traceparent"), kTraceparent);
+}
+
+TEST_F(Operations, EveryLogLineOfARunSaysWhichRunStepAndTraceItIsOf) {
+  world_.AddFake([](FakeJobView&) { return Exited(1); });
+  protocol::Contract draft = Draft("run_logged");
+  draft.trace = protocol::TraceContext{std::string(kTraceparent)};
+  plane_.Add(draft);
+  const log::Level before = log::CurrentLevel();
+  log::Configure(log::Level::kInfo, log::Format::kJson);
+  ::testing::internal::CaptureStderr();
+  auto ran = world_.RunOne();
+  world_.Close();
+  std::istringstream lines(::testing::internal::GetCapturedStderr());
+  log::Configure(before, log::Format::kText);
+  ASSERT_TRUE(ran);
+  std::set<std::string> events;
+  for (std::string line; std::getline(lines, line);) {
+    auto told = json::Parse(line);
+    ASSERT_TRUE(told) << line;
+    if (told->FindString("run") != "run_logged") continue;
+    events.emplace(told->FindString("event").value_or(""));
+    EXPECT_EQ(told->FindString("trace"), kTraceparent.substr(3, 32)) << line;
+    EXPECT_NE(told->FindString("step").value_or(""), "") << line;
+  }
+  for (const char* event : {"runner.claimed", "runner.run_failed", "runner.ended"})
+    EXPECT_TRUE(events.contains(event)) << event;
 }
 
 TEST_F(Operations, DisclosureDecidesWhatOfTheFilesIsToldAndLeaves) {
@@ -187,6 +231,11 @@ TEST_F(Operations, ARunnerAtWorkTellsItsRunsAndADrainAsksItsHook) {
   EXPECT_EQ(runs[0].FindString("step"), "started");
   EXPECT_EQ(runs[0].FindString("lease"), "held");
   EXPECT_EQ(status->Find("slots")->Find("taken")->AsInteger(), 1);
+  const json::Value* machine = status->Find("machine");
+  ASSERT_NE(machine, nullptr);
+  EXPECT_GT(machine->Find("reserved")->Find("diskBytes")->AsInteger().value_or(0), 0);
+  EXPECT_LE(machine->Find("reserved")->Find("diskBytes")->AsInteger().value_or(0),
+            machine->Find("total")->Find("diskBytes")->AsInteger().value_or(0));
   gate_.Open();
   engine.RequestStop(runner::StopMode::kDrain);
   engine.Wait();

@@ -123,5 +123,20 @@ TEST_F(ReloadTest, TheNextHookIsTheNewOne) {
   EXPECT_EQ(LastEvent("run_vetoed", "failure"), "policy_denied");
 }
 
+TEST_F(ReloadTest, AHookBeforeClaimsThatAReloadBroughtIsAsked) {
+  world_.AddFake([](test::FakeJobView&) { return test::Exited(0); });
+  runner::Engine& engine = world_.Open();
+  ASSERT_TRUE(engine.Start());
+  const std::string path = world_.root() + "/not-now";
+  std::ofstream(path) << "#!/bin/sh\nexit 1\n";
+  ASSERT_EQ(chmod(path.c_str(), 0755), 0);
+  runner::RunnerConfig next = world_.config;
+  next.hooks[runner::HookKind::kBeforeClaim] = {.path = path};
+  ASSERT_TRUE(engine.Reload(next));
+  plane_.Add(Draft("run_declined"));
+  ASSERT_TRUE(Eventually([&] { return !plane_.Get("run_declined").declined.empty(); }));
+  EXPECT_EQ(plane_.Get("run_declined").acknowledgements, 0);
+}
+
 }  // namespace
 }  // namespace writ

@@ -1,5 +1,5 @@
-// Slots by CPU and memory: what does not fit is declined and not begun, what was reserved comes
-// back.
+// Slots by CPU, memory and disk: what does not fit is declined and not begun, what was reserved
+// comes back.
 #include <atomic>
 #include <mutex>
 #include <vector>
@@ -52,6 +52,52 @@ TEST_F(SlotsTest, ARunThatDoesNotFitBesideTheOthersIsDeclinedUntilItDoes) {  // 
     ExpectOneGoodReceipt(run, "completed");
 }
 
+TEST_F(SlotsTest, DiskIsGivenToOneRunAtATime) {  // L41, L42
+  world_.config.capacity.disk_bytes = 64 * kMiB;
+  AddWaitingAgent();
+  AddAsking("run_big", &Limits::disk_bytes, 40 * kMiB);
+  runner::Engine& engine = world_.Open();
+  ASSERT_TRUE(engine.Start());
+  ASSERT_TRUE(gate_.WaitForStart());
+  AddAsking("run_too", &Limits::disk_bytes, 40 * kMiB);
+  ASSERT_TRUE(Eventually([&] { return Declined("run_too"); }));
+  EXPECT_EQ(plane_.Get("run_too").acknowledgements, 0);
+  AddAsking("run_small", &Limits::disk_bytes, 8 * kMiB);  // beside it there is room
+  ASSERT_TRUE(gate_.WaitForStart(2));
+  gate_.Open();
+  ASSERT_TRUE(Eventually([&] { return plane_.Get("run_too").completions == 1; }));
+  engine.RequestStop(runner::StopMode::kDrain);
+  engine.Wait();
+  for (const char* run : {"run_big", "run_too", "run_small"})
+    ExpectOneGoodReceipt(run, "completed");
+}
+
+// A loop that found no room asks again as soon as there is some.
+TEST_F(SlotsTest, EverySlotWorksAgainAfterOneRunHadTheWholeMachine) {
+  AddWaitingAgent();
+  AddAsking("run_all", &Limits::memory_bytes, 64 * kMiB);
+  runner::Engine& engine = world_.Open();
+  ASSERT_TRUE(engine.Start());
+  ASSERT_TRUE(gate_.WaitForStart());
+  // Until the other loops have nothing left to ask for.
+  int asked = 0, same = 0;
+  ASSERT_TRUE(Eventually([&] {
+    const int now = plane_.Calls("POST /v1/claims");
+    same = now == asked ? same + 1 : 0;
+    asked = now;
+    return same > 100;
+  }));
+  gate_.Open();
+  ASSERT_TRUE(Eventually([&] { return plane_.Get("run_all").completions == 1; }));
+  gate_.Close();
+  for (const char* run : {"run_1", "run_2", "run_3", "run_4"}) plane_.Add(Draft(run));
+  EXPECT_TRUE(gate_.WaitForStart(5));  // all four are in work at once
+  EXPECT_TRUE(Eventually([&] { return engine.ActiveRuns() == 4; }));
+  gate_.Open();
+  engine.RequestStop(runner::StopMode::kDrain);
+  engine.Wait();
+}
+
 // Four loops ask at once, and what they might get is not reserved for them.
 TEST_F(SlotsTest, AnIdleRunnerHasAllOfItsMachineForOneRun) {
   world_.config.long_poll = std::chrono::seconds(10);
@@ -93,21 +139,25 @@ TEST_F(SlotsTest, ARunThatNobodyElseIsAskedForIsRefusedInItsReceipt) {  // L4
   EXPECT_EQ(LastEvent("run_huge", "failure"), "capability_mismatch");
 }
 
-TEST_F(SlotsTest, EachOfSeveralRunsHasItsShareOfTheMemoryAsItsLimit) {
+TEST_F(SlotsTest, EachOfSeveralRunsHasItsShareOfMemoryAndDiskAsItsLimit) {
   std::mutex mutex;
-  std::vector<std::uint64_t> memory;
+  world_.config.capacity.disk_bytes = 32 * kMiB;
+  std::vector<std::uint64_t> memory, disk;
   std::vector<std::string> sources;
   test::FakeBackend& backend = world_.AddFake([&](test::FakeJobView& job) {
     std::lock_guard lock(mutex);
     memory.push_back(job.limits.memory_bytes);
+    disk.push_back(job.limits.disk_bytes);
     sources.emplace_back(LimitSourceName(job.limits.sources.memory));
+    sources.emplace_back(LimitSourceName(job.limits.sources.disk));
     return test::Exited(0);
   });
   plane_.Add(Draft("run_plain"));
   ASSERT_TRUE(world_.RunOne());
   ASSERT_EQ(backend.prepared, 1);
   EXPECT_EQ(memory, (std::vector<std::uint64_t>{16 * kMiB}));
-  EXPECT_EQ(sources, std::vector<std::string>{"pool"});
+  EXPECT_EQ(disk, (std::vector<std::uint64_t>{8 * kMiB}));
+  EXPECT_EQ(sources, (std::vector<std::string>{"pool", "pool"}));
 }
 
 // A plane without offers gives runs that cannot be given back: they wait until they fit, and what

@@ -134,9 +134,11 @@ Result<CheckoutFacts> BaseCheckout::Fill(int tree) {
                          .max_tree_bytes = options_.max_tree_bytes,
                          .max_file_bytes = options_.max_file_bytes,
                          .mtime = ::time(nullptr) - kSettled,
-                         .content = [&](const InputFile& file) {
-                           return ReadTyped(*options_.objects, file.item.id, ObjectType::kBlob);
-                         }};
+                         .content =
+                             [&](const InputFile& file) {
+                               return ReadTyped(*options_.objects, file.item.id, ObjectType::kBlob);
+                             },
+                         .wrote = options_.wrote};
   CheckoutFacts facts;
   WRIT_ASSIGN(facts.bytes, WriteTree(write, files));
   // Of another device on every boot: git does not compare it, and the verification need not either.

@@ -31,6 +31,7 @@ struct BaseCheckoutOptions {
   std::uint64_t max_files = 0;
   std::uint64_t max_tree_bytes = 0;
   std::uint64_t max_file_bytes = 0;
+  std::function<void(std::uint64_t bytes)> wrote{};  // as MaterializeOptions::wrote
 };
 
 // The files of a commit's tree and a `.git` at that commit whose index tells their stat data. The

@@ -159,7 +159,8 @@ class Materializer {
                           .threads = options_.threads,
                           .max_files = options_.limits.max_files,
                           .max_tree_bytes = options_.limits.max_tree_bytes,
-                          .max_file_bytes = options_.limits.max_file_bytes});
+                          .max_file_bytes = options_.limits.max_file_bytes,
+                          .wrote = options_.wrote});
     WRIT_ASSIGN(CheckoutCache::Found found,
                 options_.checkouts->Get({.bundle = manifest_.bundle_hash,
                                          .base_ref = state_->base_ref,
@@ -318,7 +319,8 @@ class Materializer {
                              if (file.where == InputFile::Where::kPack)
                                return ReadTyped(store, file.item.id, ObjectType::kBlob);
                              return kept_.at(file.item.id);
-                           }};
+                           },
+                           .wrote = options_.wrote};
     if (state_->IsOverlay()) {
       WRIT_ASSIGN(std::uint64_t written, WriteUpper(write, *state_));
       state_->tree_bytes = state_->checkout->facts().bytes + written;

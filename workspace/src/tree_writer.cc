@@ -106,8 +106,10 @@ class Writer {
       std::size_t begin = next_.fetch_add(kChunk);
       if (begin >= files_.size() || failed_) return;
       std::size_t end = std::min(begin + kChunk, files_.size());
-      for (std::size_t i = begin; i < end && !failed_; ++i)
+      for (std::size_t i = begin; i < end && !failed_; ++i) {
         if (Status written = WriteOne(folder, files_[i]); !written) return Fail(written.error());
+        if (options_.wrote) options_.wrote(files_[i].stamp.size);
+      }
     }
   }
 

@@ -23,6 +23,7 @@ struct TreeWriteOptions {
   std::int64_t mtime = 0;
   // The content of one file. Called from all threads at once.
   std::function<Result<std::string>(const InputFile&)> content{};
+  std::function<void(std::uint64_t bytes)> wrote{};  // as MaterializeOptions::wrote
 };
 
 // Fills in each file's stamp. `files` is sorted by path. Returns the bytes written.

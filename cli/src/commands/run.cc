@@ -14,7 +14,6 @@
 #include "duration.h"
 #include "embedded.h"
 #include "home.h"
-#include "progress_lines.h"
 #include "runner_setup.h"
 #include "watch.h"
 #include "writ/base/file.h"
@@ -283,15 +282,14 @@ void Run(Context& context, RunCommand& command) {
     context.Print(run_id + "\n");
     return;
   }
-  ProgressLines progress(context);
   std::unique_ptr<Embedded> embedded;
   if (command.access.local() && !waiting) {
-    auto started = Embedded::Start(
-        {.dir = context.dir, .pool = command.pool, .only_run = run_id, .observer = &progress},
-        *command.access.plane(), command.access.clock());
+    auto started = Embedded::Start({.dir = context.dir, .pool = command.pool, .only_run = run_id},
+                                   *command.access.plane(), command.access.clock());
     if (!started) {
       // Nobody serves it now: left waiting, the next `writ run` of this directory would execute it.
-      (void)(*requester)->Cancel(run_id, std::nullopt);
+      if (auto cancelled = (*requester)->Cancel(run_id, std::nullopt); !cancelled)
+        context.Note("the run stays queued: " + cancelled.error().ToString());
       return context.Fail(kFailed, started.error());
     }
     embedded = std::move(*started);

@@ -121,7 +121,8 @@ void StartRunner(Context& context, RunnerCommand& command) {
   if (!identity) return context.Fail(identity.error());
   std::string runner_id = identity->runner_id.text();
   Narrator narrator(context);
-  auto engine = runner::Engine::Create(config, std::move(*identity), registry, clock, &narrator);
+  auto engine = runner::Engine::Create(config, std::move(*identity), registry, clock,
+                                       context.log_json ? nullptr : &narrator);
   if (!engine) return context.Fail(kFailed, engine.error());
   for (const runner::ReadinessProblem& problem : (*engine)->CheckReadiness()) {
     if (problem.blocks_claims)

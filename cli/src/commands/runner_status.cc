@@ -42,6 +42,18 @@ void ShowStatus(Context& context, const StatusCommand& command) {
   context.Print("slots    " + std::to_string(Number(slots, "taken")) + " of " +
                 std::to_string(Number(slots, "total")) + " taken, " +
                 std::to_string(Number(slots, "outOfService")) + " out of service\n");
+  if (const json::Value* machine = status->Find("machine")) {
+    const json::Value* total = machine->Find("total");
+    const json::Value* reserved = machine->Find("reserved");
+    auto bytes = [](const json::Value* share, std::string_view name) {
+      return FormatBytes(static_cast<unsigned long long>(Number(share, name)));
+    };
+    context.Print("reserved " + std::to_string(Number(reserved, "cpuMillis")) + " of " +
+                  std::to_string(Number(total, "cpuMillis")) + " thousandths of a CPU, " +
+                  bytes(reserved, "memoryBytes") + " of " + bytes(total, "memoryBytes") +
+                  " memory, " + bytes(reserved, "diskBytes") + " of " + bytes(total, "diskBytes") +
+                  " disk\n");
+  }
   const json::Value* receipts = status->Find("receipts");
   context.Print("receipts " + std::to_string(Number(receipts, "waiting")) + " waiting, " +
                 std::to_string(Number(receipts, "parked")) + " parked\n");

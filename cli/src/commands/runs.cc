@@ -10,7 +10,6 @@
 #include "duration.h"
 #include "embedded.h"
 #include "home.h"
-#include "progress_lines.h"
 #include "watch.h"
 #include "writ/base/clock.h"
 
@@ -125,16 +124,13 @@ void WatchOne(Context& context, WatchCommand& command) {
   if (!requester) return context.Fail(requester.error());
   auto detail = (*requester)->Run(command.run_id);
   if (!detail) return context.Fail(detail.error());
-  ProgressLines progress(context);
   std::unique_ptr<Embedded> embedded;
   if (command.access.local() && detail->summary.status == plane::RunState::kCreated) {
     // Nobody has claimed it. A runner of this directory's own serves exactly this run; where
     // another runner is quicker, ours finds nothing and the run is watched all the same.
-    auto started = Embedded::Start({.dir = context.dir,
-                                    .pool = detail->summary.pool,
-                                    .only_run = command.run_id,
-                                    .observer = &progress},
-                                   *command.access.plane(), command.access.clock());
+    auto started = Embedded::Start(
+        {.dir = context.dir, .pool = detail->summary.pool, .only_run = command.run_id},
+        *command.access.plane(), command.access.clock());
     if (!started) return context.Fail(started.error());
     embedded = std::move(*started);
   }

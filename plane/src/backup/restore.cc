@@ -10,6 +10,7 @@
 
 #include "backup/contents.h"
 #include "backup/tar.h"
+#include "folder.h"
 #include "key_ring.h"
 #include "store/store.h"
 #include "writ/base/encoding.h"
@@ -51,7 +52,8 @@ class Growing {
     out.name_ = dir.substr(slash + 1);
     WRIT_ASSIGN(out.parent_, MakeDirectories(slash == 0 ? "/" : dir.substr(0, slash), 0755));
     out.temporary_ = "." + out.name_ + "." + HexEncode(RandomBytes(8)) + ".restoring";
-    WRIT_ASSIGN(out.root_, MakeDirectoriesBeneath(out.parent_.get(), out.temporary_, 0700));
+    WRIT_ASSIGN(out.root_,
+                MakeDirectoriesBeneath(out.parent_.get(), out.temporary_, StateFolderMode()));
     out.path_ = (slash == 0 ? "" : dir.substr(0, slash)) + "/" + out.temporary_;
     return out;
   }

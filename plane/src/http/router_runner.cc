@@ -97,16 +97,19 @@ Response Router::Complete(const Request& request, const std::string& id) {
 
 namespace {
 
-// "stdout" and none are the run's output, "stderr" what its contract has captured by itself.
+// "stdout" and none are the run's output, "stderr" what its contract has captured by itself,
+// "progress" how far its runner's transfers are.
 std::optional<LogStream> StreamOf(const Request& request) {
   auto found = request.head.query.find("stream");
   if (found == request.head.query.end() || found->second == "stdout") return LogStream::kOutput;
   if (found->second == "stderr") return LogStream::kStderr;
+  if (found->second == "progress") return LogStream::kProgress;
   return std::nullopt;
 }
 
 Response NoSuchStream() {
-  return ErrorAnswer(400, "bad_request", "invalid request: stream: must be stdout or stderr");
+  return ErrorAnswer(400, "bad_request",
+                     "invalid request: stream: must be stdout, stderr or progress");
 }
 
 }  // namespace

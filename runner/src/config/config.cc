@@ -171,6 +171,7 @@ Result<RunnerConfig> ParseRunnerConfig(std::string_view text) {
   if (auto capacity = reader.OptionalChild("capacity")) {
     ReadCount(*capacity, "cpuMillis", config.capacity.cpu_millis, 0);
     ReadCount(*capacity, "memoryBytes", config.capacity.memory_bytes, 0);
+    ReadCount(*capacity, "diskBytes", config.capacity.disk_bytes, 0);
     capacity->RefuseUnknown();
   }
   if (auto limits = reader.OptionalChild("limits")) ReadLimits(*limits, config.limits);
@@ -235,7 +236,8 @@ std::string RunnerConfigJson(const RunnerConfig& c) {
   out.Set("addressGrants", json::Value::Texts(c.address_grants));
   if (c.allow_hosts) out.Set("allowHosts", json::Value::Texts(*c.allow_hosts));
   out.Set("capacity", json::Object{{"cpuMillis", c.capacity.cpu_millis},
-                                   {"memoryBytes", c.capacity.memory_bytes}});
+                                   {"memoryBytes", c.capacity.memory_bytes},
+                                   {"diskBytes", c.capacity.disk_bytes}});
   const OperatorLimits& l = c.limits;
   out.Set(
       "limits",

@@ -102,37 +102,40 @@ void Engine::Impl::OnRevoked() {
   drain.request_stop();
 }
 
+std::optional<Engine::Impl::Permit> Engine::Impl::PermitNow() {
+  if (serve.max_runs && taken >= *serve.max_runs) return Permit{};
+  const bool all_given = serve.max_runs && taken + asking >= *serve.max_runs;
+  // Receipts that wait are signed by the key that is.
+  if (rotation_wanted && !rotating && asking == 0 && active == 0 && !courier->HasWaiting()) {
+    rotating = true;
+    return Permit{Next::kRotate, 0};
+  }
+  if (all_given || (rotation_wanted && !courier->HasWaiting()) || rotating) return std::nullopt;
+  Result<unsigned> slot = SlotToAskFor();
+  if (slot) {
+    ++asking;
+    return Permit{Next::kClaim, *slot};
+  }
+  if (slot.error().kind != ErrorKind::kUnavailable) return std::nullopt;
+  if (!trouble) {
+    trouble = NoSlotLeft();
+    log::Error("runner.no_slot", trouble->message, {{"hint", trouble->hint}});
+  }
+  return Permit{};
+}
+
 Engine::Impl::Permit Engine::Impl::NextTurn(std::stop_token stop) {
   std::unique_lock lock_state(mutex);
-  for (;;) {
-    if (stop.stop_requested()) return {};
-    if (serve.max_runs && taken >= *serve.max_runs) {
-      lock_state.unlock();
-      drain.request_stop();
-      return {};
-    }
-    const bool all_given = serve.max_runs && taken + asking >= *serve.max_runs;
-    // Receipts that wait are signed by the key that is.
-    if (rotation_wanted && !rotating && asking == 0 && active == 0 && !courier->HasWaiting()) {
-      rotating = true;
-      return {Next::kRotate, 0};
-    }
-    if (!all_given && (!rotation_wanted || courier->HasWaiting()) && !rotating) {
-      Result<unsigned> slot = SlotToAskFor();
-      if (slot) {
-        ++asking;
-        return {Next::kClaim, *slot};
-      }
-      if (slot.error().kind == ErrorKind::kUnavailable) {
-        if (!trouble) {
-          trouble = NoSlotLeft();
-          log::Error("runner.no_slot", trouble->message, {{"hint", trouble->hint}});
-        }
-        return {};
-      }
-    }
-    changed.wait(lock_state, stop, [] { return false; });
-  }
+  std::optional<Permit> permit;
+  while (!permit && !stop.stop_requested())
+    changed.wait_for(lock_state, stop, kLookAgain, [&] {
+      if (!stop.stop_requested()) permit = PermitNow();
+      return permit.has_value();
+    });
+  const bool all_done = serve.max_runs && taken >= *serve.max_runs;
+  lock_state.unlock();
+  if (all_done) drain.request_stop();
+  return permit.value_or(Permit{});
 }
 
 Result<unsigned> Engine::Impl::ReserveSlot(std::stop_token stop) {
@@ -144,7 +147,8 @@ Result<unsigned> Engine::Impl::ReserveSlot(std::stop_token stop) {
       return slot;
     }
     if (slot.error().kind == ErrorKind::kUnavailable) return NoSlotLeft();
-    if (!changed.wait(lock_state, stop, [&] { return pool.Fits(OrdinaryShare()); }))
+    changed.wait_for(lock_state, stop, kLookAgain, [&] { return pool.Fits(OrdinaryShare()); });
+    if (stop.stop_requested())
       return Error{.kind = ErrorKind::kCancelled,
                    .code = "runner.stopped",
                    .message = "waiting for a free slot was ended on request"};
@@ -196,21 +200,21 @@ Result<std::optional<ClaimAnswer>> Engine::Impl::AskForRun(PlaneClient& plane,
 void Engine::Impl::RunSession(PlaneClient& plane, ClaimedRun run, Vocabulary vocabulary,
                               unsigned slot, Turn& turn, Teardown& teardown) {
   const std::string run_id = run.claim.run_id.text();
-  log::Info("runner.claimed", "a run was claimed", {{"run", run_id}, {"slot", slot}});
   {
     const std::shared_ptr<const RunnerConfig> begun_with = Live();
     SessionServices of_run = WithConfig(*services, *begun_with);
     Session session(of_run, plane, std::move(run), vocabulary, slot, cancel.get_token());
+    log::InRun in_run(session.log_context());
+    log::Info("runner.claimed", "a run was claimed", {{"slot", slot}});
     RunEnd end = session.Run();
     turn.refused = session.refused();
     if (session.leaked()) {
       teardown = Teardown::kUnverified;
       log::Error("runner.slot_out_of_service",
-                 "a slot is not used again: something of its last run is left",
-                 {{"run", run_id}, {"slot", slot}});
+                 "a slot is not used again: something of its last run is left", {{"slot", slot}});
     }
     log::Info("runner.ended", "a run has ended",
-              {{"run", run_id}, {"status", end.status}, {"failure", end.failure}});
+              {{"status", end.status}, {"failure", end.failure}});
   }
   turn.run_id = run_id;
   std::lock_guard lock_state(mutex);
@@ -241,23 +245,24 @@ Result<Engine::Impl::Turn> Engine::Impl::TakeTurn(PlaneClient& plane, Order orde
   const Vocabulary vocabulary = doubt ? Vocabulary::kExtended : AskVocabulary(plane, stop);
   std::optional<ClaimedRun> run;
   bool fitted = false;  // what it needs is reserved
+  Gate hook;            // before-claim
   auto tell = [&](OfferFateWord fate, std::string_view run_id) {
     bus.Publish(OfferSeen{RunRef{run_id, order.slot}, fate});
   };
   if (!doubt) {
     // Where runs are taken and not offered, the operator's hook can only say that none is wanted.
-    if (vocabulary == Vocabulary::kBase && AskBeforeClaim(nullptr, order.slot)) {
-      turn.refused = true;
-      return turn;
+    if (vocabulary == Vocabulary::kBase) {
+      hook = AskBeforeClaim(nullptr, order.slot);
+      turn.refused = hook.veto() != nullptr;
+      if (turn.refused) return turn;
     }
     WRIT_ASSIGN(std::optional<ClaimAnswer> claim, AskForRun(plane, vocabulary, order.wait, stop));
     if (!claim) return turn;
     if (claim->offer) tell(OfferFateWord::kOffered, claim->run_id.text());
     if (!claim->offer) {
-      std::optional<HookRecord> veto;
-      if (vocabulary == Vocabulary::kExtended) veto = AskBeforeClaim(&*claim, order.slot);
+      if (vocabulary == Vocabulary::kExtended) hook = AskBeforeClaim(&*claim, order.slot);
       run = ClaimedRun{std::move(*claim)};
-      run->veto = std::move(veto);
+      run->before_claim = std::move(hook.records);
     } else if (stop.stop_requested() || !Ready()) {  // L40, L41: while the claim was held open
       (void)DeclineOffer(*services, plane, *claim,
                          stop.stop_requested() ? "the runner drains" : "the runner is not ready");
@@ -272,7 +277,7 @@ Result<Engine::Impl::Turn> Engine::Impl::TakeTurn(PlaneClient& plane, Order orde
       tell(OfferFateWord::kDeclined, claim->run_id.text());
       turn.refused = true;
       return turn;
-    } else if (AskBeforeClaim(&*claim, order.slot)) {
+    } else if (hook = AskBeforeClaim(&*claim, order.slot); hook.veto() != nullptr) {
       (void)DeclineOffer(*services, plane, *claim, "the operator's hook before-claim said no");
       tell(OfferFateWord::kDeclined, claim->run_id.text());
       turn.refused = true;
@@ -280,6 +285,7 @@ Result<Engine::Impl::Turn> Engine::Impl::TakeTurn(PlaneClient& plane, Order orde
     } else {
       fitted = true;
       WRIT_ASSIGN(doubt, NoteOffer(*services, plane, std::move(*claim), order.slot));
+      doubt->before_claim = std::move(hook.records);
     }
   }
   if (doubt && !fitted) {
@@ -314,7 +320,7 @@ Result<Engine::Impl::Turn> Engine::Impl::TakeTurn(PlaneClient& plane, Order orde
   if (order.beat != nullptr) order.beat->Pause();
   // Cancelled while it waits, it goes on to its receipt all the same.
   if (!fitted) (void)AwaitFit(order.slot, run->claim.contract, cancel.get_token());
-  run->machine = ShareOfRuns();
+  run->machine = ShareOf(order.slot);
   RunSession(plane, std::move(*run), vocabulary, order.slot, turn, teardown);
   return turn;
 }

@@ -88,17 +88,21 @@ struct Engine::Impl {
     Next next = Next::kLeave;
     unsigned slot = 0;  // for kClaim: reserved
   };
+  // How long whoever has no room waits before it looks at the disk again.
+  static constexpr std::chrono::milliseconds kLookAgain{2'000};
 
   // status.cc
   void WireBus(RunObserver* observer);
   Status ServeStatus();
   status::StatusAnswer AnswerStatus(std::string_view path);
-  // A veto of the operator's hook, before a run is asked for or taken; nullopt: go.
-  std::optional<HookRecord> AskBeforeClaim(const ClaimAnswer* offer, unsigned slot);
+  // What the operator's hook says, before a run is asked for or taken.
+  Gate AskBeforeClaim(const ClaimAnswer* offer, unsigned slot);
   void OnDrain();
 
   // fitting.cc
   ResourceShare OrdinaryShare() const;  // `mutex` is held
+  // What of the disk is for runs, as it is now. `mutex` is held.
+  void LookAtDisk();
   // A slot for whoever asks for a run, where an ordinary one has room beside those in work. Who
   // only asks holds nothing: an idle runner has all of its machine for the first that comes.
   Result<unsigned> SlotToAskFor();  // `mutex` is held
@@ -108,7 +112,7 @@ struct Engine::Impl {
   // The same for a run that is ours already: waits for others to end, and reserves nothing
   // meanwhile. False: stopped. A run that fits nowhere here goes on, to be refused in its receipt.
   bool AwaitFit(unsigned slot, const json::Value& contract, std::stop_token stop);
-  MachineShare ShareOfRuns() const;
+  MachineShare ShareOf(unsigned slot) const;
 
   // reload.cc
   std::shared_ptr<const RunnerConfig> Live() const;
@@ -116,6 +120,7 @@ struct Engine::Impl {
   bool Ready();
   Vocabulary AskVocabulary(PlaneClient& plane, std::stop_token stop);
   Permit NextTurn(std::stop_token stop);
+  std::optional<Permit> PermitNow();                   // nullopt: wait. `mutex` is held
   Result<unsigned> ReserveSlot(std::stop_token stop);  // waits for one, whatever `serve` says
   void EndTurn(unsigned slot, Teardown teardown);
   // One claim and, where it brings a run, the whole session. `doubt`: first the offer whose fate

@@ -23,27 +23,49 @@ bool HasRoom(std::uint64_t free_now, std::uint64_t value, std::uint64_t kept) {
   return value == 0 || free_now == 0 || (kept <= free_now && value <= free_now - kept);
 }
 
+std::optional<std::uint64_t> FreeDisk(int dir) {
+  struct statvfs disk {};
+  if (fstatvfs(dir, &disk) != 0) return std::nullopt;
+  return std::uint64_t{disk.f_bavail} * disk.f_frsize;
+}
+
 ResourceShare ShareFor(const RunNeeds& needs, const ResourceShare& ordinary) {
   return ResourceShare{needs.cpu_millis != 0 ? needs.cpu_millis : ordinary.cpu_millis,
-                       needs.memory_bytes != 0 ? needs.memory_bytes : ordinary.memory_bytes};
+                       needs.memory_bytes != 0 ? needs.memory_bytes : ordinary.memory_bytes,
+                       needs.disk_bytes != 0 ? needs.disk_bytes : ordinary.disk_bytes};
 }
 
 }  // namespace
 
 SlotCapacity CapacityFor(const RunnerConfig& config, const backends::MachineCapacity& machine) {
-  return ClampToMachine(
-      SlotCapacity{config.slots, {config.capacity.cpu_millis, config.capacity.memory_bytes}},
-      ResourceShare{machine.cpu_millis, machine.memory_bytes},
-      ResourceShare{0, config.limits.min_free_memory_bytes});
+  return ClampToMachine(SlotCapacity{config.slots,
+                                     {config.capacity.cpu_millis, config.capacity.memory_bytes,
+                                      config.capacity.disk_bytes}},
+                        ResourceShare{machine.cpu_millis, machine.memory_bytes},
+                        ResourceShare{0, config.limits.min_free_memory_bytes});
 }
 
 FreeNow LookAtFree(int sessions_dir) {
   FreeNow now;
   now.memory_bytes = backends::ProbeMachine().available_memory_bytes;
-  struct statvfs disk {};
-  if (fstatvfs(sessions_dir, &disk) == 0)
-    now.disk_bytes = std::uint64_t{disk.f_bavail} * disk.f_frsize;
+  now.disk_bytes = FreeDisk(sessions_dir).value_or(0);
   return now;
+}
+
+std::optional<std::uint64_t> UsableDisk(int sessions_dir, const OperatorLimits& limits) {
+  const std::optional<std::uint64_t> free_now = FreeDisk(sessions_dir);
+  if (!free_now) return std::nullopt;
+  return *free_now - std::min(*free_now, limits.min_free_disk_bytes);
+}
+
+std::uint64_t OrdinaryDisk(const SlotCapacity& capacity, std::uint64_t reserved,
+                           std::uint64_t most) {
+  const std::uint64_t total = capacity.total.disk_bytes;
+  if (total == 0) return 0;
+  std::uint64_t part = EqualShare(capacity, {}).disk_bytes;
+  if (most != 0) part = std::min(part, most);
+  const std::uint64_t left = total - std::min(total, reserved);
+  return left < part && left > part / 2 ? left : part;
 }
 
 Status CheckFree(std::uint64_t memory_bytes, std::uint64_t disk_bytes, const FreeNow& now,
@@ -64,11 +86,24 @@ Status CheckFree(std::uint64_t memory_bytes, std::uint64_t disk_bytes, const Fre
 }
 
 ResourceShare Engine::Impl::OrdinaryShare() const {
-  return EqualShare(pool.capacity(),
-                    ResourceShare{live->limits.cpu_millis, live->limits.memory_bytes});
+  ResourceShare share = EqualShare(
+      pool.capacity(), ResourceShare{live->limits.cpu_millis, live->limits.memory_bytes, 0});
+  share.disk_bytes =
+      OrdinaryDisk(pool.capacity(), pool.reserved().disk_bytes, live->limits.disk_bytes);
+  return share;
+}
+
+void Engine::Impl::LookAtDisk() {
+  const std::optional<std::uint64_t> usable = UsableDisk(sessions.get(), live->limits);
+  if (!usable) return;
+  const std::uint64_t wished = config.capacity.disk_bytes;
+  const std::uint64_t total =
+      DiskTotal(pool.capacity().total.disk_bytes, *usable, pool.reserved().disk_bytes);
+  pool.SetDiskTotal(wished == 0 ? total : std::min(total, wished));
 }
 
 Result<unsigned> Engine::Impl::SlotToAskFor() {
+  LookAtDisk();
   WRIT_ASSIGN(unsigned slot, pool.Reserve(OrdinaryShare()));
   WRIT_TRY(pool.Resize(slot, ResourceShare{}));
   return slot;
@@ -80,6 +115,7 @@ Status Engine::Impl::Fit(unsigned slot, const json::Value& contract) {
     WRIT_TRY(CheckFree(needs.memory_bytes, needs.disk_bytes, LookAtFree(sessions.get()),
                        Live()->limits));
   std::lock_guard lock_state(mutex);
+  LookAtDisk();
   WRIT_TRY(pool.Resize(slot, ShareFor(needs, OrdinaryShare())));
   changed.notify_all();  // it may be less than before
   return {};
@@ -88,22 +124,29 @@ Status Engine::Impl::Fit(unsigned slot, const json::Value& contract) {
 bool Engine::Impl::AwaitFit(unsigned slot, const json::Value& contract, std::stop_token stop) {
   const RunNeeds needs = NeedsOfOffer(contract);
   std::unique_lock lock_state(mutex);
-  const ResourceShare wanted = ShareFor(needs, OrdinaryShare());
   auto settled = [&] {
-    Status sized = pool.Resize(slot, wanted);
+    LookAtDisk();
+    Status sized = pool.Resize(slot, ShareFor(needs, OrdinaryShare()));
     return sized || sized.error().kind != ErrorKind::kOverloaded;
   };
   if (settled()) return true;
   // Who waits holds nothing, so two that wait never wait for each other.
   (void)pool.Resize(slot, ResourceShare{});
   changed.notify_all();
-  return changed.wait(lock_state, stop, settled);
+  // Disk that others give back is told by nobody.
+  while (!changed.wait_for(lock_state, stop, kLookAgain, settled))
+    if (stop.stop_requested()) return false;
+  return true;
 }
 
-MachineShare Engine::Impl::ShareOfRuns() const {
+MachineShare Engine::Impl::ShareOf(unsigned slot) const {
   std::lock_guard lock_state(mutex);
   const ResourceShare& total = pool.capacity().total;
-  MachineShare share{0, total.memory_bytes, total.cpu_millis, 0};
+  MachineShare share{.most_memory_bytes = total.memory_bytes,
+                     .most_cpu_millis = total.cpu_millis,
+                     .disk_bytes = pool.ShareOf(slot).disk_bytes,
+                     // What was given stays given, whatever others have taken since.
+                     .most_disk_bytes = std::max(total.disk_bytes, pool.ShareOf(slot).disk_bytes)};
   // A run that no other runner will be asked for is refused where it cannot be given back.
   if (!config.only_run.empty()) {
     const FreeNow now = LookAtFree(sessions.get());
@@ -114,7 +157,6 @@ MachineShare Engine::Impl::ShareOfRuns() const {
     if (now.memory_bytes != 0)
       share.most_memory_bytes =
           std::min(share.most_memory_bytes, beyond(now.memory_bytes, limits.min_free_memory_bytes));
-    share.most_disk_bytes = beyond(now.disk_bytes, limits.min_free_disk_bytes);
   }
   // A run that is alone on its machine has all of it.
   if (config.slots > 1 || config.capacity.memory_bytes != 0)

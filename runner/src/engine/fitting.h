@@ -1,6 +1,8 @@
 // What of the machine a runner has for its runs, and whether one more fits into it (L41, L42).
 #pragma once
 
+#include <optional>
+
 #include "engine/slot_pool.h"
 #include "writ/backends/linux/machine.h"
 #include "writ/runner/config.h"
@@ -16,6 +18,15 @@ struct FreeNow {
   std::uint64_t disk_bytes = 0;
 };
 FreeNow LookAtFree(int sessions_dir);
+
+// Bytes of the file system that are free beside what the operator keeps so; nullopt: not known.
+std::optional<std::uint64_t> UsableDisk(int sessions_dir, const OperatorLimits& limits);
+
+// Pure: the disk of a run whose contract asks for none: an equal part of the total, at most
+// `most` (0: any). Caches grow beside the runs: where the last slot has a little less than its part
+// left, it gets that.
+std::uint64_t OrdinaryDisk(const SlotCapacity& capacity, std::uint64_t reserved,
+                           std::uint64_t most);
 
 // Pure: whether a run that asks for `memory_bytes` and `disk_bytes` can have them now, with what is
 // kept free left over. kOverloaded "fit.memory", "fit.disk".

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "journal/unnoted.h"
 #include "writ/base/log.h"
 
 namespace writ::runner {
@@ -62,7 +63,8 @@ OfferFate TakeOffer(SessionServices& services, PlaneClient& plane, PendingOffer 
       log::Error("runner.journal", "that an offer was acknowledged could not be noted",
                  {{"run", offer.claim.run_id.text()}, {"code", noted.error().code}});
     fate.kind = OfferFate::Kind::kOurs;
-    fate.run = ClaimedRun{std::move(offer.claim), std::move(offer.journal), taken->terms};
+    fate.run = ClaimedRun{std::move(offer.claim), std::move(offer.journal), taken->terms,
+                          std::move(offer.before_claim)};
     return fate;
   }
   fate.why = taken.error();
@@ -74,7 +76,9 @@ OfferFate TakeOffer(SessionServices& services, PlaneClient& plane, PendingOffer 
     gone = declined || (SaysNo(declined.error()) && declined.error().kind != ErrorKind::kConflict);
   }
   if (gone) {
-    (void)offer.journal->Close();
+    LogUnnoted(offer.journal->Close(), offer.claim.run_id,
+               "an offer that went to somebody else could not be struck out: the next start asks "
+               "for its fate again");
     return fate;
   }
   fate.kind = OfferFate::Kind::kInDoubt;

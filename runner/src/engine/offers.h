@@ -13,6 +13,7 @@ namespace writ::runner {
 struct PendingOffer {
   ClaimAnswer claim;  // with the time in which it is to be acknowledged
   std::unique_ptr<RunJournal> journal;
+  std::vector<HookRecord> before_claim{};
 };
 
 struct OfferFate {

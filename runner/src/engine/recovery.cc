@@ -4,9 +4,11 @@
 #include <unistd.h>
 
 #include "engine/offers.h"
+#include "journal/unnoted.h"
 #include "writ/base/fault.h"
 #include "writ/base/file.h"
 #include "writ/base/log.h"
+#include "writ/base/log_context.h"
 #include "writ/base/paths.h"
 #include "writ/protocol/events.h"
 
@@ -224,6 +226,13 @@ bool MayHaveIt(const Taken& taken, const Error& error) {
          std::max(taken.run.delivery.in_doubt, taken.run.delivery.sent) >= taken.run.events.size();
 }
 
+// Whose lines these are, of a run that has no session here.
+std::shared_ptr<const log::RunContext> OfStep(const char* step, const OpenRun& run) {
+  auto context = LogContextOf(run.claim.run_id, run.claim.contract);
+  context->SetStep(step);
+  return context;
+}
+
 }  // namespace
 
 void CloseOpenRuns(SessionServices& services) {
@@ -236,6 +245,7 @@ void CloseOpenRuns(SessionServices& services) {
     if (run.waiting) continue;
     WRIT_FAULT("recovery.found");
     const std::string id = run.claim.run_id.text();
+    log::InRun in_run(OfStep("recovering", run));
     LastFacts facts = EndJob(services, run);
     for (const std::string& leak : facts.leaks)
       log::Error("runner.recovery_leak", "something of an earlier run is left",
@@ -260,13 +270,16 @@ void CloseOpenRuns(SessionServices& services) {
 FinishFate FinishWaitingRun(SessionServices& services, PlaneClient& plane,
                             const protocol::RunId& id, std::stop_token stop) {
   auto later = [&](RunJournal* journal, const Error& why) {
-    if (journal != nullptr && why.kind != ErrorKind::kCancelled) (void)journal->NoteWaiting(why);
+    if (journal != nullptr && why.kind != ErrorKind::kCancelled)
+      LogUnnoted(journal->NoteWaiting(why), id,
+                 "why a receipt waits could not be noted: an older reason is shown");
     log::Debug("runner.waiting", "a receipt waits on",
                {{"run", id.text()}, {"code", why.code}, {"error", why.ToString()}});
     return LaterFate(why);
   };
   Result<OpenRun> run = services.journal.Read(id);
   if (!run) return FinishFate::kLater;
+  log::InRun in_run(OfStep("delivering", *run));
   if (run->claim.offered) {
     Result<bool> ours = SettleOffer(services, plane, *run);
     if (!ours) return later(nullptr, ours.error());

@@ -1,6 +1,7 @@
 #include "engine/slot_pool.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <string>
 
 namespace writ::runner {
@@ -33,13 +34,20 @@ SlotCapacity ClampToMachine(const SlotCapacity& wanted, const ResourceShare& mac
   out.total.cpu_millis = Clamp(wanted.total.cpu_millis, machine.cpu_millis, kept_free.cpu_millis);
   out.total.memory_bytes =
       Clamp(wanted.total.memory_bytes, machine.memory_bytes, kept_free.memory_bytes);
+  out.total.disk_bytes = Clamp(wanted.total.disk_bytes, machine.disk_bytes, kept_free.disk_bytes);
   return out;
+}
+
+std::uint64_t DiskTotal(std::uint64_t before, std::uint64_t free_now, std::uint64_t reserved) {
+  const std::uint64_t most = free_now > UINT64_MAX - reserved ? UINT64_MAX : free_now + reserved;
+  return std::max<std::uint64_t>(1, std::clamp(before, free_now, most));
 }
 
 ResourceShare EqualShare(const SlotCapacity& capacity, const ResourceShare& wish) {
   const unsigned slots = std::max(1u, capacity.slots);
   return ResourceShare{Part(capacity.total.cpu_millis, slots, wish.cpu_millis),
-                       Part(capacity.total.memory_bytes, slots, wish.memory_bytes)};
+                       Part(capacity.total.memory_bytes, slots, wish.memory_bytes),
+                       Part(capacity.total.disk_bytes, slots, wish.disk_bytes)};
 }
 
 SlotPool::SlotPool(const SlotCapacity& capacity) : capacity_(capacity) {
@@ -63,6 +71,7 @@ ResourceShare SlotPool::reserved() const {
     if (slot.state == State::kFree) continue;
     sum.cpu_millis += slot.share.cpu_millis;
     sum.memory_bytes += slot.share.memory_bytes;
+    sum.disk_bytes += slot.share.disk_bytes;
   }
   return sum;
 }
@@ -76,21 +85,25 @@ std::optional<unsigned> SlotPool::FreeSlot() const {
 Status SlotPool::CheckFit(const ResourceShare& share, const ResourceShare& given_back) const {
   const ResourceShare& total = capacity_.total;
   if (!Has(total.cpu_millis, 0, share.cpu_millis) ||
-      !Has(total.memory_bytes, 0, share.memory_bytes))
+      !Has(total.memory_bytes, 0, share.memory_bytes) ||
+      !Has(total.disk_bytes, 0, share.disk_bytes))
     return Error{.kind = ErrorKind::kUnsupported,
                  .code = "slots.too_large",
-                 .message = "a run asks for more CPU or memory than this machine has for runs (" +
+                 .message = "a run asks for more than this machine has for runs (" +
                             std::to_string(total.cpu_millis) + " thousandths of a CPU, " +
-                            std::to_string(total.memory_bytes >> 20) + " MiB)",
+                            std::to_string(total.memory_bytes >> 20) + " MiB of memory, " +
+                            std::to_string(total.disk_bytes >> 20) + " MiB of disk)",
                  .hint = "lower the run's share, or use a larger machine"};
   ResourceShare now = reserved();
   now.cpu_millis -= given_back.cpu_millis;
   now.memory_bytes -= given_back.memory_bytes;
+  now.disk_bytes -= given_back.disk_bytes;
   if (!Has(total.cpu_millis, now.cpu_millis, share.cpu_millis) ||
-      !Has(total.memory_bytes, now.memory_bytes, share.memory_bytes))
+      !Has(total.memory_bytes, now.memory_bytes, share.memory_bytes) ||
+      !Has(total.disk_bytes, now.disk_bytes, share.disk_bytes))
     return Error{.kind = ErrorKind::kOverloaded,
                  .code = "slots.busy",
-                 .message = "the CPU or memory for another run is taken"};
+                 .message = "the CPU, memory or disk for another run is taken"};
   return {};
 }
 

@@ -1,8 +1,9 @@
-// SlotPool: which runs may be on this machine at once, by count, CPU and memory. A pure allocator.
+// SlotPool: which runs may be on this machine at once, by count, CPU, memory and disk. A pure
+// allocator.
 //
 // What it hands out never exceeds what it was made with, and that was clamped to what the machine
 // really has (L42). A slot is free again only when its run's teardown was verified (L37): one whose
-// run left something behind stays taken, with its share of CPU and memory, until the process ends.
+// run left something behind stays taken, with its share, until the process ends.
 // Not thread-safe: whoever shares it holds a lock. Nothing waits and nothing loops over more than
 // the slots.
 #pragma once
@@ -15,10 +16,11 @@
 
 namespace writ::runner {
 
-// CPU in thousandths of one, memory in bytes. In a request 0 means: none asked for.
+// CPU in thousandths of one, memory and disk in bytes. In a request 0 means: none asked for.
 struct ResourceShare {
   std::uint64_t cpu_millis = 0;
   std::uint64_t memory_bytes = 0;
+  std::uint64_t disk_bytes = 0;
 };
 
 struct SlotCapacity {
@@ -32,6 +34,12 @@ struct SlotCapacity {
 inline constexpr unsigned kMaxSlots = 1024;
 SlotCapacity ClampToMachine(const SlotCapacity& wanted, const ResourceShare& machine,
                             const ResourceShare& kept_free);
+
+// What the runs of a file system may use of it in all, where `free_now` is free beside what is kept
+// and `reserved` is given to those in work. They have written between nothing and all of that, so
+// it lies between `free_now` and the sum; `before` is what it was taken for last, 0 at first. At
+// least 1.
+std::uint64_t DiskTotal(std::uint64_t before, std::uint64_t free_now, std::uint64_t reserved);
 
 // The share of each of `capacity.slots` equal slots; an explicit wish of the operator replaces it.
 ResourceShare EqualShare(const SlotCapacity& capacity, const ResourceShare& wish);
@@ -59,10 +67,13 @@ class SlotPool {
 
   // Whether Reserve(share) would be answered now.
   bool Fits(const ResourceShare& share) const;
+  // The disk of all runs together, as the file system has it now; what was reserved stays.
+  void SetDiskTotal(std::uint64_t bytes) { capacity_.total.disk_bytes = bytes; }
   const SlotCapacity& capacity() const { return capacity_; }
   unsigned taken() const;
   unsigned out_of_service() const;
   ResourceShare reserved() const;  // by taken slots and those out of service
+  ResourceShare ShareOf(unsigned slot) const { return slots_.at(slot).share; }
 
  private:
   enum class State { kFree, kTaken, kOut };

@@ -16,6 +16,22 @@ status::StatusAnswer Json(int code, json::Value value) {
   return {.code = code, .type = "application/json", .body = json::Write(std::move(value)) + "\n"};
 }
 
+// The parts of a share, by the names that they have in runner.json and in metrics.
+struct NamedPart {
+  const char* member;
+  const char* label;
+  std::uint64_t ResourceShare::*value;
+};
+constexpr NamedPart kParts[] = {{"cpuMillis", "cpu_millis", &ResourceShare::cpu_millis},
+                                {"memoryBytes", "memory_bytes", &ResourceShare::memory_bytes},
+                                {"diskBytes", "disk_bytes", &ResourceShare::disk_bytes}};
+
+json::Value ShareJson(const ResourceShare& share) {
+  json::Object out;
+  for (const NamedPart& part : kParts) out.Set(part.member, share.*part.value);
+  return out;
+}
+
 json::Value ProblemsJson(const std::vector<ReadinessProblem>& problems) {
   json::Array out;
   for (const ReadinessProblem& problem : problems)
@@ -71,8 +87,12 @@ status::StatusAnswer Engine::Impl::AnswerStatus(std::string_view path) {
 
   unsigned total = 0, in_use = 0, out = 0, active_runs = 0;
   std::string problem;
+  ResourceShare capacity, reserved;
   {
     std::lock_guard lock_state(mutex);
+    LookAtDisk();
+    capacity = pool.capacity().total;
+    reserved = pool.reserved();
     total = pool.capacity().slots;
     in_use = active;  // a slot that waits for a claim is free
     out = pool.out_of_service();
@@ -88,6 +108,10 @@ status::StatusAnswer Engine::Impl::AnswerStatus(std::string_view path) {
     metrics.Set(Family::kSlots, {{"state", "total"}}, total);
     metrics.Set(Family::kSlots, {{"state", "taken"}}, in_use);
     metrics.Set(Family::kSlots, {{"state", "out_of_service"}}, out);
+    for (const NamedPart& part : kParts)
+      for (auto [state, share] : {std::pair{"total", &capacity}, {"reserved", &reserved}})
+        metrics.Set(Family::kMachine, {{"resource", part.label}, {"state", state}},
+                    static_cast<double>(share->*part.value));
     metrics.Set(Family::kJournal, {{"state", "open"}}, active_runs);
     if (kept) {
       metrics.Set(Family::kJournal, {{"state", "waiting"}}, static_cast<double>(waiting));
@@ -104,6 +128,7 @@ status::StatusAnswer Engine::Impl::AnswerStatus(std::string_view path) {
       {"draining", draining},
       {"problems", ProblemsJson(blocking)},
       {"slots", json::Object{{"total", total}, {"taken", in_use}, {"outOfService", out}}},
+      {"machine", json::Object{{"total", ShareJson(capacity)}, {"reserved", ShareJson(reserved)}}},
       {"runs", board.Runs()}};
   if (kept) all.Set("receipts", json::Object{{"waiting", waiting}, {"parked", parked}});
   if (!problem.empty()) all.Set("trouble", problem);
@@ -111,9 +136,9 @@ status::StatusAnswer Engine::Impl::AnswerStatus(std::string_view path) {
   return Json(200, std::move(all));
 }
 
-std::optional<HookRecord> Engine::Impl::AskBeforeClaim(const ClaimAnswer* offer, unsigned slot) {
-  if (config.hooks.count(HookKind::kBeforeClaim) == 0) return std::nullopt;
+Gate Engine::Impl::AskBeforeClaim(const ClaimAnswer* offer, unsigned slot) {
   Gate gate;
+  if (Live()->hooks.count(HookKind::kBeforeClaim) == 0) return gate;
   HookPoint point;
   point.hook = HookKind::kBeforeClaim;
   point.gate = &gate;
@@ -129,8 +154,7 @@ std::optional<HookRecord> Engine::Impl::AskBeforeClaim(const ClaimAnswer* offer,
     point.at_most = std::max(kLeastHook, offer->offer.value_or(kOfferReserve) - kOfferReserve);
   }
   bus.Publish(point);
-  if (const HookRecord* veto = gate.veto()) return *veto;
-  return std::nullopt;
+  return gate;
 }
 
 // In a thread of its own: a drain asked for by a signal does not wait for a hook, the end does.

@@ -69,7 +69,15 @@ const char* StepName(Step step) {
 }
 
 const char* PhaseName(Progress::Phase phase) {
-  return phase == Progress::Phase::kMaterialize ? "materializing" : "uploading";
+  switch (phase) {
+    case Progress::Phase::kFetch:
+      return "fetching";
+    case Progress::Phase::kMaterialize:
+      return "materializing";
+    case Progress::Phase::kUpload:
+      return "uploading";
+  }
+  return "unknown";
 }
 
 std::string_view HookName(HookKind kind) {

@@ -21,6 +21,8 @@ constexpr MetricFamily kFamilies[] = {
     {"writ_runner_leases_held", "Leases held.", MetricType::kGauge},
     {"writ_runner_lease_events_total", "Changes of leases.", MetricType::kCounter},
     {"writ_runner_slots", "Slots, by state.", MetricType::kGauge},
+    {"writ_runner_machine", "What runs may have of the machine, and what is reserved of it.",
+     MetricType::kGauge},
     {"writ_runner_journal_runs", "Runs in the journal, by state.", MetricType::kGauge},
     {"writ_runner_uploads_total", "Blobs for the plane, by result.", MetricType::kCounter},
     {"writ_runner_upload_bytes_total", "Bytes of blobs sent to the plane.", MetricType::kCounter},

@@ -15,6 +15,7 @@ enum class Family {
   kLeases,          // gauge: held now
   kLeaseEvents,     // {event} counter
   kSlots,           // {state} gauge
+  kMachine,         // {resource,state} gauge
   kJournal,         // {state} gauge
   kUploads,         // {result} counter
   kUploadBytes,     // counter

@@ -135,7 +135,8 @@ std::optional<RunFailure> PlanLimits(const protocol::ExecutionLimits& asked, con
   limits.processes = wanted.processes;
   limits.open_files = wanted.open_files;
   limits.file_bytes = wanted.file_bytes;
-  limits.disk_bytes = wanted.disk_bytes;
+  limits.disk_bytes = Least(wanted.disk_bytes, facts.machine.disk_bytes);
+  if (limits.disk_bytes != wanted.disk_bytes) limits.sources.disk = backends::LimitSource::kPool;
   limits.disk_files = wanted.disk_files;
   limits.memory_bytes = wanted.memory_bytes;
   if (wanted.memory_bytes == 0 && facts.machine.memory_bytes != 0) {

@@ -77,11 +77,12 @@ Status PlaneClient::PutBlob(std::string_view bytes, const Secret& claim_token,
 }
 
 Result<std::uint64_t> PlaneClient::AppendLog(const protocol::RunId& run, const Secret& claim_token,
-                                             backends::Stream stream, std::uint64_t offset,
+                                             LiveStream stream, std::uint64_t offset,
                                              std::string_view bytes, const Deadline& deadline,
                                              std::stop_token stop) {
   std::string path = "/v1/runs/" + run.text() + "/log?offset=" + std::to_string(offset);
-  if (stream == backends::Stream::kStderr) path += "&stream=stderr";
+  if (stream == LiveStream::kStderr) path += "&stream=stderr";
+  if (stream == LiveStream::kProgress) path += "&stream=progress";
   HttpRequest request = Post(std::move(path), bytes);
   request.content_type = "application/octet-stream";
   request.bearer = &claim_token;

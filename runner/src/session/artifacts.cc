@@ -301,7 +301,10 @@ class Collector {
       return wrong("result.missing", "is not there");
     }
     if (!S_ISREG(info.st_mode)) {
-      Special(info.st_mode, path);
+      if (S_ISLNK(info.st_mode))
+        FindLinkOf(path);
+      else
+        Special(info.st_mode, path);
       return wrong("result.missing", "is no regular file");
     }
     if (static_cast<std::uint64_t>(info.st_size) > order_.limits.max_result_bytes)

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "events/progress_meter.h"
+#include "journal/unnoted.h"
 #include "session/session.h"
 #include "writ/base/fault.h"
 #include "writ/base/log.h"
@@ -110,7 +111,7 @@ Status UploadCollected(
     const std::function<Result<std::string_view>(const protocol::Digest&)>& bytes_of) {
   const std::vector<protocol::Event> before = parts.chain.Events();
   ProgressMeter meter(parts.services.bus, RunRef{parts.run.text()}, Progress::Phase::kUpload,
-                      parts.services.clock);
+                      parts.services.clock, parts.progress);
   for (std::size_t i = 0; i < uploads.size(); ++i) {
     const JournalUpload& upload = uploads[i];
     if (blobs == BlobPolicy::kUpload && !upload.uploaded) {
@@ -118,7 +119,9 @@ Status UploadCollected(
       if (!put)
         return std::move(put).error().With("while uploading the run's " +
                                            std::string(protocol::Word(upload.kind)));
-      if (parts.journal != nullptr) (void)parts.journal->NoteUploaded(upload.digest);
+      if (parts.journal != nullptr)
+        LogUnnoted(parts.journal->NoteUploaded(upload.digest), parts.run,
+                   "an upload could not be noted: after a kill the plane is asked for it again");
     }
     std::size_t of_this = 1;
     for (std::size_t j = 0; j < i; ++j) of_this += Same(uploads[j], upload) ? 1 : 0;

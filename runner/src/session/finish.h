@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "events/progress_meter.h"
 #include "session/chain_writer.h"
 #include "writ/protocol/contract.h"
 #include "writ/runner/failure.h"
@@ -53,6 +54,7 @@ struct FinishParts {
   RunJournal* journal;  // null: it takes no notes
   std::function<Secret()> token;
   std::stop_token stop{};  // gives up calls
+  ProgressListener progress{};
 };
 
 // One collected output at a time, in order; `bytes_of` gives what stands under a digest. The events

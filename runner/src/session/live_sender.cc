@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "journal/unnoted.h"
 #include "plane/backoff.h"
 #include "writ/base/log.h"
 #include "writ/base/log_context.h"
@@ -27,8 +28,8 @@ LiveSender::LiveSender(const RunnerConfig& config, const Clock& clock, protocol:
       run_(std::move(run)),
       chain_(chain),
       ticket_(ticket),
-      out_{backends::Stream::kStdout, spools.out},
-      err_{backends::Stream::kStderr, spools.err},
+      out_{LiveStream::kOutput, spools.out},
+      err_{LiveStream::kStderr, spools.err},
       journal_(journal),
       cancels_(cancels),
       on_cancel_(std::move(on_cancel)),
@@ -70,7 +71,9 @@ bool LiveSender::SendPiece(Lane& lane, PlaneClient& plane, std::stop_token stop)
     return false;
   }
   lane.sent = *next;
-  if (journal_ != nullptr) (void)journal_->NoteOutput(out_.sent + err_.sent);
+  if (journal_ != nullptr && !notes_fail_)
+    notes_fail_ = !LogUnnoted(journal_->NoteOutput(out_.sent + err_.sent), run_,
+                              "how much output was sent could not be noted, and is not any more");
   return true;
 }
 
@@ -94,7 +97,7 @@ void LiveSender::AwaitOutput(milliseconds left, std::stop_token stop) {
 
 void LiveSender::SendEvents(PlaneClient& plane, std::stop_token stop) {
   if (auto fresh = ticket_.TakeUnnoted(); fresh && journal_ != nullptr)
-    (void)journal_->NoteToken(*fresh);
+    LogUnnoted(journal_->NoteToken(*fresh), run_, kUnnotedToken);
   Secret token = ticket_.Get();
   Result<RunSignals> signals = RunSignals{};
   if (chain_.HasUnsent()) {

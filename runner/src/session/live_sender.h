@@ -40,7 +40,7 @@ class LiveSender {
   void Run(std::stop_token stop);
   // One stream on its way.
   struct Lane {
-    backends::Stream stream = backends::Stream::kStdout;
+    LiveStream stream = LiveStream::kOutput;
     LiveSpool* spool = nullptr;  // null: the plane gets no more of it
     std::uint64_t sent = 0;
     int rewinds = 0;  // in a row, without progress
@@ -61,7 +61,8 @@ class LiveSender {
   Cancels cancels_;
   OnCancel on_cancel_;
   bool failing_ = false;
-  std::jthread thread_;  // last: it uses all of the above
+  bool notes_fail_ = false;  // said once; the journal gets no more of these
+  std::jthread thread_;      // last: it uses all of the above
 };
 
 }  // namespace writ::runner

@@ -98,7 +98,9 @@ RunFailure LimitFailure(const backends::PlannedLimit& limit, WallLimit wall) {
       return failure;
     case LimitKind::kDisk:
       failure.message = "agent wrote more to disk than it may (" + value + ")";
-      failure.hint = Raise(limit, "limits.diskBytes");
+      failure.hint = limit.source == backends::LimitSource::kPool
+                         ? "ask for more in the contract (--disk), make room, or have fewer slots"
+                         : Raise(limit, "limits.diskBytes");
       return failure;
     case LimitKind::kDiskFiles:
       failure.message = "agent made more files than it may (" + value + ")";

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "journal/unnoted.h"
 #include "writ/base/fault.h"
 #include "writ/base/log.h"
 #include "writ/protocol/events.h"
@@ -61,10 +62,9 @@ Session::Session(SessionServices& services, PlaneClient& plane, ClaimedRun run,
       plane_(plane),
       claim_(std::move(run.claim)),
       ticket_(claim_.claim_token.Clone()),
-      claim_veto_(std::move(run.veto)),
+      before_claim_{std::move(run.before_claim)},
       machine_(run.machine),
-      log_context_(
-          std::make_shared<log::RunContext>(claim_.run_id.text(), TraceIdOf(claim_.contract))),
+      log_context_(LogContextOf(claim_.run_id, claim_.contract)),
       claimed_at_(services.clock.Monotonic()),
       step_at_(claimed_at_),
       vocabulary_(vocabulary),
@@ -77,6 +77,13 @@ Session::Session(SessionServices& services, PlaneClient& plane, ClaimedRun run,
 }
 
 Session::~Session() = default;
+
+std::shared_ptr<log::RunContext> LogContextOf(const protocol::RunId& run,
+                                              const json::Value& contract) {
+  auto context = std::make_shared<log::RunContext>(run.text(), TraceIdOf(contract));
+  context->SetStep(StepName(runner::Step::kClaimed));
+  return context;
+}
 
 void Session::KeepLease(LeaseTerms terms) {
   log::InRun in_run(log_context_);  // for the lease's thread
@@ -163,9 +170,8 @@ RunEnd Session::Run() {
 
 void Session::Begin(const SessionStep& named) {
   if (!journal_) return;
-  if (Status noted = journal_->NoteStep(named.name, StepPhase::kBegun); !noted)
-    log::Warn("runner.journal", "a step could not be noted",
-              {{"run", claim_.run_id.text()}, {"code", noted.error().code}});
+  LogUnnoted(journal_->NoteStep(named.name, StepPhase::kBegun), claim_.run_id,
+             "a step could not be noted: a receipt made after a kill names the one before it");
 }
 
 void Session::Do(void (Session::*step)(), const SessionStep& named) {
@@ -203,7 +209,8 @@ void Session::Fail(RunFailure failure) {
 
 void Session::Tell(runner::Step step) {
   beat_.Within(services_.config.transfer_timeout * 4 + kStepAllowance, std::string(StepName(step)));
-  if (auto fresh = ticket_.TakeUnnoted(); fresh && journal_) (void)journal_->NoteToken(*fresh);
+  if (auto fresh = ticket_.TakeUnnoted(); fresh && journal_)
+    LogUnnoted(journal_->NoteToken(*fresh), claim_.run_id, kUnnotedToken);
   log_context_->SetStep(StepName(step));
   const auto now = services_.clock.Monotonic();
   StepReached reached{Ref(), step, Between(std::exchange(step_at_, now), now)};

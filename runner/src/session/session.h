@@ -21,6 +21,7 @@
 #include "session/live_spool.h"
 #include "session/log_capture.h"
 #include "session/mapped_file.h"
+#include "session/progress_sender.h"
 #include "session/proxy_session.h"
 #include "session/session_dirs.h"
 #include "writ/backends/backend.h"
@@ -75,9 +76,9 @@ inline SessionServices WithConfig(const SessionServices& s, const RunnerConfig& 
 // A run that is ours.
 struct ClaimedRun {
   ClaimAnswer claim;
-  std::unique_ptr<RunJournal> journal{};  // of an acknowledged offer; else it is not noted yet
-  std::optional<LeaseTerms> lease{};      // of an acknowledged offer
-  std::optional<HookRecord> veto{};       // of before-claim, where the run was ours already
+  std::unique_ptr<RunJournal> journal{};   // of an acknowledged offer; else it is not noted yet
+  std::optional<LeaseTerms> lease{};       // of an acknowledged offer
+  std::vector<HookRecord> before_claim{};  // a veto only where the run was ours already
   MachineShare machine{};
 };
 
@@ -100,6 +101,7 @@ class Session {
   // After Run: something of the isolation is left, so the slot and its uid are not used again
   // (L37).
   bool leaked() const { return !leaks_.empty(); }
+  std::shared_ptr<const log::RunContext> log_context() const { return log_context_; }
 
  private:
   using Step = std::optional<RunFailure> (Session::*)();
@@ -122,6 +124,7 @@ class Session {
   std::optional<RunFailure> AskBeforeRun();
   void TellAfterRun();
   Gate AskHooks(HookKind hook, json::Object facts);
+  void Record(const Gate& gate);
 
   // session_begin.cc
   std::optional<RunFailure> Verify();
@@ -156,12 +159,14 @@ class Session {
   Status Deliver(const json::Value& receipt);
   void HandOver(const Error& why);
   void Release();
+  // Tells those who watch at the plane; empty where nothing may leave, or nobody there takes it.
+  ProgressListener FarProgress();
 
   SessionServices& services_;
   PlaneClient& plane_;
   ClaimAnswer claim_;
   ClaimTicket ticket_;
-  std::optional<HookRecord> claim_veto_;
+  Gate before_claim_;
   const MachineShare machine_;
   std::shared_ptr<log::RunContext> log_context_;
   std::chrono::nanoseconds claimed_at_, step_at_;
@@ -219,8 +224,13 @@ class Session {
   std::optional<RunFailure> guard_failure_;
   std::optional<RunFailure> failure_;
   bool cancelled_ = false;
+  std::optional<ProgressSender> progress_;
   std::optional<Lease> lease_;  // last: its thread uses the above
 };
+
+// Of a claim, for its log lines, whether its contract is good or not.
+std::shared_ptr<log::RunContext> LogContextOf(const protocol::RunId& run,
+                                              const json::Value& contract);
 
 // For receipts of contracts that cannot be read as such: what is known, else empty.
 protocol::Receipt MinimalReceipt(const protocol::RunId& run, const json::Value& contract,

@@ -54,6 +54,7 @@ std::optional<RunFailure> Session::Verify() {
   }
   chain_.emplace(services_.clock, chain ? *chain : BestEffortChain(contract_hash_, before), before,
                  vocabulary_, journal_.get());
+  Record(before_claim_);
   if (!noted) return FailureFrom(noted.error(), FailureClass::kSessionFailed);
 
   Result<protocol::Contract> contract = protocol::Contract::Parse(claim_.contract);
@@ -181,7 +182,14 @@ std::optional<RunFailure> Session::Materialize() {
   if (services_.config.uid_range)
     options.owner = workspace::JobOwner{plan_->job.identity.uid, plan_->job.identity.gid};
   std::vector<protocol::Digest> received;
-  ProgressMeter meter(services_.bus, Ref(), Progress::Phase::kMaterialize, services_.clock);
+  ProgressMeter meter(services_.bus, Ref(), Progress::Phase::kFetch, services_.clock,
+                      FarProgress());
+  ProgressMeter written(services_.bus, Ref(), Progress::Phase::kMaterialize, services_.clock,
+                        FarProgress());
+  options.wrote = [&](std::uint64_t bytes) {
+    written.File();
+    written.Bytes(bytes);
+  };
   options.blobs = [&](const protocol::Digest& digest) -> Result<UniqueFd> {
     WRIT_ASSIGN(UniqueFd fd,
                 OpenBeneath(dirs_->blobs.get(), digest.ToHex(), O_RDWR | O_CREAT, 0600));
@@ -192,6 +200,7 @@ std::optional<RunFailure> Session::Materialize() {
         plane_.GetBlob(digest, token, fd.get(), services_.config.limits.max_blob_bytes, deadline,
                        halt_.get_token(), [&](std::uint64_t more) { meter.Bytes(more); }));
     meter.File();
+    written.Restart();
     if (lseek(fd.get(), 0, SEEK_SET) != 0)
       return SysError(errno, "transfer.read", "could not read a blob's file");
     received.push_back(digest);

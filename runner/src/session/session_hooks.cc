@@ -20,13 +20,17 @@ Gate Session::AskHooks(HookKind hook, json::Object facts) {
   }
   point.gate = &gate;
   services_.bus.Publish(point);
+  Record(gate);
+  return gate;
+}
+
+void Session::Record(const Gate& gate) {
   for (const HookRecord& record : gate.records)
     chain_->EmitOurs(protocol::events::HookResult(
         {.hook = HookName(record.hook),
          .exit_code = record.exit_code,
          .duration_ms = static_cast<std::uint64_t>(record.took.count()),
          .veto = record.veto}));
-  return gate;
 }
 
 std::optional<RunFailure> Session::AskBeforeRun() {
@@ -43,7 +47,7 @@ std::optional<RunFailure> Session::AskBeforeRun() {
                                                   {"baseRef", contract_->workspace.base_ref},
                                                   {"secretNames", std::move(secrets)},
                                                   {"allowHosts", std::move(hosts)}});
-  const HookRecord* veto = claim_veto_ ? &*claim_veto_ : gate.veto();
+  const HookRecord* veto = before_claim_.veto() != nullptr ? before_claim_.veto() : gate.veto();
   if (veto == nullptr) return std::nullopt;
   return RunFailure{
       protocol::FailureClass::kPolicyDenied, "hook.veto",

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "journal/unnoted.h"
 #include "session/live_sender.h"
 #include "session/resource_record.h"
 #include "session/session.h"
@@ -205,7 +206,8 @@ std::optional<RunFailure> Session::StartJob() {
   if (!started) return FailureFrom(started.error(), FailureClass::kSessionFailed);
   started_ = true;
   if (const std::string leftovers = job_->Leftovers(); journal_ && !leftovers.empty())
-    (void)journal_->NoteLeftovers(leftovers);
+    LogUnnoted(journal_->NoteLeftovers(leftovers), claim_.run_id,
+               "a job's supervisor could not be noted: after a kill it is left to end by itself");
   chain_->EmitOurs(protocol::events::SessionStarted(backend_->Name(), plan_->tier));
   Tell(runner::Step::kStarted);
   return std::nullopt;

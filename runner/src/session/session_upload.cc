@@ -2,6 +2,7 @@
 #include <fcntl.h>
 
 #include "engine/courier.h"
+#include "journal/unnoted.h"
 #include "session/session.h"
 #include "writ/base/file.h"
 #include "writ/base/log.h"
@@ -18,6 +19,9 @@ using protocol::FailureClass;
 namespace events = protocol::events;
 
 namespace {
+
+constexpr std::string_view kUnclosed =
+    "a run whose receipt is stored could not be closed: the next start sends the receipt again";
 
 Error ErrorOf(LeaseLoss loss) {
   const char* code = loss == LeaseLoss::kRevoked     ? "plane.revoked"
@@ -102,6 +106,12 @@ FinishParts Session::Parts() {
       }};
 }
 
+ProgressListener Session::FarProgress() {
+  if (vocabulary_ != Vocabulary::kExtended || plan_->disclosure == Disclosure::kNone) return {};
+  if (!progress_) progress_.emplace(services_.config, services_.clock, claim_.run_id, ticket_);
+  return [this](const Progress& progress) { progress_->Show(progress); };
+}
+
 Ending Session::MakeEnding() {
   Ending ending;
   if (cancelled_) {
@@ -121,9 +131,12 @@ Ending Session::MakeEnding() {
 
 void Session::Upload() {
   if (uploads_.empty()) return;
+  FinishParts parts = Parts();
+  if (plan_) parts.progress = FarProgress();
   Status uploaded =
-      UploadCollected(Parts(), uploads_, MakeEnding().blobs,
+      UploadCollected(parts, uploads_, MakeEnding().blobs,
                       [this](const protocol::Digest& digest) { return BytesOf(digest); });
+  progress_.reset();
   if (uploaded) return Tell(runner::Step::kUploaded);
   if (NobodyThere(uploaded.error()) && stored_) {
     upload_waits_ = true;
@@ -149,7 +162,7 @@ void Session::Conclude() {
   if (delivered) {
     Tell(runner::Step::kCompleted);
     Release();  // before the run leaves the journal: a killed runner's files are found by it
-    if (journal_) (void)journal_->Close();
+    if (journal_) LogUnnoted(journal_->Close(), claim_.run_id, kUnclosed);
     return;
   }
   if (JudgeDelivery(delivered.error()) == Delivery::kLater && journal_ && chain_->Note())

@@ -47,6 +47,7 @@ class FakePlane {
     std::string claim_token;            // the one that counts
     std::string log;                    // live output as it came
     std::string stderr_log;             // where it is a stream of its own
+    std::string progress;               // how far transfers were
     json::Value late;                   // body of the late call; null until then
   };
   struct LeaseRules {

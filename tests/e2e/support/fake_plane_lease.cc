@@ -90,7 +90,9 @@ FakePlane::Answer FakePlane::Lease(const std::string& run_id, const json::Value&
 
 FakePlane::Answer FakePlane::AppendLog(Run& run, const Call& call) {
   if (auto no = Gate(*state_, run)) return *no;
-  std::string& log = call.stream == "stderr" ? run.stderr_log : run.log;
+  std::string& log = call.stream == "stderr"     ? run.stderr_log
+                     : call.stream == "progress" ? run.progress
+                                                 : run.log;
   const std::size_t offset = std::stoul(call.offset);
   if (offset > log.size())
     return Json(json::Object{{"error", "a gap"},

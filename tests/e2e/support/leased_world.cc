@@ -24,6 +24,10 @@ void JobGate::Open() {
   open_ = true;
   changed_.notify_all();
 }
+void JobGate::Close() {
+  std::lock_guard lock(mutex_);
+  open_ = false;
+}
 bool JobGate::WaitForStart(int jobs) {
   std::unique_lock lock(mutex_);
   return changed_.wait_for(lock, kBound, [&] { return started_ >= jobs; });

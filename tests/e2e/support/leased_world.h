@@ -18,6 +18,7 @@ class JobGate {
   // In the job: says that it runs, and waits. False: it was stopped.
   bool Pass(const std::stop_token& stop);
   void Open();
+  void Close();                                   // for jobs that come
   [[nodiscard]] bool WaitForStart(int jobs = 1);  // bounded
 
  private:

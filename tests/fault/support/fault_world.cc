@@ -18,6 +18,7 @@
 #include "support/places.h"
 #include "writ/base/encoding.h"
 #include "writ/base/file.h"
+#include "writ/protocol/bundle.h"
 #include "writ/protocol/digest.h"
 
 namespace writ::test {
@@ -290,8 +291,8 @@ void FaultWorld::Cancel(const std::string& run_id) {
   (void)Writ({"cancel", run_id});
 }
 
-json::Value FaultWorld::Runs() {
-  Result<json::Value> told = json::Parse(Writ({"runs", "--limit", "100000"}).out);
+json::Value FaultWorld::Runs(std::size_t newest) {
+  Result<json::Value> told = json::Parse(Writ({"runs", "--limit", std::to_string(newest)}).out);
   const json::Value* runs = told ? told->Find("runs") : nullptr;
   return runs != nullptr ? *runs : json::Value(json::Array{});
 }
@@ -313,10 +314,14 @@ std::vector<std::string> FaultWorld::ReceiptProblems(const std::string& run_id) 
   const std::string path = root_ + "/bundle.json";
   CommandResult wrote = Writ({"bundle", run_id, "--out", path});
   if (wrote.code != 0) return {"there is no bundle: " + wrote.out};
-  CommandResult verified = Command(writ::test::BinDir() + "/writ-verify",
-                                   {path, "--plane-key", root_ + "/state/keys/plane.pub.pem"});
-  if (verified.code != 0) problems.push_back("the bundle does not verify: " + verified.out);
-  const json::Value bundle = json::Parse(Slurp(path)).value();
+  const std::string text = Slurp(path);
+  protocol::VerifyOptions options;
+  if (auto key = protocol::PublicKey::FromPem(Slurp(root_ + "/state/keys/plane.pub.pem")))
+    options.plane_key = *key;
+  const protocol::VerifyReport verified = protocol::VerifyBundle(text, options);
+  if (!verified.ok || !verified.plane_pinned)
+    problems.push_back("the bundle does not verify: " + protocol::RenderText(verified, run_id));
+  const json::Value bundle = json::Parse(text).value();
   int terminal = 0;
   for (const json::Value& event : *bundle.Find("events")->if_array()) {
     const auto type = event.Find("event")->FindString("type").value_or("");

@@ -61,8 +61,8 @@ class FaultWorld {
   void Cancel(const std::string& run_id);
   std::string AskRotation();  // of the one runner; its key's id then
   std::string RunnerKeyId();
-  json::Value Run(const std::string& run_id);  // of `writ runs`; null where it is not there
-  json::Value Runs();
+  json::Value Run(const std::string& run_id);      // of `writ runs`; null where it is not there
+  json::Value Runs(std::size_t newest = 100'000);  // at most so many
   bool Ended(const json::Value& run);
 
   // Waits (with a deadline) for the process to die of SIGKILL: the fault.

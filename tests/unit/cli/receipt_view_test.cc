@@ -84,6 +84,30 @@ TEST(ReceiptScreen, LeadsToAPinnedVerificationWithoutTheBundlesOwnKeys) {
                   "--org-key /srv/w/keys/org.pub.pem --require-pinned"));
 }
 
+Value OfType(Object event) {
+  return Object{{"event", std::move(event)}};
+}
+
+TEST(ReceiptScreen, ShowsFindingsInWordsAndWhatHooksSaid) {
+  Array events{
+      OfType({{"type", "finding"}, {"code", "a.b"}, {"message", "what it is"}, {"path", "x"}}),
+      OfType({{"type", "hook.result"}, {"hook", "before-run"}, {"exitCode", 0}}),
+      OfType({{"type", "hook.result"}, {"hook", "after-run"}})};
+  std::string screen = Screen({.events = events});
+  EXPECT_TRUE(Has(screen, "a.b x: what it is")) << screen;
+  EXPECT_TRUE(Has(screen, "before-run exit 0, after-run did not end by itself")) << screen;
+  for (int i = 0; i < 30; ++i)
+    events.push_back(OfType({{"type", "finding"}, {"code", "c.d"}, {"message", "again"}}));
+  screen = Screen({.events = events});
+  EXPECT_TRUE(Has(screen, "and 11 more, in the bundle")) << screen;
+}
+
+TEST(ReceiptScreen, SaysWhyAnInterruptedRunTellsNoEnforcement) {
+  const Object interrupted{{"environment", Object{{"interrupted", Object{{"step", "watch"}}}}}};
+  EXPECT_TRUE(Has(Screen({.runner_more = interrupted}), "ended during the step \"watch\""));
+  EXPECT_TRUE(Has(Screen({}), "does not say what was enforced"));
+}
+
 TEST(ReceiptScreen, OffersAPullOnlyWhereTheRunsOwnChangeLeftItsRunner) {
   const auto offered = [](Array disclosures, Object runner_more) {
     return Has(Screen({.disclosures = std::move(disclosures),

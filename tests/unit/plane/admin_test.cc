@@ -17,6 +17,10 @@ TEST(Init, MakesKeysPolicyAndConfigForTheOwnerOnlyAndNeverOverwrites) {
   const std::string dir = folder.path() + "/new";
   auto first = plane::Init(dir).value();
   EXPECT_TRUE(first.kept.empty());
+  struct stat top {};
+  ASSERT_EQ(::stat(dir.c_str(), &top), 0);
+  // Jobs of a root runner pass through it, and nobody looks in.
+  EXPECT_EQ(top.st_mode & 0777, ::geteuid() == 0 ? 0711u : 0700u);
   std::map<std::string, std::string> before;
   for (const auto& file : std::filesystem::recursive_directory_iterator(dir)) {
     struct stat st {};

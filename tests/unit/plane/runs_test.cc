@@ -387,6 +387,13 @@ TEST(LiveLog, IsBoundedResumableAndOnlyForRunsThatMayDiscloseIt) {
   auto silent = Submit(plane, {.extra = {{"disclosure", "metadata-only"}}});
   auto quiet = Claimed(plane, runner);
   EXPECT_EQ(plane->AppendLog(silent, quiet.claim_token, kOutput, 0, "x").error().code, "forbidden");
+  constexpr plane::LogStream kProgress = plane::LogStream::kProgress;
+  EXPECT_EQ(plane->AppendLog(silent, quiet.claim_token, kProgress, 0, "{}\n")->size, 3u)
+      << "sizes are metadata";
+  auto none = Submit(plane, {.extra = {{"disclosure", "none"}}});
+  auto mute = Claimed(plane, runner);
+  EXPECT_EQ(plane->AppendLog(none, mute.claim_token, kProgress, 0, "{}\n").error().code,
+            "forbidden");
 }
 
 TEST(Waiting, ForARunReturnsWithItsNextChange) {

@@ -26,14 +26,25 @@ TEST(Fitting, TheCapacityIsTheMachinesLessWhatIsKeptFree) {  // L42
   EXPECT_EQ(all.slots, 4u);
   EXPECT_EQ(all.total.cpu_millis, 2000u);
   EXPECT_EQ(all.total.memory_bytes, 900 * kMiB);
-  config.capacity = {500, 200 * kMiB};
+  config.capacity = {500, 200 * kMiB, 0};
   SlotCapacity wished = CapacityFor(config, Machine(2000, 1000 * kMiB));
   EXPECT_EQ(wished.total.cpu_millis, 500u);
   EXPECT_EQ(wished.total.memory_bytes, 200 * kMiB);
-  config.capacity = {kMost, kMost};
+  config.capacity = {kMost, kMost, 0};
   SlotCapacity clamped = CapacityFor(config, Machine(2000, 1000 * kMiB));
   EXPECT_EQ(clamped.total.cpu_millis, 2000u);
   EXPECT_EQ(clamped.total.memory_bytes, 900 * kMiB);
+}
+
+TEST(Fitting, ARunThatAsksForNoDiskGetsAnEqualPartOrALittleLess) {  // L42
+  const SlotCapacity capacity{4, {0, 0, 100}};
+  EXPECT_EQ(OrdinaryDisk(capacity, 0, 0), 25u);
+  EXPECT_EQ(OrdinaryDisk(capacity, 0, 10), 10u);
+  EXPECT_EQ(OrdinaryDisk(capacity, 75, 0), 25u);
+  EXPECT_EQ(OrdinaryDisk(capacity, 80, 0), 20u);  // a cache has grown: the slot works all the same
+  EXPECT_EQ(OrdinaryDisk(capacity, 90, 0), 25u);  // too little: it waits
+  EXPECT_EQ(OrdinaryDisk({4, {}}, 0, 10), 0u);    // nobody knows what there is
+  EXPECT_EQ(OrdinaryDisk({4, {0, 0, 1}}, kMost, 0), 1u);
 }
 
 TEST(Fitting, ARunHasRoomOnlyWhereWhatIsKeptFreeStaysFree) {  // L41

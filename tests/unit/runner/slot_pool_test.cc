@@ -1,5 +1,5 @@
-// Slots by count, CPU and memory, at both ends (L42), and given back only after a verified teardown
-// (L37).
+// Slots by count, CPU, memory and disk, at both ends (L42), and given back only after a verified
+// teardown (L37).
 #include "engine/slot_pool.h"
 
 #include <gtest/gtest.h>
@@ -69,6 +69,31 @@ TEST(SlotPool, IsFullByMemoryAndByCpuToTheLastUnit) {
   EXPECT_FALSE(pool.Fits({1, 0}));
   EXPECT_FALSE(pool.Fits({0, 1}));
   EXPECT_TRUE(pool.Fits({0, 0}));
+}
+
+TEST(SlotPool, NeverGivesTheSameDiskToTwoRuns) {  // L41, L42
+  SlotPool pool = Pool(4, 0, 0);
+  pool.SetDiskTotal(100);
+  unsigned first = *pool.Reserve({0, 0, 60});
+  EXPECT_FALSE(pool.Fits({0, 0, 41}));
+  EXPECT_TRUE(pool.Fits({0, 0, 40}));
+  EXPECT_EQ(pool.Reserve({0, 0, 101}).error().code, "slots.too_large");
+  EXPECT_EQ(pool.ShareOf(first).disk_bytes, 60u);
+  pool.SetDiskTotal(50);  // others have taken some: what is given stays, nothing more is
+  EXPECT_EQ(pool.reserved().disk_bytes, 60u);
+  EXPECT_FALSE(pool.Fits({0, 0, 1}));
+  ASSERT_TRUE(pool.End(first, Teardown::kVerified));
+  EXPECT_TRUE(pool.Fits({0, 0, 50}));
+}
+
+// Runs in work have written between nothing and all that they were given.
+TEST(SlotPool, TakesTheDiskForWhatItCanBeByWhatIsFreeAndGiven) {
+  EXPECT_EQ(DiskTotal(0, 100, 0), 100u);
+  EXPECT_EQ(DiskTotal(100, 40, 60), 100u);   // the runs have written it
+  EXPECT_EQ(DiskTotal(100, 30, 60), 90u);    // and somebody else 10
+  EXPECT_EQ(DiskTotal(100, 120, 60), 120u);  // somebody has given some back
+  EXPECT_EQ(DiskTotal(100, 0, 0), 1u);       // 0 would mean: without a limit
+  EXPECT_EQ(DiskTotal(kMost, kMost, kMost), kMost);
 }
 
 TEST(SlotPool, TellsARunThatNeverFitsFromOneThatHasToWait) {

@@ -203,8 +203,8 @@ struct GarbageReport {
 
 // A piece of a run's live output.
 // What a run's job writes: kOutput is the merged output, or stdout where the contract has stderr
-// captured by itself.
-enum class LogStream { kOutput, kStderr };
+// captured by itself. kProgress is its runner's: how far long transfers are, in lines of JSON.
+enum class LogStream { kOutput, kStderr, kProgress };
 
 struct LogChunk {
   std::string bytes;

@@ -53,8 +53,9 @@ struct OperatorLimits {
   std::uint64_t open_files = 4096;
   std::uint64_t memory_bytes = 0;  // 0: the run's share of the machine where there is one
   std::uint64_t file_bytes = 0;
-  std::uint64_t disk_bytes = 64ull << 30;  // blocks in workspace, TMPDIR and HOME
-  std::uint64_t disk_files = 4'000'000;    // inodes there
+  // Blocks in workspace, TMPDIR and HOME; a run's share of the disk where that is less.
+  std::uint64_t disk_bytes = 64ull << 30;
+  std::uint64_t disk_files = 4'000'000;  // inodes there
   std::uint64_t max_changed_files = 200'000;
   std::uint64_t max_diff_bytes = 512ull << 20;
   std::uint64_t max_blob_bytes = 4ull << 30;         // one downloaded blob
@@ -62,11 +63,12 @@ struct OperatorLimits {
   std::uint64_t min_free_memory_bytes = 64ull << 20;
 };
 
-// What all runs of this runner together may have; 0: what the machine has, less the memory that is
-// kept free. Never more than that (L42).
+// What all runs of this runner together may have; 0: what the machine has, less the memory and the
+// disk that are kept free. Never more than that (L42).
 struct RunCapacity {
   std::uint64_t cpu_millis = 0;
   std::uint64_t memory_bytes = 0;
+  std::uint64_t disk_bytes = 0;
 };
 
 // Cached checkouts, the lower layers of overlay workspaces. What runs use may go over it.

@@ -38,8 +38,8 @@ struct RunEnd {
 
 // How far a long transfer is.
 struct Progress {
-  enum class Phase { kMaterialize, kUpload };
-  Phase phase = Phase::kMaterialize;
+  enum class Phase { kFetch, kMaterialize, kUpload };
+  Phase phase = Phase::kFetch;
   std::uint64_t bytes = 0;
   std::uint64_t files = 0;
 };

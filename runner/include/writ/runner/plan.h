@@ -31,6 +31,7 @@ struct MachineShare {
   std::uint64_t memory_bytes = 0;       // of a run that neither contract nor operator limits
   std::uint64_t most_memory_bytes = 0;  // what one run may ask for at all
   std::uint64_t most_cpu_millis = 0;
+  std::uint64_t disk_bytes = 0;  // of a run whose contract does not ask for some
   std::uint64_t most_disk_bytes = 0;
 };
 

@@ -21,7 +21,6 @@
 #include <string_view>
 #include <vector>
 
-#include "writ/backends/output_sink.h"
 #include "writ/base/clock.h"
 #include "writ/base/result.h"
 #include "writ/base/secret.h"
@@ -78,6 +77,10 @@ struct LeaseAnswer {
   LeaseTerms terms;
   RunSignals signals;
 };
+
+// Of a run's live output. kOutput is stdout where the contract has stderr captured by itself, else
+// both; kProgress is lines of JSON about long transfers.
+enum class LiveStream { kOutput, kStderr, kProgress };
 
 enum class BlobSent { kSent, kKnown };  // kKnown: the plane had it
 using BlobProgress = std::function<void(std::uint64_t more)>;
@@ -137,11 +140,10 @@ class PlaneClient {
                                  std::chrono::milliseconds wait, const Deadline& deadline,
                                  std::stop_token stop);
   // Live output; the answer is where the plane wants more from: past these bytes, or before them
-  // where it has a gap. kStdout also stands for the merged output.
+  // where it has a gap.
   Result<std::uint64_t> AppendLog(const protocol::RunId& run, const Secret& claim_token,
-                                  backends::Stream stream, std::uint64_t offset,
-                                  std::string_view bytes, const Deadline& deadline,
-                                  std::stop_token stop);
+                                  LiveStream stream, std::uint64_t offset, std::string_view bytes,
+                                  const Deadline& deadline, std::stop_token stop);
   // What was finished after the plane had closed the run. `claim_token` may be null.
   Status Late(const protocol::RunId& run, const Secret* claim_token, const Secret& runner_token,
               const json::Value& events, const json::Value& receipt, const Deadline& deadline,

@@ -54,6 +54,9 @@ struct MaterializeOptions {
   CheckoutCache* checkouts = nullptr;
   MaterializeLimits limits{};
   unsigned threads = 2;
+  // After each file of the tree that was written, with its size; from all threads at once, which
+  // may have the owner's file system ids. May be empty.
+  std::function<void(std::uint64_t bytes)> wrote{};
 };
 
 class InputState;  // private to this folder
