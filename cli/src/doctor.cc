@@ -9,6 +9,7 @@
 #include "duration.h"
 #include "writ/backends/registry.h"
 #include "writ/base/clock.h"
+#include "writ/protocol/runner_capabilities.h"
 #include "writ/runner/deadline.h"
 #include "writ/runner/engine.h"
 #include "writ/runner/plane_client.h"
@@ -21,37 +22,12 @@ constexpr std::chrono::seconds kPlaneLimit{10};
 // Contracts and tokens have times: more than this is told (the runner itself follows the plane's).
 constexpr std::chrono::seconds kClockLimit{5};
 
-void AddBackends(backends::BackendRegistry& registry, std::vector<Layer>& layers) {
-  for (backends::Backend* backend : registry.All()) {
-    const backends::Capabilities& can = backend->Probe();
-    const std::string name = "backend " + can.backend;
-    layers.push_back({name, can.usable ? Health::kGood : Health::kAbsent,
-                      can.usable ? can.version : "cannot be used", can.unusable_reason,
-                      can.unusable_mend});
-    if (!can.usable) continue;
-    for (const backends::Aspect aspect : backends::kAllAspects) {
-      const backends::AspectCapability& held = can.Of(aspect);
-      const bool kernel = held.enforcement == backends::Enforcement::kKernel;
-      layers.push_back({name + ": " + std::string(backends::AspectName(aspect)),
-                        kernel && held.reason.empty() ? Health::kGood : Health::kLimited,
-                        "held by " + std::string(backends::EnforcementName(held.enforcement)) +
-                            (held.mechanism.empty() ? "" : ", " + held.mechanism),
-                        held.reason, held.mend});
-    }
-  }
-}
-
 void AddAgents(const runner::RunnerConfig& config, std::vector<Layer>& layers) {
   for (const runner::AgentProfile& profile : runner::AllProfiles()) {
     if (!profile.spawnable || profile.program.empty()) continue;
-    runner::LocateOptions locate{.configured_path = {},
-                                 .search_path = config.search_path,
-                                 .job_uid = config.uid_range ? config.uid_range->first : 0};
     const std::string kind(profile.kind);
-    if (kind == "mock") locate.configured_path = config.mock_agent;
     const auto path = config.agent_paths.find(kind);
-    if (path != config.agent_paths.end()) locate.configured_path = path->second;
-    const runner::InstalledAgent agent = runner::Locate(profile, locate);
+    const runner::InstalledAgent agent = runner::LocateFor(config, profile);
     Layer layer{"agent " + kind, Health::kGood, "", agent.lack, agent.hint};
     if (!agent.lack.empty()) {
       layer.health = path != config.agent_paths.end() ? Health::kBad : Health::kAbsent;
@@ -62,6 +38,25 @@ void AddAgents(const runner::RunnerConfig& config, std::vector<Layer>& layers) {
     }
     layers.push_back(std::move(layer));
   }
+}
+
+// What runs get that ask for nothing in particular.
+void AddDefaultTier(const runner::RunnerConfig& config, DoctorReport& report) {
+  const auto minimum = protocol::ParseTier(config.minimum_isolation);
+  const auto wanted = protocol::ParseTier(config.default_isolation);
+  if (!minimum || !wanted) return;
+  const protocol::Tier tier = protocol::RaisedTo(*minimum, *wanted);
+  const std::string name(protocol::Word(tier));
+  Layer layer{"isolation", Health::kGood, name + " where a contract names none", "", ""};
+  const bool usable = std::any_of(
+      report.ladder.begin(), report.ladder.end(),
+      [&](const Rung& rung) { return backends::TierName(rung.tier) == name && rung.usable(); });
+  if (!usable) {
+    layer.health = Health::kLimited;
+    layer.cause = name + " cannot be used here, so such runs are refused";
+    layer.mend = "see the ladder, or set defaultIsolation and minimumIsolation in runner.json";
+  }
+  report.layers.push_back(std::move(layer));
 }
 
 // What readiness found goes to the layer that it is about.
@@ -147,7 +142,8 @@ Result<DoctorReport> Examine(const RunnerSetup& setup) {
                 LookAtDisk(config.work_dir),
                 {"path", Health::kGood, "jobs can enter their sessions", "", ""}};
   out.layers.push_back({"egress proxy", Health::kGood, config.egress_proxy, "", ""});
-  AddBackends(registry, out.layers);
+  out.ladder = LookAtLadder(registry, config);
+  AddDefaultTier(config, out);
   AddProblems(runner::LookAtHost(config, registry), out.layers);
   AddAgents(config, out.layers);
   out.layers.push_back(LookAtProxies(config));
@@ -160,7 +156,7 @@ Result<DoctorReport> Examine(const RunnerSetup& setup) {
 }
 
 std::string RenderDoctor(const DoctorReport& report) {
-  std::string out;
+  std::string out = RenderLadder(report.ladder);
   std::size_t width = 0;
   for (const Layer& layer : report.layers) width = std::max(width, layer.name.size());
   auto cell = [](std::string text, std::size_t size) {
@@ -193,7 +189,9 @@ json::Value DoctorJson(const DoctorReport& report) {
     if (!layer.mend.empty()) item.Set("mend", json::ToWellFormedUtf8(layer.mend));
     layers.push_back(std::move(item));
   }
-  return json::Object{{"usable", report.usable}, {"layers", std::move(layers)}};
+  return json::Object{{"usable", report.usable},
+                      {"ladder", LadderJson(report.ladder)},
+                      {"layers", std::move(layers)}};
 }
 
 }  // namespace writ::cli

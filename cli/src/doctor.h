@@ -1,10 +1,11 @@
-// Doctor: one report of everything that a run needs on this machine. Backends, readiness and agent
-// profiles answer for themselves; machine_layers.h adds the rest.
+// Doctor: one report of everything that a run needs on this machine. Backends (ladder.h), readiness
+// and agent profiles answer for themselves; machine_layers.h adds the rest.
 #pragma once
 
 #include <string>
 #include <vector>
 
+#include "ladder.h"
 #include "machine_layers.h"
 #include "runner_setup.h"
 #include "writ/base/result.h"
@@ -14,6 +15,7 @@ namespace writ::cli {
 
 struct DoctorReport {
   bool usable = false;  // nothing that a run needs is missing
+  std::vector<Rung> ladder;
   std::vector<Layer> layers;
 };
 

@@ -78,12 +78,12 @@ Layer LookAtUserNamespaces() {
   Layer out{"user namespaces", Health::kGood, "one was made and ended", "", ""};
   Status made = backends::ProbeUserNamespace();
   if (made) return out;
-  out.health = Health::kAbsent;
+  out.health = Health::kLimited;
   out.found = "refused: " + std::string(std::strerror(made.error().sys_errno));
   out.cause = made.error().sys_errno == ENOSPC
                   ? "user.max_user_namespaces allows no more of them"
-                  : "switched off by a sysctl, a security module or the container around us; " +
-                        std::string(kNoBackend);
+                  : "switched off by a sysctl, a security module or the container around us; the "
+                    "sandbox and container tiers need them";
   out.mend =
       "sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, "
       "kernel.apparmor_restrict_unprivileged_userns";

@@ -94,6 +94,9 @@ std::optional<plane::RunSummary> ReadSummary(const json::Value& value) {
     run.closed_reason = TextOf(*closed, "reason");
   run.retry_of = TextOf(value, "retryOf");
   run.retried_as = TextOf(value, "retriedAs");
+  if (const json::Value* waiting = value.Find("waiting"))
+    run.waiting = plane::Waiting{TextOf(*waiting, "code"), TextOf(*waiting, "message"),
+                                 TextOf(*waiting, "mend")};
   const json::Value* late = value.Find("lateReceipt");
   run.has_late_receipt = late != nullptr && late->if_bool() != nullptr && *late->if_bool();
   const json::Value* receipt = value.Find("hasReceipt");
@@ -282,6 +285,9 @@ class RemoteRequester final : public Requester {
       runner.enrolled_at = ParseRfc3339(TextOf(item, "enrolledAt")).value_or(WallTime{});
       const json::Value* revoked = item.Find("revoked");
       runner.revoked = revoked != nullptr && revoked->if_bool() != nullptr && *revoked->if_bool();
+      runner.heard_at = ParseRfc3339(TextOf(item, "heardAt"));
+      if (const json::Value* can = item.Find("capabilities"))
+        runner.capabilities = json::Write(*can);
       if (const json::Value* keys = item.Find("retiredKeys"); keys && keys->if_array()) {
         for (const json::Value& key : keys->array())
           runner.retired_keys.push_back({TextOf(key, "keyId"), TextOf(key, "publicKeyPem")});

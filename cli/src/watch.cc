@@ -117,6 +117,7 @@ ExitCode WatchRun(Context& context, Requester& requester, const std::string& run
   ProgressLines progress(context);
   bool cancel_sent = false;
   bool running_told = false;
+  std::string waits_told;
   std::chrono::steady_clock::time_point give_up;
   plane::RunState last = plane::RunState::kCreated;
   auto detail = requester.Run(run_id);
@@ -145,6 +146,14 @@ ExitCode WatchRun(Context& context, Requester& requester, const std::string& run
         context.Note("needs consent: " + TerminalSafe(requirement));
       context.Note("approve it with: " + context.Command("approve " + run_id + next.access));
       return kWaitingApproval;
+    }
+    // Our own runner takes this very run, whatever the others can do.
+    const std::optional<plane::Waiting>& waiting = detail->summary.waiting;
+    if (embedded == nullptr && waiting && !cancel_sent && waiting->message != waits_told &&
+        waiting->code != "wait.turn" && waiting->code != "wait.offered") {
+      waits_told = waiting->message;
+      context.Note("-- waiting: " + TerminalSafe(waits_told));
+      if (!waiting->mend.empty()) context.Note("mend: " + TerminalSafe(waiting->mend));
     }
     bool terminal = plane::IsTerminal(status);
     bool live = status == plane::RunState::kClaimed || status == plane::RunState::kProvisioning ||

@@ -9,6 +9,7 @@
 
 #include "plane_impl.h"
 #include "runner_identity.h"
+#include "writ/protocol/runner_capabilities.h"
 
 namespace writ::plane {
 
@@ -69,8 +70,13 @@ struct QueuedRun {
   std::string run_id, contract, contract_hash;
   std::chrono::milliseconds timeout{0};
 };
-Result<std::optional<QueuedRun>> NextInQueue(store::Database& db, const RunnerIdentity& runner,
-                                             WallTime now, const std::string& only_run);
+struct QueueLook {
+  const RunnerIdentity& runner;
+  WallTime now;
+  const std::string& only_run;  // empty: the first of the queue that the runner can do
+  const protocol::RunnerCapabilities* can = nullptr;  // nullptr: everything
+};
+Result<std::optional<QueuedRun>> NextInQueue(store::Database& db, const QueueLook& look);
 // run.claimed and secret.released, in the transaction that made the run `claimed`.
 Status WriteClaimEvents(store::Database& db, const QueuedRun& run, const RunnerIdentity& runner,
                         const std::vector<protocol::SecretGrant>& grants, WallTime now);

@@ -1,7 +1,11 @@
 // Claims: the next contract of a pool, once, with its secrets.
+#include <map>
+
 #include "claim_access.h"
+#include "matching.h"
 #include "sealing.h"
 #include "secret_source.h"
+#include "waiting.h"
 #include "writ/base/encoding.h"
 #include "writ/base/log.h"
 
@@ -75,22 +79,34 @@ Result<Secret> Plane::Impl::SecretValue(const protocol::SecretGrant& grant) {
   return value;
 }
 
-Result<std::optional<QueuedRun>> NextInQueue(store::Database& db, const RunnerIdentity& runner,
-                                             WallTime now, const std::string& only_run) {
+Result<std::optional<QueuedRun>> NextInQueue(store::Database& db, const QueueLook& look) {
   WRIT_ASSIGN(auto next,
-              db.Ask("SELECT run_id, contract, contract_hash, timeout_ms FROM runs r WHERE "
+              db.Ask("SELECT run_id, contract, contract_hash, timeout_ms, wants FROM runs r WHERE "
                      "status = 'created' AND pool = ?1 AND expires_at > ?2 AND "
                      "(?3 = '' OR run_id = ?3) AND "
                      "(offered_until IS NULL OR offered_until <= ?2) AND NOT EXISTS "
                      "(SELECT 1 FROM declined_offers d WHERE d.run_id = r.run_id AND "
-                     "d.runner_id = ?4 AND d.until > ?2) ORDER BY ord LIMIT 1",
-                     runner.pool, now.unix_ms, only_run, runner.runner_id));
-  WRIT_ASSIGN(bool any, next.Next());
-  if (!any) return std::optional<QueuedRun>{};
-  return std::optional(QueuedRun{.run_id = next.Text(0),
-                                 .contract = next.Text(1),
-                                 .contract_hash = next.Text(2),
-                                 .timeout = std::chrono::milliseconds(next.Int(3))});
+                     "d.runner_id = ?4 AND d.until > ?2) ORDER BY ord",
+                     look.runner.pool, look.now.unix_ms, look.only_run, look.runner.runner_id));
+  // Who asks for a run by its name refuses it by itself, with a receipt.
+  const bool any_will_do = look.can == nullptr || !look.only_run.empty();
+  std::map<std::string, bool> judged;  // like runs have like wants
+  for (;;) {
+    WRIT_ASSIGN(bool any, next.Next());
+    if (!any) return std::optional<QueuedRun>{};
+    if (!any_will_do && !next.Null(4)) {
+      auto [at, fresh] = judged.try_emplace(next.Text(4), true);
+      if (fresh) {
+        WRIT_ASSIGN(RunWants wants, RunWants::FromText(at->first));
+        at->second = !WhyNot(wants, *look.can);
+      }
+      if (!at->second) continue;
+    }
+    return std::optional(QueuedRun{.run_id = next.Text(0),
+                                   .contract = next.Text(1),
+                                   .contract_hash = next.Text(2),
+                                   .timeout = std::chrono::milliseconds(next.Int(3))});
+  }
 }
 
 Status WriteClaimEvents(store::Database& db, const QueuedRun& run, const RunnerIdentity& runner,
@@ -121,13 +137,14 @@ enum class SecretValues { kNotYet, kFetched };
 struct ClaimOrder {
   const RunnerIdentity& runner;
   WallTime now;
-  std::string only_run;                          // empty: the first of the queue
+  std::string only_run;                          // empty: the first of the queue that fits
   SecretValues secrets = SecretValues::kNotYet;  // kFetched: those of only_run are at hand
+  const protocol::RunnerCapabilities* can = nullptr;
 };
 
 Result<Attempt> TryClaim(const Plane::Impl& plane, store::Database& db, const ClaimOrder& order) {
   Attempt out;
-  WRIT_ASSIGN(auto next, NextInQueue(db, order.runner, order.now, order.only_run));
+  WRIT_ASSIGN(auto next, NextInQueue(db, {order.runner, order.now, order.only_run, order.can}));
   if (!next) return out;
   WRIT_ASSIGN(json::Value value, json::Parse(next->contract));
   WRIT_ASSIGN(auto contract, protocol::Contract::Parse(value));
@@ -182,17 +199,19 @@ Result<std::optional<writ::plane::Claim>> Plane::Claim(std::string_view runner_t
                                                        std::string_view pool,
                                                        std::chrono::milliseconds wait,
                                                        const std::function<bool()>& abandoned,
-                                                       const std::string& only_run) {
+                                                       const std::string& only_run,
+                                                       const protocol::RunnerCapabilities* can) {
   const auto deadline = std::chrono::steady_clock::now() + wait;
-  for (;;) {
+  for (bool first = true;; first = false) {
     WRIT_ASSIGN(auto runner, AuthenticateRunner(*impl_, runner_token));
     if (runner.pool != pool) return Unauthorized("runner is not enrolled in the requested pool");
+    if (first && only_run.empty()) WRIT_TRY(NoteHeard(*impl_, runner, can));
     const ChangeSignal& queue = impl_->queue->Of(runner.pool);
     const auto seen = queue.Generation();
     const WallTime now = impl_->clock.Now();
-    // Cheap look first: an idle runner costs no write.
+    // Cheap look first: it costs no write.
     WRIT_ASSIGN(auto waiting, impl_->store->Read([&](store::Database& db) {
-      return NextInQueue(db, runner, now, only_run);
+      return NextInQueue(db, {runner, now, only_run, can});
     }));
     if (!waiting) {
       if (!queue.WaitSlice(seen, deadline)) return std::optional<writ::plane::Claim>{};
@@ -203,7 +222,7 @@ Result<std::optional<writ::plane::Claim>> Plane::Claim(std::string_view runner_t
     std::vector<ReleasedSecret> secrets;
     auto claim_now = [&](const std::string& which, SecretValues values) {
       return impl_->store->Write([&](store::Database& db) -> Status {
-        WRIT_ASSIGN(attempt, TryClaim(*impl_, db, {runner, now, which, values}));
+        WRIT_ASSIGN(attempt, TryClaim(*impl_, db, {runner, now, which, values, can}));
         return {};
       });
     };

@@ -117,8 +117,8 @@ Result<Enrolment> Plane::Enroll(std::string_view enroll_token, std::string_view 
 Result<std::vector<RunnerInfo>> Plane::Runners() const {
   return impl_->store->Read([](store::Database& db) -> Result<std::vector<RunnerInfo>> {
     WRIT_ASSIGN(auto rows,
-                db.Ask("SELECT runner_id, pool, key_id, public_key, enrolled_at, revoked_at "
-                       "FROM runners ORDER BY enrolled_at, rowid"));
+                db.Ask("SELECT runner_id, pool, key_id, public_key, enrolled_at, revoked_at, "
+                       "heard_at, capabilities FROM runners ORDER BY enrolled_at, rowid"));
     std::vector<RunnerInfo> out;
     for (;;) {
       WRIT_ASSIGN(bool row, rows.Next());
@@ -128,7 +128,11 @@ Result<std::vector<RunnerInfo>> Plane::Runners() const {
                      .key_id = rows.Text(2),
                      .public_key_pem = rows.Text(3),
                      .enrolled_at = WallTime{rows.Int(4)},
-                     .revoked = !rows.Null(5)});
+                     .revoked = !rows.Null(5),
+                     .retired_keys = {},
+                     .heard_at = std::nullopt,
+                     .capabilities = rows.Text(7)});
+      if (auto heard = rows.OptionalInt(6)) out.back().heard_at = WallTime{*heard};
     }
     for (RunnerInfo& runner : out) {
       WRIT_ASSIGN(auto keys, db.Ask("SELECT key_id, public_key FROM retired_runner_keys WHERE "

@@ -3,6 +3,7 @@
 // While it is offered a run stays `created` and its chain has nothing of the offer: what nobody
 // acknowledged never happened. Every change names the offer by the nonce of its token (L39).
 #include "claim_access.h"
+#include "waiting.h"
 #include "writ/base/encoding.h"
 #include "writ/base/fault.h"
 #include "writ/base/log.h"
@@ -23,9 +24,10 @@ Error OfferExpired(const std::string& run_id) {
 }
 
 Result<std::optional<Offer>> TryOffer(const Plane::Impl& plane, store::Database& db,
-                                      const RunnerIdentity& runner, const std::string& only_run) {
+                                      const RunnerIdentity& runner, const std::string& only_run,
+                                      const protocol::RunnerCapabilities* can) {
   const WallTime now = plane.clock.Now();
-  WRIT_ASSIGN(auto next, NextInQueue(db, runner, now, only_run));
+  WRIT_ASSIGN(auto next, NextInQueue(db, {runner, now, only_run, can}));
   if (!next) return std::optional<Offer>{};
   const ClaimTokenFacts facts{.run_id = next->run_id,
                               .runner_id = runner.runner_id,
@@ -99,7 +101,8 @@ Result<int> TakeUp(const Plane::Impl& plane, store::Database& db, const RunnerId
 
 Result<OfferAnswer> Plane::TakeOffer(std::string_view runner_token, std::string_view pool,
                                      milliseconds wait, const std::function<bool()>& abandoned,
-                                     const std::string& only_run) {
+                                     const std::string& only_run,
+                                     const protocol::RunnerCapabilities* can) {
   const Moment begun = std::chrono::steady_clock::now();
   const Moment deadline = begun + wait;
   bool asked_before = false;  // to rotate, already when the call came
@@ -109,19 +112,20 @@ Result<OfferAnswer> Plane::TakeOffer(std::string_view runner_token, std::string_
     const ChangeSignal& queue = impl_->queue->Of(runner.pool);
     const auto seen = queue.Generation();
     if (first) asked_before = runner.rotate_asked;
+    if (first && only_run.empty()) WRIT_TRY(NoteHeard(*impl_, runner, can));
     Moment until = deadline;
     if (runner.rotate_asked) {
       if (!asked_before) return OfferAnswer{.offer = std::nullopt, .rotate = true};
       until = std::min(deadline, begun + kToldPace);
     } else {
       WRIT_ASSIGN(auto waiting, impl_->store->Read([&](store::Database& db) {
-        return NextInQueue(db, runner, impl_->clock.Now(), only_run);
+        return NextInQueue(db, {runner, impl_->clock.Now(), only_run, can});
       }));
       if (abandoned && abandoned()) return OfferAnswer{};
       std::optional<Offer> offer;
       if (waiting) {
         WRIT_TRY(impl_->store->Write([&](store::Database& db) -> Status {
-          WRIT_ASSIGN(offer, TryOffer(*impl_, db, runner, only_run));
+          WRIT_ASSIGN(offer, TryOffer(*impl_, db, runner, only_run, can));
           return {};
         }));
         if (!offer) continue;  // somebody else was faster

@@ -1,6 +1,7 @@
 // Reading back: runs, bundles, the export.
 #include "plane_impl.h"
 #include "runner_identity.h"
+#include "waiting.h"
 #include "writ/protocol/bundle.h"
 
 namespace writ::plane {
@@ -47,9 +48,15 @@ Result<std::vector<RunSummary>> Plane::Runs(const std::optional<std::string>& su
     std::vector<RunSummary> out;
     for (;;) {
       WRIT_ASSIGN(bool row, rows.Next());
-      if (!row) return out;
+      if (!row) break;
       out.push_back(ReadSummary(rows, 0));
     }
+    WaitReasons reasons(db, impl_->clock.Now());
+    for (RunSummary& run : out) {
+      if (run.status != RunState::kCreated) continue;
+      WRIT_ASSIGN(run.waiting, reasons.For(run.run_id, run.pool));
+    }
+    return out;
   });
 }
 
@@ -64,6 +71,10 @@ Result<RunDetail> Plane::Run(const std::string& run_id) const {
     out.summary = ReadSummary(row, 0);
     out.contract = row.Text(kSummaryColumnCount);
     out.receipt = row.Text(kSummaryColumnCount + 1);
+    if (out.summary.status == RunState::kCreated) {
+      WaitReasons reasons(db, impl_->clock.Now());
+      WRIT_ASSIGN(out.summary.waiting, reasons.For(run_id, out.summary.pool));
+    }
     WRIT_ASSIGN(out.events, EventTexts(db, run_id));
     return out;
   });

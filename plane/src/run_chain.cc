@@ -1,4 +1,5 @@
 // A run's contract and the plane's part of its chain (protocol.md section 2).
+#include "matching.h"
 #include "plane_impl.h"
 
 namespace writ::plane {
@@ -91,10 +92,11 @@ Status BeginChain(store::Database& db, const protocol::Contract& contract,
   namespace events = protocol::events;
   const std::string run_id = contract.run_id.text();
   const auto hash = contract.Hash();
-  WRIT_ASSIGN(int set, db.Run("UPDATE runs SET contract = ?, contract_hash = ?, expires_at = ?, "
-                              "policy_hash = ? WHERE run_id = ? AND contract IS NULL",
-                              json::Write(contract.raw), hash.ToHex(), contract.expires_at.unix_ms,
-                              contract.policy_hash.ToHex(), run_id));
+  WRIT_ASSIGN(int set,
+              db.Run("UPDATE runs SET contract = ?, contract_hash = ?, expires_at = ?, "
+                     "policy_hash = ?, wants = ? WHERE run_id = ? AND contract IS NULL",
+                     json::Write(contract.raw), hash.ToHex(), contract.expires_at.unix_ms,
+                     contract.policy_hash.ToHex(), RunWants::Of(contract).ToText(), run_id));
   if (set != 1) return StateConflict(run_id, "has a contract already");
   protocol::EventChain chain(hash);
   auto add = [&](json::Value event) {

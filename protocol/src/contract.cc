@@ -174,6 +174,12 @@ Execution Contract::EffectiveExecution() const {
   return out;
 }
 
+std::string Contract::NeededAgent() const {
+  if (const Execution run = EffectiveExecution(); run.kind == Execution::Kind::kAgent)
+    return run.agent.kind.text();
+  return agent.version ? agent.kind.text() : std::string();
+}
+
 Result<Contract> SealContract(Contract draft, const PrivateKey& plane_key) {
   draft.issuer_key = plane_key.Public().Id();
   draft.issuer_role = "plane";

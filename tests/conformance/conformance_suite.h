@@ -1,6 +1,6 @@
 // The fixture of the suite that every backend passes unchanged: what a job sees and how it ends
 // does not depend on the tier. One file per question; all of them are one gtest suite, so that a
-// backend is added in one place (conformance_suite.cc).
+// backend is added in one place (main.cc for those of this tree).
 #pragma once
 
 #include <gmock/gmock.h>
@@ -12,6 +12,7 @@
 
 #include "conformance/job_fixture.h"
 #include "conformance/running_job.h"
+#include "writ/conformance/conformance.h"
 
 namespace writ::test {
 
@@ -24,8 +25,9 @@ inline constexpr char kIdle[] = "echo ready; sleep 600";
 class Conformance : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
-    if (std::string why = WhyNoJobs(GetParam()); !why.empty()) GTEST_SKIP() << why;
-    backend_ = MakeBackend(GetParam());
+    backend_ = conformance::FindTested(GetParam()).make();
+    if (const backends::Capabilities& can = backend_->Probe(); !can.usable)
+      GTEST_SKIP() << can.unusable_reason;
     job_.Use(*backend_);
   }
   JobRun Run(backends::Plan plan, const backends::WatchOptions& options = {}) {
@@ -37,6 +39,10 @@ class Conformance : public testing::TestWithParam<std::string> {
     return run;
   }
   JobRun Sh(const std::string& script) { return Run(job_.Shell(script)); }
+  // A root directory of the job's own, or the host's.
+  bool OwnView() const {
+    return conformance::FindTested(GetParam()).view == conformance::View::kOwn;
+  }
   // A job that something may be put beside; it says "ready" and idles.
   backends::Plan Granted(const std::string& script = kIdle) {
     backends::Plan plan = job_.Shell(script);
@@ -54,13 +60,9 @@ class Conformance : public testing::TestWithParam<std::string> {
     auto job = backend_->Prepare(job_.Shell("true"));
     return job ? (*job)->WorkspacePath() : job.error().ToString();
   }
-  std::string TmpPath() const {
-    return GetParam() == "process" ? job_.session_dir() + "/tmp" : "/tmp";
-  }
+  std::string TmpPath() const { return OwnView() ? "/tmp" : job_.session_dir() + "/tmp"; }
   // The uid that jobs see of themselves; files are the plan's identity's outside whatever it is.
-  std::string UidInside() const {
-    return GetParam() == "process" ? std::to_string(job_.identity().uid) : "1000";
-  }
+  std::string UidInside() const { return OwnView() ? "1000" : std::to_string(job_.identity().uid); }
 
   JobFixture job_;
   std::unique_ptr<backends::Backend> backend_;

@@ -12,11 +12,6 @@
 #include <iterator>
 #include <sstream>
 
-#include "conformance/test_image.h"
-#include "support/places.h"
-#include "writ/backends/container/container_backend.h"
-#include "writ/backends/process_backend.h"
-#include "writ/backends/sandbox_backend.h"
 #include "writ/base/paths.h"
 
 namespace writ::test {
@@ -46,6 +41,23 @@ void GiveTo(const std::string& path, backends::Identity identity) {
 }
 
 }  // namespace
+
+namespace {
+
+std::string& Programs() {
+  static std::string dir = fs::read_symlink("/proc/self/exe").parent_path();
+  return dir;
+}
+
+}  // namespace
+
+const std::string& ProgramsDir() {
+  return Programs();
+}
+
+void SetProgramsDir(const std::string& dir) {
+  Programs() = dir;
+}
 
 void Collector::OnOutput(backends::Stream stream, std::string_view bytes,
                          std::chrono::nanoseconds) {
@@ -109,7 +121,7 @@ JobRun JobFixture::Run(backends::Backend& backend, backends::Plan plan,
 
 std::string JobFixture::Install(const std::string& program) const {
   std::string to = workspace_ + "/" + program;
-  fs::copy_file(writ::test::BinDir() + "/" + program, to, fs::copy_options::overwrite_existing);
+  fs::copy_file(ProgramsDir() + "/" + program, to, fs::copy_options::overwrite_existing);
   ::chmod(to.c_str(), 0755);
   return "./" + program;
 }
@@ -149,27 +161,6 @@ std::vector<std::string> JobFixture::LeftBehind() const {
     if (entry.path().filename() != "launch.status") left.push_back(entry.path().string());
   }
   return left;
-}
-
-std::unique_ptr<backends::Backend> MakeBackend(const std::string& name) {
-  backends::LaunchedOptions options{.launcher = writ::test::BinDir() + "/writ-launch"};
-  if (name == "process") return backends::MakeProcessBackend(std::move(options));
-  if (name == "sandbox") return backends::MakeSandboxBackend(std::move(options));
-  if (name.starts_with("container")) {
-    backends::ContainerBackendOptions container;
-    container.launched = std::move(options);
-    container.runtime = name == "container_runc" ? "runc" : "crun";
-    container.images_dir = TestImages();
-    container.default_image = "host";
-    return backends::MakeContainerBackend(std::move(container));
-  }
-  std::abort();
-}
-
-std::string WhyNoJobs(const std::string& backend) {
-  if (::access((writ::test::BinDir() + "/writ-launch").c_str(), X_OK) != 0)
-    return "writ-launch is not built or cannot be reached";
-  return MakeBackend(backend)->Probe().unusable_reason;
 }
 
 }  // namespace writ::test

@@ -59,7 +59,8 @@ class JobFixture {
   // The tier that plans ask for from now on (at first the process tier).
   void Use(const backends::Backend& backend) { tier_ = backend.GetTier(); }
 
-  // Copies a program of this build into the workspace, executable for the job; its path from there.
+  // Copies a program of ProgramsDir into the workspace, executable for the job; its path from
+  // there.
   std::string Install(const std::string& program) const;
   void WriteWorkspaceFile(const std::string& name, const std::string& bytes) const;
   std::string ReadWorkspaceFile(const std::string& name) const;  // "" where it is absent
@@ -83,7 +84,11 @@ class JobFixture {
   backends::Identity identity_;
 };
 
-// The backend under test by its name, with the programs of this build.
+// Where the programs are that jobs of tests run: beside this one, unless it was set.
+const std::string& ProgramsDir();
+void SetProgramsDir(const std::string& dir);
+
+// own_backends.cc: a backend of this tree by its name, with the programs of this build.
 std::unique_ptr<backends::Backend> MakeBackend(const std::string& name);
 // "" or why tests that run jobs cannot be run here (the build folder cannot be reached, ...).
 std::string WhyNoJobs(const std::string& backend = "process");

@@ -8,8 +8,6 @@
 #include <string>
 
 #include "conformance/conformance_suite.h"
-#include "conformance/test_image.h"
-#include "support/places.h"
 #include "writ/base/child.h"
 #include "writ/base/file.h"
 
@@ -36,9 +34,10 @@ TEST_P(Conformance, EndsTheTreeWhenItsRunnerIsKilled) {
   ASSERT_TRUE(pipe);
   const std::string hidden = "600." + std::to_string(::getpid()) + "77";  // found by its name
   SpawnOptions options;
-  options.path = writ::test::BinDir() + "/conformance_runner";
+  options.path = std::filesystem::read_symlink("/proc/self/exe");
   options.argv = {
-      "conformance_runner",
+      "conformance",
+      "--one-job",
       GetParam(),
       job_.workspace(),
       job_.session_dir(),
@@ -47,7 +46,7 @@ TEST_P(Conformance, EndsTheTreeWhenItsRunnerIsKilled) {
       std::to_string(job_.identity().gid),
       "trap '' TERM; (setsid sh -c 'echo runs; exec sleep " + hidden + "' &) ; sleep 600"};
   options.fds = {{pipe->write_end.get(), 1}};
-  if (GetParam().starts_with("container")) options.env = {"WRIT_TEST_IMAGES=" + TestImages()};
+  if (const auto& needed = conformance::FindTested(GetParam()).environment) options.env = needed();
   auto runner = Child::Spawn(options);
   ASSERT_TRUE(runner) << runner.error().ToString();
   pipe->write_end.reset();
@@ -80,7 +79,7 @@ TEST_P(Conformance, CallsAJobLostWhenItsSupervisorIsKilled) {
   const bool root = ::geteuid() == 0;
   // Without a uid, a cgroup or a pid namespace of its own a hidden grandchild could not be found
   // again.
-  const bool hides = root || GetParam() != "process";
+  const bool hides = root || OwnView();
   auto job = backend_->Prepare(job_.Shell(hides ? "(setsid sleep 600 &) ; echo up; exec sleep 600"
                                                 : "echo up; exec sleep 600"));
   ASSERT_TRUE(job) << job.error().ToString();

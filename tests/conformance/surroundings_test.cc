@@ -113,8 +113,7 @@ TEST_P(Conformance, IsNobodyOfImportance) {  // L20
       "id -u; id -g; id -G; umask; grep -E "
       "'^(NoNewPrivs|Seccomp|CapEff|CapPrm|CapInh|CapBnd|CapAmb):' /proc/self/status; ulimit -c");
   const std::string uid = UidInside();
-  const std::string gid =
-      GetParam() == "process" ? std::to_string(job_.identity().gid) : UidInside();
+  const std::string gid = OwnView() ? UidInside() : std::to_string(job_.identity().gid);
   EXPECT_THAT(run.out, testing::StartsWith(uid + "\n" + gid + "\n"));
   EXPECT_THAT(run.out, HasSubstr("\n0022\n"));
   EXPECT_THAT(run.out, HasSubstr("CapEff:\t0000000000000000"));

@@ -66,9 +66,9 @@ void MakeRoot(const std::string& root) {
     Copy(path, root + path);
     programs.push_back(fs::canonical(path));
   }
-  for (const char* name : {"writ-mock-agent", "hostile", "glutton", "conformance_runner"})
-    if (::access(((writ::test::BinDir() + "/") + name).c_str(), X_OK) == 0)
-      programs.push_back((writ::test::BinDir() + "/") + name);
+  for (const char* name : {"writ-mock-agent", "hostile", "glutton"})
+    if (::access((writ::test::BinDir() + "/" + name).c_str(), X_OK) == 0)
+      programs.push_back(writ::test::BinDir() + "/" + name);
   std::istringstream words(Libraries(programs));
   for (std::string word; words >> word;) {
     if (word.front() != '/' || word.find(".so") == std::string::npos) continue;

@@ -38,6 +38,14 @@ TEST_F(EngineTest, ReportsNothingToDoAsNothing) {
   EXPECT_FALSE(*ran);
 }
 
+TEST_F(EngineTest, SaysNothingOfItselfToAPlaneWithoutTheExtension) {
+  world_.AddFake([](FakeJobView&) { return Exited(0); });
+  ASSERT_TRUE(world_.Open().RunOnce(std::chrono::milliseconds(0)));
+  EXPECT_EQ(plane_.Calls("POST /v1/claims"), 1);
+  EXPECT_TRUE(plane_.capabilities().is_null());
+  EXPECT_TRUE(plane_.violations().empty());
+}
+
 TEST_F(EngineTest, GivesOneClearErrorForAPlaneThatAnswersNonsense) {
   world_.AddFake([](FakeJobView&) { return Exited(0); });
   runner::Engine& engine = world_.Open();

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -155,6 +156,45 @@ TEST_F(Operations, DeclaredOutputFilesAreUploadedNamedAndVerify) {
   ASSERT_NE(environment, nullptr);
   ASSERT_NE(environment->Find("trace"), nullptr);
   EXPECT_EQ(environment->Find("trace")->FindString("traceparent"), kTraceparent);
+}
+
+// The same files of the same final workspace, whether the job worked in a plain tree or an overlay.
+TEST_F(Operations, DeclaredOutputFilesAreTheSameOfAnOverlay) {
+  if (geteuid() != 0) GTEST_SKIP() << "mounting an overlay for another uid needs root";
+  std::vector<std::string> base_files;
+  auto& fake = world_.AddFake([&](FakeJobView& job) {
+    base_files.clear();
+    for (const auto& entry : std::filesystem::directory_iterator(job.workspace))
+      if (entry.is_regular_file()) base_files.push_back(entry.path().filename());
+    std::sort(base_files.begin(), base_files.end());
+    std::filesystem::remove(job.workspace + "/" + base_files.front());
+    std::filesystem::create_directories(job.workspace + "/out");
+    job.Write("out/new.txt", "made by the job");
+    job.Write("result.json", "{\"score\":3}");
+    return Exited(0);
+  });
+  std::vector<std::string> told[2];
+  for (const bool overlay : {false, true}) {
+    fake.overlay =
+        overlay ? backends::OverlayWorkspace::kTrustedXattr : backends::OverlayWorkspace::kNone;
+    const std::string id = overlay ? "run_overlay" : "run_plain";
+    protocol::Contract draft = Draft(id);
+    draft.execution->artifacts = {"*", "out/**"};
+    draft.execution->result = protocol::WorkspacePath::Parse("result.json").value();
+    draft.execution->raw = {};
+    plane_.Add(draft);
+    ASSERT_TRUE(world_.RunOne());
+    ExpectOneGoodReceipt(id, "completed");
+    for (const json::Value& event : EventsOf(id, "artifact.created"))
+      if (event.FindString("kind") == "file")
+        told[overlay].push_back(std::string(event.FindString("path").value_or("")) + " " +
+                                std::string(event.FindString("hash").value_or("")));
+    const FakePlane::Run run = plane_.Get(id);
+    const json::Value* way = run.receipt.Find("runner")->Find("environment")->Find("workspace");
+    EXPECT_EQ(way->FindString("kind"), overlay ? "overlay" : "plain");
+  }
+  EXPECT_EQ(told[1], told[0]);
+  EXPECT_EQ(told[0].size(), base_files.size() + 1) << "without the removed one, with the two made";
 }
 
 TEST_F(Operations, EveryLogLineOfARunSaysWhichRunStepAndTraceItIsOf) {

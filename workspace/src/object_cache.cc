@@ -3,12 +3,14 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <git2.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
+#include <filesystem>
 #include <map>
 #include <mutex>
 #include <set>
@@ -141,16 +143,22 @@ Status CheckRefs(const BundleHeader& header, const std::string& objects) {
 }  // namespace
 
 CacheEntry::CacheEntry(std::string objects_directory, BundleHeader header,
-                       std::shared_ptr<PackStore> store)
+                       std::shared_ptr<PackStore> store, UniqueFd use)
     : objects_directory_(std::move(objects_directory)),
       header_(std::move(header)),
-      store_(std::move(store)) {}
+      store_(std::move(store)),
+      use_(std::move(use)) {}
 CacheEntry::~CacheEntry() = default;
+
+void CacheEntry::NoteUse() const {
+  (void)::futimens(use_.get(), nullptr);
+}
 
 struct ObjectCache::State {
   GitLibrary library;
   std::string path;
   UniqueFd dir;
+  ObjectCacheLimits limits;
   std::mutex mutex;  // guards the three below
   std::map<protocol::Digest, std::weak_ptr<const CacheEntry>> open;
   std::map<protocol::Digest, std::shared_ptr<std::mutex>> filling;
@@ -166,14 +174,17 @@ struct ObjectCache::State {
   Status FillInto(const std::string& temp, const protocol::Digest& bundle, const BlobSource& blobs);
   void SetAside(const std::string& name) const;
   void Sweep() const;
+  std::vector<std::string> Names() const;  // of everything in the directory
 };
 
 ObjectCache::ObjectCache(std::unique_ptr<State> state) : state_(std::move(state)) {}
 ObjectCache::~ObjectCache() = default;
 
-Result<std::unique_ptr<ObjectCache>> ObjectCache::Open(const std::string& directory) {
+Result<std::unique_ptr<ObjectCache>> ObjectCache::Open(const std::string& directory,
+                                                       const ObjectCacheLimits& limits) {
   auto state = std::make_unique<State>();
   state->path = directory;
+  state->limits = limits;
   WRIT_ASSIGN(state->dir, MakeDirectories(directory, 0711));
   if (::fchmod(state->dir.get(), 0711) != 0)
     return SysError(errno, "cache.open_failed", "cannot set the mode of the object cache");
@@ -181,20 +192,22 @@ Result<std::unique_ptr<ObjectCache>> ObjectCache::Open(const std::string& direct
   return std::unique_ptr<ObjectCache>(new ObjectCache(std::move(state)));
 }
 
+std::vector<std::string> ObjectCache::State::Names() const {
+  std::vector<std::string> names;
+  auto listing = OpenDirectory(path);
+  if (!listing) return names;
+  DIR* stream = ::fdopendir(listing->get());
+  if (stream == nullptr) return names;
+  (void)listing->release();
+  while (dirent* entry = ::readdir(stream)) names.emplace_back(entry->d_name);
+  ::closedir(stream);
+  return names;
+}
+
 // Removes what dead fills and set-aside entries left. A fill that is alive holds its lock.
 void ObjectCache::State::Sweep() const {
-  auto listing = OpenDirectory(path);
-  if (!listing) return;
-  DIR* stream = ::fdopendir(listing->get());
-  if (stream == nullptr) return;
-  (void)listing->release();
-  std::vector<std::string> names;
-  while (dirent* entry = ::readdir(stream)) {
-    std::string_view name = entry->d_name;
-    if (name.starts_with(kFillPrefix) || name.starts_with(kDamagedPrefix)) names.emplace_back(name);
-  }
-  ::closedir(stream);
-  for (const std::string& name : names) {
+  for (const std::string& name : Names()) {
+    if (!name.starts_with(kFillPrefix) && !name.starts_with(kDamagedPrefix)) continue;
     if (name.starts_with(kFillPrefix)) {
       auto fill = OpenBeneath(dir.get(), name, O_RDONLY | O_DIRECTORY);
       struct stat st {};
@@ -221,7 +234,19 @@ void ObjectCache::State::Forget(const protocol::Digest& bundle) {
 Result<std::shared_ptr<const CacheEntry>> ObjectCache::State::OpenEntry(
     const std::string& name) const {
   std::string entry_path = path + "/" + name;
-  auto text = ReadFile(entry_path + "/header", kMaxBundleHeaderBytes + 4);
+  WRIT_ASSIGN(UniqueFd use, OpenBeneath(dir.get(), name + "/header", O_RDONLY));
+  while (::flock(use.get(), LOCK_SH) != 0)
+    if (errno != EINTR) return SysError(errno, "cache.lock_failed", "cannot lock a cache entry");
+  // Removed before it was locked: that header belongs to nothing.
+  struct stat held {
+  }, there{};
+  if (::fstat(use.get(), &held) != 0 ||
+      ::fstatat(dir.get(), (name + "/header").c_str(), &there, AT_SYMLINK_NOFOLLOW) != 0 ||
+      held.st_ino != there.st_ino)
+    return Error{.kind = ErrorKind::kNotFound,
+                 .code = "cache.removed",
+                 .message = "a cache entry was removed meanwhile"};
+  auto text = ReadAll(use.get(), kMaxBundleHeaderBytes + 4);
   if (!text) return std::move(text).error();
   auto header = ParseBundleHeader(*text);
   if (!header)
@@ -229,8 +254,10 @@ Result<std::shared_ptr<const CacheEntry>> ObjectCache::State::OpenEntry(
                  .code = "cache.damaged",
                  .message = "the header of a cache entry cannot be read"};
   WRIT_ASSIGN(auto store, PackStore::Open(entry_path + "/objects"));
-  return std::shared_ptr<const CacheEntry>(
-      std::make_shared<CacheEntry>(entry_path + "/objects", std::move(*header), std::move(store)));
+  auto entry = std::make_shared<CacheEntry>(entry_path + "/objects", std::move(*header),
+                                            std::move(store), std::move(use));
+  entry->NoteUse();
+  return std::shared_ptr<const CacheEntry>(std::move(entry));
 }
 
 void ObjectCache::State::SetAside(const std::string& name) const {
@@ -298,6 +325,7 @@ Result<ObjectCache::Found> ObjectCache::Get(const protocol::Digest& bundle,
     std::lock_guard lock(state_->mutex);
     if (auto entry = state_->open[bundle].lock()) {
       state_->Keep(bundle, entry);
+      entry->NoteUse();
       return Found{std::move(entry), true};
     }
     auto& slot = state_->filling[bundle];
@@ -320,14 +348,52 @@ Result<ObjectCache::Found> ObjectCache::Get(const protocol::Digest& bundle,
   if (::fstatat(state_->dir.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0) {
     auto entry = state_->OpenEntry(name);
     if (entry) return remember(std::move(*entry), true);
-    log::Warn("workspace.cache_entry_damaged", "a damaged cache entry is made again",
-              {{"bundle", name}, {"code", entry.error().code}});
-    state_->SetAside(name);
+    if (entry.error().code != "cache.removed") {
+      log::Warn("workspace.cache_entry_damaged", "a damaged cache entry is made again",
+                {{"bundle", name}, {"code", entry.error().code}});
+      state_->SetAside(name);
+    }
   }
   WRIT_TRY(state_->Fill(bundle, name, blobs));
   auto entry = state_->OpenEntry(name);
   if (!entry) return std::move(entry).error().With("opening a fresh cache entry");
-  return remember(std::move(*entry), false);
+  Found found = remember(std::move(*entry), false);
+  Trim();
+  return found;
+}
+
+void ObjectCache::Trim() {
+  struct Entry {
+    std::string name;
+    std::int64_t used_at = 0;  // ns
+    std::uint64_t bytes = 0;
+  };
+  std::vector<Entry> entries;
+  std::uint64_t bytes = 0;
+  for (const std::string& name : state_->Names()) {
+    struct stat st {};
+    if (!protocol::Digest::Parse(name) ||
+        ::fstatat(state_->dir.get(), (name + "/header").c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0)
+      continue;
+    Entry entry{name, std::int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec, 0};
+    std::error_code gone;
+    for (const auto& pack :
+         std::filesystem::directory_iterator(state_->path + "/" + name + "/objects/pack", gone))
+      entry.bytes += pack.file_size(gone);
+    bytes += entry.bytes;
+    entries.push_back(std::move(entry));
+  }
+  std::sort(entries.begin(), entries.end(),
+            [](const Entry& a, const Entry& b) { return a.used_at < b.used_at; });
+  std::size_t left = entries.size();
+  for (const Entry& entry : entries) {
+    if (left <= state_->limits.max_entries && bytes <= state_->limits.max_bytes) return;
+    auto use = OpenBeneath(state_->dir.get(), entry.name + "/header", O_RDONLY);
+    if (!use || ::flock(use->get(), LOCK_EX | LOCK_NB) != 0) continue;  // gone, or in use
+    state_->SetAside(entry.name);
+    --left;
+    bytes -= entry.bytes;
+  }
 }
 
 std::string ObjectCache::ObjectsDirectory(const protocol::Digest& bundle) const {

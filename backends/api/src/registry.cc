@@ -34,16 +34,20 @@ std::vector<Backend*> BackendRegistry::OfTier(Tier tier) const {
 }
 
 Result<Backend*> BackendRegistry::Resolve(Tier tier) const {
-  std::string reasons;
+  std::string reasons, mends;
   for (Backend* backend : OfTier(tier)) {
     const Capabilities& capabilities = backend->Probe();
     if (capabilities.usable) return backend;
     reasons += (reasons.empty() ? "" : "; ") + std::string(backend->Name()) + ": " +
                capabilities.unusable_reason;
+    if (!capabilities.unusable_mend.empty())
+      mends += (mends.empty() ? "" : "; ") + capabilities.unusable_mend;
   }
-  return Error{ErrorKind::kUnsupported, "backends.no_backend_for_tier",
-               "no backend of the tier " + std::string(TierName(tier)) + " is usable on this host",
-               reasons.empty() ? "none is registered" : reasons};
+  return Error{
+      ErrorKind::kUnsupported, "backends.no_backend_for_tier",
+      "no backend of the tier " + std::string(TierName(tier)) +
+          " is usable on this host: " + (reasons.empty() ? "none is registered" : reasons),
+      mends.empty() ? "ask for another isolation, or use a pool whose runners have it" : mends};
 }
 
 std::vector<Backend*> BackendRegistry::All() const {

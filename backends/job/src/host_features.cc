@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "writ/backends/job/limit_holders.h"
 #include "writ/backends/linux/job_filter.h"
 #include "writ/backends/linux/landlock.h"
 #include "writ/backends/linux/terminal.h"
@@ -118,6 +119,7 @@ Capabilities DescribeLauncher(const HostFeatures& f, Tier tier, const std::strin
   utsname host{};
   ::uname(&host);
   c.version = "writ " WRIT_VERSION ", linux " + std::string(host.release);
+  c.limits = DescribeLimits(f);
   c.usable = f.launcher_problem.empty() && !f.filter.empty();
   c.pty = f.terminals;
   if (!f.launcher_problem.empty()) {

@@ -50,9 +50,7 @@ Status CheckAspect(Aspect aspect, Enforcement wanted, const Capabilities& capabi
 Status CheckLimits(const Plan& plan, const HostFeatures& features) {
   for (const HeldLimit& held : HoldLimits(plan.limits, features)) {
     if (held.limit.source != LimitSource::kContract) continue;
-    const bool per_process =
-        held.limit.kind == LimitKind::kMemory && held.holder == LimitHolder::kRlimit;
-    if (held.holder != LimitHolder::kNone && !per_process) continue;
+    if (HeldForTheWholeJob(held)) continue;
     return Unsupported(plan.tier, "limit_not_held",
                        "the contract limits " + std::string(LimitName(held.limit.kind)) +
                            ", which nothing on this host can hold: " + held.note,

@@ -4,9 +4,11 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <list>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -61,38 +63,35 @@ class LaunchedBackend final : public Backend {
   std::string_view Name() const override { return tier_->Name(); }
   Tier GetTier() const override { return tier_->GetTier(); }
 
-  const Capabilities& Probe() override {
-    std::call_once(probed_, [this] {
-      features_ = tier_->Probe();
-      capabilities_ = tier_->Describe(features_);
-    });
-    return capabilities_;
+  const Capabilities& Probe() override { return *Found().capabilities; }
+
+  const Capabilities& ProbeAgain() override {
+    std::lock_guard lock(mutex_);
+    Look();
+    return *found_.capabilities;
   }
 
   Status Alive() override {
-    Probe();
+    const HostFound found = Found();
     auto gone = [](const std::string& what, std::string hint) {
       return Error{ErrorKind::kUnavailable, "job.gone", what + " is not there any more",
                    std::move(hint)};
     };
     if (::access(options_.launcher.c_str(), X_OK) != 0)
       return gone("writ-launch", "install it again, or restart the runner");
-    for (const std::string& base : features_.cgroups.Bases()) {
+    for (const std::string& base : found.features->cgroups.Bases()) {
       if (::access(base.c_str(), W_OK) != 0)
         return gone("the cgroup " + base, "restart the runner, so that it looks again");
     }
     return {};
   }
 
-  Status Check(const Plan& plan) override {
-    Probe();
-    WRIT_TRY(CheckCommon(plan, capabilities_, features_));
-    return tier_->CheckPlan(plan, features_);
-  }
+  Status Check(const Plan& plan) override { return CheckWith(plan, Found()); }
 
   Result<std::unique_ptr<Job>> Prepare(Plan plan) override {
-    WRIT_TRY(Check(plan));
-    auto job = LaunchedJob::Make(std::move(plan), *tier_, features_, options_.launcher);
+    HostFound found = Found();
+    WRIT_TRY(CheckWith(plan, found));
+    auto job = LaunchedJob::Make(std::move(plan), *tier_, std::move(found), options_.launcher);
     if (!job)
       return std::move(job).error().With("preparing a job in the " +
                                          std::string(TierName(tier_->GetTier())) + " tier");
@@ -105,7 +104,7 @@ class LaunchedBackend final : public Backend {
 
   Result<Recovered> Recover(const std::string& run_id, const std::string& session_dir,
                             Identity identity, std::chrono::milliseconds timeout) override {
-    Probe();
+    const std::shared_ptr<const HostFeatures> features = Found().features;
     Recovered recovered;
     // A folder that is not there is gone, and so is what stood in it; any other error is one (L43).
     // Processes and cgroups are not found through it.
@@ -121,14 +120,14 @@ class LaunchedBackend final : public Backend {
       }
     }
     recovered.dismantled.tree_dead_verified = true;
-    for (const std::string& base : features_.cgroups.Bases()) {
+    for (const std::string& base : features->cgroups.Bases()) {
       std::string group = base + "/writ-" + run_id;
       if (!KillAndRemoveCgroup(group)) {
         recovered.dismantled.leaks.push_back({"cgroup", group});
         recovered.dismantled.tree_dead_verified = false;
       }
     }
-    EndProcessesOf(identity, recovered.dismantled);
+    if (features->root) EndProcessesOf(identity, recovered.dismantled);
     if (!dir) return recovered;
     for (std::string& error : RemovePrivateDirs(dir->get())) {
       recovered.dismantled.leaks.push_back({"directory", error.substr(0, error.find(':'))});
@@ -138,9 +137,29 @@ class LaunchedBackend final : public Backend {
   }
 
  private:
+  HostFound Found() {
+    std::lock_guard lock(mutex_);
+    if (!found_.features) Look();
+    return found_;
+  }
+  // `mutex_` is held.
+  void Look() {
+    auto features = std::make_shared<const HostFeatures>(tier_->Probe());
+    Capabilities fresh = tier_->Describe(*features);
+    // Callers keep references: what differs is added, and nothing is taken away.
+    auto same = std::find_if(described_.begin(), described_.end(),
+                             [&](const Capabilities& each) { return each == fresh; });
+    found_ = {std::move(features),
+              same != described_.end() ? &*same : &described_.emplace_back(std::move(fresh))};
+  }
+  Status CheckWith(const Plan& plan, const HostFound& found) const {
+    WRIT_TRY(CheckCommon(plan, *found.capabilities, *found.features));
+    return tier_->CheckPlan(plan, *found.features);
+  }
+
   // A uid of the job's own names what is left of it, should even the supervisor have been killed.
   void EndProcessesOf(const Identity& identity, Dismantled& result) const {
-    if (!features_.root || identity.uid == 0) return;
+    if (identity.uid == 0) return;
     constexpr int kPasses = 50;
     for (int pass = 0; pass < kPasses; ++pass) {
       std::vector<pid_t> left = ProcessesOfUid(identity.uid);
@@ -157,9 +176,9 @@ class LaunchedBackend final : public Backend {
 
   const std::unique_ptr<LaunchedTier> tier_;
   const LaunchedOptions options_;
-  std::once_flag probed_;  // guards the two below; read-only afterwards
-  HostFeatures features_;
-  Capabilities capabilities_;
+  std::mutex mutex_;  // guards both below
+  HostFound found_;   // of the last look
+  std::list<Capabilities> described_;
 };
 
 }  // namespace

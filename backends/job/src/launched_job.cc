@@ -51,19 +51,18 @@ Error SetupError(const launch::SetupFailedMessage& failed) {
 
 }  // namespace
 
-LaunchedJob::LaunchedJob(Plan plan, const LaunchedTier& tier, const HostFeatures& features,
-                         std::string launcher)
+LaunchedJob::LaunchedJob(Plan plan, const LaunchedTier& tier, HostFound found, std::string launcher)
     : plan_(std::move(plan)),
       tier_(tier),
-      features_(features),
+      found_(std::move(found)),
+      features_(*found_.features),
       launcher_(std::move(launcher)),
       paths_(tier.PathsOf(plan_)) {}
 
 Result<std::unique_ptr<LaunchedJob>> LaunchedJob::Make(Plan plan, const LaunchedTier& tier,
-                                                       const HostFeatures& features,
-                                                       std::string launcher) {
+                                                       HostFound found, std::string launcher) {
   std::unique_ptr<LaunchedJob> job(
-      new LaunchedJob(std::move(plan), tier, features, std::move(launcher)));
+      new LaunchedJob(std::move(plan), tier, std::move(found), std::move(launcher)));
   if (auto acquired = job->Acquire(); !acquired)
     return std::move(acquired).error();  // ~LaunchedJob undoes what was done
   return job;

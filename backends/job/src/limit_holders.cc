@@ -98,4 +98,23 @@ std::vector<HeldLimit> HoldLimits(const Limits& limits, const HostFeatures& feat
   return out;
 }
 
+bool HeldForTheWholeJob(const HeldLimit& held) {
+  const bool per_process =
+      held.limit.kind == LimitKind::kMemory && held.holder == LimitHolder::kRlimit;
+  return held.holder != LimitHolder::kNone && !per_process;
+}
+
+std::vector<LimitCapability> DescribeLimits(const HostFeatures& features) {
+  Limits every;
+  every.cpu_time = std::chrono::milliseconds(1);
+  every.cpu_millis = 1;
+  every.memory_bytes = 1;
+  every.disk_bytes = 1;
+  every.disk_files = 1;
+  std::vector<LimitCapability> out;
+  for (HeldLimit& held : HoldLimits(every, features))
+    out.push_back({held.limit.kind, held.holder, HeldForTheWholeJob(held), std::move(held.note)});
+  return out;
+}
+
 }  // namespace writ::backends

@@ -13,9 +13,22 @@
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
 #include "writ/protocol/keys.h"
+#include "writ/protocol/runner_capabilities.h"
 
 namespace writ::cli {
 namespace {
+
+// The tiers that it offers, as it said itself with its last claim; "-": it says nothing.
+std::string OffersOf(const plane::RunnerInfo& runner) {
+  auto value = json::Parse(runner.capabilities);
+  auto can = value ? protocol::RunnerCapabilities::Parse(*value)
+                   : Result<protocol::RunnerCapabilities>(value.error());
+  std::string out;
+  if (can)
+    for (const protocol::TierReport& tier : can->tiers)
+      if (tier.offered) out += (out.empty() ? "" : ",") + std::string(protocol::Word(tier.tier));
+  return out.empty() ? "-" : out;
+}
 
 void ListRunners(Context& context, Access& access) {
   auto requester = access.Open(context);
@@ -31,6 +44,9 @@ void ListRunners(Context& context, Access& access) {
                         {"publicKeyPem", runner.public_key_pem},
                         {"enrolledAt", FormatRfc3339(runner.enrolled_at)},
                         {"revoked", runner.revoked}};
+      if (runner.heard_at) item.Set("heardAt", FormatRfc3339(*runner.heard_at));
+      if (auto can = json::Parse(runner.capabilities); can)
+        item.Set("capabilities", std::move(*can));
       json::Array retired;
       for (const plane::RunnerKey& key : runner.retired_keys)
         retired.push_back(
@@ -49,12 +65,12 @@ void ListRunners(Context& context, Access& access) {
     return text + "  ";
   };
   context.Print(column("RUNNER", 40) + column("POOL", pool_width) + column("KEY", 24) +
-                "ENROLLED\n");
+                column("ENROLLED", 24) + "OFFERS\n");
   for (const plane::RunnerInfo& runner : *runners)
-    context.Print(column(TerminalSafe(runner.runner_id), 40) +
-                  column(TerminalSafe(runner.pool), pool_width) +
-                  column(TerminalSafe(runner.key_id), 24) + FormatRfc3339(runner.enrolled_at) +
-                  (runner.revoked ? "  revoked" : "") + "\n");
+    context.Print(
+        column(TerminalSafe(runner.runner_id), 40) + column(TerminalSafe(runner.pool), pool_width) +
+        column(TerminalSafe(runner.key_id), 24) + column(FormatRfc3339(runner.enrolled_at), 24) +
+        (runner.revoked ? "revoked" : OffersOf(runner)) + "\n");
   for (const plane::RunnerInfo& runner : *runners)
     for (const plane::RunnerKey& key : runner.retired_keys)
       context.Print(column(TerminalSafe(runner.runner_id), 40) +

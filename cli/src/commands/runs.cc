@@ -36,6 +36,12 @@ json::Object SummaryJson(const plane::RunSummary& run) {
   if (!run.retry_of.empty()) out.Set("retryOf", run.retry_of);
   if (!run.retried_as.empty()) out.Set("retriedAs", run.retried_as);
   if (run.has_late_receipt) out.Set("lateReceipt", true);
+  if (run.waiting) {
+    json::Object waiting{{"code", json::ToWellFormedUtf8(run.waiting->code)},
+                         {"message", json::ToWellFormedUtf8(run.waiting->message)}};
+    if (!run.waiting->mend.empty()) waiting.Set("mend", json::ToWellFormedUtf8(run.waiting->mend));
+    out.Set("waiting", std::move(waiting));
+  }
   return out;
 }
 
@@ -69,6 +75,9 @@ void ListRuns(Context& context, RunsCommand& command) {
     context.Print(run.run_id + "  " + status + "  " + FormatRfc3339(run.created_at) + "  " +
                   run.agent_kind + "  " + task +
                   (run.failure.empty() ? "" : "  (" + TerminalSafe(run.failure) + ")") + "\n");
+    if (run.waiting) context.Print("    waits: " + TerminalSafe(run.waiting->message) + "\n");
+    if (run.waiting && !run.waiting->mend.empty())
+      context.Print("    mend:  " + TerminalSafe(run.waiting->mend) + "\n");
   }
   if (context.json) context.PrintJson(json::Object{{"runs", std::move(items)}});
   if (runs.empty()) context.Note("no runs");
@@ -146,7 +155,10 @@ void AddRuns(CLI::App& app, Context& context) {
   list->add_option("--status", runs->status, "Only runs in this state");
   list->add_option("--limit", runs->limit, "At most so many, the newest")->capture_default_str();
   runs->access.AddOptions(*list);
-  list->footer("Examples:\n  writ runs\n  writ runs --status awaiting_approval --json");
+  list->footer(
+      "A run that nobody has claimed says why it waits, by what the runners of its pool say that "
+      "they "
+      "can do.\n\nExamples:\n  writ runs\n  writ runs --status awaiting_approval --json");
   list->callback([&context, runs] { ListRuns(context, *runs); });
 
   auto watch = std::make_shared<WatchCommand>();

@@ -151,6 +151,14 @@ void SetLeaseFacts(const RunSummary& run, json::Object& out) {
   if (run.has_late_receipt) out.Set("lateReceipt", true);
 }
 
+void SetWaiting(const RunSummary& run, json::Object& out) {
+  if (!run.waiting) return;
+  json::Object waiting{{"code", run.waiting->code},
+                       {"message", json::ToWellFormedUtf8(run.waiting->message)}};
+  if (!run.waiting->mend.empty()) waiting.Set("mend", json::ToWellFormedUtf8(run.waiting->mend));
+  out.Set("waiting", std::move(waiting));
+}
+
 }  // namespace
 
 Response RunAnswer(const RunDetail& run) {
@@ -162,6 +170,7 @@ Response RunAnswer(const RunDetail& run) {
   if (run.summary.cancel_requested) out.Set("cancelRequested", true);
   if (!run.summary.failure.empty()) out.Set("failure", run.summary.failure);
   SetLeaseFacts(run.summary, out);
+  SetWaiting(run.summary, out);
   std::string text = json::Write(out);
   text.pop_back();
   return RawJsonAnswer(200, text + ",\"events\":" + JoinedArray(run.events) + "}");
@@ -181,6 +190,7 @@ json::Value SummaryJson(const RunSummary& run) {
   if (run.cancel_requested) out.Set("cancelRequested", true);
   if (!run.failure.empty()) out.Set("failure", run.failure);
   SetLeaseFacts(run, out);
+  SetWaiting(run, out);
   return out;
 }
 

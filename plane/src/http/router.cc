@@ -368,6 +368,9 @@ Response Router::Runners(const Request& request, const std::string&) {
                        {"publicKeyPem", runner.public_key_pem},
                        {"enrolledAt", FormatRfc3339(runner.enrolled_at)}};
     if (runner.revoked) entry.Set("revoked", true);
+    if (runner.heard_at) entry.Set("heardAt", FormatRfc3339(*runner.heard_at));
+    if (auto can = json::Parse(runner.capabilities); can)
+      entry.Set("capabilities", std::move(*can));
     json::Array retired;
     for (const auto& key : runner.retired_keys)
       retired.emplace_back(

@@ -101,6 +101,7 @@ class Router {
   struct OfferOrder {
     std::string token, pool, only_run;
     std::chrono::milliseconds wait{0};
+    const protocol::RunnerCapabilities* can = nullptr;
   };
   Response TakeOffer(const Request& request, const OfferOrder& order);
   // True once nobody waits for the answer or the server stops.

@@ -10,8 +10,8 @@ constexpr json::TextRule kToken{.max_bytes = 4096};
 }  // namespace
 
 Response Router::TakeOffer(const Request& request, const OfferOrder& order) {
-  auto answer =
-      plane_.TakeOffer(order.token, order.pool, order.wait, Abandoned(request), order.only_run);
+  auto answer = plane_.TakeOffer(order.token, order.pool, order.wait, Abandoned(request),
+                                 order.only_run, order.can);
   if (!answer) return Answer(request, answer.error());
   if (!answer->offer) {
     json::Object out{{"empty", true}};

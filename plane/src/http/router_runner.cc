@@ -4,6 +4,7 @@
 #include "http/answers.h"
 #include "http/parameters.h"
 #include "plane_metrics.h"
+#include "writ/protocol/runner_capabilities.h"
 
 namespace writ::plane::http {
 namespace {
@@ -37,9 +38,16 @@ Response Router::Claim(const Request& request, const std::string&) {
   auto wait = PollTime(reader.OptionalInteger("waitMs").value_or(0));
   auto only_run = reader.OptionalString("runId", {.max_bytes = 128}).value_or("");
   const bool offer = reader.OptionalBool("acknowledge").value_or(false);
+  std::optional<protocol::RunnerCapabilities> can;
+  if (auto told = reader.OptionalChild("capabilities"))
+    can = protocol::RunnerCapabilities::Read(*told);
   if (!issues.empty()) return IssuesAnswer(issues);
   if (offer) {
-    return TakeOffer(request, {.token = token, .pool = pool, .only_run = only_run, .wait = wait});
+    return TakeOffer(request, {.token = token,
+                               .pool = pool,
+                               .only_run = only_run,
+                               .wait = wait,
+                               .can = can ? &*can : nullptr});
   }
   const auto deadline = clock_.Monotonic() + wait;
   for (;;) {
@@ -47,7 +55,7 @@ Response Router::Claim(const Request& request, const std::string&) {
         std::chrono::duration_cast<std::chrono::milliseconds>(deadline - clock_.Monotonic());
     auto claim =
         plane_.Claim(token, pool, std::clamp(left, std::chrono::milliseconds(0), kPollSlice),
-                     request.peer_gone, only_run);
+                     request.peer_gone, only_run, can ? &*can : nullptr);
     if (!claim) return Answer(request, claim.error());
     if (*claim) return ClaimAnswer(**claim);
     if (left.count() <= 0 || stopping_ || request.peer_gone())

@@ -179,6 +179,12 @@ CREATE TABLE blob_gc (                      -- recorded in the admin chain, not 
   marked_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 )sql",
+    // 4: what runs want and runners say that they can do.
+    R"sql(
+ALTER TABLE runs ADD COLUMN wants TEXT;            -- JSON (matching.h); null: offered to anybody
+ALTER TABLE runners ADD COLUMN capabilities TEXT;  -- JSON as last sent; null: it sends none
+ALTER TABLE runners ADD COLUMN heard_at INTEGER;   -- its last claim, give or take a minute
+)sql",
 };
 
 }  // namespace writ::plane::store

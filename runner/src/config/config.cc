@@ -137,6 +137,7 @@ Result<RunnerConfig> ParseRunnerConfig(std::string_view text) {
   ReadText(reader, "launcher", config.launcher);
   ReadText(reader, "mockAgent", config.mock_agent);
   ReadText(reader, "defaultIsolation", config.default_isolation);
+  ReadText(reader, "minimumIsolation", config.minimum_isolation);
   ReadWords(reader, "isolationWords", config.isolation_words);
   if (auto container = reader.OptionalChild("container")) {
     ReadText(*container, "image", config.container.image);
@@ -217,6 +218,7 @@ std::string RunnerConfigJson(const RunnerConfig& c) {
   text(out, "launcher", c.launcher);
   text(out, "mockAgent", c.mock_agent);
   out.Set("defaultIsolation", c.default_isolation);
+  out.Set("minimumIsolation", c.minimum_isolation);
   out.Set("isolationWords", words(c.isolation_words));
   json::Object container;
   text(container, "image", c.container.image);
@@ -315,6 +317,8 @@ Status CheckRunnerConfig(const RunnerConfig& c) {
   }
   if (!protocol::ParseTier(c.default_isolation))
     return Wrong("isolation", "defaultIsolation must be process, sandbox, container or microvm");
+  if (!protocol::ParseTier(c.minimum_isolation))
+    return Wrong("isolation", "minimumIsolation must be process, sandbox, container or microvm");
   for (const auto& [word, tier] : c.isolation_words) {
     if (!protocol::ParseTier(tier))
       return Wrong("isolation",

@@ -35,6 +35,7 @@ Error NoSlotLeft() {
 }  // namespace
 
 bool Engine::Impl::Ready() {
+  report->Refresh();
   std::string blocking, message, hint;
   const std::shared_ptr<const RunnerConfig> current = Live();
   for (const ReadinessProblem& problem :
@@ -187,9 +188,13 @@ Result<std::optional<ClaimAnswer>> Engine::Impl::AskForRun(PlaneClient& plane,
   Deadline deadline =
       Deadline::After(*clock, extended ? config.call_timeout + wait
                                        : std::min(config.call_timeout, kTakenClaimLimit));
-  Result<std::optional<ClaimAnswer>> claim = plane.Claim(
-      identity.token, config.pool, poll, deadline, extended ? stop : cancel.get_token(),
-      extended ? config.only_run : "", extended ? ClaimKind::kOffered : ClaimKind::kTaken);
+  std::optional<protocol::RunnerCapabilities> can;
+  // Who wants one run takes it, and refuses it in its receipt where it must.
+  if (extended && config.only_run.empty()) can = report->Of(*Live(), sessions.get(), ShareOfRuns());
+  Result<std::optional<ClaimAnswer>> claim =
+      plane.Claim(identity.token, config.pool, poll, deadline, extended ? stop : cancel.get_token(),
+                  extended ? config.only_run : "",
+                  extended ? ClaimKind::kOffered : ClaimKind::kTaken, can ? &*can : nullptr);
   if (extended && claim && plane.rotation_asked()) {
     std::lock_guard lock_state(mutex);
     rotation_wanted = true;

@@ -65,6 +65,7 @@ Result<std::unique_ptr<Engine>> Engine::Create(RunnerConfig config, Identity ide
   auto impl = std::make_unique<Impl>(std::move(config), std::move(identity), plane_key, clock);
   Impl& e = *impl;
   e.registry = &registry;
+  e.report = std::make_unique<CapabilityReport>(registry, clock);
   e.ended = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!e.ended) return SysError(errno, "runner.start", "could not make an eventfd");
   WRIT_ASSIGN(e.state_dir, MakeDirectories(e.config.state_dir, 0711));

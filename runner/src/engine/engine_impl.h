@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "engine/capability_report.h"
 #include "engine/courier.h"
 #include "engine/fitting.h"
 #include "engine/liveness.h"
@@ -49,6 +50,7 @@ struct Engine::Impl {
   std::optional<SessionServices> services;
   std::unique_ptr<Courier> courier;  // after what it borrows
   backends::BackendRegistry* registry = nullptr;
+  std::unique_ptr<CapabilityReport> report;
 
   mutable std::mutex mutex;  // guards what follows
   // What runs begin with from now on: `config` with what Reload changed in it.

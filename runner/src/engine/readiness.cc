@@ -110,14 +110,7 @@ std::vector<ReadinessProblem> LookAtReadiness(const RunnerConfig& config,
     if (!profile.spawnable || profile.program.empty()) continue;
     const bool configured = IsConfigured(config, profile);
     if (depth == Depth::kBeforeClaim && !configured) continue;
-    LocateOptions locate{.configured_path = {},
-                         .search_path = config.search_path,
-                         .job_uid = config.uid_range ? config.uid_range->first : 0};
-    if (profile.kind == "mock") locate.configured_path = config.mock_agent;
-    if (auto path = config.agent_paths.find(std::string(profile.kind));
-        path != config.agent_paths.end())
-      locate.configured_path = path->second;
-    InstalledAgent agent = Locate(profile, locate);
+    InstalledAgent agent = LocateFor(config, profile);
     if (!agent.lack.empty())
       problems.push_back(
           {"ready.agent." + std::string(profile.kind), agent.lack, agent.hint, configured});

@@ -12,10 +12,11 @@ namespace {
 // Members of runner.json that are read when a run begins or before it is claimed. The rest - where
 // things are, who the runner is to its plane, slots and uids, what is served, the pace of
 // the loops - stands in threads and directories that were made at the start.
-constexpr std::array<std::string_view, 15> kReloadable = {
-    "hooks",      "isolationWords", "defaultIsolation", "envAllow",      "searchPath",
-    "agentPaths", "agentVars",      "hostOverrides",    "addressGrants", "allowHosts",
-    "limits",     "grants",         "artifacts",        "cancelGraceMs", "planeLost"};
+constexpr std::array<std::string_view, 16> kReloadable = {
+    "hooks",         "isolationWords", "defaultIsolation", "minimumIsolation",
+    "envAllow",      "searchPath",     "agentPaths",       "agentVars",
+    "hostOverrides", "addressGrants",  "allowHosts",       "limits",
+    "grants",        "artifacts",      "cancelGraceMs",    "planeLost"};
 
 bool CanReload(std::string_view member) {
   return std::find(kReloadable.begin(), kReloadable.end(), member) != kReloadable.end();
@@ -58,6 +59,7 @@ Result<Engine::Reloaded> Engine::Reload(const RunnerConfig& next) {
     else
       merged.Erase(member);
   }
+  impl_->report->Invalidate();  // whatever was mended meanwhile
   if (out.applied.empty()) return out;
   WRIT_ASSIGN(RunnerConfig config, ParseRunnerConfig(json::Write(std::move(merged))));
   config.only_run = before->only_run;  // not in the file

@@ -187,12 +187,6 @@ RunNeeds NeedsOf(const Contract& contract) {
   return RunNeeds{of(limits.cpu_millis), of(limits.memory_bytes), of(limits.disk_bytes)};
 }
 
-std::string EffectiveAgentKind(const Contract& contract) {
-  protocol::Execution execution = contract.EffectiveExecution();
-  if (execution.kind == protocol::Execution::Kind::kAgent) return execution.agent.kind.text();
-  return contract.agent.version ? contract.agent.kind.text() : std::string();
-}
-
 std::variant<SessionPlan, RunFailure> PlanSession(const Contract& contract, const PlanFacts& facts,
                                                   const RunnerConfig& config) {
   if (auto refused = RefuseUnsupported(contract, config)) return *refused;
@@ -205,6 +199,9 @@ std::variant<SessionPlan, RunFailure> PlanSession(const Contract& contract, cons
 
   SessionPlan plan;
   plan.tier = facts.tier;
+  auto asked = AskedTier(contract, config);
+  plan.asked_tier =
+      std::holds_alternative<protocol::Tier>(asked) ? std::get<protocol::Tier>(asked) : facts.tier;
   plan.disclosure = contract.disclosure;
   plan.secret_in_diff = config.grants.redact_diffs ? SecretInDiff::kRedact : SecretInDiff::kFailRun;
   protocol::Execution execution = contract.EffectiveExecution();
@@ -215,7 +212,7 @@ std::variant<SessionPlan, RunFailure> PlanSession(const Contract& contract, cons
   plan.execution_hash = plan.prepared.ExecutionHash();
 
   const bool is_agent = execution.kind == protocol::Execution::Kind::kAgent;
-  const std::string kind = EffectiveAgentKind(contract);
+  const std::string kind = contract.NeededAgent();
   const AgentProfile* profile = kind.empty() ? nullptr : FindProfile(kind);
   if (auto refused = CheckAgent(contract, profile, kind, facts.agent, is_agent)) return *refused;
 
@@ -233,6 +230,11 @@ std::variant<SessionPlan, RunFailure> PlanSession(const Contract& contract, cons
   job.env.vars = std::move(env.vars);
   plan.secret_env = std::move(env.secrets);
   plan.findings = std::move(env.findings);
+  if (plan.asked_tier != plan.tier)
+    plan.findings.push_back({"isolation.raised", "the contract asks for " +
+                                                     std::string(protocol::Word(plan.asked_tier)) +
+                                                     ", and this runner runs nothing below " +
+                                                     std::string(protocol::Word(plan.tier))});
 
   if (is_agent && !profile->program.empty()) {
     AgentTask task{.tier = facts.tier, .prompt = execution.prompt, .base_url = {}};
@@ -247,6 +249,10 @@ std::variant<SessionPlan, RunFailure> PlanSession(const Contract& contract, cons
                       "write it like https://models.example.com/v1");
     job.argv = AgentArgv(*profile, facts.agent, task);
     job.read_only_trees = facts.agent.read_only_trees;
+    // An image has a /usr of its own.
+    if (facts.tier == protocol::Tier::kContainer)
+      job.read_only_trees.insert(job.read_only_trees.end(), facts.agent.system_parts.begin(),
+                                 facts.agent.system_parts.end());
     plan.agent_kind = kind;
     plan.agent_version = facts.agent.version.value_or("");
     for (std::string_view dir : profile->home_directories) job.home_directories.emplace_back(dir);
@@ -320,6 +326,7 @@ json::Value SessionPlan::ToJson() const {
   Result<json::Value> job_json = json::Parse(backends::PlanJson(job));
   if (job_json) out.Set("job", std::move(*job_json));
   out.Set("tier", protocol::Word(tier));
+  if (asked_tier != tier) out.Set("askedTier", protocol::Word(asked_tier));
   out.Set("executionHash", execution_hash);
   out.Set("argvHash", argv_hash);
   out.Set("disclosure", protocol::Word(disclosure));

@@ -36,16 +36,15 @@ void PlaneClient::TakeRotation(const json::Value& answer) {
   rotation_asked_ = rotate != nullptr && rotate->if_bool() != nullptr && *rotate->if_bool();
 }
 
-Result<std::optional<ClaimAnswer>> PlaneClient::Claim(const Secret& runner_token,
-                                                      const std::string& pool,
-                                                      std::optional<std::chrono::milliseconds> wait,
-                                                      const Deadline& deadline,
-                                                      std::stop_token stop,
-                                                      const std::string& only_run, ClaimKind kind) {
+Result<std::optional<ClaimAnswer>> PlaneClient::Claim(
+    const Secret& runner_token, const std::string& pool,
+    std::optional<std::chrono::milliseconds> wait, const Deadline& deadline, std::stop_token stop,
+    const std::string& only_run, ClaimKind kind, const protocol::RunnerCapabilities* can) {
   json::Object members{{"runnerToken", std::string(runner_token.Reveal())}, {"pool", pool}};
   if (wait) members.Set("waitMs", wait->count());
   if (!only_run.empty()) members.Set("runId", only_run);
   if (kind == ClaimKind::kOffered) members.Set("acknowledge", true);
+  if (can != nullptr) members.Set("capabilities", can->ToJson());
   WipedText body{json::Write(std::move(members))};
   HttpRequest request = Post("/v1/claims", body.text, kClaimAnswer);
   WRIT_FAULT_TRY("call.claim.before");

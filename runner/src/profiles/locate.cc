@@ -9,6 +9,7 @@
 
 #include "writ/base/file.h"
 #include "writ/protocol/json.h"
+#include "writ/runner/config.h"
 #include "writ/runner/profiles.h"
 
 namespace writ::runner {
@@ -88,6 +89,16 @@ std::string TreeOf(const std::string& program) {
   return dir.ends_with("/bin") && Parent(dir) != "/" ? Parent(dir) : dir;
 }
 
+// Of a program among the system's: npm's global node_modules, else the program alone.
+std::string SystemPartOf(const std::string& program) {
+  return program.find("/node_modules/") != std::string::npos ? TreeOf(program) : program;
+}
+
+void SortOnce(std::vector<std::string>& paths) {
+  std::sort(paths.begin(), paths.end());
+  paths.erase(std::unique(paths.begin(), paths.end()), paths.end());
+}
+
 }  // namespace
 
 InstalledAgent Locate(const AgentProfile& profile, const LocateOptions& options) {
@@ -116,7 +127,10 @@ InstalledAgent Locate(const AgentProfile& profile, const LocateOptions& options)
       agent.lack = "agent " + kind + " stands at " + path + ", which the job's user cannot reach";
       agent.hint = "install it below /usr/local, or open the folders on the way (chmod o+x)";
     }
-    if (!IsSystem(path)) agent.read_only_trees.push_back(TreeOf(path));
+    if (IsSystem(path))
+      agent.system_parts.push_back(SystemPartOf(path));
+    else
+      agent.read_only_trees.push_back(TreeOf(path));
   };
   std::string first = FirstLine(program);
   if (first.find("node") != std::string::npos) {
@@ -131,12 +145,24 @@ InstalledAgent Locate(const AgentProfile& profile, const LocateOptions& options)
   }
   agent.command.push_back(program);
   need(program);
-  std::sort(agent.read_only_trees.begin(), agent.read_only_trees.end());
-  agent.read_only_trees.erase(
-      std::unique(agent.read_only_trees.begin(), agent.read_only_trees.end()),
-      agent.read_only_trees.end());
+  SortOnce(agent.read_only_trees);
+  SortOnce(agent.system_parts);
   if (!profile.npm_package.empty()) agent.version = PackageVersion(program, profile.npm_package);
   return agent;
+}
+
+InstalledAgent LocateFor(const RunnerConfig& config, const AgentProfile& profile) {
+  const std::string kind(profile.kind);
+  LocateOptions options{.configured_path = {},
+                        .search_path = config.search_path,
+                        .job_uid = config.uid_range ? config.uid_range->first : 0};
+  if (kind == "mock") {
+    options.configured_path = config.mock_agent;
+    if (config.mock_agent.empty()) options.search_path.clear();
+  }
+  if (auto path = config.agent_paths.find(kind); path != config.agent_paths.end())
+    options.configured_path = path->second;
+  return Locate(profile, options);
 }
 
 }  // namespace writ::runner

@@ -1,6 +1,5 @@
 #include "session/artifacts.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,7 +8,6 @@
 #include <chrono>
 #include <climits>
 #include <map>
-#include <memory>
 
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
@@ -24,11 +22,10 @@ namespace {
 
 constexpr std::size_t kPiece = 256 * 1024;
 constexpr std::size_t kMaxDepth = 256;
+constexpr std::size_t kMaxPathBytes = 4095;
 constexpr std::uint64_t kMaxRedactBytes = 64ull << 20;
 constexpr std::size_t kMaxFindings = 100;
 constexpr std::chrono::milliseconds kWalkLimit{120'000};
-
-using Folder = std::unique_ptr<DIR, int (*)(DIR*)>;
 
 class Collector {
  public:
@@ -52,11 +49,6 @@ class Collector {
   }
 
  private:
-  struct Level {
-    Folder folder;
-    std::string path;  // "" or "a/b/"
-  };
-
   void Fail(std::string code, std::string message, std::string hint = "") {
     if (!set_.failure)
       set_.failure = RunFailure{protocol::FailureClass::kCaptureFailed, std::move(code),
@@ -100,77 +92,97 @@ class Collector {
       return false;
     });
   }
-  static bool LeadsOutside(int at, const std::string& name, const std::string& path) {
+  static bool LeadsOutside(int link, const std::string& path) {
     std::string target(PATH_MAX, '\0');
-    const ssize_t n = readlinkat(at, name.c_str(), target.data(), target.size());
+    const ssize_t n = readlinkat(link, "", target.data(), target.size());
     return n > 0 && workspace::LinkLeadsOutside(
                         path, std::string_view(target).substr(0, static_cast<std::size_t>(n)));
+  }
+  // A link where a declared file could be, or on the way to one.
+  void Link(const std::string& path) {
+    const bool declared = Matches(path);
+    if (!declared && !OnTheWay(path)) return;
+    auto link = order_.tree.Open(path, O_PATH | O_NOFOLLOW);
+    if (link && S_ISLNK(link->info.st_mode) && LeadsOutside(link->fd.get(), path))
+      Find("artifact.link_outside",
+           "a symbolic link, where the contract declares output files, leads out of the "
+           "workspace: it is not followed",
+           path);
+    else if (declared)
+      Special(S_IFLNK, path);
   }
   // The first link of `path`, which could not be opened without following one.
   void FindLinkOf(const std::string& path) {
     for (std::size_t at = path.find('/');; at = path.find('/', at + 1)) {
       const std::string part = path.substr(0, at);
-      Result<UniqueFd> fd = OpenBeneath(order_.tree, part, O_PATH | O_NOFOLLOW);
-      struct stat info {};
-      if (!fd || fstat(fd->get(), &info) != 0) return;
-      if (S_ISLNK(info.st_mode)) {
-        return LeadsOutside(fd->get(), "", part)
+      auto there = order_.tree.Open(part, O_PATH | O_NOFOLLOW);
+      if (!there) return;
+      if (S_ISLNK(there->info.st_mode)) {
+        return LeadsOutside(there->fd.get(), part)
                    ? Find("artifact.link_outside",
                           "a symbolic link in the result's path leads out of the workspace: it is "
                           "not followed",
                           part)
-                   : Special(info.st_mode, part);
+                   : Special(there->info.st_mode, part);
       }
       if (at == std::string::npos) return;
     }
   }
 
-  // Depth first, one open folder per level.
+  // Folder by folder; what a glob with a '/' cannot match below is not entered.
+  bool LeadsInto(const std::string& folder) const {
+    return std::any_of(order_.globs.begin(), order_.globs.end(), [&](const std::string& glob) {
+      const std::size_t literal = glob.find_first_of("*?[\\");
+      if (glob.find('/') == std::string::npos) return true;
+      const std::string_view fixed = std::string_view(glob).substr(0, literal);
+      const std::string inside = folder + "/";
+      return fixed.starts_with(inside) || inside.starts_with(fixed);
+    });
+  }
+
   void Walk() {
-    std::vector<Level> levels;
-    auto enter = [&](int at, const std::string& name, const std::string& path) {
-      UniqueFd fd(
-          openat(at, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
-      if (!fd) return Find("artifact.unreadable", "a folder could not be read", path);
-      DIR* folder = fdopendir(fd.get());
-      if (folder == nullptr) return Find("artifact.unreadable", "a folder could not be read", path);
-      (void)fd.release();
-      levels.push_back({Folder(folder, closedir), path.empty() ? "" : path + "/"});
-    };
-    enter(order_.tree, ".", "");
+    std::vector<std::string> folders = {""};
     std::uint64_t seen = 0;
-    while (!levels.empty()) {
-      const dirent* entry = readdir(levels.back().folder.get());
-      if (entry == nullptr) {
-        levels.pop_back();
-        continue;
-      }
-      const std::string name = entry->d_name;
-      if (name == "." || name == ".." || name == ".git") continue;
-      if (++seen > order_.limits.max_entries)
-        return Limit("the workspace has more entries", order_.limits.max_entries, "maxEntries");
-      if (seen % 64 == 0 && Over()) return;
-      const std::string path = levels.back().path + name;
-      const int at = dirfd(levels.back().folder.get());
-      struct stat info {};
-      if (fstatat(at, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) continue;
-      if (S_ISDIR(info.st_mode)) {
-        if (levels.size() >= kMaxDepth) return Limit("folders in folders", kMaxDepth, "maxEntries");
-        enter(at, name, path);
-        continue;
-      }
-      if (S_ISLNK(info.st_mode) && LeadsOutside(at, name, path) &&
-          (Matches(path) || OnTheWay(path)))
-        Find("artifact.link_outside",
-             "a symbolic link, where the contract declares output files, leads out of the "
-             "workspace: it is not followed",
-             path);
-      else if (Matches(path) && !S_ISREG(info.st_mode))
-        Special(info.st_mode, path);
-      if (!Matches(path) || !S_ISREG(info.st_mode)) continue;
-      matches_.push_back(path);
-      if (matches_.size() > order_.limits.max_files)
-        return Limit("more files", order_.limits.max_files, "maxFiles");
+    while (!folders.empty() && !set_.failure) {
+      const std::string folder = std::move(folders.back());
+      folders.pop_back();
+      auto take = [&](const std::string& name, mode_t mode) {
+        if (name == ".git") return true;
+        if (++seen > order_.limits.max_entries) {
+          Limit("the workspace has more entries", order_.limits.max_entries, "maxEntries");
+          return false;
+        }
+        if (seen % 64 == 0 && Over()) return false;
+        const std::string path = folder.empty() ? name : folder + "/" + name;
+        if (path.size() > kMaxPathBytes) {
+          Limit("bytes of a path", kMaxPathBytes, "maxEntries");
+          return false;
+        }
+        if (S_ISDIR(mode)) {
+          if (!LeadsInto(path)) return true;
+          if (static_cast<std::size_t>(std::count(path.begin(), path.end(), '/')) >= kMaxDepth)
+            Limit("folders in folders", kMaxDepth, "maxEntries");
+          folders.push_back(path);
+          return !set_.failure.has_value();
+        }
+        if (S_ISLNK(mode)) {
+          Link(path);
+          return true;
+        }
+        if (!Matches(path)) return true;
+        if (!S_ISREG(mode)) {
+          Special(mode, path);
+          return true;
+        }
+        matches_.push_back(path);
+        if (matches_.size() > order_.limits.max_files)
+          Limit("more files", order_.limits.max_files, "maxFiles");
+        return !set_.failure.has_value();
+      };
+      Status listed = order_.tree.ForEachIn(folder, take);
+      if (!listed && listed.error().kind == ErrorKind::kIntegrity)
+        return Fail(listed.error().code, listed.error().message, listed.error().hint);
+      if (!listed) Find("artifact.unreadable", "a folder could not be read", folder);
     }
   }
 
@@ -184,17 +196,18 @@ class Collector {
   // Where it was taken: its index; else a finding or the failure says why not.
   std::optional<std::size_t> Take(const std::string& path, std::uint64_t most) {
     if (auto known = taken_.find(path); known != taken_.end()) return known->second;
-    Result<UniqueFd> file = OpenBeneath(order_.tree, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-    struct stat info {};
-    if (!file || fstat(file->get(), &info) != 0) {
+    auto file = order_.tree.Open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    if (!file) {
       Find("artifact.unreadable", "a declared output file could not be opened", path);
       return std::nullopt;
     }
+    const struct stat& info = file->info;
     if (!S_ISREG(info.st_mode)) {
       Special(info.st_mode, path);
       return std::nullopt;
     }
-    if (order_.owner && info.st_uid != *order_.owner) {
+    if (order_.owner && info.st_uid != *order_.owner &&
+        file->origin == workspace::MergedTree::Origin::kJob) {
       // A hard link to somebody else's file, say.
       Find("artifact.foreign", "a declared output file belongs to another user", path);
       return std::nullopt;
@@ -208,7 +221,7 @@ class Collector {
       Limit("bytes of all files", order_.limits.max_total_bytes, "maxTotalBytes");
       return std::nullopt;
     }
-    return Copy(path, file->get(), most);
+    return Copy(path, file->fd.get(), most);
   }
 
   std::optional<std::size_t> Copy(const std::string& path, int from, std::uint64_t most) {
@@ -294,12 +307,12 @@ class Collector {
                                   "the run's result " + Shown(path) + " " + what,
                                   "the contract's execution declares it as `result`"};
     };
-    struct stat info {};
-    Result<UniqueFd> there = OpenBeneath(order_.tree, path, O_PATH);
-    if (!there || fstat(there->get(), &info) != 0) {
+    auto there = order_.tree.Open(path, O_PATH);
+    if (!there) {
       FindLinkOf(path);
       return wrong("result.missing", "is not there");
     }
+    const struct stat& info = there->info;
     if (!S_ISREG(info.st_mode)) {
       if (S_ISLNK(info.st_mode))
         FindLinkOf(path);

@@ -5,9 +5,10 @@
 // read is bounded - in entries, files, bytes and time. Going over a bound is a failure, never a
 // shorter list (L13, L14). A link that stands where a declared file could be, or on the way to one,
 // is a finding where it leads out of the workspace. Each file is copied once, hashed and searched
-// for secrets on the way, to `out` under its hash. A file that holds the value of a released
-// secret, in any form, is withheld, or redacted where it is text and the operator allows that.
-// `.git` folders are left out.
+// for secrets on the way, to `out` under its hash. Folders that no glob leads into are not looked
+// at, so that on an overlay the cost is that of what is declared. A file that holds the value of a
+// released secret, in any form, is withheld, or redacted where it is text and the operator allows
+// that. `.git` folders are left out.
 #pragma once
 
 #include <sys/types.h>
@@ -22,18 +23,20 @@
 #include "writ/runner/artifact_limits.h"
 #include "writ/runner/failure.h"
 #include "writ/runner/redactor.h"
+#include "writ/workspace/merged_tree.h"
 
 namespace writ::runner {
 
 enum class SecretInFile { kWithhold, kRedactText };
 
 struct ArtifactOrder {
-  int tree = -1;  // handle of the workspace
-  int out = -1;   // handle of the folder that takes the copies
+  explicit ArtifactOrder(workspace::MergedTree the_tree) : tree(the_tree) {}
+  workspace::MergedTree tree;
+  int out = -1;  // handle of the folder that takes the copies
   std::vector<std::string> globs;
   std::optional<std::string> result;  // path of the structured result
   ArtifactLimits limits;
-  std::optional<uid_t> owner;  // files of others are findings
+  std::optional<uid_t> owner;  // files of others are findings, but for the base's own
   const Redactor* redactor = nullptr;
   SecretInFile secret_in_file = SecretInFile::kWithhold;
   const Clock* clock = nullptr;

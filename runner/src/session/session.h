@@ -180,6 +180,8 @@ class Session {
   std::optional<SessionPlan> plan_;
   std::optional<protocol::Digest> plan_hash_;
   backends::Backend* backend_ = nullptr;
+  // What it had found when the job was planned, then when it was prepared; good for its life.
+  const backends::Capabilities* measured_ = nullptr;
   std::optional<SessionDirs> dirs_;
   // What the receipt says of the workspace: why it is plain where it is.
   std::optional<backends::WorkspaceMount> overlay_;
@@ -227,6 +229,13 @@ class Session {
   std::optional<ProgressSender> progress_;
   std::optional<Lease> lease_;  // last: its thread uses the above
 };
+
+// How the backend's overlays keep their marks.
+inline workspace::OverlayXattrs OverlayXattrsOf(const backends::Capabilities& can) {
+  return can.overlay_workspace == backends::OverlayWorkspace::kUserXattr
+             ? workspace::OverlayXattrs::kUser
+             : workspace::OverlayXattrs::kTrusted;
+}
 
 // Of a claim, for its log lines, whether its contract is good or not.
 std::shared_ptr<log::RunContext> LogContextOf(const protocol::RunId& run,

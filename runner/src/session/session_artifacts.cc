@@ -10,8 +10,15 @@ namespace writ::runner {
 void Session::CollectDeclared() {
   const protocol::Execution execution = contract_->EffectiveExecution();
   if (execution.artifacts.empty() && !execution.result) return;
-  ArtifactOrder order;
-  order.tree = dirs_->tree.get();
+  UniqueFd base;  // of an overlay: the lower layer, ours alone
+  if (overlay_) {
+    Result<UniqueFd> opened = OpenDirectory(materialized_->lower_directory());
+    if (!opened) return Fail(FailureFrom(opened.error(), protocol::FailureClass::kCaptureFailed));
+    base = std::move(*opened);
+  }
+  ArtifactOrder order(overlay_ ? workspace::MergedTree::Overlay(dirs_->tree.get(), base.get(),
+                                                                OverlayXattrsOf(*measured_))
+                               : workspace::MergedTree::Plain(dirs_->tree.get()));
   order.out = dirs_->out.get();
   order.limits = services_.config.artifacts;
   // Where nothing is told of the files, only whether the result is one is looked at.

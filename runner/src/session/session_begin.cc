@@ -92,7 +92,8 @@ std::optional<RunFailure> Session::Decide() {
 
   PlanFacts facts;
   facts.tier = std::get<protocol::Tier>(tier);
-  facts.capabilities = &backend_->Probe();
+  measured_ = &backend_->Probe();
+  facts.capabilities = measured_;
   const RunnerConfig& config = services_.config;
   if (config.uid_range) {
     uid_t uid = config.uid_range->first + slot_;
@@ -100,19 +101,8 @@ std::optional<RunFailure> Session::Decide() {
   } else {
     facts.identity = backends::Identity{.uid = getuid(), .gid = getgid()};
   }
-  const std::string kind = EffectiveAgentKind(*contract_);
-  if (const AgentProfile* profile = FindProfile(kind)) {
-    LocateOptions locate{.configured_path = {},
-                         .search_path = config.search_path,
-                         .job_uid = config.uid_range ? facts.identity.uid : 0};
-    if (kind == "mock") {
-      locate.configured_path = config.mock_agent;
-      if (config.mock_agent.empty()) locate.search_path.clear();
-    }
-    if (auto path = config.agent_paths.find(kind); path != config.agent_paths.end())
-      locate.configured_path = path->second;
-    facts.agent = Locate(*profile, locate);
-  }
+  if (const AgentProfile* profile = FindProfile(contract_->NeededAgent()))
+    facts.agent = LocateFor(config, *profile);
   for (const std::string& name : config.env_allow) {
     if (const char* value = getenv(name.c_str())) facts.host_env[name] = value;
   }
@@ -136,11 +126,8 @@ std::optional<RunFailure> Session::Decide() {
 
 // An overlay on a shared checkout where the backend can mount one, else a tree of the run's own.
 void Session::ChooseWorkspace(const std::string& session) {
-  const protocol::Execution execution = contract_->EffectiveExecution();
-  if (backend_->Probe().overlay_workspace == backends::OverlayWorkspace::kNone) {
+  if (measured_->overlay_workspace == backends::OverlayWorkspace::kNone) {
     why_plain_ = "the backend mounts no overlays";
-  } else if (!execution.artifacts.empty() || execution.result) {
-    why_plain_ = "the contract declares output files, which are looked for in the whole tree";
   } else {
     const protocol::Digest& bundle = contract_->workspace.bundle_hash;
     overlay_ = backends::WorkspaceMount{

@@ -17,8 +17,7 @@ void Session::Collect() {
   workspace::CollectOptions options;
   options.materialized = &*materialized_;
   options.tree = dirs_->tree.get();
-  if (backend_->Probe().overlay_workspace == backends::OverlayWorkspace::kUserXattr)
-    options.xattrs = workspace::OverlayXattrs::kUser;
+  options.xattrs = OverlayXattrsOf(*measured_);
   options.limits.max_changed_files = services_.config.limits.max_changed_files;
   options.limits.max_diff_bytes = services_.config.limits.max_diff_bytes;
   if (services_.config.uid_range) options.owner = services_.config.uid_range->first + slot_;

@@ -38,8 +38,10 @@ protocol::Receipt MinimalReceipt(const protocol::RunId& run, const json::Value& 
 json::Value Session::EnvironmentRecord() const {
   json::Object record;
   if (plan_) record.Set("tier", protocol::Word(plan_->tier));
+  if (plan_ && plan_->asked_tier != plan_->tier)
+    record.Set("askedTier", protocol::Word(plan_->asked_tier));
   if (backend_ != nullptr) {
-    const backends::Capabilities& can = backend_->Probe();
+    const backends::Capabilities& can = measured_ != nullptr ? *measured_ : backend_->Probe();
     record.Set("backend", can.backend).Set("version", can.version);
     json::Object enforcement;
     for (backends::Aspect aspect : backends::kAllAspects) {
@@ -114,6 +116,7 @@ json::Value Session::EnvironmentRecord() const {
     record.Set("egress", json::Object{{"counters", "no network"}});
   }
   if (failure_) record.Set("failureCode", failure_->code);
+  if (failure_ && !failure_->hint.empty()) record.Set("failureMend", failure_->hint);
   return record;
 }
 

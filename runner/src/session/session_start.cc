@@ -59,6 +59,7 @@ std::optional<RunFailure> Session::PrepareBackend() {
                                         : FailureClass::kSessionFailed);
   job_ = std::move(*job);
   root_image_ = job_->RootImage();
+  if (const backends::Capabilities* with = job_->PreparedWith()) measured_ = with;
   undo_.Push("job", [this]() -> Status {
     backends::Dismantled gone = job_->Dismantle();
     for (const backends::Leak& leak : gone.leaks) leaks_.push_back(leak.kind + ": " + leak.what);

@@ -111,9 +111,11 @@ const backends::Capabilities& FakeBackend::Probe() {
     fresh.overlay_workspace = how;
     fresh.usable = can;
     fresh.unusable_reason = can ? "" : "the test says so";
+    fresh.unusable_mend = can ? "" : "change the test";
     for (auto* aspect :
          {&fresh.files, &fresh.network, &fresh.syscalls, &fresh.resources, &fresh.processes})
       *aspect = {backends::Enforcement::kNone, "", "a fake", ""};
+    fresh.network = {backends::Enforcement::kKernel, "a fake", "", ""};  // or nothing is offered
   }
   return it->second;
 }

@@ -11,6 +11,7 @@
 #include "writ/base/file.h"
 #include "writ/protocol/bundle.h"
 #include "writ/protocol/events.h"
+#include "writ/protocol/runner_capabilities.h"
 
 namespace writ::test {
 namespace {
@@ -155,6 +156,11 @@ void FakePlane::RequestCancel(const std::string& run_id) {
   state_->runs.at(run_id).cancel = true;
   state_->changed.notify_all();
 }
+json::Value FakePlane::capabilities() const {
+  std::lock_guard lock(state_->mutex);
+  return state_->capabilities;
+}
+
 std::vector<std::string> FakePlane::violations() const {
   std::lock_guard lock(state_->mutex);
   return state_->violations;
@@ -269,6 +275,14 @@ FakePlane::Answer FakePlane::Claim(const json::Value& body) {
     Violation("waitMs was sent to a plane without the extension");
   if (dialect_ == Dialect::kBase && body.Find("acknowledge") != nullptr)
     Violation("an offer was asked of a plane without the extension");
+  const json::Value* can = body.Find("capabilities");
+  if (dialect_ == Dialect::kBase && can != nullptr)
+    Violation("capabilities were sent to a plane without the extension");
+  if (can != nullptr) {
+    if (auto read = protocol::RunnerCapabilities::Parse(*can); !read)
+      Violation(read.error().ToString());
+    state_->capabilities = *can;
+  }
   if (state_->queue.empty())
     return Json(json::Object{{"empty", true}, {"rotate", state_->rules.ask_rotation}});
   std::string run_id = state_->queue.front();

@@ -89,6 +89,7 @@ class FakePlane {
   std::string runner_token() const;                           // the one that counts
   void CutLog(const std::string& run_id, std::size_t bytes);  // keeps so many
   std::vector<std::string> violations() const;
+  json::Value capabilities() const;  // as the runner sent them last; null: it has sent none
   // "POST /v1/claims" -> how often it was called.
   int Calls(const std::string& method_and_path) const;
   // Asked first for every request; an answer replaces the plane's own. May block.

@@ -26,8 +26,9 @@ struct FakePlane::State {
   // kLeased
   LeaseRules rules;
   bool revoked = false;
-  std::string rotated_to;  // the public key of a rotation; its token is runner_token then,
-                           // and the old one goes with the new one's first use
+  json::Value capabilities;  // of the last claim that had some; null: none had
+  std::string rotated_to;    // the public key of a rotation; its token is runner_token then,
+                             // and the old one goes with the new one's first use
 };
 
 inline FakePlane::Answer Json(json::Value value, int status = 200) {

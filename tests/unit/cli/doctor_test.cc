@@ -28,6 +28,58 @@ TEST(Doctor, SaysWhatIsMissingWithCauseAndMend) {
   EXPECT_EQ(value.Find("layers")->array()[1].FindString("health"), "missing");
 }
 
+TEST(Ladder, SaysForEachTierWhatHoldsWhatAndWhyNot) {
+  backends::Capabilities process;
+  process.backend = "process";
+  process.version = "writ";
+  process.usable = true;
+  process.files = {backends::Enforcement::kKernel, "landlock abi 7", "", ""};
+  process.network = {backends::Enforcement::kAdvisory, "proxy variables", "old\x1b[31m kernel",
+                     "Linux 5.9"};
+  process.limits = {
+      {backends::LimitKind::kMemory, backends::LimitHolder::kRlimit, false, "per process"}};
+  backends::Capabilities container;
+  container.tier = backends::Tier::kContainer;
+  container.backend = "container";
+  container.unusable_reason = "there is no OCI runtime";
+  container.unusable_mend = "install crun";
+  const std::vector<Rung> ladder = {
+      {backends::Tier::kProcess, {process}, false, true},
+      {backends::Tier::kContainer, {container}, true, false},
+      {backends::Tier::kMicrovm, {}, false, false},
+  };
+  const std::string text = RenderLadder(ladder);
+  for (const char* part :
+       {"process   yes, below this runner's minimum", "kernel   landlock abi 7",
+        "advisory proxy variables", "mend: Linux 5.9", "memory rlimit (not for a contract",
+        "container no, the default", "container: there is no OCI runtime", "install crun",
+        "microvm   no", "no backend"})
+    EXPECT_NE(text.find(part), std::string::npos) << part << " in\n" << text;
+  EXPECT_EQ(text.find('\x1b'), std::string::npos);
+  const json::Value value = LadderJson(ladder);
+  ASSERT_EQ(value.array().size(), 3u);
+  EXPECT_EQ(*value.array()[0].Find("belowMinimum"), json::Value(true));
+  const json::Value& backend = value.array()[0].Find("backends")->array()[0];
+  EXPECT_EQ(backend.Find("limits")->Find("memory")->FindString("holder"), "rlimit");
+  EXPECT_EQ(backend.Find("enforcement")->Find("network")->FindString("mend"), "Linux 5.9");
+  EXPECT_EQ(value.array()[1].Find("backends")->array()[0].FindString("reason"),
+            "there is no OCI runtime");
+  EXPECT_TRUE(value.array()[2].FindString("reason"));
+}
+
+TEST(Ladder, HasARungForEveryTierAlsoWithoutABackend) {
+  backends::BackendRegistry none;
+  runner::RunnerConfig config;
+  config.default_isolation = "sandbox";
+  config.minimum_isolation = "sandbox";
+  const std::vector<Rung> ladder = LookAtLadder(none, config);
+  ASSERT_EQ(ladder.size(), 4u);
+  EXPECT_TRUE(ladder[0].below_minimum);
+  EXPECT_FALSE(ladder[1].below_minimum);
+  EXPECT_TRUE(ladder[1].is_default);
+  for (const Rung& rung : ladder) EXPECT_FALSE(rung.usable());
+}
+
 TEST(Doctor, LooksAtThisMachineWithoutChangingIt) {
   EXPECT_NE(LookAtKernel().found.find("Linux"), std::string::npos);
   for (const Layer& layer : {LookAtUserNamespaces(), LookAtKvm(), LookAtCgroups(), LookAtMemory(),

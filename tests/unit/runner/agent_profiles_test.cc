@@ -71,6 +71,24 @@ TEST_F(AgentProfiles, APromptIsAnOperandAndNeverAnOptionOrASubcommand) {
   }
 }
 
+// An image has a /usr of its own: what the host has there is mounted into it, the program alone or
+// npm's folder.
+TEST_F(AgentProfiles, WhatAnAgentNeedsOfTheSystemGoesIntoAContainerToo) {
+  RunnerConfig config;
+  config.agent_paths["codex"] = "/bin/sh";
+  const InstalledAgent agent = LocateFor(config, *FindProfile("codex"));
+  ASSERT_TRUE(agent.lack.empty()) << agent.lack;
+  EXPECT_TRUE(agent.read_only_trees.empty());
+  ASSERT_EQ(agent.system_parts.size(), 1u);
+  EXPECT_EQ(agent.system_parts[0], agent.command.back());
+  facts_.agent.system_parts = {"/usr/bin/node", "/usr/lib/node_modules"};
+  EXPECT_TRUE(Planned("codex").job.read_only_trees == facts_.agent.read_only_trees);
+  facts_.tier = protocol::Tier::kContainer;
+  const auto trees = Planned("codex").job.read_only_trees;
+  for (const std::string& part : facts_.agent.system_parts)
+    EXPECT_NE(std::find(trees.begin(), trees.end(), part), trees.end()) << part;
+}
+
 // L45. Codex has no variables for this: what it is not told in its argv, it does.
 TEST_F(AgentProfiles, NoAgentUpdatesItselfOrReportsHome) {
   SessionPlan codex = Planned("codex");

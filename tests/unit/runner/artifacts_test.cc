@@ -33,7 +33,7 @@ class Artifacts : public ::testing::Test {
     std::vector<NamedSecret> secrets;
     secrets.push_back({"TOKEN", Secret(std::string(kSecret))});
     redactor_ = *Redactor::Build(secrets);
-    order_.tree = tree_.get();
+    order_.tree = workspace::MergedTree::Plain(tree_.get());
     order_.out = out_.get();
     order_.redactor = &*redactor_;
     order_.clock = &clock_;
@@ -68,7 +68,7 @@ class Artifacts : public ::testing::Test {
   std::string root_;
   UniqueFd tree_, out_;
   std::optional<Redactor> redactor_;
-  ArtifactOrder order_;
+  ArtifactOrder order_{workspace::MergedTree::Plain(-1)};
 };
 
 TEST_F(Artifacts, AreTheFilesThatTheGlobsNameUnderTheirHashes) {
@@ -84,6 +84,19 @@ TEST_F(Artifacts, AreTheFilesThatTheGlobsNameUnderTheirHashes) {
     EXPECT_EQ(protocol::Sha256(Kept(file)), file.digest) << file.path;  // L15
     EXPECT_EQ(Kept(file).size(), file.bytes);
   }
+}
+
+TEST_F(Artifacts, AreLookedForOnlyWhereAGlobLeads) {
+  for (int i = 0; i < 300; ++i) Write("source/" + std::to_string(i), "x");
+  Write("dist/app/a.txt", "1");
+  Write("dist/b.txt", "2");
+  Write("d/c.txt", "3");
+  order_.limits.max_entries = 20;
+  EXPECT_EQ(Paths(Collect({"dist/app/*.txt"})), "dist/app/a.txt");
+  EXPECT_EQ(Paths(Collect({"dist/**"})), "dist/app/a.txt dist/b.txt");
+  EXPECT_EQ(Paths(Collect({"d*/c.txt", "d?st/b.txt"})), "d/c.txt dist/b.txt");
+  EXPECT_TRUE(Collect({"**/c.txt"}).failure) << "which leads everywhere";
+  EXPECT_TRUE(Collect({"c.txt"}).failure);
 }
 
 // L13, L14

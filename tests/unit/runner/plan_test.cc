@@ -55,6 +55,43 @@ TEST_F(PlanTest, RunsACommandsPromptAsAScriptWithoutAnyShellOfOurs) {
   EXPECT_EQ(plan.job.limits.wall_timeout, std::chrono::minutes(10));
 }
 
+TEST_F(PlanTest, RaisesATierToTheOperatorsMinimumAndNeverLowersOne) {  // L4
+  for (const auto& minimum : protocol::kTierTable) {
+    config_.minimum_isolation = std::string(minimum.name);
+    for (const auto& asked : protocol::kTierTable) {
+      Contract c = Draft();
+      c.isolation = std::string(asked.name);
+      auto tier = ResolveTier(c, config_);
+      ASSERT_TRUE(std::holds_alternative<protocol::Tier>(tier));
+      EXPECT_EQ(std::get<protocol::Tier>(tier), std::max(minimum.value, asked.value))
+          << asked.name << " where the minimum is " << minimum.name;
+    }
+    Contract c = Draft();
+    c.isolation = "invented";
+    EXPECT_TRUE(std::holds_alternative<RunFailure>(ResolveTier(c, config_)));
+    c.isolation = std::nullopt;
+    config_.default_isolation = "process";
+    EXPECT_EQ(std::get<protocol::Tier>(ResolveTier(c, config_)), minimum.value);
+    config_.isolation_words = {{"hermetic", "process"}};
+    c.isolation = "hermetic";
+    EXPECT_EQ(std::get<protocol::Tier>(ResolveTier(c, config_)), minimum.value);
+  }
+}
+
+TEST_F(PlanTest, SaysThatATierWasRaised) {  // L47
+  config_.minimum_isolation = "sandbox";
+  Contract c = Draft();
+  c.isolation = "process";
+  facts_.tier = std::get<protocol::Tier>(ResolveTier(c, config_));
+  SessionPlan plan = Plan(c);
+  EXPECT_EQ(plan.tier, protocol::Tier::kSandbox);
+  EXPECT_EQ(plan.asked_tier, protocol::Tier::kProcess);
+  ASSERT_EQ(plan.findings.size(), 1u);
+  EXPECT_EQ(plan.findings[0].code, "isolation.raised");
+  c.isolation = "sandbox";
+  EXPECT_TRUE(Plan(c).findings.empty());
+}
+
 TEST_F(PlanTest, HoldsAJobToWhatItsContractAsksFor) {
   using backends::LimitSource;
   Contract c = Draft();

@@ -73,6 +73,47 @@ TEST(ObjectCache, RemovesWhatADeadFillLeft) {
   EXPECT_FALSE(fs::exists(dead));
 }
 
+// Entries of three bundles in a cache that may hold two of them.
+TEST(ObjectCache, RemovesTheLongestUnusedAndNeverOneInUse) {
+  TempDir dir;
+  BlobFolder blobs(dir.Sub("blobs"));
+  const BlobSource source = blobs.Source();
+  std::vector<protocol::Digest> bundles;
+  for (int i = 0; i < 3; ++i) {
+    const std::string repo = dir.path() + "/repo" + std::to_string(i);
+    MakeRepository(repo, {{"a", std::to_string(i) + "\n"}});
+    bundles.push_back(ManifestOfHead(repo, blobs).bundle_hash);
+  }
+  auto is_there = [&](int i) { return fs::exists(dir.path() + "/cache/" + bundles[i].ToHex()); };
+  auto old = [&](int i, std::time_t when) {
+    const std::string header = dir.path() + "/cache/" + bundles[i].ToHex() + "/header";
+    utimbuf times{when, when};
+    ASSERT_EQ(::utime(header.c_str(), &times), 0);
+  };
+  // Each in a cache of its own, so that none is kept open beside the one that is asked for.
+  auto get = [&](int i, std::size_t most) {
+    auto cache = ObjectCache::Open(dir.path() + "/cache", {.max_entries = most}).value();
+    auto found = cache->Get(bundles[i], source);
+    EXPECT_TRUE(found) << (found ? "" : found.error().ToString());
+    return found ? found->entry : nullptr;
+  };
+  auto in_use = get(0, 2);
+  (void)get(1, 2);
+  old(0, 1000);
+  old(1, 2000);
+  (void)get(2, 2);
+  EXPECT_TRUE(is_there(0)) << "used longest ago, and in use";
+  EXPECT_FALSE(is_there(1));
+  EXPECT_TRUE(is_there(2));
+  in_use.reset();
+  (void)get(1, 2);
+  EXPECT_FALSE(is_there(0));
+  EXPECT_TRUE(is_there(1));
+  auto small = ObjectCache::Open(dir.path() + "/cache", {.max_bytes = 1}).value();
+  small->Trim();
+  for (int i = 0; i < 3; ++i) EXPECT_FALSE(is_there(i)) << i;
+}
+
 TEST(ObjectCache, KeepsBundlesApartFromEachOther) {
   Filled filled;
   std::string other = filled.dir.path() + "/other";

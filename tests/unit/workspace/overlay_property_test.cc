@@ -1,12 +1,15 @@
 // The overlay way against the plain way: the same input, the same random edits through a real mount
 // and in a plain tree, and the same output to the byte. Seeds are fixed; WRIT_SEED names one more.
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <cstdlib>
 
 #include "overlay_harness.h"
 #include "random_editor.h"
+#include "writ/base/file.h"
 #include "writ/base/paths.h"
+#include "writ/workspace/merged_tree.h"
 
 namespace writ::workspace::test {
 namespace {
@@ -99,6 +102,28 @@ std::vector<std::string> Told(const Collected& collected) {
   return told;
 }
 
+// Every name with its kind, and the bytes of regular files, as MergedTree tells them.
+std::map<std::string, std::string> Merged(const MergedTree& tree) {
+  std::map<std::string, std::string> out;
+  std::vector<std::string> folders = {""};
+  while (!folders.empty()) {
+    const std::string folder = folders.back();
+    folders.pop_back();
+    Status listed = tree.ForEachIn(folder, [&](const std::string& name, mode_t mode) {
+      const std::string path = folder.empty() ? name : folder + "/" + name;
+      EXPECT_TRUE(out.emplace(path, std::to_string(mode & S_IFMT)).second) << path << " twice";
+      if (S_ISDIR(mode)) folders.push_back(path);
+      if (!S_ISREG(mode)) return true;
+      auto opened = tree.Open(path, O_RDONLY);
+      EXPECT_TRUE(opened) << path;
+      if (opened) out[path] += " " + ReadAll(opened->fd.get(), 1 << 20).value_or("unreadable");
+      return true;
+    });
+    EXPECT_TRUE(listed) << folder << ": " << (listed ? "" : listed.error().ToString());
+  }
+  return out;
+}
+
 class OverlayProperty : public ::testing::TestWithParam<std::uint64_t> {};
 
 TEST_P(OverlayProperty, CollectsTheSameBytesFromTheUpperLayerAsFromAPlainTree) {
@@ -169,6 +194,13 @@ TEST_P(OverlayProperty, CollectsTheSameBytesFromTheUpperLayerAsFromAPlainTree) {
   EXPECT_EQ(overlay_out->diff, plain_out->diff);
   EXPECT_EQ(overlay_out->delta, plain_out->delta);
   EXPECT_EQ(Told(*overlay_out), Told(*plain_out));
+  // Read beneath handles, without the mount, the merged tree is what the mount shows.
+  UniqueFd view = OpenDirectory(overlay.view).value();
+  UniqueFd base = OpenDirectory(overlay_made->lower_directory()).value();
+  EXPECT_EQ(
+      Merged(MergedTree::Overlay(overlay.upper_fd.get(), base.get(), OverlayXattrs::kTrusted)),
+      Merged(MergedTree::Plain(view.get())));
+  view = UniqueFd();
   EXPECT_EQ(SnapshotWithFolders(overlay_made->lower_directory()), lower);
   overlay.mount.reset();
   EXPECT_TRUE(RemoveTreeBeneath(OpenDirectory(dir.path()).value().get(), "overlay").has_value());

@@ -14,6 +14,7 @@
 #include "overlay_harness.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
+#include "writ/workspace/merged_tree.h"
 
 namespace writ::workspace::test {
 namespace {
@@ -45,6 +46,49 @@ class Overlay : public ::testing::Test {
   OverlayPlace place_{dir_.Sub("run"), dir_.Sub("caches")};
   std::optional<Materialized> made_;
 };
+
+// L13: what covers the base covers it for whoever reads the merged tree, too.
+TEST_F(Overlay, AMergedTreeShowsNothingThatIsCovered) {
+  {
+    AsJob as_job;
+    ASSERT_EQ(::unlink(View("a").c_str()), 0);
+    fs::remove_all(View("d"));
+    ASSERT_EQ(::mkdir(View("d").c_str(), 0755), 0);
+    WriteFileAt(View("d/new"), "n\n");
+    fs::remove_all(View("e"));
+    ASSERT_EQ(::symlink("/etc", View("e").c_str()), 0);
+  }
+  UniqueFd base = OpenDirectory(made_->lower_directory()).value();
+  const MergedTree tree =
+      MergedTree::Overlay(place_.upper_fd.get(), base.get(), OverlayXattrs::kTrusted);
+  auto error = [&](const char* path, int flags = O_PATH) {
+    auto opened = tree.Open(path, flags);
+    return opened ? 0 : opened.error().sys_errno;
+  };
+  EXPECT_EQ(error("a"), ENOENT) << "a whiteout";
+  EXPECT_EQ(error("d/x"), ENOENT) << "an opaque folder";
+  EXPECT_EQ(error("d/new"), 0);
+  EXPECT_NE(error("e/f/g"), 0) << "a link in the place of a folder";
+  EXPECT_NE(error("e/passwd"), 0) << "which is not followed";
+  EXPECT_NE(error("../a"), 0);
+  EXPECT_EQ(tree.Open("d/new", O_RDONLY)->origin, MergedTree::Origin::kJob);
+  const std::string folder = place_.root + "/upper/d";
+  ASSERT_EQ(::setxattr(folder.c_str(), "trusted.overlay.redirect", "/x", 2, 0), 0);
+  auto forged = tree.ForEachIn("d", [](const std::string&, mode_t) { return true; });
+  EXPECT_EQ(forged.error().code, "workspace.overlay_forged");
+}
+
+TEST_F(Overlay, AMergedTreeTellsTheBasesFilesFromTheJobs) {
+  {
+    AsJob as_job;
+    WriteFileAt(View("d/x"), "changed\n");
+  }
+  UniqueFd base = OpenDirectory(made_->lower_directory()).value();
+  const MergedTree tree =
+      MergedTree::Overlay(place_.upper_fd.get(), base.get(), OverlayXattrs::kTrusted);
+  EXPECT_EQ(tree.Open("d/x", O_RDONLY)->origin, MergedTree::Origin::kJob);
+  EXPECT_EQ(tree.Open("d/y", O_RDONLY)->origin, MergedTree::Origin::kBase);
+}
 
 TEST_F(Overlay, AJobCannotAlterTheLowerLayer) {
   auto before = SnapshotWithFolders(made_->lower_directory());

@@ -26,6 +26,7 @@
 #include "writ/plane/config.h"
 #include "writ/plane/lease.h"
 #include "writ/plane/types.h"
+#include "writ/protocol/runner_capabilities.h"
 
 namespace writ::plane {
 
@@ -107,18 +108,19 @@ class Plane {
                            std::string_view pool);
   // nullopt: nothing to do within `wait`, or `abandoned` (may be empty) said that nobody waits for
   // the answer any more: a run is never given to a runner that has left. `only_run`, where not
-  // empty, is the one run that it wants.
-  Result<std::optional<writ::plane::Claim>> Claim(std::string_view runner_token,
-                                                  std::string_view pool,
-                                                  std::chrono::milliseconds wait,
-                                                  const std::function<bool()>& abandoned = {},
-                                                  const std::string& only_run = {});
+  // empty, is the one run that it wants, whatever it can. `can` narrows what is given to what the
+  // runner says that it can do; nullptr: it says nothing.
+  Result<std::optional<writ::plane::Claim>> Claim(
+      std::string_view runner_token, std::string_view pool, std::chrono::milliseconds wait,
+      const std::function<bool()>& abandoned = {}, const std::string& only_run = {},
+      const protocol::RunnerCapabilities* can = nullptr);
   // The same as an offer, which becomes a claim by its acknowledgement and is nobody's once it has
   // run out.
   Result<OfferAnswer> TakeOffer(std::string_view runner_token, std::string_view pool,
                                 std::chrono::milliseconds wait,
                                 const std::function<bool()>& abandoned = {},
-                                const std::string& only_run = {});
+                                const std::string& only_run = {},
+                                const protocol::RunnerCapabilities* can = nullptr);
   // kConflict "offer.expired" where the offer is over; "claim.started" once the runner has appended
   // an event; "run.ended".
   Result<Acknowledgement> Acknowledge(const std::string& run_id, std::string_view claim_token);

@@ -52,6 +52,14 @@ struct Submission {
   std::string pointer;                            // kInvalid: JSON pointer of the first issue
 };
 
+// Why a run that nobody has claimed waits, by what its pool's runners say of themselves.
+struct Waiting {
+  std::string code;     // "wait.no_runner", "wait.no_fit", "wait.busy", "wait.declined",
+                        // "wait.offered", "wait.turn"
+  std::string message;  // one sentence; parts of it are a runner's words
+  std::string mend;     // may be empty
+};
+
 struct RunSummary {
   std::string run_id;
   RunState status = RunState::kCreated;
@@ -68,9 +76,10 @@ struct RunSummary {
   // The plane closed the run in its runner's place: kClosedLeaseExpired or kClosedRunnerRevoked
   // (lease.h); shown as `lost`. Else empty.
   std::string closed_reason;
-  std::string retry_of;           // the lost run that this one repeats; else empty
-  std::string retried_as;         // the run that repeats this lost one; else empty
-  bool has_late_receipt = false;  // the runner sent what it had finished after all
+  std::string retry_of;            // the lost run that this one repeats; else empty
+  std::string retried_as;          // the run that repeats this lost one; else empty
+  bool has_late_receipt = false;   // the runner sent what it had finished after all
+  std::optional<Waiting> waiting;  // of a created run
 };
 
 struct RunDetail {
@@ -109,6 +118,8 @@ struct RunnerInfo {
   WallTime enrolled_at;
   bool revoked = false;
   std::vector<RunnerKey> retired_keys = {};  // rotated out; they verify what they signed
+  std::optional<WallTime> heard_at = {};     // its last claim, give or take a minute
+  std::string capabilities = {};             // JSON as it sent them; empty: it sends none
 };
 
 struct IssuedToken {

@@ -95,6 +95,8 @@ struct Contract {
   // The execution, or the default: kind `command` runs the prompt as `sh -c`, any other gets it as
   // task.
   Execution EffectiveExecution() const;
+  // The agent kind whose program is needed; empty where an argv or shell execution names none.
+  std::string NeededAgent() const;
 };
 
 // Builds, checks by Parse and signs. The issuer key id is set from `plane_key`.

@@ -118,6 +118,9 @@ struct RunnerConfig {
   std::string mock_agent;  // absolute path of writ-mock-agent; empty: kind mock is refused
   std::string only_run;    // claims this run and no other (`writ run`); not in the file
   std::string default_isolation = "process";
+  // A contract that asks for less runs in this tier, and its receipt says so. Nothing is ever run
+  // in less than its contract asks for.
+  std::string minimum_isolation = "process";
   std::map<std::string, std::string> isolation_words;  // words of other planes -> our tier words
   // Of the container tier: the image where a contract names none, and the OCI runtime (a name or an
   // absolute path). Empty: no such contract is run; the first of crun and runc that is there.

@@ -22,6 +22,9 @@ namespace writ::runner {
 
 // The contract's isolation word as one of our tiers: our own words, the operator's map, the
 // operator's default.
+std::variant<protocol::Tier, RunFailure> AskedTier(const protocol::Contract& contract,
+                                                   const RunnerConfig& config);
+// The same, raised to the operator's minimum: where the contract runs, if at all.
 std::variant<protocol::Tier, RunFailure> ResolveTier(const protocol::Contract& contract,
                                                      const RunnerConfig& config);
 backends::Tier BackendTier(protocol::Tier tier);
@@ -39,7 +42,7 @@ struct MachineShare {
 struct PlanFacts {
   protocol::Tier tier = protocol::Tier::kProcess;
   const backends::Capabilities* capabilities = nullptr;  // never null
-  InstalledAgent agent;                                  // of EffectiveAgentKind(contract)
+  InstalledAgent agent;                                  // of Contract::NeededAgent
   std::map<std::string, std::string>
       host_env;  // values of the operator's envAllow that are set here
   backends::Identity identity;
@@ -60,9 +63,6 @@ struct RunNeeds {
 };
 RunNeeds NeedsOf(const protocol::Contract& contract);
 
-// The agent kind whose program is needed; empty where an argv or shell execution names none.
-std::string EffectiveAgentKind(const protocol::Contract& contract);
-
 struct SecretTarget {
   std::string secret;
   std::string env;
@@ -80,6 +80,8 @@ struct SessionPlan {
   std::string agent_kind;           // empty: no agent's program runs (shell, argv)
   std::string agent_version;        // as installed; empty: it does not tell
   protocol::Tier tier = protocol::Tier::kProcess;
+  protocol::Tier asked_tier =
+      protocol::Tier::kProcess;  // below `tier` where the operator raised it
   backends::Plan job;
   bool proxied = true;    // false: no network at all
   egress::RuleSet rules;  // of the proxy

@@ -26,6 +26,7 @@
 #include "writ/base/secret.h"
 #include "writ/protocol/contract.h"
 #include "writ/protocol/event.h"
+#include "writ/protocol/runner_capabilities.h"
 #include "writ/runner/deadline.h"
 #include "writ/runner/http_client.h"
 #include "writ/runner/redactor.h"
@@ -95,11 +96,13 @@ class PlaneClient {
   // nullopt: nothing to do. `wait`: long poll, sent to planes with the extension only; the deadline
   // covers it. `only_run`, where not empty, is the one run that is wanted (extension too). One
   // attempt: a claim whose answer is lost is lost, and whoever asks for work asks again anyway.
+  // `can`: what the plane is to offer only runs for; nullptr: nothing is sent (extension too).
   Result<std::optional<ClaimAnswer>> Claim(const Secret& runner_token, const std::string& pool,
                                            std::optional<std::chrono::milliseconds> wait,
                                            const Deadline& deadline, std::stop_token stop,
                                            const std::string& only_run = {},
-                                           ClaimKind kind = ClaimKind::kTaken);
+                                           ClaimKind kind = ClaimKind::kTaken,
+                                           const protocol::RunnerCapabilities* can = nullptr);
   // A refusal (4xx) after an attempt without answer counts as done: the plane has these events
   // already.
   Result<RunSignals> AppendEvents(const protocol::RunId& run, const Secret& claim_token,

@@ -19,6 +19,8 @@
 
 namespace writ::runner {
 
+struct RunnerConfig;
+
 struct AgentProfile {
   std::string_view kind;
   std::string_view program;      // looked for by this name; empty: no program of its own (command)
@@ -58,11 +60,15 @@ struct LocateOptions {
 struct InstalledAgent {
   std::vector<std::string> command;  // program (and interpreter before it), absolute real paths
   std::vector<std::string> read_only_trees;  // beside the system's own
+  // Files and folders of the system's own that a root directory of another system lacks.
+  std::vector<std::string> system_parts;
   std::optional<std::string> version;  // "2.0.14"; nullopt: it does not tell without being run
   std::string lack;                    // one sentence; empty: complete
   std::string hint;
 };
 InstalledAgent Locate(const AgentProfile& profile, const LocateOptions& options);
+// Where the operator's configuration has it, for the jobs of that runner.
+InstalledAgent LocateFor(const RunnerConfig& config, const AgentProfile& profile);
 
 // What is asked of an agent. The prompt is one operand, never an option or a subcommand of the
 // agent's (L2).

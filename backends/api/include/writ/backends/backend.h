@@ -47,6 +47,8 @@ class Job {
   // Absolute paths as the job sees them.
   virtual std::string HomePath() const = 0;
   virtual std::string WorkspacePath() const = 0;
+  // What its backend had found when it was prepared; nullptr: what Probe says.
+  virtual const Capabilities* PreparedWith() const { return nullptr; }
   // The digest of the image that the job runs in, "sha256:..."; empty where it has none.
   virtual std::string RootImage() const { return {}; }
 
@@ -96,8 +98,13 @@ class Backend {
   virtual std::string_view Name() const = 0;
   virtual Tier GetTier() const = 0;
 
-  // Tries what this host can do. Leaves nothing behind. Cached after the first call.
+  // Tries what this host can do. Leaves nothing behind. Cached after the first call; what a call
+  // has returned stays as it is for the backend's life.
   virtual const Capabilities& Probe() = 0;
+
+  // Tries again: for Probe and for jobs that are prepared from now on. Those that are there keep
+  // what they were prepared with.
+  virtual const Capabilities& ProbeAgain() { return Probe(); }
 
   // Whether what Probe found is still there, cheaply: asked before each claim (L41). kUnavailable
   // with what went away.

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "writ/backends/limits.h"
 #include "writ/backends/tier.h"
 
 namespace writ::backends {
@@ -28,6 +29,7 @@ struct AspectCapability {
   std::string reason;  // why it is not "kernel", or what "kernel" leaves open; empty where nothing
                        // is to say
   std::string mend;    // what an operator can do about `reason`; may be empty
+  bool operator==(const AspectCapability&) const = default;
 };
 
 enum class Aspect { kFiles, kNetwork, kSyscalls, kResources, kProcesses };
@@ -41,6 +43,15 @@ enum class OverlayWorkspace {
   kNone,          // it cannot: only PlainWorkspace is met
   kTrustedXattr,  // by root: the kernel notes opaque folders as trusted.overlay.*
   kUserXattr,     // option userxattr (a user namespace's mount): as user.overlay.*
+};
+
+// What would hold a limit of a job here.
+struct LimitCapability {
+  LimitKind kind = LimitKind::kWall;
+  LimitHolder holder = LimitHolder::kNone;
+  bool whole_job = true;  // held for all of it, so that a contract may ask for it
+  std::string note;       // what the holder leaves open; may be empty
+  bool operator==(const LimitCapability&) const = default;
 };
 
 struct Capabilities {
@@ -59,6 +70,8 @@ struct Capabilities {
   AspectCapability
       processes;  // other processes cannot be seen, signalled or traced; the tree ends whole
 
+  std::vector<LimitCapability> limits;  // of each kind; empty: it does not tell
+
   bool pty = false;  // Plan::terminal can be met
   // Whether a WorkspaceMount is met; always with redirect_dir=nofollow, metacopy=off, index=off,
   // xino=off, and the lower layer shown as the job's own (idmapped, or one id).
@@ -66,6 +79,7 @@ struct Capabilities {
   std::vector<std::string> notes;  // what this tier cannot give in principle, one sentence each
 
   const AspectCapability& Of(Aspect aspect) const;
+  bool operator==(const Capabilities&) const = default;
 };
 
 }  // namespace writ::backends

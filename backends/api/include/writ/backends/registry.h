@@ -20,7 +20,7 @@ class BackendRegistry {
   // The backends of a tier in the order in which they were added.
   std::vector<Backend*> OfTier(Tier tier) const;
   // The first usable backend of the tier; kUnsupported ("backends.no_backend_for_tier") with each
-  // one's reason in the hint. Probes.
+  // one's reason, and what mends it as the hint. Probes.
   Result<Backend*> Resolve(Tier tier) const;
   std::vector<Backend*> All() const;
 

@@ -4,6 +4,7 @@
 
 #include <linux/filter.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,12 @@ struct HostFeatures {
   NamespaceFeatures namespaces;
   RuntimeFeatures runtime;
   std::vector<launch::ViewStep> system_view;  // what a view of a job's own shows of the host
+};
+
+// What one look at the host has found, for the jobs that are prepared from then on.
+struct HostFound {
+  std::shared_ptr<const HostFeatures> features;
+  const Capabilities* capabilities = nullptr;  // described from them; the backend's
 };
 
 // Tries what every launched tier needs; takes some milliseconds. Starts the launcher once in its

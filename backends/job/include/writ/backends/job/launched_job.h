@@ -28,16 +28,16 @@ namespace writ::backends {
 
 class LaunchedJob final : public Job {
  public:
-  // `tier` and `features` outlive the job. The plan has passed Check.
+  // `tier` and the capabilities outlive the job. The plan has passed Check.
   static Result<std::unique_ptr<LaunchedJob>> Make(Plan plan, const LaunchedTier& tier,
-                                                   const HostFeatures& features,
-                                                   std::string launcher);
+                                                   HostFound found, std::string launcher);
   ~LaunchedJob() override;
 
   Result<UniqueFd> TakeProxyListener() override;
   std::string ProxyAddress() const override;
   std::string HomePath() const override;
   std::string WorkspacePath() const override;
+  const Capabilities* PreparedWith() const override { return found_.capabilities; }
   std::string RootImage() const override { return root_.digest; }
   Status Start(Environment late) override;
   Outcome Watch(OutputSink& sink, const WatchOptions& options) override;
@@ -47,8 +47,7 @@ class LaunchedJob final : public Job {
   Dismantled Dismantle() override;
 
  private:
-  LaunchedJob(Plan plan, const LaunchedTier& tier, const HostFeatures& features,
-              std::string launcher);
+  LaunchedJob(Plan plan, const LaunchedTier& tier, HostFound found, std::string launcher);
 
   Status Acquire();
   Status OpenStatusFile();
@@ -71,7 +70,8 @@ class LaunchedJob final : public Job {
 
   Plan plan_;
   const LaunchedTier& tier_;
-  const HostFeatures& features_;
+  const HostFound found_;
+  const HostFeatures& features_;  // of found_
   const std::string launcher_;
   const JobPaths paths_;
 

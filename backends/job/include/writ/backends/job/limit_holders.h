@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "writ/backends/capability.h"
 #include "writ/backends/job/host_features.h"
 #include "writ/backends/limits.h"
 
@@ -22,5 +23,11 @@ std::uint64_t OwnTasks(JobSurroundings surroundings);
 bool ProcessesInGroup(const Limits& limits, const HostFeatures& features);
 
 std::vector<HeldLimit> HoldLimits(const Limits& limits, const HostFeatures& features);
+
+// Whether a contract may ask for it: it is held for the job as a whole (L4).
+bool HeldForTheWholeJob(const HeldLimit& held);
+
+// The same for a job that has every limit.
+std::vector<LimitCapability> DescribeLimits(const HostFeatures& features);
 
 }  // namespace writ::backends
