@@ -1,25 +1,18 @@
-// The launched tiers beside what they stand on, in one run: an empty job through the Backend
-// interface against a bare posix_spawn of the same program and against bubblewrap; a supervised
-// connect against a plain one.
+// A supervised connect beside a plain one, and a bare spawn. Empty jobs: empty_job.cc.
 #include <benchmark/benchmark.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <atomic>
-#include <chrono>
 #include <cstdlib>
 #include <filesystem>
-#include <functional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "support/places.h"
 #include "writ/backends/process_backend.h"
-#include "writ/backends/sandbox_backend.h"
 #include "writ/base/child.h"
 
 namespace {
@@ -61,10 +54,8 @@ struct Place {
   std::string base;
 };
 
-std::unique_ptr<backends::Backend> MakeBackend(backends::Tier tier = backends::Tier::kProcess) {
-  backends::LaunchedOptions options{.launcher = writ::test::BinDir() + "/writ-launch"};
-  auto backend = tier == backends::Tier::kSandbox ? backends::MakeSandboxBackend(options)
-                                                  : backends::MakeProcessBackend(options);
+std::unique_ptr<backends::Backend> MakeBackend() {
+  auto backend = backends::MakeProcessBackend({.launcher = writ::test::BinDir() + "/writ-launch"});
   backend->Probe();
   return backend;
 }
@@ -79,65 +70,6 @@ void BareSpawn(benchmark::State& state) {
   }
 }
 BENCHMARK(BareSpawn)->Unit(benchmark::kMicrosecond)->UseRealTime();
-
-// p50 and p99 of 200 in one run beside each other: the median says what a run costs, the tail what
-// the kernel's own cleaning up does to it.
-void Empty(benchmark::State& state, const std::function<bool()>& once) {
-  std::vector<double> times;
-  for (auto _ : state) {
-    const auto start = std::chrono::steady_clock::now();
-    if (!once()) return state.SkipWithError("the job did not run or did not end well");
-    times.push_back(
-        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
-            .count());
-  }
-  if (times.empty()) return;
-  std::sort(times.begin(), times.end());
-  state.counters["p50_ms"] = times[times.size() / 2];
-  state.counters["p99_ms"] = times[times.size() * 99 / 100];
-}
-
-void EmptyJob(benchmark::State& state, backends::Tier tier) {
-  Place place;
-  auto backend = MakeBackend(tier);
-  Empty(state, [&] {
-    backends::Plan plan = place.Plan({"/bin/true"});
-    plan.tier = tier;
-    auto job = backend->Prepare(std::move(plan));
-    Collect sink;
-    if (!job || !(*job)->Start({})) return false;
-    backends::Outcome outcome = (*job)->Watch(sink, {});
-    return (*job)->Dismantle().tree_dead_verified && outcome.status.has_value();
-  });
-}
-BENCHMARK_CAPTURE(EmptyJob, process, backends::Tier::kProcess)
-    ->Unit(benchmark::kMicrosecond)
-    ->UseRealTime()
-    ->Iterations(200);
-BENCHMARK_CAPTURE(EmptyJob, sandbox, backends::Tier::kSandbox)
-    ->Unit(benchmark::kMicrosecond)
-    ->UseRealTime()
-    ->Iterations(200);
-
-// The same program by a tool of the host, where it is installed: bubblewrap with everything
-// unshared.
-void EmptyBubblewrap(benchmark::State& state) {
-  SpawnOptions options;
-  options.path = "/usr/bin/bwrap";
-  options.argv = {"bwrap",     "--unshare-all", "--ro-bind", "/usr",    "/usr",  "--symlink",
-                  "usr/bin",   "/bin",          "--symlink", "usr/lib", "/lib",  "--symlink",
-                  "usr/lib64", "/lib64",        "--proc",    "/proc",   "--dev", "/dev",
-                  "--tmpfs",   "/tmp",          "/bin/true"};
-  if (::access(options.path.c_str(), X_OK) != 0)
-    return state.SkipWithError("bwrap is not installed");
-  Empty(state, [&options] {
-    auto child = Child::Spawn(options);
-    if (!child) return false;
-    auto status = child->Wait(std::nullopt);
-    return status && *status && (*status)->ShellCode() == 0;
-  });
-}
-BENCHMARK(EmptyBubblewrap)->Unit(benchmark::kMicrosecond)->UseRealTime()->Iterations(200);
 
 // One iteration is 2,000 connects; the time is what the connecting program measured itself.
 void Connects(benchmark::State& state, const std::string& how) {
