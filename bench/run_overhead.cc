@@ -10,7 +10,6 @@
 // The second form tells what the runner's journal costs: K runs on one file with it and K without,
 // taken in turns, and the flushes to the disk of runner and plane together. Medians in
 // milliseconds, and the ratio to the bare git sequence. It needs real git on the PATH.
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -27,6 +26,7 @@
 
 #include "embedded.h"
 #include "home.h"
+#include "repository.h"
 #include "requester.h"
 #include "support/places.h"
 #include "without_journal.h"
@@ -40,60 +40,7 @@ namespace {
 
 using namespace writ;
 namespace fs = std::filesystem;
-using SteadyTime = std::chrono::steady_clock::time_point;
-
-double Ms(SteadyTime from, SteadyTime to) {
-  return std::chrono::duration<double, std::milli>(to - from).count();
-}
-
-template <typename T>
-T Must(Result<T> result, const char* what) {
-  if (!result) {
-    std::fprintf(stderr, "%s: %s\n", what, result.error().ToString().c_str());
-    std::exit(1);
-  }
-  if constexpr (!std::is_void_v<T>) return std::move(result).value();
-}
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
-void Git(const std::string& cwd, std::vector<std::string> args,
-         const std::string& out = "/dev/null") {
-  UniqueFd fd(::open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  SpawnOptions options;
-  options.path = "/usr/bin/git";
-  options.argv = {"git", "-c",       "user.name=bench", "-c", "user.email=bench@example.com",
-                  "-c",  "gc.auto=0"};
-  options.argv.insert(options.argv.end(), args.begin(), args.end());
-  options.env = {"PATH=/usr/bin:/bin", "HOME=/nonexistent", "GIT_CONFIG_NOSYSTEM=1"};
-  options.cwd = cwd;
-  options.fds = {{fd.get(), 1}};
-  Child child = Must(Child::Spawn(options), "git");
-  auto status = Must(child.Wait(std::nullopt), "git");
-  if (!status || status->ShellCode() != 0) {
-    std::fprintf(stderr, "git %s failed\n", args.front().c_str());
-    std::exit(1);
-  }
-}
-
-// `files` files of about 600 bytes in folders of 100.
-void MakeRepository(const fs::path& root, int files) {
-  fs::create_directories(root);
-  for (int i = 0; i < files; ++i) {
-    fs::path dir = root / ("d" + std::to_string(i / 100));
-    if (i % 100 == 0) fs::create_directories(dir);
-    std::ofstream out(dir / ("f" + std::to_string(i) + ".txt"));
-    for (int line = 0; line < 20; ++line)
-      out << "line " << line << " of file " << i << " " << (i * 7919 + line * 104729) % 1000003
-          << "\n";
-  }
-  Git(root, {"init", "-q", "-b", "main"});
-  Git(root, {"add", "-A"});
-  Git(root, {"commit", "-q", "-m", "bench"});
-}
+using namespace writ::bench;  // NOLINT: a program of its own
 
 class StepTimes final : public runner::RunObserver {
  public:

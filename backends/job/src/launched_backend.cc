@@ -58,7 +58,7 @@ std::optional<Outcome> ReadStatus(int fd) {
 class LaunchedBackend final : public Backend {
  public:
   LaunchedBackend(std::unique_ptr<LaunchedTier> tier, LaunchedOptions options)
-      : tier_(std::move(tier)), options_(std::move(options)) {}
+      : tier_(std::move(tier)), options_(std::move(options)), launchers_(options_) {}
 
   std::string_view Name() const override { return tier_->Name(); }
   Tier GetTier() const override { return tier_->GetTier(); }
@@ -91,7 +91,7 @@ class LaunchedBackend final : public Backend {
   Result<std::unique_ptr<Job>> Prepare(Plan plan) override {
     HostFound found = Found();
     WRIT_TRY(CheckWith(plan, found));
-    auto job = LaunchedJob::Make(std::move(plan), *tier_, std::move(found), options_.launcher);
+    auto job = LaunchedJob::Make(std::move(plan), *tier_, std::move(found), launchers_);
     if (!job)
       return std::move(job).error().With("preparing a job in the " +
                                          std::string(TierName(tier_->GetTier())) + " tier");
@@ -179,6 +179,7 @@ class LaunchedBackend final : public Backend {
   std::mutex mutex_;  // guards both below
   HostFound found_;   // of the last look
   std::list<Capabilities> described_;
+  Launchers launchers_;
 };
 
 }  // namespace

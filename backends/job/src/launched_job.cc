@@ -51,18 +51,18 @@ Error SetupError(const launch::SetupFailedMessage& failed) {
 
 }  // namespace
 
-LaunchedJob::LaunchedJob(Plan plan, const LaunchedTier& tier, HostFound found, std::string launcher)
+LaunchedJob::LaunchedJob(Plan plan, const LaunchedTier& tier, HostFound found, Launchers& launchers)
     : plan_(std::move(plan)),
       tier_(tier),
       found_(std::move(found)),
       features_(*found_.features),
-      launcher_(std::move(launcher)),
+      launchers_(launchers),
       paths_(tier.PathsOf(plan_)) {}
 
 Result<std::unique_ptr<LaunchedJob>> LaunchedJob::Make(Plan plan, const LaunchedTier& tier,
-                                                       HostFound found, std::string launcher) {
+                                                       HostFound found, Launchers& launchers) {
   std::unique_ptr<LaunchedJob> job(
-      new LaunchedJob(std::move(plan), tier, std::move(found), std::move(launcher)));
+      new LaunchedJob(std::move(plan), tier, std::move(found), launchers));
   if (auto acquired = job->Acquire(); !acquired)
     return std::move(acquired).error();  // ~LaunchedJob undoes what was done
   return job;
@@ -86,11 +86,11 @@ Status LaunchedJob::Acquire() {
   WRIT_TRY(OpenWrittenTrees());
   WRIT_TRY(MakeCgroups());
   if (std::holds_alternative<ProxiedNetwork>(plan_.network)) WRIT_TRY(MakeProxyListener());
-  Status spawned = SpawnLauncher();
-  if (spawned) spawned = AwaitReady();
-  if (!spawned && !setup_failed_)
-    setup_failed_ = launch::SetupFailedMessage{spawned.error().code, spawned.error().sys_errno};
-  return spawned;
+  Status engaged = EngageLauncher();
+  if (engaged) engaged = AwaitReady();
+  if (!engaged && !setup_failed_)
+    setup_failed_ = launch::SetupFailedMessage{engaged.error().code, engaged.error().sys_errno};
+  return engaged;
 }
 
 Status LaunchedJob::CheckPlaces() const {
@@ -221,27 +221,28 @@ LaunchFacts LaunchedJob::Facts() const {
   return facts;
 }
 
-Status LaunchedJob::SpawnLauncher() {
+Status LaunchedJob::EngageLauncher() {
   WRIT_ASSIGN(UniqueFd memfd,
               MakeSealedMemfd("writ-plan", launch::EncodeLaunchPlan(
                                                tier_.PlanLaunch(plan_, features_, Facts()))));
-  WRIT_ASSIGN(SocketPair control, MakeSeqpacketPair());
   WRIT_ASSIGN(Pipe out, MakePipe());
   Pipe err;
   if (plan_.stderr_to == StderrTo::kOwnStream) {
     WRIT_ASSIGN(err, MakePipe());
   }
-  SpawnOptions spawn;
-  spawn.path = launcher_;
-  spawn.argv = {"writ-launch"};
-  spawn.fds = {{memfd.get(), launch::kPlanFd},
-               {control.second.get(), launch::kControlFd},
-               {out.write_end.get(), launch::kStdoutFd},
-               {err.write_end ? err.write_end.get() : out.write_end.get(), launch::kStderrFd},
-               {status_file_.get(), launch::kStatusFd}};
-  WRIT_ASSIGN(supervisor_, Child::Spawn(spawn));
-  spawned_ = true;
-  control_ = std::move(control.first);
+  const std::string word = launch::EncodeMessage(launch::JobMessage{});
+  const std::vector<int> with = {memfd.get(), status_file_.get(), out.write_end.get(),
+                                 err.write_end ? err.write_end.get() : out.write_end.get()};
+  // One that waited may have been killed meanwhile; it has done nothing, so another one can.
+  for (;;) {
+    WRIT_ASSIGN(WaitingLauncher launcher, launchers_.Take());
+    supervisor_ = std::move(launcher.process);
+    control_ = std::move(launcher.control);
+    spawned_ = true;
+    Status sent = SendWithFds(control_.get(), word, with);
+    if (sent) break;
+    if (launcher.fresh) return sent;
+  }
   out_ = std::move(out.read_end);
   err_ = std::move(err.read_end);
   for (const UniqueFd* fd : {&out_, &err_}) {

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <memory>
+#include <span>
 #include <stop_token>
 #include <utility>
 
@@ -26,6 +28,11 @@ std::chrono::nanoseconds Now() {
       steady_clock::now().time_since_epoch());
 }
 
+int MillisecondsUntil(steady_clock::time_point time) {
+  auto left = std::chrono::ceil<std::chrono::milliseconds>(time - steady_clock::now()).count();
+  return static_cast<int>(std::clamp<std::int64_t>(left, 0, 1 << 30));
+}
+
 // One of the job's streams on its way to the sink.
 class OutputPipe {
  public:
@@ -34,7 +41,7 @@ class OutputPipe {
 
   int fd() const { return fd_.get(); }  // -1 once it is at its end: poll ignores it
   // Reads once; false when there was nothing to read.
-  bool ReadSome(std::string& buffer) {
+  bool ReadSome(std::span<char> buffer) {
     if (!fd_) return false;
     ssize_t n = ::read(fd_.get(), buffer.data(), buffer.size());
     if (n < 0 && errno == EINTR) return true;
@@ -88,11 +95,15 @@ Outcome LaunchedJob::Watch(OutputSink& sink, const WatchOptions& options) {
   std::stop_callback on_kill(options.kill, [fd = kill_event.get()] { ::eventfd_write(fd, 1); });
   ResourceWatch resources(plan_.limits, cgroups_, {supervisor_.pid(), init_, own_tasks_},
                           std::move(written_trees_));
+  launchers_.Prepare();  // while the job runs
   OutputPipe out(out_, Stream::kStdout, plan_.limits.output, sink);
   OutputPipe err(err_, Stream::kStderr, plan_.limits.output, sink);
   const std::uint64_t output_limit = plan_.limits.output.end_job_over_bytes;
   std::vector<RefusedConnect> refused;
-  std::string buffer(kReadBytes, '\0');
+  // Not filled: most jobs write little, and untouched memory costs nothing.
+  const auto room = std::make_unique_for_overwrite<char[]>(kReadBytes);
+  const std::span<char> buffer(room.get(), kReadBytes);
+  const auto first_look = steady_clock::now() + kFirstLook;
   bool asked_to_end = false;
   bool cancel_seen = false;
   bool kill_seen = false;
@@ -105,15 +116,12 @@ Outcome LaunchedJob::Watch(OutputSink& sink, const WatchOptions& options) {
                      {cancel_seen ? -1 : options.cancel_fd, POLLIN, 0},
                      {kill_seen ? -1 : kill_event.get(), POLLIN, 0},
                      {limit_seen ? -1 : resources.event_fd(), POLLIN, 0}};
-    int timeout = -1;
-    if (options.deadline && !asked_to_end) {
-      auto left =
-          std::chrono::ceil<std::chrono::milliseconds>(*options.deadline - steady_clock::now())
-              .count();
-      timeout = static_cast<int>(std::clamp<std::int64_t>(left, 0, 1 << 30));
-    }
-    int ready = ::poll(fds, 7, timeout);
+    std::optional<steady_clock::time_point> wake;
+    if (!asked_to_end) wake = options.deadline;
+    if (!resources.begun()) wake = std::min(first_look, wake.value_or(first_look));
+    int ready = ::poll(fds, 7, wake ? MillisecondsUntil(*wake) : -1);
     if (ready < 0 && errno != EINTR) break;
+    if (!resources.begun() && steady_clock::now() >= first_look) resources.Begin();
     if (options.deadline && !asked_to_end && steady_clock::now() >= *options.deadline) {
       Tell(launch::DeadlineMessage{});
       asked_to_end = true;

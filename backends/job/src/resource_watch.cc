@@ -24,8 +24,11 @@ ResourceWatch::ResourceWatch(const Limits& limits, const CgroupSet& cgroups, Tre
       cgroups_(cgroups),
       tree_(tree),
       disk_(std::move(trees)),
-      event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      thread_([this](const std::stop_token& stop) { Loop(stop); }) {}
+      event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+
+void ResourceWatch::Begin() {
+  thread_ = std::jthread([this](const std::stop_token& stop) { Loop(stop); });
+}
 
 ResourceWatch::~ResourceWatch() {
   Stop();
@@ -42,8 +45,10 @@ void ResourceWatch::Loop(const std::stop_token& stop) {
 std::optional<PlannedLimit> ResourceWatch::Stop() {
   if (stopped_) return hit_;
   stopped_ = true;
-  thread_.request_stop();
-  thread_.join();
+  if (thread_.joinable()) {
+    thread_.request_stop();
+    thread_.join();
+  }
   LookAtAll(Look::kLast);
   return hit_;
 }

@@ -15,6 +15,7 @@ struct Body {
   void operator()(const OutputLimitMessage&) const {}
   void operator()(const LimitPassedMessage&) const {}
   void operator()(const GoMessage&) const {}
+  void operator()(const JobMessage&) const {}
   void operator()(const ReadyMessage& m) const { out.Number(static_cast<std::uint64_t>(m.init)); }
   void operator()(const StartedMessage& m) const { out.Number(static_cast<std::uint64_t>(m.pid)); }
   void operator()(const SetupFailedMessage& m) const {
@@ -164,6 +165,9 @@ Result<Message> DecodeMessage(std::string_view bytes) {
       message = m;
       break;
     }
+    case 15:
+      message = JobMessage{};
+      break;
     default:
       in.Fail();
   }

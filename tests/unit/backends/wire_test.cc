@@ -88,7 +88,7 @@ TEST(LaunchMessages, ReadBackWhatWasWritten) {
         Message(StartedMessage{4711}), Message(SetupFailedMessage{"landlock", 22}),
         Message(RefusedMessage{1, "curl", "192.0.2.1:443", "not the session's proxy"}),
         Message(ended), Message(LimitPassedMessage{}), Message(ReadyMessage{4712}),
-        Message(GoMessage{})}) {
+        Message(GoMessage{}), Message(JobMessage{})}) {
     const std::string bytes = EncodeMessage(message);
     auto back = DecodeMessage(bytes);
     ASSERT_TRUE(back);

@@ -94,11 +94,12 @@ class Init {
 
   // The supervisor's own goes; what stays open is the socket and the job's output.
   void CloseOthers() {
-    socket_.reset(::fcntl(socket_.get(), F_DUPFD_CLOEXEC, kStatusFd + 1));
+    constexpr unsigned kFirst = kHighestFd + 1;
+    socket_.reset(::fcntl(socket_.get(), F_DUPFD_CLOEXEC, kFirst));
     if (!socket_) ::_exit(125);
     const auto own = static_cast<unsigned>(socket_.get());
-    for (int fd : {kPlanFd, kControlFd, kStatusFd}) ::close(fd);
-    if (own > kStatusFd + 1) ::syscall(SYS_close_range, kStatusFd + 1, own - 1, 0);
+    for (int fd : {kControlFd, kStatusFd}) ::close(fd);
+    if (own > kFirst) ::syscall(SYS_close_range, kFirst, own - 1, 0);
     ::syscall(SYS_close_range, own + 1, ~0u, 0);
   }
 
@@ -202,7 +203,8 @@ class Init {
                              .cwd = plan_.cwd,
                              .terminal = plan_.terminal,
                              .out = kStdoutFd,
-                             .err = kStderrFd};
+                             .err = kStderrFd,
+                             .memory = ProcessStart::Memory::kOurs};
     auto job = ForkProcess(plan_, start, ruleset_.get(), std::move(word->fds[1]));
     for (std::string& entry : *env) ::explicit_bzero(entry.data(), entry.size());
     if (!job) Fail("fork", job.error().sys_errno);

@@ -231,6 +231,17 @@ Result<pid_t> ForkInto(const std::string& cgroup, std::vector<std::string>& ente
 Result<pid_t> ForkProcess(const LaunchPlan& plan, const ProcessStart& start, int ruleset,
                           UniqueFd report) {
   const pid_t parent = ::getpid();
+  if (plan.namespaces && start.memory == ProcessStart::Memory::kOurs) {
+    // The child uses our memory until its exec or its end, and we stand still meanwhile: copying
+    // memory of which next to nothing is needed would be most of what a fork costs. Descriptors,
+    // signal handlers, credentials, limits and filters are the child's own in any case, and it
+    // never returns from here. Where the supervisor must be able to end a set-up that hangs, only
+    // init waits, which it can kill.
+    const pid_t pid = ::vfork();
+    if (pid == 0) RunChild(plan, start, {}, ruleset, report.get(), parent);
+    if (pid < 0) return SysError(errno, "launch.fork", "cannot fork the job");
+    return pid;
+  }
   // Groups that the child enters by itself.
   std::vector<std::string> enter;
   if (!plan.namespaces) enter = plan.cgroup_dirs;

@@ -33,6 +33,11 @@ struct ProcessStart {
   int in = -1;
   int out = -1;
   int err = -1;
+  // kOurs, below init alone: until its exec the child runs on the caller's memory and the caller
+  // stands still. For the job itself: nothing else is there yet that could hold the child up. Never
+  // for a copy, which has no exec.
+  enum class Memory { kCopied, kOurs };
+  Memory memory = Memory::kCopied;
   const EntryRequest* copy = nullptr;  // in the place of exec; argv and cwd are not looked at
 };
 

@@ -1,13 +1,13 @@
 // writ-launch: sets one job up, stays beside it, ends its whole tree, and leaves.
 //
-// Contract with the backend that starts it:
-//   in   descriptor 3  the launch plan (launch_plan.h) on a sealed memfd, read once
-//        descriptor 4  control socket (SEQPACKET); its end-of-file means that the backend is gone
-//        descriptors 5, 6  write ends of the job's stdout and stderr, handed on and closed here
-//        descriptor 7  status file, locked by the backend; the lock goes when this process goes
-//   out  on 4, in this order: Ready (with the proxy's listener where the job's network namespace
-//   has
-//        one) or SetupFailed; then, after Go has come with the environment: Started or SetupFailed;
+// Contract with the backend that starts it, with one descriptor, 3: a control socket (SEQPACKET)
+// whose end-of-file means that the backend is gone.
+//   in   Job, for which it may wait for long (a backend keeps one ahead of its next job; until then
+//        it holds nothing else and has done nothing): with the launch plan (launch_plan.h) on a
+//        sealed memfd, read once; the status file, locked by the backend, whose lock goes when this
+//        process goes; the write ends of the job's stdout and stderr, handed on and closed here.
+//   out  in this order: Ready (with the proxy's listener where the job's network namespace has one)
+//        or SetupFailed; then, after Go has come with the environment: Started or SetupFailed;
 //        Refused (any number); Ended - which comes only when no descendant of the job is left or
 //        kKillBound has passed. The same last message stands in the status file.
 //   between Started and Ended, where the plan accepts entries: Enter and SignalEntry come in,
@@ -29,18 +29,21 @@
 // first process, or the death of the backend; a pid namespace dies with the supervisor, too.
 // Single-threaded; no secret comes here before Go, and none stays after exec.
 // `--probe`, `--probe-namespaces` and `--probe-plan` try what the host gives (probe.h); `--hook`
-// keeps an operator's hook (hook_warden.h). Exit: 0 told or written down, 1 not, 2 wrong use.
-#include <linux/close_range.h>
+// keeps an operator's hook (hook_warden.h). Exit: 0 told or written down, or no job ever came, 1
+// not, 2 wrong use.
+#include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
+#include <vector>
 
 #include "hook_warden.h"
 #include "oci_runtime.h"
@@ -54,10 +57,38 @@ constexpr std::uint64_t kMaxPlanBytes = 64u << 20;
 
 int Usage() {
   (void)writ::WriteAll(2,
-                       "writ-launch is started by writ, with descriptors 3 to 7 open. By hand: "
+                       "writ-launch is started by writ, with a socket as descriptor 3. By hand: "
                        "writ-launch --probe\n")
       .has_value();
   return 2;
+}
+
+// The descriptors of the job where the rest of this program looks for them.
+bool PutInPlace(std::vector<writ::UniqueFd>& fds) {
+  namespace launch = writ::backends::launch;
+  constexpr int kAbove = launch::kHighestFd + 1;
+  // Out of the way of the places first: any of them may have come as any number.
+  for (writ::UniqueFd& fd : fds) {
+    fd.reset(::fcntl(fd.get(), F_DUPFD_CLOEXEC, kAbove));
+    if (!fd) return false;
+  }
+  return ::dup3(fds[1].get(), launch::kStatusFd, O_CLOEXEC) >= 0 &&
+         ::dup3(fds[2].get(), launch::kStdoutFd, O_CLOEXEC) >= 0 &&
+         ::dup3(fds[3].get(), launch::kStderrFd, O_CLOEXEC) >= 0;
+}
+
+// Empty: the backend has gone, or wants no job of this process any more.
+std::optional<std::string> AwaitPlan() {
+  namespace launch = writ::backends::launch;
+  auto received = writ::ReceiveWithFds(launch::kControlFd, launch::kMaxMessageBytes);
+  if (!received || received->fds.size() != launch::kJobDescriptors) return std::nullopt;
+  auto message = launch::DecodeMessage(received->bytes);
+  if (!message || !std::holds_alternative<launch::JobMessage>(*message) ||
+      !PutInPlace(received->fds))
+    return std::nullopt;
+  auto bytes = writ::ReadAll(received->fds.front().get(), kMaxPlanBytes);
+  if (!bytes) return std::nullopt;
+  return std::move(bytes).value();
 }
 
 }  // namespace
@@ -72,16 +103,13 @@ int main(int argc, char** argv) {
     return launch::RunPlanProbe(argv[2]);
   if (argc == 2 && std::string_view(argv[1]) == "--inside") return launch::RunInsideContainer();
   struct stat st {};
-  if (argc != 1 || ::fstat(launch::kPlanFd, &st) != 0 || ::fstat(launch::kControlFd, &st) != 0 ||
-      ::fstat(launch::kStatusFd, &st) != 0)
-    return Usage();
-  ::syscall(SYS_close_range, launch::kStatusFd + 1, ~0u, 0);
-  ::syscall(SYS_close_range, launch::kPlanFd, launch::kStatusFd, CLOSE_RANGE_CLOEXEC);
+  if (argc != 1 || ::fstat(launch::kControlFd, &st) != 0 || !S_ISSOCK(st.st_mode)) return Usage();
+  ::syscall(SYS_close_range, launch::kControlFd + 1, ~0u, 0);
+  ::fcntl(launch::kControlFd, F_SETFD, FD_CLOEXEC);
   ::prctl(PR_SET_DUMPABLE, 0);  // the job's secrets pass through here
 
-  auto bytes = writ::ReadAll(launch::kPlanFd, kMaxPlanBytes);
-  if (!bytes) return Usage();
-  ::close(launch::kPlanFd);
+  std::optional<std::string> bytes = AwaitPlan();
+  if (!bytes) return 0;
   auto plan = launch::DecodeLaunchPlan(*bytes);
   ::explicit_bzero(bytes->data(), bytes->size());
   if (!plan) {

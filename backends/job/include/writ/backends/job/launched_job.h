@@ -20,6 +20,7 @@
 #include "writ/backends/job/host_features.h"
 #include "writ/backends/job/launched_entries.h"
 #include "writ/backends/job/launched_tier.h"
+#include "writ/backends/job/launchers.h"
 #include "writ/backends/job/resource_watch.h"
 #include "writ/backends/launch/messages.h"
 #include "writ/base/child.h"
@@ -28,9 +29,9 @@ namespace writ::backends {
 
 class LaunchedJob final : public Job {
  public:
-  // `tier` and the capabilities outlive the job. The plan has passed Check.
+  // `tier`, the capabilities and `launchers` outlive the job. The plan has passed Check.
   static Result<std::unique_ptr<LaunchedJob>> Make(Plan plan, const LaunchedTier& tier,
-                                                   HostFound found, std::string launcher);
+                                                   HostFound found, Launchers& launchers);
   ~LaunchedJob() override;
 
   Result<UniqueFd> TakeProxyListener() override;
@@ -47,7 +48,7 @@ class LaunchedJob final : public Job {
   Dismantled Dismantle() override;
 
  private:
-  LaunchedJob(Plan plan, const LaunchedTier& tier, HostFound found, std::string launcher);
+  LaunchedJob(Plan plan, const LaunchedTier& tier, HostFound found, Launchers& launchers);
 
   Status Acquire();
   Status OpenStatusFile();
@@ -55,7 +56,7 @@ class LaunchedJob final : public Job {
   Status CheckPlaces() const;
   Status MakeCgroups();
   LaunchFacts Facts() const;
-  Status SpawnLauncher();
+  Status EngageLauncher();
   // The launcher's next message that is not a record; its failure becomes setup_failed_.
   Result<launch::Message> AwaitWord(std::vector<UniqueFd>& fds);
   Status AwaitReady();
@@ -72,7 +73,7 @@ class LaunchedJob final : public Job {
   const LaunchedTier& tier_;
   const HostFound found_;
   const HostFeatures& features_;  // of found_
-  const std::string launcher_;
+  Launchers& launchers_;
   const JobPaths paths_;
 
   HeldRoot root_;

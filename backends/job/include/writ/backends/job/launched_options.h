@@ -8,6 +8,10 @@ namespace writ::backends {
 
 struct LaunchedOptions {
   std::string launcher{};  // absolute path of writ-launch
+  // One more launcher is started while a job runs and waits for the next one (launchers.h). kNone:
+  // for who runs one job only.
+  enum class Ahead { kOne, kNone };
+  Ahead ahead = Ahead::kOne;
   // For tests and for `writ doctor --assume-old-kernel`: behave as on a kernel without these.
   enum class UserNotification { kAsProbed, kAssumeAbsent };
   UserNotification user_notification = UserNotification::kAsProbed;

@@ -1,7 +1,8 @@
 // ResourceWatch: looks at what a running job uses, on a thread of its own, and says which limit was
 // passed. Only looks; ending the job is the watching thread's.
 //
-// Every kWatchInterval: CPU time, out-of-memory kills, refused forks or number of tasks, and one
+// A job that is over within kFirstLook is looked at once, at its end, and costs no thread. Else
+// every kWatchInterval: CPU time, out-of-memory kills, refused forks or number of tasks, and one
 // statvfs per file system. The disk is measured file by file only when the file systems have lost
 // half of what the job has left, or when the last time is long ago; a measurement takes at most a
 // quarter of the time.
@@ -24,6 +25,8 @@
 
 namespace writ::backends {
 
+inline constexpr std::chrono::milliseconds kFirstLook{20};
+
 class ResourceWatch {
  public:
   // Whose descendants the job's processes are, and which of those is not the job's (0: none).
@@ -40,11 +43,15 @@ class ResourceWatch {
   ResourceWatch(const ResourceWatch&) = delete;
   ResourceWatch& operator=(const ResourceWatch&) = delete;
 
+  // Starts the thread, with its first look. Once; due kFirstLook after the job's start.
+  void Begin();
+  bool begun() const { return thread_.joinable(); }
+
   // Readable once a limit was passed. Not drained.
   int event_fd() const { return event_.get(); }
 
-  // Ends the thread and looks a last time, now that the job's tree is dead: what was passed between
-  // two looks counts. The first limit that was seen is the one.
+  // Ends the thread, where there is one, and looks a last time, now that the job's tree is dead:
+  // what was passed between two looks counts. The first limit that was seen is the one.
   std::optional<PlannedLimit> Stop();
   // After Stop: what the groups and the disk meter have counted goes into `usage`.
   void AddTo(Usage& usage) const;

@@ -1,6 +1,6 @@
 // LaunchPlan: what writ-launch does, one field per step, in the order of the steps. Made by a
-// backend from a Plan and its probes; reaches the launcher on a sealed memfd before the job's
-// environment is known. The environment follows with the word to start (messages.h, Go); its
+// backend from a Plan and its probes; reaches the launcher on a sealed memfd (messages.h, Job)
+// before the job's environment is known. The environment follows with the word to start (Go); its
 // encoded bytes hold secret values and are wiped by whoever holds them.
 #pragma once
 
@@ -20,13 +20,15 @@
 
 namespace writ::backends::launch {
 
-// Descriptors that writ-launch finds open; everything above is closed.
-inline constexpr int kPlanFd = 3;
-inline constexpr int kControlFd = 4;  // SOCK_SEQPACKET to the backend; end-of-file: it is gone
-inline constexpr int kStdoutFd = 5;   // write ends for the job
+// The one descriptor that writ-launch is started with: SOCK_SEQPACKET to the backend; end-of-file:
+// it is gone.
+inline constexpr int kControlFd = 3;
+// Where it keeps what comes with its job. Status: a locked file; the lock goes when the launcher
+// goes, and the status is written there.
+inline constexpr int kStatusFd = 4;
+inline constexpr int kStdoutFd = 5;  // write ends for the job
 inline constexpr int kStderrFd = 6;
-inline constexpr int kStatusFd =
-    7;  // locked file: the lock goes when the launcher goes; the status is written here
+inline constexpr int kHighestFd = kStderrFd;
 
 // Descriptors that `writ-launch --inside` finds: the plan, init's socket, the job's output as
 // above, and the proxy's listener where there is one.

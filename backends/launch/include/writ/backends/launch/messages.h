@@ -14,6 +14,10 @@ namespace writ::backends::launch {
 
 inline constexpr std::size_t kMaxMessageBytes = 4096;
 
+// Backend to launcher, once and first: the job to make ready. Comes with four descriptors: the plan
+// on a sealed memfd, the status file, and the write ends of the job's stdout and stderr.
+struct JobMessage {};
+inline constexpr std::size_t kJobDescriptors = 4;
 // Launcher to backend: everything is ready for the job, and only its start is missing. Comes with
 // descriptors: the proxy's listener where the job's network namespace has one, then one for each
 // NamespacePlan::counted.
@@ -107,10 +111,11 @@ struct EntryEndedMessage {
   std::int32_t signal = 0;
 };
 
-using Message = std::variant<CancelMessage, DeadlineMessage, OutputLimitMessage, StartedMessage,
-                             SetupFailedMessage, RefusedMessage, EndedMessage, LimitPassedMessage,
-                             ReadyMessage, GoMessage, EnterMessage, SignalEntryMessage,
-                             EntryStartedMessage, EntryFailedMessage, EntryEndedMessage>;
+using Message =
+    std::variant<CancelMessage, DeadlineMessage, OutputLimitMessage, StartedMessage,
+                 SetupFailedMessage, RefusedMessage, EndedMessage, LimitPassedMessage, ReadyMessage,
+                 GoMessage, EnterMessage, SignalEntryMessage, EntryStartedMessage,
+                 EntryFailedMessage, EntryEndedMessage, JobMessage>;
 
 std::string EncodeMessage(const Message& message);
 Result<Message> DecodeMessage(std::string_view bytes);
