@@ -124,10 +124,12 @@ Result<UidReservation> ReserveUids(RunnerSettings& settings) {
 }
 
 Status RegisterBackends(backends::BackendRegistry& registry, const std::string& dir,
-                        const runner::RunnerConfig::Container& container) {
+                        const runner::RunnerConfig::Container& container,
+                        backends::LaunchedOptions::Ahead ahead) {
   WRIT_ASSIGN(Programs programs, FindPrograms());
   backends::LaunchedOptions launched;
   launched.launcher = programs.launch;
+  launched.ahead = ahead;
   WRIT_TRY(registry.Add(backends::MakeProcessBackend(launched)));
   WRIT_TRY(registry.Add(backends::MakeSandboxBackend(launched)));
   backends::ContainerBackendOptions options;

@@ -7,6 +7,7 @@
 
 #include "settings.h"
 #include "uid_reservation.h"
+#include "writ/backends/job/launched_options.h"
 #include "writ/base/result.h"
 #include "writ/runner/config.h"
 
@@ -52,7 +53,9 @@ Result<UidReservation> ReserveUids(RunnerSettings& settings);
 
 // The one place that names concrete backends.
 // `dir`: where the images are (`dir`/images). `container`: what the runner's configuration says.
+// `ahead`: kOne for a runner that serves, kNone for one run.
 Status RegisterBackends(backends::BackendRegistry& registry, const std::string& dir,
-                        const runner::RunnerConfig::Container& container);
+                        const runner::RunnerConfig::Container& container,
+                        backends::LaunchedOptions::Ahead ahead);
 
 }  // namespace writ::cli

@@ -115,7 +115,9 @@ void StartRunner(Context& context, RunnerCommand& command) {
   const runner::RunnerConfig& config = settings->config;
   SystemClock clock;
   backends::BackendRegistry registry;
-  if (Status registered = RegisterBackends(registry, setup->dir, config.container); !registered)
+  if (Status registered = RegisterBackends(registry, setup->dir, config.container,
+                                           backends::LaunchedOptions::Ahead::kOne);
+      !registered)
     return context.Fail(kFailed, registered.error());
   auto identity = FindIdentity(config, command.enroll_token_file, clock);
   if (!identity) return context.Fail(identity.error());
