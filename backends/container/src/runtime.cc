@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <charconv>
 #include <chrono>
 #include <cstdlib>
 
@@ -69,6 +70,14 @@ std::string ParseRuntimeVersion(std::string_view output, std::string_view name) 
   return std::string(version.substr(0, 64));
 }
 
+// From 1.0 on both keep descriptors for the container and do without cgroups of their own.
+bool IsRecentEnough(std::string_view version, std::string_view name) {
+  if (name == "runsc") return true;  // numbered by dates
+  unsigned major = 0;
+  auto [end, error] = std::from_chars(version.data(), version.data() + version.size(), major);
+  return error == std::errc() && major >= 1 && !version.starts_with("1.0.0-rc");
+}
+
 RuntimeFeatures FindRuntime(const std::string& wanted) {
   RuntimeFeatures out;
   auto no = [&out](std::string reason, std::string mend) {
@@ -97,6 +106,9 @@ RuntimeFeatures FindRuntime(const std::string& wanted) {
     if (!out.version.empty()) break;
   }
   if (out.version.empty()) return no(out.path + " does not say that it is crun or runc", kInstall);
+  if (!IsRecentEnough(out.version, out.name))
+    return no(out.name + " " + out.version + " is too old: it does not do what this tier needs",
+              "install crun 1.0, runc 1.0 or newer, or name another runtime in the configuration");
   if (out.name == "runsc")
     return no("runsc passes no descriptors into its sandbox, which this tier needs", kInstall);
   return out;

@@ -74,8 +74,12 @@ Status CheckReachable(const std::string& path, const Identity& identity) {
     std::string prefix = path.substr(0, at);
     if (at != std::string::npos) ++at;
     struct stat st {};
-    if (::stat(prefix.c_str(), &st) != 0)
+    if (::lstat(prefix.c_str(), &st) != 0)
       return SysError(errno, "job.path_missing", "cannot look at " + prefix);
+    if (S_ISLNK(st.st_mode))
+      return Error{ErrorKind::kInvalid, "job.path_is_link",
+                   "the path " + path + " of the plan leads through the symbolic link " + prefix,
+                   "name the place that it leads to"};
     if (S_ISDIR(st.st_mode) && !May(st, identity, 01))
       return Error{
           ErrorKind::kUnsupported, "job.path_unreachable",

@@ -34,7 +34,8 @@ std::string AnswerOf(const std::string& answers, const std::string& word) {
 }
 
 std::string MendFor(const std::string& reason) {
-  if (reason.find("user namespace") != std::string::npos)
+  if (reason.find("user namespace") != std::string::npos ||
+      reason.find("the job's namespaces") != std::string::npos)
     return "sysctl user.max_user_namespaces (greater than 0), kernel.unprivileged_userns_clone=1 "
            "where it is there, kernel.apparmor_restrict_unprivileged_userns=0 or a profile for "
            "writ-launch that allows userns; or run the runner as root";

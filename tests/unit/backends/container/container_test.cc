@@ -93,6 +93,12 @@ TEST_F(ContainerTest, SaysWhyARuntimeCannotBeUsed) {
   EXPECT_THAT(FindRuntime(Fake("odd", "hello")).reason, testing::HasSubstr("does not say"));
   EXPECT_THAT(FindRuntime(Fake("runsc", "runsc version release-1")).reason,
               testing::HasSubstr("passes no descriptors"));
+  for (const char* old : {"crun version 0.21", "runc version 1.0.0-rc93+ds1"}) {
+    const RuntimeFeatures found = FindRuntime(Fake("old", old));
+    EXPECT_THAT(found.reason, testing::HasSubstr("too old")) << old;
+    EXPECT_THAT(found.mend, testing::HasSubstr("crun 1.0, runc 1.0 or newer")) << old;
+  }
+  EXPECT_EQ(FindRuntime(Fake("new", "runc version 1.2.0-rc1")).reason, "");
   const std::string open = Fake("open", "crun version 9.9");
   ::chmod(open.c_str(), 0777);
   EXPECT_THAT(FindRuntime(open).reason, testing::HasSubstr("can be changed by others"));

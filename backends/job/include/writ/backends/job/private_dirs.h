@@ -15,7 +15,8 @@ inline constexpr char kTmpName[] = "tmp";
 inline constexpr char kStatusName[] = "launch.status";
 
 // Whether `identity` may search every directory down to `path` (the job's uid must reach its
-// trees). The error names the directory in the way.
+// trees), and none of them is a symbolic link: who made that could lead it elsewhere. The error
+// names the directory in the way.
 Status CheckReachable(const std::string& path, const Identity& identity);
 // The same, and that it is a directory which the identity may write.
 Status CheckWritableDirectory(const std::string& path, const Identity& identity);
