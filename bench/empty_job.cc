@@ -252,11 +252,11 @@ std::vector<Candidate> All(const Place& place) {
   all.push_back(Program("fork+exec", {"/bin/true"}));
   all.push_back(InTier(place, "process", backends::MakeProcessBackend(launched)));
   all.push_back(Program("bwrap", BubblewrapCommand()));
-  all.push_back(InTier(place, "sandbox", backends::MakeSandboxBackend(launched)));
+  all.push_back(InTier(place, "sandbox", backends::MakeSandboxBackend({.launched = launched})));
   // As the first job of a runner, and that of `writ run`: no launcher waits for it.
   backends::LaunchedOptions alone = launched;
   alone.ahead = backends::LaunchedOptions::Ahead::kNone;
-  all.push_back(InTier(place, "sandbox-alone", backends::MakeSandboxBackend(alone)));
+  all.push_back(InTier(place, "sandbox-alone", backends::MakeSandboxBackend({.launched = alone})));
   MakeRoot(place);
   const backends::image::ImageStore store(place.base + "/images");
   auto image = store.Import(place.base + "/rootfs", {.name = "empty", .tag = "", .limits = {}});

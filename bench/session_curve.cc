@@ -100,7 +100,7 @@ class World {
     Must(MakeDirectories(state_ + "/runner", 0711), "runner's folder");
     cli::RunnerSettings settings = Must(cli::MakeRunnerSettings(setup), "settings");
     uids_ = Must(cli::ReserveUids(settings), "uids");
-    Must(cli::RegisterBackends(registry_, state_, settings.config.container,
+    Must(cli::RegisterBackends(registry_, state_, settings.config,
                                backends::LaunchedOptions::Ahead::kOne),
          "backends");
     auto token = Must(plane_->CreateEnrollToken(plane::Caller::Local("bench"),

@@ -131,8 +131,7 @@ Result<DoctorReport> Examine(const RunnerSetup& setup) {
   runner::RunnerConfig& config = settings.config;
   if (!setup.plane.url.empty()) config.plane = setup.plane;
   backends::BackendRegistry registry;
-  WRIT_TRY(RegisterBackends(registry, setup.dir, config.container,
-                            backends::LaunchedOptions::Ahead::kNone));
+  WRIT_TRY(RegisterBackends(registry, setup.dir, config, backends::LaunchedOptions::Ahead::kNone));
 
   DoctorReport out;
   out.layers = {LookAtKernel(),

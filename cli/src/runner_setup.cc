@@ -124,19 +124,21 @@ Result<UidReservation> ReserveUids(RunnerSettings& settings) {
 }
 
 Status RegisterBackends(backends::BackendRegistry& registry, const std::string& dir,
-                        const runner::RunnerConfig::Container& container,
+                        const runner::RunnerConfig& config,
                         backends::LaunchedOptions::Ahead ahead) {
   WRIT_ASSIGN(Programs programs, FindPrograms());
   backends::LaunchedOptions launched;
   launched.launcher = programs.launch;
   launched.ahead = ahead;
   WRIT_TRY(registry.Add(backends::MakeProcessBackend(launched)));
-  WRIT_TRY(registry.Add(backends::MakeSandboxBackend(launched)));
+  const std::string images = dir + "/images";
+  WRIT_TRY(registry.Add(backends::MakeSandboxBackend(
+      {.launched = launched, .images_dir = images, .default_image = config.sandbox_image})));
   backends::ContainerBackendOptions options;
   options.launched = std::move(launched);
-  options.runtime = container.runtime;
-  options.images_dir = dir + "/images";
-  options.default_image = container.image;
+  options.runtime = config.container.runtime;
+  options.images_dir = images;
+  options.default_image = config.container.image;
   return registry.Add(backends::MakeContainerBackend(std::move(options)));
 }
 

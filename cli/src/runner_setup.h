@@ -52,10 +52,9 @@ Result<RunnerSettings> MakeRunnerSettings(const RunnerSetup& setup);
 Result<UidReservation> ReserveUids(RunnerSettings& settings);
 
 // The one place that names concrete backends.
-// `dir`: where the images are (`dir`/images). `container`: what the runner's configuration says.
-// `ahead`: kOne for a runner that serves, kNone for one run.
+// `dir`: where the images are (`dir`/images). `ahead`: kOne for a runner that serves, kNone for one
+// run.
 Status RegisterBackends(backends::BackendRegistry& registry, const std::string& dir,
-                        const runner::RunnerConfig::Container& container,
-                        backends::LaunchedOptions::Ahead ahead);
+                        const runner::RunnerConfig& config, backends::LaunchedOptions::Ahead ahead);
 
 }  // namespace writ::cli

@@ -16,6 +16,7 @@ constexpr std::int64_t kLongestTimeoutMs = 30ll * 24 * 3600 * 1000;
 constexpr std::int64_t kLeastMemoryBytes = 4ll << 20;
 constexpr std::int64_t kLeastCpuMillis = 10;
 constexpr std::int64_t kLeastOpenFiles = 16;
+constexpr std::int64_t kLeastIoRate = 64 << 10;  // below it nothing ever starts
 constexpr std::int64_t kMostBytes = 1ll << 50;
 constexpr std::int64_t kMostCpuMillis = 1ll << 20;
 constexpr std::int64_t kMostProcesses = 1ll << 22;
@@ -119,6 +120,7 @@ json::Value ExecutionLimits::ToJson() const {
   out.SetOptional("processes", processes);
   out.SetOptional("openFiles", open_files);
   out.SetOptional("diskBytes", disk_bytes);
+  out.SetOptional("ioBytesPerSecond", io_bytes_per_second);
   return out;
 }
 
@@ -130,6 +132,7 @@ ExecutionLimits ExecutionLimits::Read(json::ObjectReader reader) {
   out.processes = reader.OptionalInteger("processes", 1, kMostProcesses);
   out.open_files = reader.OptionalInteger("openFiles", kLeastOpenFiles, kMostProcesses);
   out.disk_bytes = reader.OptionalInteger("diskBytes", 1, kMostBytes);
+  out.io_bytes_per_second = reader.OptionalInteger("ioBytesPerSecond", kLeastIoRate, kMostBytes);
   reader.RefuseUnknown();
   return out;
 }
@@ -192,6 +195,7 @@ Execution Execution::Read(json::ObjectReader reader, const json::Value& raw) {
   if (auto limits = reader.OptionalChild("limits")) out.limits = ExecutionLimits::Read(*limits);
   out.idempotent = reader.OptionalBool("idempotent").value_or(false);
   out.image = reader.OptionalString("image", kImage);
+  out.syscalls = reader.OptionalEnum("syscalls", kSyscallProfileTable);
   reader.RefuseUnknown();
   return out;
 }
@@ -235,6 +239,7 @@ json::Value Execution::ToJson() const {
     out.Set("limits", std::move(most));
   if (idempotent) out.Set("idempotent", true);
   out.SetOptional("image", image);
+  if (syscalls) out.Set("syscalls", Word(*syscalls));
   return out;
 }
 

@@ -24,8 +24,9 @@ inline constexpr char kIdle[] = "echo ready; sleep 600";
 
 class Conformance : public testing::TestWithParam<std::string> {
  protected:
-  void SetUp() override {
-    backend_ = conformance::FindTested(GetParam()).make();
+  void SetUp() override { Use(conformance::FindTested(GetParam()).make()); }
+  void Use(std::unique_ptr<backends::Backend> backend) {
+    backend_ = std::move(backend);
     if (const backends::Capabilities& can = backend_->Probe(); !can.usable)
       GTEST_SKIP() << can.unusable_reason;
     job_.Use(*backend_);
@@ -40,7 +41,7 @@ class Conformance : public testing::TestWithParam<std::string> {
   }
   JobRun Sh(const std::string& script) { return Run(job_.Shell(script)); }
   // A root directory of the job's own, or the host's.
-  bool OwnView() const {
+  virtual bool OwnView() const {
     return conformance::FindTested(GetParam()).view == conformance::View::kOwn;
   }
   // A job that something may be put beside; it says "ready" and idles.

@@ -15,11 +15,16 @@ namespace writ::test {
 std::unique_ptr<backends::Backend> MakeBackend(const std::string& name) {
   backends::LaunchedOptions options{.launcher = BinDir() + "/writ-launch"};
   if (name == "process") return backends::MakeProcessBackend(std::move(options));
-  if (name == "sandbox") return backends::MakeSandboxBackend(std::move(options));
+  if (name == "sandbox") return backends::MakeSandboxBackend({.launched = std::move(options)});
+  if (name == "sandbox_image")
+    return backends::MakeSandboxBackend(
+        {.launched = std::move(options), .images_dir = TestImages(), .default_image = "host"});
   if (name.starts_with("container")) {
     backends::ContainerBackendOptions container;
     container.launched = std::move(options);
-    container.runtime = name == "container_runc" ? "runc" : "crun";
+    container.runtime = name == "container_runc"    ? "runc"
+                        : name == "container_runsc" ? "runsc"
+                                                    : "crun";
     container.images_dir = TestImages();
     container.default_image = "host";
     return backends::MakeContainerBackend(std::move(container));

@@ -93,6 +93,24 @@ TEST_P(Conformance, RefusesAWorkingDirectoryThatLeavesTheWorkspace) {
   EXPECT_THAT(job_.LeftBehind(), IsEmpty());
 }
 
+// Who made a link on the way could lead it elsewhere after it was looked at (L13).
+TEST_P(Conformance, RefusesAPathOfThePlanThatLeadsThroughASymbolicLink) {
+  const std::string link = job_.base() + "/link";
+  ASSERT_EQ(::symlink(job_.base().c_str(), link.c_str()), 0);
+  for (int part = 0; part < 3; ++part) {
+    backends::Plan plan = job_.Shell("true");
+    if (part == 0) plan.workspace = backends::PlainWorkspace{link + "/workspace"};
+    if (part == 1) plan.session_dir = link + "/session";
+    if (part == 2) plan.read_only_trees = {link};
+    auto job = backend_->Prepare(std::move(plan));
+    ASSERT_FALSE(job) << part;
+    EXPECT_EQ(job.error().code, "job.path_is_link") << part;
+    EXPECT_THAT(job.error().message, HasSubstr("symbolic link " + link)) << part;
+    EXPECT_FALSE(job.error().hint.empty()) << part;
+  }
+  EXPECT_THAT(job_.LeftBehind(), IsEmpty());
+}
+
 TEST_P(Conformance, GivesAPrivateHomeAndTmp) {
   backends::Plan plan = job_.Shell(
       "cat .config/agent/settings; stat -c '%a %u' $HOME $TMPDIR .secretdir; touch $TMPDIR/x; git "

@@ -123,7 +123,11 @@ CheckoutCache::~CheckoutCache() {
 }
 
 std::string CheckoutCache::TreePath(const CheckoutKey& key) const {
-  return state_->path + "/" + NameOf(key) + "/tree";
+  return TreePathIn(state_->path, key);
+}
+
+std::string CheckoutCache::TreePathIn(const std::string& directory, const CheckoutKey& key) {
+  return directory + "/" + NameOf(key) + "/tree";
 }
 
 Result<std::unique_ptr<CheckoutCache>> CheckoutCache::Open(const std::string& directory,

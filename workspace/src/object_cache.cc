@@ -397,7 +397,12 @@ void ObjectCache::Trim() {
 }
 
 std::string ObjectCache::ObjectsDirectory(const protocol::Digest& bundle) const {
-  return state_->path + "/" + bundle.ToHex() + "/objects";
+  return ObjectsDirectoryIn(state_->path, bundle);
+}
+
+std::string ObjectCache::ObjectsDirectoryIn(const std::string& directory,
+                                            const protocol::Digest& bundle) {
+  return directory + "/" + bundle.ToHex() + "/objects";
 }
 
 void ObjectCache::Discard(const protocol::Digest& bundle) {

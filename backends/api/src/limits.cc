@@ -31,6 +31,8 @@ Words WordsOf(LimitKind kind) {
       return {"output", "limit.output", "bytes"};
     case LimitKind::kCpuShare:
       return {"cpuShare", "limit.cpuShare", "millicpus"};
+    case LimitKind::kIo:
+      return {"io", "limit.io", "bytesPerSecond"};
   }
   std::abort();
 }
@@ -90,6 +92,7 @@ std::vector<PlannedLimit> PlannedLimits(const Limits& limits) {
   add(LimitKind::kDiskFiles, limits.disk_files, by.disk);
   add(LimitKind::kOutput, limits.output.end_job_over_bytes, by.output);
   add(LimitKind::kCpuShare, limits.cpu_millis, by.cpu_share);
+  add(LimitKind::kIo, limits.io_bytes_per_second, by.io);
   return out;
 }
 

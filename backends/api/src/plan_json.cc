@@ -19,6 +19,13 @@ json::Value NetworkJson(const Network& network) {
                       {"grantedBy", std::get<HostNetworkGrant>(network).granted_by}};
 }
 
+json::Value SyscallsJson(const Syscalls& syscalls) {
+  json::Object out{{"profile", SyscallProfileName(syscalls)}};
+  if (const auto* grant = std::get_if<AllSyscallsGrant>(&syscalls))
+    out.Set("grantedBy", grant->granted_by);
+  return out;
+}
+
 json::Value LimitsJson(const Limits& limits) {
   json::Object sources;
   for (const PlannedLimit& limit : PlannedLimits(limits))
@@ -31,6 +38,7 @@ json::Value LimitsJson(const Limits& limits) {
       {"endJobOverOutputBytes", limits.output.end_job_over_bytes},
       {"cpuMs", limits.cpu_time.count()},
       {"cpuMillis", limits.cpu_millis},
+      {"ioBytesPerSecond", limits.io_bytes_per_second},
       {"processes", limits.processes},
       {"openFiles", limits.open_files},
       {"fileBytes", limits.file_bytes},
@@ -75,6 +83,11 @@ json::Value HomeJson(const Plan& plan) {
 
 }  // namespace
 
+std::string_view SyscallProfileName(const Syscalls& syscalls) {
+  if (std::holds_alternative<AllSyscallsGrant>(syscalls)) return "none";
+  return std::holds_alternative<BuildSyscalls>(syscalls) ? "build" : "default";
+}
+
 std::string PlanJson(const Plan& plan) {
   json::Object out{
       {"runId", plan.run_id},
@@ -91,6 +104,7 @@ std::string PlanJson(const Plan& plan) {
                                 {"userName", plan.identity.user_name}}},
       {"limits", LimitsJson(plan.limits)},
       {"network", NetworkJson(plan.network)},
+      {"syscalls", SyscallsJson(plan.syscalls)},
       {"require", RequireJson(plan.require)},
       {"stderr", plan.stderr_to == StderrTo::kStdout ? "merge" : "capture"},
       {"stdin", "null"},

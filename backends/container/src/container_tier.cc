@@ -9,11 +9,9 @@
 #include <memory>
 #include <utility>
 
-#include "image_view.h"
 #include "oci_config.h"
 #include "runtime.h"
 #include "staged_view.h"
-#include "writ/backends/image/oci_documents.h"
 #include "writ/backends/job/launched_backend.h"
 #include "writ/backends/sandbox/view_planning.h"
 #include "writ/base/file.h"
@@ -21,9 +19,6 @@
 
 namespace writ::backends {
 namespace {
-
-constexpr char kImport[] =
-    "bring it in with `writ image import PATH`, or name one of `writ image ls`";
 
 // A folder on a disk for the trial, gone with it.
 class TrialPlace {
@@ -59,13 +54,14 @@ launch::LaunchPlan TrialPlan(const HostFeatures& features, const std::string& la
   launch::NamespacePlan namespaces;
   namespaces.view = StagedView(features, launcher, kHostName, root_view, {});
   namespaces.runtime = RuntimeCommand(features.runtime, "trial", 4);
+  namespaces.container_kernel = KernelOf(features.runtime);
   plan.namespaces = std::move(namespaces);
   return plan;
 }
 
 void TryContainer(const std::string& launcher, HostFeatures& features) {
   const TrialPlace place;
-  auto view = ImageView(place.path() + "/root", {});
+  auto view = ImageView({Tier::kContainer, kImagePlace}, place.path() + "/root", {});
   auto dir = OpenDirectory(place.path());
   if (!view || !dir) {
     features.runtime.reason = "no folder for a trial can be made in /var/tmp";
@@ -87,15 +83,47 @@ void TryContainer(const std::string& launcher, HostFeatures& features) {
       "another version or another runtime (crun, runc); the sandbox tier needs none";
 }
 
+// The receipt's words (L47).
+void DescribeGvisor(const HostFeatures& f, Capabilities& c) {
+  std::erase_if(c.notes, [](const std::string& note) {
+    return note.find("host's kernel") != std::string::npos ||
+           note.find("uptime") != std::string::npos;
+  });
+  c.notes.push_back(
+      "the job's system calls are carried out by gVisor's kernel; what that asks of the host's is "
+      "held by its own filter");
+  c.notes.push_back(
+      "gVisor uses the host kernel's sockets, inside the empty network namespace in which the "
+      "proxy's listener is the only one");
+  c.pty = false;  // its descriptors would have to come out
+  if (!c.usable) return;
+  c.syscalls.mechanism = "a kernel of its own (gVisor " + f.runtime.version + ", ptrace)";
+  c.network.mechanism += ", sockets of the host's kernel there (gVisor's host networking)";
+  c.network.mend = "crun or runc record them";
+}
+
+// What guards the host's kernel by its own means does nothing for a job that never calls it.
+void TakeAwayTheHostsKernel(HostFeatures& features) {
+  features.landlock_abi = 0;
+  features.user_notification = false;
+  features.no_notification_reason = "the job's system calls are gVisor's";
+  features.recording_filter.clear();
+  features.keyrings = false;
+  features.namespaces.time = false;
+}
+
 }  // namespace
 
 ContainerTier::ContainerTier(ContainerBackendOptions options)
-    : options_(std::move(options)), store_(options_.images_dir), sandbox_(options_.launched) {}
+    : options_(std::move(options)),
+      images_({Tier::kContainer, kImagePlace}, options_.images_dir, options_.default_image),
+      sandbox_({.launched = options_.launched}) {}
 
 HostFeatures ContainerTier::Probe() const {
   HostFeatures features = sandbox_.Probe();
   features.runtime = FindRuntime(options_.runtime);
   own_tasks_ = RuntimeTasks(features.runtime);
+  if (KernelOf(features.runtime) == launch::ContainerKernel::kOwn) TakeAwayTheHostsKernel(features);
   if (features.namespaces.usable && features.launcher_problem.empty() &&
       features.runtime.reason.empty())
     TryContainer(options_.launched.launcher, features);
@@ -117,57 +145,51 @@ Capabilities ContainerTier::Describe(const HostFeatures& f) const {
     }
   }
   if (c.usable) c.files.mechanism = "container of " + f.runtime.name + ", " + c.files.mechanism;
+  if (KernelOf(f.runtime) == launch::ContainerKernel::kOwn) DescribeGvisor(f, c);
   c.notes.push_back("the runtime has no cgroup of its own: limits are held from outside it");
   return c;
 }
 
-Result<image::ImageRecord> ContainerTier::FindImage(const Plan& plan) const {
-  const std::string& wanted = plan.image.empty() ? options_.default_image : plan.image;
-  if (wanted.empty())
-    return Unsupported(Tier::kContainer, "no_image",
-                       "the contract names no image and this runner has no default",
-                       "name one as execution.image, or as container.image in runner.json");
-  auto record = store_.Find(wanted);
-  if (record) return record;
-  if (record.error().kind == ErrorKind::kNotFound)
-    return Unsupported(Tier::kContainer, "image_unknown", "this runner has no image " + wanted,
-                       kImport);
-  return std::move(record).error();
+std::uint64_t ContainerTier::LeastMemory(const HostFeatures& features) const {
+  return RuntimeMemory(features.runtime);
 }
 
 Status ContainerTier::CheckPlan(const Plan& plan, const HostFeatures& features) const {
   WRIT_TRY(sandbox_.CheckPlan(plan, features));
-  auto image = FindImage(plan);
+  if (plan.entries && KernelOf(features.runtime) == launch::ContainerKernel::kOwn)
+    return Unsupported(
+        Tier::kContainer, "no_entry",
+        "nothing can be put beside a job on gVisor's kernel: no descriptor comes out",
+        "use crun or runc");
+  if (images_.Wanted(plan).empty())
+    return Unsupported(Tier::kContainer, "no_image",
+                       "the contract names no image and this runner has no default",
+                       "name one as execution.image, or as container.image in runner.json");
+  auto image = images_.Find(plan);
   return image ? Status() : Status(std::move(image).error());
 }
 
 Result<HeldRoot> ContainerTier::Hold(const Plan& plan) const {
-  WRIT_ASSIGN(image::ImageRecord record, FindImage(plan));
-  const std::string digest = image::ImageDigestText(record.id);
-  WRIT_ASSIGN(image::HeldImage held, store_.Hold(digest));
-  HeldRoot out;
-  out.lock = std::move(held.lock);
-  out.digest = digest;
-  WRIT_ASSIGN(out.view, ImageView(held.root, plan.read_only_trees));
-  return out;
+  return images_.Hold(plan, plan.read_only_trees);
 }
 
 launch::LaunchPlan ContainerTier::PlanLaunch(const Plan& plan, const HostFeatures& features,
                                              const LaunchFacts& facts) const {
   launch::LaunchPlan out = sandbox_.PlanLaunch(plan, features, facts);
   const auto owner = features.root ? launch::LowerOwner::kRoot : launch::LowerOwner::kJob;
-  std::vector<launch::ViewStep> job_view = PlanView(plan, PathsOf(plan), {}, owner);
-  for (const std::string& tree : plan.read_only_trees) {
-    if (!tree.starts_with("/usr/")) continue;  // those are in the job's view already
-    launch::ViewStep step;
-    step.kind = launch::ViewStep::Kind::kBind;
-    step.target = tree.substr(1);
-    step.source = tree;
-    job_view.push_back(std::move(step));
-  }
+  const std::vector<launch::ViewStep> job_view =
+      PlanView(plan, PathsOf(plan), {}, Programs::kOfAnImage, owner);
   out.namespaces->view =
       StagedView(features, options_.launched.launcher, kHostName, facts.root_view, job_view);
   out.namespaces->runtime = RuntimeCommand(features.runtime, "job", out.proxy ? 5 : 4);
+  out.namespaces->container_kernel = KernelOf(features.runtime);
+  if (out.namespaces->container_kernel == launch::ContainerKernel::kOwn) {
+    out.allow_list.clear();
+    out.filter.clear();
+    out.supervise_connect = false;
+    for (std::string& path : out.namespaces->counted)
+      path = std::string("/") + kImagePlace + path.substr(1);
+  }
   return out;
 }
 

@@ -4,8 +4,8 @@
 #include <atomic>
 
 #include "writ/backends/container/container_backend.h"
-#include "writ/backends/image/image_store.h"
 #include "writ/backends/job/launched_tier.h"
+#include "writ/backends/sandbox/root_images.h"
 #include "writ/backends/sandbox/sandbox_tier.h"
 
 namespace writ::backends {
@@ -20,16 +20,15 @@ class ContainerTier final : public LaunchedTier {
   Capabilities Describe(const HostFeatures& features) const override;
   Status CheckPlan(const Plan& plan, const HostFeatures& features) const override;
   std::uint64_t OwnTasks() const override { return own_tasks_; }
+  std::uint64_t LeastMemory(const HostFeatures& features) const override;
   Result<HeldRoot> Hold(const Plan& plan) const override;
   JobPaths PathsOf(const Plan& plan) const override { return sandbox_.PathsOf(plan); }
   launch::LaunchPlan PlanLaunch(const Plan& plan, const HostFeatures& features,
                                 const LaunchFacts& facts) const override;
 
  private:
-  Result<image::ImageRecord> FindImage(const Plan& plan) const;
-
   ContainerBackendOptions options_;
-  image::ImageStore store_;
+  RootImages images_;
   SandboxTier sandbox_;
   mutable std::atomic<std::uint64_t> own_tasks_{3};  // of the runtime that Probe found
 };

@@ -22,9 +22,14 @@ json::Array Mounts(const std::vector<ConfigBind>& binds) {
                       {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}));
   out.push_back(
       Mount("/dev/shm", "tmpfs", "shm", {"nosuid", "nodev", "mode=1777", "size=268435456"}));
-  for (const ConfigBind& bind : binds)
-    out.push_back(Mount(bind.destination.c_str(), "bind", bind.source.c_str(),
-                        {"bind", "ro", "nosuid", "nodev", "noexec"}));
+  for (const ConfigBind& bind : binds) {
+    if (bind.access == ConfigBind::Access::kWritableTree)
+      out.push_back(Mount(bind.destination.c_str(), "bind", bind.source.c_str(),
+                          {"rbind", "rw", "nosuid", "nodev"}));
+    else
+      out.push_back(Mount(bind.destination.c_str(), "bind", bind.source.c_str(),
+                          {"bind", "ro", "nosuid", "nodev", "noexec"}));
+  }
   return out;
 }
 
@@ -38,7 +43,7 @@ json::Array Namespaces() {
 }  // namespace
 
 std::string OciConfig(const std::string& launcher, const std::string& host_name,
-                      const std::vector<ConfigBind>& binds) {
+                      const std::vector<ConfigBind>& binds, launch::ContainerKernel kernel) {
   // Since Linux 5.12 whoever maps a parent's uid 0 must have had this; given up before the job.
   const json::Value setfcap = json::Value::Texts({"CAP_SETFCAP"});
   const json::Object capabilities{{"bounding", setfcap},
@@ -46,9 +51,10 @@ std::string OciConfig(const std::string& launcher, const std::string& host_name,
                                   {"inheritable", json::Array()},
                                   {"permitted", setfcap},
                                   {"ambient", json::Array()}};
+  const char* word = kernel == launch::ContainerKernel::kOwn ? "--inside-own-kernel" : "--inside";
   const json::Object process{{"terminal", false},
                              {"user", json::Object{{"uid", 0}, {"gid", 0}}},
-                             {"args", json::Value::Texts({launcher, "--inside"})},
+                             {"args", json::Value::Texts({launcher, word})},
                              {"env", json::Value::Texts({"PATH=/usr/bin:/bin"})},
                              {"cwd", "/"},
                              {"capabilities", capabilities},

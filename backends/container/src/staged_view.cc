@@ -32,6 +32,12 @@ bool RuntimeNeeds(const ViewStep& step) {
   return false;
 }
 
+// The roots of what the job writes: HOME, TMPDIR, workspace.
+bool IsWritableTree(const ViewStep& step) {
+  return step.kind == Kind::kTmpfs || step.kind == Kind::kOverlay ||
+         (step.kind == Kind::kBind && step.access == BindAccess::kReadWrite);
+}
+
 bool IsOwnFileOfEtc(const ViewStep& step) {
   return step.kind == Kind::kFile && step.target.starts_with("etc/");
 }
@@ -49,10 +55,13 @@ std::vector<ViewStep> StagedView(const HostFeatures& features, const std::string
   view.push_back(Step(Kind::kProc, "proc"));  // whole: a masked one forbids to mount another
   view.push_back(Step(Kind::kTmpfs, "run"));
   // crun looks here first and refuses a host with both generations; runc wants to find one.
+  const bool own_kernel = KernelOf(features.runtime) == launch::ContainerKernel::kOwn;
   if (features.runtime.name == "runc")
     view.push_back(Step(Kind::kBind, "sys/fs/cgroup", "/sys/fs/cgroup"));
   else
     view.push_back(Step(Kind::kDirectory, "sys/fs/cgroup"));
+  if (own_kernel)
+    view.push_back(Step(Kind::kTmpfs, "tmp"));  // gVisor builds a root of its own there
   view.insert(view.end(), root_view.begin(), root_view.end());
   for (const char* name : {"rootfs/proc", "rootfs/dev", "rootfs/run"})
     view.push_back(Step(Kind::kDirectory, name));
@@ -65,12 +74,15 @@ std::vector<ViewStep> StagedView(const HostFeatures& features, const std::string
       binds.push_back({"/" + step.target, "/job/" + step.target});
       step.target = "job/" + step.target;
     } else {
+      if (own_kernel && IsWritableTree(step))
+        binds.push_back(
+            {"/" + step.target, "/rootfs/" + step.target, ConfigBind::Access::kWritableTree});
       step.target = "rootfs/" + step.target;
     }
     view.push_back(std::move(step));
   }
   view.push_back(Step(Kind::kFile, std::string(kBundlePlace) + "/config.json",
-                      OciConfig(kLauncherPlace, host_name, binds)));
+                      OciConfig(kLauncherPlace, host_name, binds, KernelOf(features.runtime))));
   return view;
 }
 

@@ -11,6 +11,9 @@
 
 namespace writ::backends {
 
+// Of the image's root in the view.
+inline constexpr char kImagePlace[] = "rootfs/";
+
 // `job_view`: the job's own steps, as the sandbox tier plans them, without the system's.
 // `root_view`: ImageView.
 std::vector<launch::ViewStep> StagedView(const HostFeatures& features, const std::string& launcher,

@@ -8,7 +8,9 @@
 #include <chrono>
 
 #include "writ/backends/job/limit_holders.h"
+#include "writ/backends/linux/allow_list.h"
 #include "writ/backends/linux/job_filter.h"
+#include "writ/backends/linux/keyring.h"
 #include "writ/backends/linux/landlock.h"
 #include "writ/backends/linux/terminal.h"
 #include "writ/base/child.h"
@@ -32,6 +34,25 @@ void ProbeNotification(const LaunchedOptions& options, HostFeatures& features) {
   } else {
     features.launcher_problem = "the launcher's probe gave no answer";
   }
+}
+
+// All of them or none: a job never has fewer guards than its profile says (L4).
+void CompileFilters(JobSurroundings surroundings, HostFeatures& features) {
+  auto filter = CompileJobFilter(
+      features.user_notification ? ConnectRule::kSupervised : ConnectRule::kAllowed, surroundings);
+  auto default_list = CompileAllowList(AllowList::kDefault);
+  auto build_list = CompileAllowList(AllowList::kBuild);
+  for (const auto* part : {&filter, &default_list, &build_list}) {
+    if (*part) continue;
+    features.no_filter_reason = part->error().message;
+    return;
+  }
+  features.filter = std::move(filter).value();
+  features.default_list = std::move(default_list).value();
+  features.build_list = std::move(build_list).value();
+  if (!features.user_notification) return;
+  if (auto recording = CompileRecordingFilter())
+    features.recording_filter = std::move(recording).value();
 }
 
 }  // namespace
@@ -84,12 +105,8 @@ HostFeatures ProbeHost(const LaunchedOptions& options, JobSurroundings surroundi
                                         : CgroupGenerations::kOnlyV1);
   else
     features.cgroups.reason = "assumed absent";
-  auto filter = CompileJobFilter(
-      features.user_notification ? ConnectRule::kSupervised : ConnectRule::kAllowed, surroundings);
-  if (filter)
-    features.filter = std::move(filter).value();
-  else
-    features.no_filter_reason = filter.error().message;
+  CompileFilters(surroundings, features);
+  features.keyrings = KernelHasKeyrings();
   return features;
 }
 
@@ -110,6 +127,14 @@ AspectCapability DescribeResources(const HostFeatures& f) {
   resources.reason = "memory is limited per process, not for the whole job: " + f.cgroups.reason;
   resources.mend = "run the runner as root, or give its service Delegate=yes";
   return resources;
+}
+
+AspectCapability DescribeSyscalls(const HostFeatures& f) {
+  AspectCapability syscalls;
+  syscalls.enforcement = f.filter.empty() ? Enforcement::kNone : Enforcement::kKernel;
+  syscalls.mechanism = f.filter.empty() ? "" : "seccomp, list of what is allowed";
+  syscalls.reason = f.no_filter_reason;
+  return syscalls;
 }
 
 Capabilities DescribeLauncher(const HostFeatures& f, Tier tier, const std::string& name) {

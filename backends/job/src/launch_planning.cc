@@ -35,6 +35,34 @@ std::vector<launch::ResourceLimit> PlanLimits(const Plan& plan, const HostFeatur
   return out;
 }
 
+void PlanSyscalls(const Plan& plan, const HostFeatures& features, launch::LaunchPlan& out) {
+  if (std::holds_alternative<AllSyscallsGrant>(plan.syscalls)) {
+    out.filter = features.recording_filter;
+  } else {
+    out.allow_list = std::holds_alternative<BuildSyscalls>(plan.syscalls) ? features.build_list
+                                                                          : features.default_list;
+    out.filter = features.filter;
+  }
+  out.supervise_connect = features.user_notification && !out.filter.empty();
+}
+
+// L4: who may make every call is held by namespaces, where there are any.
+Status CheckSyscalls(const Plan& plan, Tier tier) {
+  if (!std::holds_alternative<AllSyscallsGrant>(plan.syscalls)) return {};
+  if (tier == Tier::kProcess)
+    return Unsupported(tier, "syscalls_hold_the_network",
+                       "the syscall profile none is asked for, and in the process tier the list of "
+                       "system calls is what keeps a job from the network and from other processes",
+                       "ask for the sandbox tier or above, or for the profile build");
+  if (plan.require.syscalls != Enforcement::kNone)
+    return Unsupported(tier, "enforcement_too_weak",
+                       "syscalls must be held by " +
+                           std::string(EnforcementName(plan.require.syscalls)) +
+                           ", and the syscall profile none holds none",
+                       "ask for the profile default or build");
+  return {};
+}
+
 Status CheckAspect(Aspect aspect, Enforcement wanted, const Capabilities& capabilities) {
   const AspectCapability& have = capabilities.Of(aspect);
   if (have.enforcement >= wanted) return {};
@@ -75,11 +103,11 @@ launch::LaunchPlan PlanCommon(const Plan& plan, const HostFeatures& features,
   out.freezer = facts.freezer;
   out.limits = PlanLimits(plan, features, facts);
   out.identity = features.root ? launch::IdentityStep::kDrop : launch::IdentityStep::kCheck;
+  out.keyring = features.keyrings ? launch::SessionKeyring::kNew : launch::SessionKeyring::kAsItIs;
   out.uid = plan.identity.uid;
   out.gid = plan.identity.gid;
   out.cwd = plan.cwd.empty() ? facts.workspace : facts.workspace + "/" + plan.cwd;
-  out.filter = features.filter;
-  out.supervise_connect = features.user_notification;
+  PlanSyscalls(plan, features, out);
   out.proxy = facts.proxy;
   out.argv = plan.argv;
   out.terminal = plan.terminal;
@@ -89,6 +117,16 @@ launch::LaunchPlan PlanCommon(const Plan& plan, const HostFeatures& features,
   out.term_grace_ms =
       static_cast<std::uint64_t>(std::min(plan.limits.term_grace, kLongest).count());
   return out;
+}
+
+Status CheckLeastMemory(const Plan& plan, std::uint64_t least_bytes) {
+  const std::uint64_t limit = plan.limits.memory_bytes;
+  if (limit == 0 || limit >= least_bytes) return {};
+  return Unsupported(plan.tier, "memory_too_small",
+                     "a job of the " + std::string(TierName(plan.tier)) +
+                         " tier cannot start with " + std::to_string(limit >> 20) +
+                         " MiB of memory",
+                     "give it at least " + std::to_string(least_bytes >> 20) + " MiB");
 }
 
 Status CheckCommon(const Plan& plan, const Capabilities& capabilities,
@@ -103,9 +141,10 @@ Status CheckCommon(const Plan& plan, const Capabilities& capabilities,
     return Unsupported(tier, "unusable", capabilities.unusable_reason, capabilities.unusable_mend);
   if (plan.terminal && !capabilities.pty)
     return Unsupported(tier, "no_pty", "the " + name + " tier gives no terminal");
-  if (!plan.image.empty() && tier != Tier::kContainer)
+  if (!plan.image.empty() && tier == Tier::kProcess)
     return Unsupported(tier, "no_image", "the " + name + " tier runs jobs in no image",
-                       "ask for the container tier, or for no image");
+                       "ask for the sandbox or container tier, or for no image");
+  WRIT_TRY(CheckSyscalls(plan, tier));
   if (std::holds_alternative<HostNetworkGrant>(plan.network))
     return Unsupported(
         tier, "no_host_network", "the " + name + " tier never opens the host's network",

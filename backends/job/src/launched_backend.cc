@@ -14,6 +14,8 @@
 #include <utility>
 
 #include "writ/backends/job/host_features.h"
+#include "writ/backends/job/launch_facts.h"
+#include "writ/backends/job/launch_plan_json.h"
 #include "writ/backends/job/launch_planning.h"
 #include "writ/backends/job/launched_job.h"
 #include "writ/backends/job/private_dirs.h"
@@ -23,6 +25,7 @@
 #include "writ/backends/linux/process_tree.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
+#include "writ/protocol/canonical.h"
 
 namespace writ::backends {
 namespace {
@@ -87,6 +90,20 @@ class LaunchedBackend final : public Backend {
   }
 
   Status Check(const Plan& plan) override { return CheckWith(plan, Found()); }
+
+  Result<std::string> PrintPlan(const Plan& plan) override {
+    const HostFound found = Found();
+    WRIT_TRY(CheckWith(plan, found));
+    WRIT_ASSIGN(const HeldRoot root, tier_->Hold(plan));
+    const HostFeatures& features = *found.features;
+    const CgroupPlan groups = PlanGroups(plan, *tier_, features);
+    const LaunchFacts facts =
+        MakeFacts(plan, *tier_, features, groups, PlanProxy(plan, *tier_), root);
+    json::Object out{{"cgroups", CgroupPlanJson(groups)},
+                     {"launch", LaunchPlanJson(tier_->PlanLaunch(plan, features, facts))}};
+    if (!root.digest.empty()) out.Set("image", root.digest);
+    return json::CanonicalBytes(json::Value(std::move(out)));
+  }
 
   Result<std::unique_ptr<Job>> Prepare(Plan plan) override {
     HostFound found = Found();
@@ -154,6 +171,7 @@ class LaunchedBackend final : public Backend {
   }
   Status CheckWith(const Plan& plan, const HostFound& found) const {
     WRIT_TRY(CheckCommon(plan, *found.capabilities, *found.features));
+    WRIT_TRY(CheckLeastMemory(plan, tier_->LeastMemory(*found.features)));
     return tier_->CheckPlan(plan, *found.features);
   }
 

@@ -15,6 +15,7 @@
 
 #include "writ/backends/job/base_environment.h"
 #include "writ/backends/job/entry_planning.h"
+#include "writ/backends/job/launch_facts.h"
 #include "writ/backends/job/launch_planning.h"
 #include "writ/backends/job/limit_holders.h"
 #include "writ/backends/job/private_dirs.h"
@@ -39,7 +40,6 @@ constexpr std::chrono::seconds kStartBound{20};
 constexpr std::chrono::seconds kEndBound{15};
 
 // In a network namespace of the job's own every port is free.
-constexpr std::uint16_t kProxyPortInside = 3128;
 
 Error SetupError(const launch::SetupFailedMessage& failed) {
   Error error = failed.err != 0 ? SysError(failed.err, "job.setup_failed",
@@ -136,12 +136,8 @@ Status LaunchedJob::OpenWrittenTrees() {
 }
 
 Status LaunchedJob::MakeCgroups() {
-  const std::uint64_t own = tier_.OwnTasks();
-  WRIT_ASSIGN(cgroups_,
-              CgroupSet::Create(
-                  features_.cgroups, plan_.run_id,
-                  {ProcessesInGroup(plan_.limits, features_) ? plan_.limits.processes + own : 0,
-                   plan_.limits.memory_bytes, plan_.limits.cpu_millis}));
+  groups_ = PlanGroups(plan_, tier_, features_);
+  WRIT_ASSIGN(cgroups_, CgroupSet::Create(groups_));
   return {};
 }
 
@@ -203,22 +199,9 @@ std::string LaunchedJob::WorkspacePath() const {
 }
 
 LaunchFacts LaunchedJob::Facts() const {
-  LaunchFacts facts;
-  facts.born_in_cgroup = cgroups_.v2_directory();
-  for (const std::string& dir : cgroups_.directories()) {
-    if (dir != facts.born_in_cgroup) facts.cgroup_dirs.push_back(dir);
-  }
-  facts.freezer = cgroups_.freezer_directory();
-  facts.memory_in_cgroup = !features_.cgroups.memory_base.empty();
-  facts.processes_in_cgroup = !features_.cgroups.pids_base.empty();
-  if (!features_.root && !facts.processes_in_cgroup)
-    facts.tasks_of_user = TasksOfUid(plan_.identity.uid);
-  if (proxy_) facts.proxy = launch::ProxyTarget{proxy_->sin_addr.s_addr, ntohs(proxy_->sin_port)};
-  facts.workspace = paths_.workspace;
-  facts.home = paths_.home;
-  facts.tmp = paths_.tmp;
-  facts.root_view = root_.view;
-  return facts;
+  std::optional<launch::ProxyTarget> proxy;
+  if (proxy_) proxy = launch::ProxyTarget{proxy_->sin_addr.s_addr, ntohs(proxy_->sin_port)};
+  return MakeFacts(plan_, tier_, features_, groups_, proxy, root_);
 }
 
 Status LaunchedJob::EngageLauncher() {

@@ -28,6 +28,20 @@ void HoldCpuShare(HeldLimit& held, const HostFeatures& f) {
                                        : f.cgroups.reason;
 }
 
+void HoldIo(HeldLimit& held, const HostFeatures& f) {
+  if (f.cgroups.io_base.empty()) {
+    held.holder = LimitHolder::kNone;
+    held.note = f.cgroups.reason.empty()
+                    ? "the cgroup of this process has no io or blkio controller"
+                    : f.cgroups.reason;
+    return;
+  }
+  held.holder = Cgroup(f.cgroups.io_is_v2);
+  held.note = "at each of " + std::to_string(f.cgroups.disks.size()) +
+              " disks; memory and network file systems are not slowed";
+  if (!f.cgroups.io_is_v2) held.note += ", nor are writes that the kernel holds back";
+}
+
 void HoldProcesses(HeldLimit& held, const Limits& limits, const HostFeatures& f) {
   if (ProcessesInGroup(limits, f)) {
     held.holder = Cgroup(f.cgroups.pids_is_v2);
@@ -58,7 +72,8 @@ bool ProcessesInGroup(const Limits& limits, const HostFeatures& features) {
   if (groups.pids_base.empty()) return false;
   const bool moved_anyway =
       (limits.memory_bytes != 0 && !groups.memory_base.empty() && !groups.memory_is_v2) ||
-      (limits.cpu_millis != 0 && !groups.cpu_base.empty() && !groups.cpu_is_v2);
+      (limits.cpu_millis != 0 && !groups.cpu_base.empty() && !groups.cpu_is_v2) ||
+      (limits.io_bytes_per_second != 0 && !groups.io_base.empty() && !groups.io_is_v2);
   return !features.root || groups.pids_is_v2 || moved_anyway;
 }
 
@@ -77,6 +92,9 @@ std::vector<HeldLimit> HoldLimits(const Limits& limits, const HostFeatures& feat
         break;
       case LimitKind::kCpuShare:
         HoldCpuShare(held, features);
+        break;
+      case LimitKind::kIo:
+        HoldIo(held, features);
         break;
       case LimitKind::kMemory:
         HoldMemory(held, features);

@@ -68,10 +68,12 @@ void WriteNamespaces(const NamespacePlan& plan, Writer& out) {
   out.Number(plan.inside_uid);
   out.Number(plan.inside_gid);
   out.Text(plan.host_name);
+  out.Number(static_cast<std::uint64_t>(plan.uptime));
   out.Number(plan.view.size());
   for (const ViewStep& step : plan.view) WriteStep(step, out);
   out.Texts(plan.counted);
   out.Texts(plan.runtime);
+  out.Number(static_cast<std::uint64_t>(plan.container_kernel));
 }
 
 NamespacePlan ReadNamespaces(Reader& in) {
@@ -79,10 +81,13 @@ NamespacePlan ReadNamespaces(Reader& in) {
   plan.inside_uid = static_cast<uid_t>(in.NumberAtMost(kMaxU32));
   plan.inside_gid = static_cast<gid_t>(in.NumberAtMost(kMaxU32));
   plan.host_name = in.Text();
+  plan.uptime = static_cast<Uptime>(in.NumberAtMost(static_cast<std::uint64_t>(Uptime::kFromZero)));
   for (std::uint64_t n = in.Count(kLeastStepBytes); n > 0 && in.ok(); --n)
     plan.view.push_back(ReadStep(in));
   plan.counted = in.Texts();
   plan.runtime = in.Texts();
+  plan.container_kernel = static_cast<ContainerKernel>(
+      in.NumberAtMost(static_cast<std::uint64_t>(ContainerKernel::kOwn)));
   return plan;
 }
 
@@ -142,6 +147,7 @@ std::string EncodeLaunchPlan(const LaunchPlan& plan) {
   out.Number(static_cast<std::uint64_t>(plan.identity));
   out.Number(plan.uid);
   out.Number(plan.gid);
+  out.Number(static_cast<std::uint64_t>(plan.keyring));
   out.Number(plan.namespaces ? 1 : 0);
   if (plan.namespaces) WriteNamespaces(*plan.namespaces, out);
   out.Text(plan.cwd);
@@ -188,6 +194,8 @@ Result<LaunchPlan> DecodeLaunchPlan(std::string_view bytes) {
       static_cast<IdentityStep>(in.NumberAtMost(static_cast<std::uint64_t>(IdentityStep::kCheck)));
   plan.uid = static_cast<uid_t>(in.NumberAtMost(kMaxU32));
   plan.gid = static_cast<gid_t>(in.NumberAtMost(kMaxU32));
+  plan.keyring = static_cast<SessionKeyring>(
+      in.NumberAtMost(static_cast<std::uint64_t>(SessionKeyring::kAsItIs)));
   if (in.NumberAtMost(1) == 1) plan.namespaces = ReadNamespaces(in);
   plan.cwd = in.Text();
   plan.landlock.abi = static_cast<int>(in.NumberAtMost(kMaxInt));

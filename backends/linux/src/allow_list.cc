@@ -1,12 +1,12 @@
-// The names that programs use: compilers, interpreters, package managers, shells, test suites. What
-// is not here is "not implemented" to the job, as on an older kernel, so that libraries fall back.
+#include "writ/backends/linux/allow_list.h"
+
 #include <seccomp.h>
+#include <sys/personality.h>
 
 #include <cerrno>
 #include <memory>
 
 #include "filter_export.h"
-#include "writ/backends/linux/job_filter.h"
 
 namespace writ::backends {
 namespace {
@@ -102,24 +102,20 @@ constexpr const char* kFiles[] = {"access",
                                   "umask",
                                   "unlink",
                                   "unlinkat",
-                                  "ustat",
                                   "utime",
                                   "utimensat",
                                   "utimes",
-                                  "vmsplice",
                                   "write",
                                   "writev",
                                   "cachestat",
                                   "fchmodat2"};
 
-constexpr const char* kMemory[] = {"brk",           "madvise",          "mbind",
-                                   "membarrier",    "memfd_create",     "mincore",
-                                   "mlock",         "mlock2",           "mlockall",
-                                   "mmap",          "mprotect",         "mremap",
-                                   "msync",         "munlock",          "munlockall",
-                                   "munmap",        "pkey_alloc",       "pkey_free",
-                                   "pkey_mprotect", "remap_file_pages", "get_mempolicy",
-                                   "set_mempolicy", "map_shadow_stack", "memfd_secret"};
+constexpr const char* kMemory[] = {
+    "brk",           "madvise",          "membarrier", "memfd_create", "mincore",
+    "mlock",         "mlock2",           "mmap",       "mprotect",     "mremap",
+    "msync",         "munlock",          "munmap",     "pkey_alloc",   "pkey_free",
+    "pkey_mprotect", "map_shadow_stack",
+};
 
 constexpr const char* kProcesses[] = {"alarm",
                                       "arch_prctl",
@@ -158,7 +154,6 @@ constexpr const char* kProcesses[] = {"alarm",
                                       "kill",
                                       "nanosleep",
                                       "pause",
-                                      "personality",
                                       "pidfd_open",
                                       "pidfd_send_signal",
                                       "prctl",
@@ -182,9 +177,6 @@ constexpr const char* kProcesses[] = {"alarm",
                                       "sched_getscheduler",
                                       "sched_rr_get_interval",
                                       "sched_setaffinity",
-                                      "sched_setattr",
-                                      "sched_setparam",
-                                      "sched_setscheduler",
                                       "sched_yield",
                                       "seccomp",
                                       "set_robust_list",
@@ -218,25 +210,37 @@ constexpr const char* kProcesses[] = {"alarm",
                                       "landlock_create_ruleset",
                                       "landlock_restrict_self"};
 
-constexpr const char* kTimeAndEvents[] = {"adjtimex",        "clock_adjtime",
-                                          "clock_getres",    "clock_gettime",
-                                          "clock_nanosleep", "epoll_create",
-                                          "epoll_create1",   "epoll_ctl",
-                                          "epoll_ctl_old",   "epoll_pwait",
-                                          "epoll_pwait2",    "epoll_wait",
-                                          "epoll_wait_old",  "eventfd",
-                                          "eventfd2",        "getrandom",
-                                          "gettimeofday",    "io_cancel",
-                                          "io_destroy",      "io_getevents",
-                                          "io_pgetevents",   "io_setup",
-                                          "io_submit",       "pipe",
-                                          "pipe2",           "poll",
-                                          "ppoll",           "pselect6",
-                                          "select",          "signalfd",
-                                          "signalfd4",       "timer_create",
-                                          "timer_delete",    "timer_getoverrun",
-                                          "timer_gettime",   "timer_settime",
-                                          "timerfd_create",  "timerfd_gettime",
+constexpr const char* kTimeAndEvents[] = {"clock_getres",
+                                          "clock_gettime",
+                                          "clock_nanosleep",
+                                          "epoll_create",
+                                          "epoll_create1",
+                                          "epoll_ctl",
+                                          "epoll_ctl_old",
+                                          "epoll_pwait",
+                                          "epoll_pwait2",
+                                          "epoll_wait",
+                                          "epoll_wait_old",
+                                          "eventfd",
+                                          "eventfd2",
+                                          "getrandom",
+                                          "gettimeofday",
+
+                                          "pipe",
+                                          "pipe2",
+                                          "poll",
+                                          "ppoll",
+                                          "pselect6",
+                                          "select",
+                                          "signalfd",
+                                          "signalfd4",
+                                          "timer_create",
+                                          "timer_delete",
+                                          "timer_getoverrun",
+                                          "timer_gettime",
+                                          "timer_settime",
+                                          "timerfd_create",
+                                          "timerfd_gettime",
                                           "timerfd_settime"};
 
 constexpr const char* kSockets[] = {
@@ -244,10 +248,22 @@ constexpr const char* kSockets[] = {
     "getsockopt", "listen",  "recvfrom",   "recvmmsg", "recvmsg",     "sendmmsg",
     "sendmsg",    "sendto",  "setsockopt", "shutdown", "socket",      "socketpair"};
 
-constexpr const char* kIpc[] = {
-    "mq_getsetattr", "mq_notify",  "mq_open", "mq_timedreceive", "mq_timedsend", "mq_unlink",
-    "msgctl",        "msgget",     "msgrcv",  "msgsnd",          "semctl",       "semget",
-    "semop",         "semtimedop", "shmat",   "shmctl",          "shmdt",        "shmget"};
+// What a profile for build and package tools has beside.
+constexpr const char* kForBuilds[] = {
+    // System V IPC and message queues: fakeroot, databases under test.
+    "mq_getsetattr", "mq_notify", "mq_open", "mq_timedreceive", "mq_timedsend", "mq_unlink",
+    "msgctl", "msgget", "msgrcv", "msgsnd", "semctl", "semget", "semop", "semtimedop", "shmat",
+    "shmctl", "shmdt", "shmget",
+    // Asynchronous I/O, placement, scheduling, locked memory: databases, runtimes, benchmarks.
+    "io_cancel", "io_destroy", "io_getevents", "io_pgetevents", "io_setup", "io_submit",
+    "get_mempolicy", "set_mempolicy", "mbind", "mlockall", "munlockall", "sched_setattr",
+    "sched_setparam", "sched_setscheduler",
+    // Old and odd: setarch, chronyc, ulockmgr and their like.
+    "personality", "adjtimex", "clock_adjtime", "remap_file_pages", "ustat", "vmsplice",
+    "memfd_secret"};
+
+// Programs look which one they have, and 32-bit builds name themselves so.
+constexpr scmp_datum_t kHarmlessPersonalities[] = {PER_LINUX, PER_LINUX32, 0xffffffff};
 
 // Refused with EPERM by the job's filter: in this list, so that its answer is the one.
 constexpr const char* kAnsweredByTheOther[] = {"ptrace",
@@ -273,7 +289,7 @@ constexpr const char* kAnsweredByTheOther[] = {"ptrace",
 
 }  // namespace
 
-Result<std::vector<sock_filter>> CompileAllowList() {
+Result<std::vector<sock_filter>> CompileAllowList(AllowList list) {
   std::unique_ptr<void, void (*)(void*)> ctx(seccomp_init(SCMP_ACT_ERRNO(ENOSYS)), seccomp_release);
   if (ctx == nullptr)
     return Error{ErrorKind::kUnsupported, "seccomp.init",
@@ -293,8 +309,15 @@ Result<std::vector<sock_filter>> CompileAllowList() {
   allow(kProcesses);
   allow(kTimeAndEvents);
   allow(kSockets);
-  allow(kIpc);
   allow(kAnsweredByTheOther);
+  if (list == AllowList::kBuild) allow(kForBuilds);
+  for (scmp_datum_t personality : kHarmlessPersonalities) {
+    if (list == AllowList::kBuild) break;
+    if (int rc = seccomp_rule_add(ctx.get(), SCMP_ACT_ALLOW, SCMP_SYS(personality), 1,
+                                  SCMP_A0_32(SCMP_CMP_EQ, personality));
+        rc != 0)
+      error = -rc;
+  }
   if (error != 0) return SysError(error, "seccomp.rule", "libseccomp refuses the list of calls");
   return ExportFilter(ctx.get());
 }

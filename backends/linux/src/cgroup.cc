@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <charconv>
 #include <csignal>
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <sstream>
@@ -25,6 +26,7 @@ constexpr std::uint64_t kFileLimit = 1u << 20;
 constexpr std::uint64_t kPeriodMicros = 100'000;      // the kernel's own choice
 constexpr std::uint64_t kLeastQuotaMicros = 1'000;    // below it the kernel refuses
 constexpr std::uint64_t kMostCpuMillis = 1ull << 30;  // so that nothing wraps round
+constexpr std::size_t kMostDisks = 64;                // past it a rate is not set disk by disk
 
 Status WriteControl(const std::string& path, const std::string& value) {
   UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
@@ -50,6 +52,23 @@ bool TryGroup(const std::string& base,
       good = false;
   }
   return ::rmdir(dir.c_str()) == 0 && good;
+}
+
+// Whole disks, partitions being theirs; not what lies in memory or in a file.
+std::vector<std::string> Disks() {
+  std::vector<std::string> out;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator("/sys/block", ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("loop") || name.starts_with("ram") || name.starts_with("zram")) continue;
+    auto number = ReadFile(entry.path().string() + "/dev", kFileLimit);
+    auto size = ReadFile(entry.path().string() + "/size", kFileLimit);
+    if (!number || !size || size->starts_with("0\n")) continue;
+    out.push_back(number->substr(0, number->find('\n')));
+  }
+  std::sort(out.begin(), out.end());
+  if (out.size() > kMostDisks) out.clear();
+  return out;
 }
 
 }  // namespace
@@ -126,6 +145,17 @@ CgroupSupport ProbeCgroups(CgroupGenerations generations) {
                                                         {"cpu.cfs_quota_us", "100000"}})) {
     support.cpu_base = at("cpu");
   }
+  support.disks = Disks();
+  if (support.disks.empty()) {
+    // Nothing that a rate could be set for.
+  } else if (!v2.empty() && TryGroup(v2, {{"io.max", ""}})) {
+    support.io_base = v2;
+    support.io_is_v2 = true;
+  } else if (!at("blkio").empty() &&
+             TryGroup(at("blkio"), {{"blkio.throttle.read_bps_device", ""},
+                                    {"blkio.throttle.write_bps_device", ""}})) {
+    support.io_base = at("blkio");
+  }
   if (support.kill_base.empty() && !at("freezer").empty() &&
       TryGroup(at("freezer"), {{"freezer.state", "THAWED"}}))
     support.freezer_base = at("freezer");
@@ -143,74 +173,97 @@ CgroupSupport ProbeCgroups(CgroupGenerations generations) {
 std::vector<std::string> CgroupSupport::Bases() const {
   std::vector<std::string> bases;
   for (const std::string* base :
-       {&kill_base, &pids_base, &memory_base, &cpu_base, &cpuacct_base, &freezer_base})
+       {&kill_base, &pids_base, &memory_base, &cpu_base, &io_base, &cpuacct_base, &freezer_base})
     if (!base->empty() && std::find(bases.begin(), bases.end(), *base) == bases.end())
       bases.push_back(*base);
   return bases;
 }
 
-Result<CgroupSet> CgroupSet::Create(const CgroupSupport& support, const std::string& name,
-                                    const Limits& limits) {
-  CgroupSet set;
-  Directories& dirs = set.dirs_;
-  auto make = [&dirs, &name](const std::string& base) -> Result<std::string> {
+CgroupPlan PlanCgroups(const CgroupSupport& support, const std::string& name,
+                       const CgroupLimits& limits) {
+  CgroupPlan plan;
+  using Where = CgroupPlan::Write::Where;
+  auto group = [&plan, &name](const std::string& base) {
     std::string dir = base + "/writ-" + name;
-    for (const std::string& known : dirs.all) {
-      if (known == dir) return dir;
-    }
-    if (::mkdir(dir.c_str(), 0755) != 0)
-      return SysError(errno, "cgroup.make", "cannot make the cgroup " + dir);
-    dirs.all.push_back(dir);
+    if (std::find(plan.directories.begin(), plan.directories.end(), dir) == plan.directories.end())
+      plan.directories.push_back(dir);
     return dir;
   };
-  if (!support.kill_base.empty()) {
-    WRIT_ASSIGN(dirs.v2, make(support.kill_base));
-  }
-  if (!support.freezer_base.empty()) {
-    WRIT_ASSIGN(dirs.freezer, make(support.freezer_base));
-  }
-  if (!support.cpuacct_base.empty()) {
-    WRIT_ASSIGN(dirs.cpuacct, make(support.cpuacct_base));
-  }
+  auto write = [&plan](std::string file, std::string value, Where where = Where::kNeeded) {
+    plan.writes.push_back({std::move(file), std::move(value), where});
+  };
+  if (!support.kill_base.empty()) plan.v2 = group(support.kill_base);
+  if (!support.freezer_base.empty()) plan.freezer = group(support.freezer_base);
+  if (!support.cpuacct_base.empty()) plan.cpuacct = group(support.cpuacct_base);
   if (!support.cpu_base.empty() && limits.cpu_millis != 0) {
-    WRIT_ASSIGN(const std::string dir, make(support.cpu_base));
-    const std::uint64_t quota = std::max(
-        kLeastQuotaMicros, std::min(limits.cpu_millis, kMostCpuMillis) * kPeriodMicros / 1000);
+    const std::string dir = group(support.cpu_base);
+    const std::string period = std::to_string(kPeriodMicros);
+    const std::string quota = std::to_string(std::max(
+        kLeastQuotaMicros, std::min(limits.cpu_millis, kMostCpuMillis) * kPeriodMicros / 1000));
     if (support.cpu_is_v2) {
-      WRIT_TRY(WriteControl(dir + "/cpu.max",
-                            std::to_string(quota) + " " + std::to_string(kPeriodMicros)));
+      write(dir + "/cpu.max", quota + " " + period);
     } else {
-      WRIT_TRY(WriteControl(dir + "/cpu.cfs_period_us", std::to_string(kPeriodMicros)));
-      WRIT_TRY(WriteControl(dir + "/cpu.cfs_quota_us", std::to_string(quota)));
+      write(dir + "/cpu.cfs_period_us", period);
+      write(dir + "/cpu.cfs_quota_us", quota);
     }
   }
   if (!support.pids_base.empty() && limits.processes != 0) {
-    WRIT_ASSIGN(dirs.pids, make(support.pids_base));
-    WRIT_TRY(WriteControl(dirs.pids + "/pids.max", std::to_string(limits.processes)));
+    plan.pids = group(support.pids_base);
+    write(plan.pids + "/pids.max", std::to_string(limits.processes));
   }
   if (!support.memory_base.empty() && limits.memory_bytes != 0) {
-    WRIT_ASSIGN(dirs.memory, make(support.memory_base));
-    dirs.memory_is_v2 = support.memory_is_v2;
-    std::string value = std::to_string(limits.memory_bytes);
-    WRIT_TRY(WriteControl(
-        dirs.memory + (support.memory_is_v2 ? "/memory.max" : "/memory.limit_in_bytes"), value));
+    plan.memory = group(support.memory_base);
+    plan.memory_is_v2 = support.memory_is_v2;
+    const std::string value = std::to_string(limits.memory_bytes);
     // Swap would let the job grow past the limit; absent where swap accounting is off.
-    std::string swap =
-        dirs.memory + (support.memory_is_v2 ? "/memory.swap.max" : "/memory.memsw.limit_in_bytes");
-    if (Exists(swap)) WRIT_TRY(WriteControl(swap, support.memory_is_v2 ? "0" : value));
-    // The job is ended as a whole anyway; without it, half a job would go on until the next look.
-    std::string group = dirs.memory + "/memory.oom.group";
-    if (support.memory_is_v2 && Exists(group)) WRIT_TRY(WriteControl(group, "1"));
+    if (support.memory_is_v2) {
+      write(plan.memory + "/memory.max", value);
+      write(plan.memory + "/memory.swap.max", "0", Where::kIfThere);
+      // The job is ended as a whole anyway; without it, half a job would go on until the next look.
+      write(plan.memory + "/memory.oom.group", "1", Where::kIfThere);
+    } else {
+      write(plan.memory + "/memory.limit_in_bytes", value);
+      write(plan.memory + "/memory.memsw.limit_in_bytes", value, Where::kIfThere);
+    }
+  }
+  if (!support.io_base.empty() && limits.io_bytes_per_second != 0) {
+    const std::string dir = group(support.io_base);
+    const std::string rate = std::to_string(limits.io_bytes_per_second);
+    for (const std::string& disk : support.disks) {
+      if (support.io_is_v2) {
+        write(dir + "/io.max", disk + " rbps=" + rate + " wbps=" + rate);
+      } else {
+        write(dir + "/blkio.throttle.read_bps_device", disk + " " + rate);
+        write(dir + "/blkio.throttle.write_bps_device", disk + " " + rate);
+      }
+    }
+  }
+  return plan;
+}
+
+Result<CgroupSet> CgroupSet::Create(const CgroupPlan& plan) {
+  CgroupSet set;
+  set.dirs_ = plan;
+  for (const std::string& dir : plan.directories) {
+    if (::mkdir(dir.c_str(), 0755) != 0)
+      return SysError(errno, "cgroup.make", "cannot make the cgroup " + dir);
+    set.made_.push_back(dir);
+  }
+  for (const CgroupPlan::Write& write : plan.writes) {
+    if (write.where == CgroupPlan::Write::Where::kIfThere && !Exists(write.file)) continue;
+    WRIT_TRY(WriteControl(write.file, write.value));
   }
   return set;
 }
 
-CgroupSet::CgroupSet(CgroupSet&& other) noexcept : dirs_(std::exchange(other.dirs_, {})) {}
+CgroupSet::CgroupSet(CgroupSet&& other) noexcept
+    : dirs_(std::exchange(other.dirs_, {})), made_(std::exchange(other.made_, {})) {}
 
 CgroupSet& CgroupSet::operator=(CgroupSet&& other) noexcept {
   if (this != &other) {
     Remove();
     dirs_ = std::exchange(other.dirs_, {});
+    made_ = std::exchange(other.made_, {});
   }
   return *this;
 }
@@ -221,11 +274,13 @@ CgroupSet::~CgroupSet() {
 
 std::vector<std::string> CgroupSet::Remove() {
   std::vector<std::string> left;
-  if (!dirs_.freezer.empty()) SetFreezer(dirs_.freezer, Freeze::kThawed);
-  for (const std::string& dir : dirs_.all) {
+  if (std::find(made_.begin(), made_.end(), dirs_.freezer) != made_.end())
+    SetFreezer(dirs_.freezer, Freeze::kThawed);
+  for (const std::string& dir : made_) {
     if (!KillAndRemoveCgroup(dir)) left.push_back(dir);
   }
   dirs_ = {};
+  made_.clear();
   return left;
 }
 

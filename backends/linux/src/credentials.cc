@@ -70,14 +70,16 @@ DropFailure BecomeMapped(uid_t uid, gid_t gid) {
   return {};
 }
 
-DropFailure DropCapabilities(uid_t uid, gid_t gid) {
+DropFailure DropCapabilities(uid_t uid, gid_t gid, CapabilityRules rules) {
   if (DropFailure failure = ClearBoundingSet(); failure.step != nullptr) return failure;
-  if (::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0) return {"ambient", errno};
+  const bool has_both = rules == CapabilityRules::kLinux;
+  if (has_both && ::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0)
+    return {"ambient", errno};
   constexpr unsigned long kLocked = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
                                     SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
                                     SECBIT_NO_CAP_AMBIENT_RAISE |
                                     SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
-  if (::prctl(PR_SET_SECUREBITS, kLocked, 0, 0, 0) != 0) return {"securebits", errno};
+  if (has_both && ::prctl(PR_SET_SECUREBITS, kLocked, 0, 0, 0) != 0) return {"securebits", errno};
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   const __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {};
   if (::syscall(SYS_capset, &header, none) != 0) return {"capset", errno};

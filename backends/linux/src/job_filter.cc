@@ -207,6 +207,19 @@ Result<std::vector<sock_filter>> ExportFilter(void* context) {
   return program;
 }
 
+Result<std::vector<sock_filter>> CompileRecordingFilter() {
+  std::unique_ptr<void, void (*)(void*)> ctx(seccomp_init(SCMP_ACT_ALLOW), seccomp_release);
+  if (ctx == nullptr)
+    return Error{ErrorKind::kUnsupported, "seccomp.init",
+                 "libseccomp cannot make a filter on this architecture"};
+  seccomp_attr_set(ctx.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+  Rules rules(ctx.get());
+  rules.Add(SCMP_ACT_NOTIFY, SCMP_SYS(connect));
+  if (rules.error() != 0)
+    return SysError(rules.error(), "seccomp.rule", "libseccomp refuses the rule for connect");
+  return ExportFilter(ctx.get());
+}
+
 Result<std::vector<sock_filter>> CompileJobFilter(ConnectRule connect,
                                                   JobSurroundings surroundings) {
   std::unique_ptr<void, void (*)(void*)> ctx(seccomp_init(SCMP_ACT_ALLOW), seccomp_release);

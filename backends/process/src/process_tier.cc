@@ -118,9 +118,7 @@ Capabilities ProcessTier::Describe(const HostFeatures& f) const {
   Capabilities c = DescribeLauncher(f, Tier::kProcess, std::string(Name()));
   c.files = FilesCapability(f);
   c.network = NetworkCapability(f);
-  c.syscalls.enforcement = f.filter.empty() ? Enforcement::kNone : Enforcement::kKernel;
-  c.syscalls.mechanism = f.filter.empty() ? "" : "seccomp";
-  c.syscalls.reason = f.no_filter_reason;
+  c.syscalls = DescribeSyscalls(f);
   c.resources = DescribeResources(f);
   c.processes = ProcessesCapability(f);
   c.notes = {

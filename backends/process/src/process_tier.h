@@ -15,6 +15,7 @@ class ProcessTier final : public LaunchedTier {
   HostFeatures Probe() const override;
   Capabilities Describe(const HostFeatures& features) const override;
   Status CheckPlan(const Plan& plan, const HostFeatures& features) const override;
+  std::uint64_t LeastMemory(const HostFeatures&) const override { return 4u << 20; }
   JobPaths PathsOf(const Plan& plan) const override;
   launch::LaunchPlan PlanLaunch(const Plan& plan, const HostFeatures& features,
                                 const LaunchFacts& facts) const override;

@@ -19,8 +19,6 @@
 namespace writ::backends {
 namespace {
 
-constexpr char kNamespaceWords[] = "mount, pid, net, ipc, uts and cgroup namespaces";
-
 // "yes", or "no ERRNO STAGE" in a line "WORD=...".
 std::string AnswerOf(const std::string& answers, const std::string& word) {
   const std::string start = word + "=";
@@ -80,15 +78,11 @@ class OverlayPlace {
 }  // namespace
 
 HostFeatures SandboxTier::Probe() const {
-  HostFeatures features = ProbeHost(options_, JobSurroundings::kNamespaces);
-  if (auto list = CompileAllowList())
-    features.allow_list = std::move(list).value();
-  else
-    features.no_filter_reason = list.error().message;
+  HostFeatures features = ProbeHost(options_.launched, JobSurroundings::kNamespaces);
   if (!features.launcher_problem.empty()) return features;
   const OverlayPlace place;
-  const std::string answers = AskLauncher(options_.launcher, {"--probe-namespaces", place.path()},
-                                          features.launcher_problem);
+  const std::string answers = AskLauncher(
+      options_.launched.launcher, {"--probe-namespaces", place.path()}, features.launcher_problem);
   NamespaceFeatures& found = features.namespaces;
   const std::string usable = AnswerOf(answers, "namespaces");
   found.usable = usable == "yes";
@@ -97,10 +91,12 @@ HostFeatures SandboxTier::Probe() const {
     found.mend = MendFor(usable);
     return features;
   }
+  found.time = AnswerOf(answers, "time") == "yes";
   const std::string overlay = AnswerOf(answers, "overlay");
   found.overlay = overlay == "yes";
   if (!found.overlay) found.no_overlay_reason = overlay;
   features.system_view = SystemView();
+  features.surroundings_view = SurroundingsView();
   return features;
 }
 
@@ -130,10 +126,7 @@ Capabilities SandboxTier::Describe(const HostFeatures& f) const {
     for (AspectCapability* aspect : {&c.files, &c.network, &c.processes})
       aspect->reason = c.unusable_reason;
   }
-  c.syscalls.enforcement = f.filter.empty() ? Enforcement::kNone : Enforcement::kKernel;
-  c.syscalls.mechanism = f.filter.empty() ? "" : "seccomp, list of what is allowed";
-  if (f.allow_list.empty()) c.syscalls.mechanism = f.filter.empty() ? "" : "seccomp";
-  c.syscalls.reason = f.no_filter_reason;
+  c.syscalls = DescribeSyscalls(f);
   c.resources = DescribeResources(f);
   if (f.namespaces.overlay) c.overlay_workspace = OverlayWorkspace::kUserXattr;
   c.notes = {
@@ -143,6 +136,7 @@ Capabilities SandboxTier::Describe(const HostFeatures& f) const {
           ? "the workspace can be an overlay (userxattr)"
           : "the workspace is a plain directory: " + f.namespaces.no_overlay_reason,
   };
+  if (!f.namespaces.time) c.notes.push_back("the host's uptime can be seen: no time namespaces");
   return c;
 }
 
@@ -152,7 +146,16 @@ Status SandboxTier::CheckPlan(const Plan& plan, const HostFeatures& features) co
                        "this host cannot mount an overlay in a user namespace: " +
                            features.namespaces.no_overlay_reason,
                        "Linux 5.11 or newer with CONFIG_OVERLAY_FS, or plain workspaces");
-  return {};
+  if (plan.tier != Tier::kSandbox || images_.Wanted(plan).empty()) return {};
+  auto image = images_.Find(plan);
+  return image ? Status() : Status(std::move(image).error());
+}
+
+Result<HeldRoot> SandboxTier::Hold(const Plan& plan) const {
+  if (images_.Wanted(plan).empty()) return HeldRoot();
+  std::vector<std::string> places = OwnFilesOfEtc();
+  places.insert(places.end(), plan.read_only_trees.begin(), plan.read_only_trees.end());
+  return images_.Hold(plan, places);
 }
 
 JobPaths SandboxTier::PathsOf(const Plan& plan) const {
@@ -167,11 +170,19 @@ launch::LaunchPlan SandboxTier::PlanLaunch(const Plan& plan, const HostFeatures&
   namespaces.inside_uid = kInsideUid;
   namespaces.inside_gid = kInsideGid;
   namespaces.host_name = kHostName;
-  namespaces.view = PlanView(plan, paths, features.system_view,
+  namespaces.uptime =
+      features.namespaces.time ? launch::Uptime::kFromZero : launch::Uptime::kOfTheHost;
+  std::vector<launch::ViewStep> system = features.system_view;
+  if (!facts.root_image.empty()) {
+    system = facts.root_view;
+    system.insert(system.end(), features.surroundings_view.begin(),
+                  features.surroundings_view.end());
+  }
+  namespaces.view = PlanView(plan, paths, system,
+                             facts.root_image.empty() ? Programs::kOfTheHost : Programs::kOfAnImage,
                              features.root ? launch::LowerOwner::kRoot : launch::LowerOwner::kJob);
   namespaces.counted = {paths.home};
   out.namespaces = std::move(namespaces);
-  out.allow_list = features.allow_list;
   out.landlock.abi = features.landlock_abi;
   if (out.landlock.abi > 0) {
     out.landlock.tcp = TcpRules::kNone;
@@ -186,7 +197,7 @@ launch::LaunchPlan SandboxTier::PlanLaunch(const Plan& plan, const HostFeatures&
 
 std::unique_ptr<Backend> MakeSandboxBackend(SandboxBackendOptions options) {
   auto tier = std::make_unique<SandboxTier>(options);
-  return MakeLaunchedBackend(std::move(tier), std::move(options));
+  return MakeLaunchedBackend(std::move(tier), std::move(options.launched));
 }
 
 }  // namespace writ::backends

@@ -129,13 +129,19 @@ std::vector<ViewStep> SystemView() {
   for (const char* name : kEtcNames) AddFromHost(std::string("etc/") + name, view);
   AddCertificates(view);
   view.push_back(Step(Kind::kSymlink, "etc/mtab", "/proc/mounts"));
-  AddDev(view);
-  AddProc(view);
-  // Runtimes count processors here.
-  AddFromHost("sys/devices/system/cpu", view);
-  for (const char* name : {"run", "opt", "mnt", "srv", "var/cache", "var/lib", "var/log"})
+  for (ViewStep& step : SurroundingsView()) view.push_back(std::move(step));
+  for (const char* name : {"opt", "mnt", "srv", "var/cache", "var/lib", "var/log"})
     view.push_back(Step(Kind::kDirectory, name));
   view.push_back(Step(Kind::kSymlink, "var/run", "/run"));
+  return view;
+}
+
+std::vector<ViewStep> SurroundingsView() {
+  std::vector<ViewStep> view;
+  AddDev(view);
+  AddProc(view);
+  AddFromHost("sys/devices/system/cpu", view);
+  view.push_back(Step(Kind::kDirectory, "run"));
   return view;
 }
 

@@ -113,7 +113,7 @@ void AddWorkspace(const Plan& plan, const JobPaths& paths, launch::LowerOwner lo
 }  // namespace
 
 std::vector<ViewStep> PlanView(const Plan& plan, const JobPaths& paths,
-                               const std::vector<ViewStep>& system,
+                               const std::vector<ViewStep>& system, Programs programs,
                                launch::LowerOwner lower_owner) {
   std::vector<ViewStep> view = system;
   AddAccounts(plan, paths, view);
@@ -121,10 +121,16 @@ std::vector<ViewStep> PlanView(const Plan& plan, const JobPaths& paths,
   AddHome(plan, paths, view);
   view.push_back(Bind(Below(paths.tmp), plan.session_dir + "/" + kTmpName, BindAccess::kReadWrite));
   for (const std::string& tree : plan.read_only_trees)
-    if (tree.rfind("/usr/", 0) != 0)  // seen already, and nothing can be made in it
+    if (programs == Programs::kOfAnImage ||
+        tree.rfind("/usr/", 0) != 0)  // seen already, and nothing can be made in it
       view.push_back(Bind(Below(tree), tree, BindAccess::kReadOnly));
   AddWorkspace(plan, paths, lower_owner, view);
   return view;
+}
+
+std::vector<std::string> OwnFilesOfEtc() {
+  return {"/etc/passwd", "/etc/group",       "/etc/hostname",
+          "/etc/hosts",  "/etc/resolv.conf", "/etc/nsswitch.conf"};
 }
 
 std::vector<std::string> WritablePlaces(const JobPaths& paths) {

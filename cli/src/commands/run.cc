@@ -14,6 +14,7 @@
 #include "duration.h"
 #include "embedded.h"
 #include "home.h"
+#include "print_plan.h"
 #include "runner_setup.h"
 #include "watch.h"
 #include "writ/base/file.h"
@@ -35,6 +36,7 @@ struct RunCommand {
   std::vector<std::string> allow_untracked;
   std::string isolation;
   std::string image;
+  std::string syscalls;
   std::string timeout;
   std::string disclosure = "minimal-context";
   std::vector<std::string> artifacts;
@@ -42,13 +44,14 @@ struct RunCommand {
   std::string traceparent;
   std::string repository = ".";
   double max_spend_usd = 0;
-  std::string memory, disk;  // sizes
+  std::string memory, disk, io;  // sizes; io a second
   double cpus = 0;
   std::int64_t processes = 0, open_files = 0;
   std::string cpu_time;
   bool no_network = false;
   bool separate_stderr = false;
   bool dry_run = false;
+  bool print_plan = false;
   bool no_watch = false;
   std::vector<std::string> words;  // the task; with --agent argv a command and its arguments
   std::string task;
@@ -87,7 +90,8 @@ std::optional<std::int64_t> ParseSize(std::string_view text) {
 Result<json::Object> LimitsOf(const RunCommand& command) {
   json::Object limits;
   for (const auto& [member, option, text] : {std::tuple{"memoryBytes", "--memory", &command.memory},
-                                             std::tuple{"diskBytes", "--disk", &command.disk}}) {
+                                             std::tuple{"diskBytes", "--disk", &command.disk},
+                                             std::tuple{"ioBytesPerSecond", "--io", &command.io}}) {
     if (text->empty()) continue;
     std::optional<std::int64_t> size = ParseSize(*text);
     if (!size)
@@ -140,7 +144,8 @@ Result<json::Value> BuildRequest(const RunCommand& command, const workspace::Cap
   }
   WRIT_ASSIGN(json::Object limits, LimitsOf(command));
   const bool declares = !command.artifacts.empty() || !command.result.empty() || !limits.empty() ||
-                        !command.image.empty() || command.separate_stderr;
+                        !command.image.empty() || !command.syscalls.empty() ||
+                        command.separate_stderr;
   if (command.no_network || declares || command.agent == "argv") {
     json::Object execution;
     if (command.agent == "argv") {
@@ -160,6 +165,7 @@ Result<json::Value> BuildRequest(const RunCommand& command, const workspace::Cap
       execution.Set("artifacts", json::Value::Texts(command.artifacts));
     if (!command.result.empty()) execution.Set("result", command.result);
     if (!command.image.empty()) execution.Set("image", command.image);
+    if (!command.syscalls.empty()) execution.Set("syscalls", command.syscalls);
     if (!limits.empty()) execution.Set("limits", std::move(limits));
     if (command.separate_stderr)
       execution.Set("log", json::Object{{"stdout", "capture"}, {"stderr", "capture"}});
@@ -229,7 +235,11 @@ void Run(Context& context, RunCommand& command) {
   if (command.task.empty())
     return context.Fail(
         Error{ErrorKind::kInvalid, "cli.no_task", "there is no task", "writ run \"TASK\""});
-  if (command.access.local() && !command.dry_run) {
+  if (command.print_plan && !command.access.local())
+    return context.Fail(Error{ErrorKind::kInvalid, "cli.plan_is_elsewhere",
+                              "a run at that plane is planned by the runner that claims it",
+                              "leave --plane out to see this machine's plan"});
+  if (command.access.local() && !command.dry_run && !command.print_plan) {
     // A first run needs no ceremony: what is missing is made, nothing is overwritten.
     auto report = plane::Init(context.dir);
     if (!report) return context.Fail(ExplainDirError(std::move(report).error(), context.dir));
@@ -251,10 +261,15 @@ void Run(Context& context, RunCommand& command) {
     if (dry) body.Set("dryRun", true);
     return (*requester)->Submit(json::Write(std::move(body)));
   };
-  if (command.dry_run) {
+  if (command.dry_run || command.print_plan) {
     auto answer = submit(true);
     if (!answer) return context.Fail(answer.error());
     if (answer->kind != plane::Submission::Kind::kDryRun) return ReportRefusal(context, *answer);
+    if (command.print_plan) {
+      auto report = json::Parse(answer->report);
+      if (!report) return context.Fail(kFailed, report.error());
+      return PrintPlanOfRun(context, {*report, captured->manifest, command.task, command.pool});
+    }
     std::string default_tier;
     if (command.access.local()) {
       RunnerSetup setup;
@@ -324,7 +339,11 @@ void AddRun(CLI::App& app, Context& context) {
       "Tier: process, sandbox or container (default: the runner's, which is sandbox unless its "
       "operator says otherwise; microvm is refused where no backend has it)");
   run->add_option("--image", options->image,
-                  "Image of the container tier, by name or digest (`writ image ls`)");
+                  "Image that the job's root is, by name or digest (`writ image ls`); sandbox and "
+                  "container tier");
+  run->add_option("--syscalls", options->syscalls,
+                  "System calls that there are for the job: default, build (test suites with "
+                  "servers, package tools) or none (all; needs the operator's grant)");
   run->add_option("--timeout", options->timeout, "End the run after this long (90s, 10m, 1h30m)");
   run->add_option("--memory", options->memory,
                   "Memory that the whole job may use (512M, 4G); a runner without it refuses");
@@ -332,6 +351,8 @@ void AddRun(CLI::App& app, Context& context) {
       ->check(CLI::Range(0.01, 1024.0));
   run->add_option("--cpu-time", options->cpu_time, "CPU time that it may use in all (90s, 10m)");
   run->add_option("--disk", options->disk, "Disk that it may use in workspace, HOME and TMPDIR");
+  run->add_option("--io", options->io,
+                  "Bytes a second that it may read, and write, at each disk (50M)");
   run->add_option("--processes", options->processes, "Processes and threads that it may have")
       ->check(CLI::Range(1, 1 << 22));
   run->add_option("--open-files", options->open_files, "Files that one process may have open")
@@ -352,8 +373,12 @@ void AddRun(CLI::App& app, Context& context) {
                   "W3C trace context to carry into contract, log and receipt");
   run->add_option("--repo", options->repository, "The checkout")->capture_default_str();
   run->add_flag("--no-network", options->no_network, "No network at all, not even the proxy");
-  run->add_flag("--dry-run", options->dry_run,
-                "Print the whole disclosure report; nothing is moved");
+  CLI::Option* dry_run = run->add_flag("--dry-run", options->dry_run,
+                                       "Print the whole disclosure report; nothing is moved");
+  run->add_flag("--print-plan", options->print_plan,
+                "Print what the runner of this machine would do, step by step, as JSON; nothing is "
+                "moved, claimed or started")
+      ->excludes(dry_run);
   run->add_flag("--no-watch", options->no_watch,
                 "Submit and leave; a runner has to be serving the plane");
   options->access.AddOptions(*run);
@@ -366,6 +391,7 @@ void AddRun(CLI::App& app, Context& context) {
       "\"fix the failing test\"\n"
       "  writ run --artifact 'build/*.log' --result out/result.json \"make test\"\n"
       "  writ run --dry-run --allow-untracked 'notes/*.md' \"true\"\n"
+      "  writ run --print-plan --isolation sandbox --memory 2G \"make test\"\n"
       "  writ run --plane https://plane.example.com --token-file token \"make test\"\n\n"
       "Exit: 0 done, 1 the run failed, 2 usage, 3 denied by policy, 4 cancelled, 5 waiting for "
       "approval, 6 plane unreachable.");

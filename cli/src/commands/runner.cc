@@ -115,8 +115,8 @@ void StartRunner(Context& context, RunnerCommand& command) {
   const runner::RunnerConfig& config = settings->config;
   SystemClock clock;
   backends::BackendRegistry registry;
-  if (Status registered = RegisterBackends(registry, setup->dir, config.container,
-                                           backends::LaunchedOptions::Ahead::kOne);
+  if (Status registered =
+          RegisterBackends(registry, setup->dir, config, backends::LaunchedOptions::Ahead::kOne);
       !registered)
     return context.Fail(kFailed, registered.error());
   auto identity = FindIdentity(config, command.enroll_token_file, clock);

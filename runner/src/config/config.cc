@@ -80,6 +80,7 @@ void ReadLimits(json::ObjectReader reader, OperatorLimits& limits) {
   }
   ReadMillis(reader, "cpuMs", limits.cpu_time, 0, std::int64_t{366} * 86'400'000);
   ReadCount(reader, "cpuMillis", limits.cpu_millis, 0);
+  ReadCount(reader, "ioBytesPerSecond", limits.io_bytes_per_second, 0);
   ReadCount(reader, "processes", limits.processes, 1);
   ReadCount(reader, "openFiles", limits.open_files, 16);
   ReadCount(reader, "memoryBytes", limits.memory_bytes, 0);
@@ -99,6 +100,23 @@ void ReadGrants(json::ObjectReader reader, OperatorGrants& grants) {
   ReadFlag(reader, "redactDiffs", grants.redact_diffs);
   ReadFlag(reader, "advisoryNetwork", grants.advisory_network);
   ReadFlag(reader, "unmeteredSpend", grants.unmetered_spend);
+  ReadFlag(reader, "allSyscalls", grants.all_syscalls);
+  reader.RefuseUnknown();
+}
+
+void ReadSyscalls(json::ObjectReader reader, SyscallPolicy& policy) {
+  policy.profile =
+      reader.OptionalEnum("profile", protocol::kSyscallProfileTable).value_or(policy.profile);
+  if (auto list = reader.OptionalStrings("allow")) {
+    policy.allow.clear();
+    for (const std::string& word : *list) {
+      if (auto profile = protocol::ParseSyscallProfile(word))
+        policy.allow.push_back(*profile);
+      else
+        reader.issues().Add("object.enum", reader.PointerOf("allow"),
+                            "must hold default, build or none");
+    }
+  }
   reader.RefuseUnknown();
 }
 
@@ -139,6 +157,10 @@ Result<RunnerConfig> ParseRunnerConfig(std::string_view text) {
   ReadText(reader, "defaultIsolation", config.default_isolation);
   ReadText(reader, "minimumIsolation", config.minimum_isolation);
   ReadWords(reader, "isolationWords", config.isolation_words);
+  if (auto sandbox = reader.OptionalChild("sandbox")) {
+    ReadText(*sandbox, "image", config.sandbox_image);
+    sandbox->RefuseUnknown();
+  }
   if (auto container = reader.OptionalChild("container")) {
     ReadText(*container, "image", config.container.image);
     ReadText(*container, "runtime", config.container.runtime);
@@ -176,6 +198,8 @@ Result<RunnerConfig> ParseRunnerConfig(std::string_view text) {
     capacity->RefuseUnknown();
   }
   if (auto limits = reader.OptionalChild("limits")) ReadLimits(*limits, config.limits);
+  if (auto syscalls = reader.OptionalChild("syscalls"))
+    ReadSyscalls(std::move(*syscalls), config.syscalls);
   if (auto grants = reader.OptionalChild("grants")) ReadGrants(*grants, config.grants);
   ReadMillis(reader, "pollIntervalMs", config.poll_interval, 10, 3'600'000);
   ReadMillis(reader, "longPollMs", config.long_poll, 0, 300'000);
@@ -220,6 +244,7 @@ std::string RunnerConfigJson(const RunnerConfig& c) {
   out.Set("defaultIsolation", c.default_isolation);
   out.Set("minimumIsolation", c.minimum_isolation);
   out.Set("isolationWords", words(c.isolation_words));
+  if (!c.sandbox_image.empty()) out.Set("sandbox", json::Object{{"image", c.sandbox_image}});
   json::Object container;
   text(container, "image", c.container.image);
   text(container, "runtime", c.container.runtime);
@@ -252,6 +277,7 @@ std::string RunnerConfigJson(const RunnerConfig& c) {
                         {"onExceed", l.output.on_exceed == OnExceed::kKill ? "kill" : "truncate"}}},
           {"cpuMs", l.cpu_time.count()},
           {"cpuMillis", l.cpu_millis},
+          {"ioBytesPerSecond", l.io_bytes_per_second},
           {"processes", l.processes},
           {"openFiles", l.open_files},
           {"memoryBytes", l.memory_bytes},
@@ -263,10 +289,16 @@ std::string RunnerConfigJson(const RunnerConfig& c) {
           {"maxBlobBytes", l.max_blob_bytes},
           {"minFreeDiskBytes", l.min_free_disk_bytes},
           {"minFreeMemoryBytes", l.min_free_memory_bytes}});
+  json::Array profiles;
+  for (protocol::SyscallProfile profile : c.syscalls.allow)
+    profiles.emplace_back(protocol::Word(profile));
+  out.Set("syscalls", json::Object{{"profile", protocol::Word(c.syscalls.profile)},
+                                   {"allow", std::move(profiles)}});
   out.Set("grants", json::Object{{"openNetwork", c.grants.open_network},
                                  {"redactDiffs", c.grants.redact_diffs},
                                  {"advisoryNetwork", c.grants.advisory_network},
-                                 {"unmeteredSpend", c.grants.unmetered_spend}});
+                                 {"unmeteredSpend", c.grants.unmetered_spend},
+                                 {"allSyscalls", c.grants.all_syscalls}});
   out.Set("pollIntervalMs", c.poll_interval.count());
   out.Set("longPollMs", c.long_poll.count());
   out.Set("callTimeoutMs", c.call_timeout.count());
@@ -327,6 +359,11 @@ Status CheckRunnerConfig(const RunnerConfig& c) {
       return Wrong("isolation",
                    "isolationWords must not give one of our own words another meaning");
   }
+  if (!c.syscalls.Allows(c.syscalls.profile))
+    return Wrong("syscalls", "syscalls.profile must be one of syscalls.allow");
+  if (c.syscalls.Allows(protocol::SyscallProfile::kNone) && !c.grants.all_syscalls)
+    return Wrong("syscalls", "syscalls.allow has none, which needs grants.allSyscalls",
+                 "leave it out, or grant it: such jobs may use every system call of the kernel");
   for (const std::string& cidr : c.address_grants)
     if (!egress::Cidr::Parse(cidr))
       return Wrong("address", "addressGrants must hold ranges such as 10.0.0.0/8");

@@ -45,6 +45,19 @@ SlotCapacity CapacityFor(const RunnerConfig& config, const backends::MachineCapa
                         ResourceShare{0, config.limits.min_free_memory_bytes});
 }
 
+MachineShare EachShare(const SlotCapacity& capacity, const RunnerConfig& config,
+                       const OperatorLimits& limits) {
+  const ResourceShare& total = capacity.total;
+  MachineShare share{.most_memory_bytes = total.memory_bytes,
+                     .most_cpu_millis = total.cpu_millis,
+                     .most_disk_bytes = total.disk_bytes};
+  // A run that is alone on its machine has all of it.
+  if (config.slots > 1 || config.capacity.memory_bytes != 0)
+    share.memory_bytes =
+        EqualShare(capacity, ResourceShare{limits.cpu_millis, limits.memory_bytes, 0}).memory_bytes;
+  return share;
+}
+
 FreeNow LookAtFree(int sessions_dir) {
   FreeNow now;
   now.memory_bytes = backends::ProbeMachine().available_memory_bytes;
@@ -141,12 +154,10 @@ bool Engine::Impl::AwaitFit(unsigned slot, const json::Value& contract, std::sto
 
 MachineShare Engine::Impl::ShareOf(unsigned slot) const {
   std::lock_guard lock_state(mutex);
-  const ResourceShare& total = pool.capacity().total;
-  MachineShare share{.most_memory_bytes = total.memory_bytes,
-                     .most_cpu_millis = total.cpu_millis,
-                     .disk_bytes = pool.ShareOf(slot).disk_bytes,
-                     // What was given stays given, whatever others have taken since.
-                     .most_disk_bytes = std::max(total.disk_bytes, pool.ShareOf(slot).disk_bytes)};
+  MachineShare share = EachShare(pool.capacity(), config, live->limits);
+  share.disk_bytes = pool.ShareOf(slot).disk_bytes;
+  // What was given stays given, whatever others have taken since.
+  share.most_disk_bytes = std::max(share.most_disk_bytes, share.disk_bytes);
   // A run that no other runner will be asked for is refused where it cannot be given back.
   if (!config.only_run.empty()) {
     const FreeNow now = LookAtFree(sessions.get());
@@ -158,9 +169,6 @@ MachineShare Engine::Impl::ShareOf(unsigned slot) const {
       share.most_memory_bytes =
           std::min(share.most_memory_bytes, beyond(now.memory_bytes, limits.min_free_memory_bytes));
   }
-  // A run that is alone on its machine has all of it.
-  if (config.slots > 1 || config.capacity.memory_bytes != 0)
-    share.memory_bytes = OrdinaryShare().memory_bytes;
   return share;
 }
 

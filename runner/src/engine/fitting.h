@@ -6,11 +6,16 @@
 #include "engine/slot_pool.h"
 #include "writ/backends/linux/machine.h"
 #include "writ/runner/config.h"
+#include "writ/runner/plan.h"
 
 namespace writ::runner {
 
 // The operator's wish, cut down to the machine less the memory that is kept free.
 SlotCapacity CapacityFor(const RunnerConfig& config, const backends::MachineCapacity& machine);
+
+// A run's part of it; what it is limited to where neither contract nor operator says.
+MachineShare EachShare(const SlotCapacity& capacity, const RunnerConfig& config,
+                       const OperatorLimits& limits);
 
 // What is free at this moment. 0: not known.
 struct FreeNow {

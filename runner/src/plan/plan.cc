@@ -144,6 +144,7 @@ std::optional<RunFailure> PlanLimits(const protocol::ExecutionLimits& asked, con
     limits.sources.memory = backends::LimitSource::kPool;
   }
   limits.cpu_millis = wanted.cpu_millis;
+  limits.io_bytes_per_second = wanted.io_bytes_per_second;
   std::uint64_t cpu_ms = static_cast<std::uint64_t>(wanted.cpu_time.count());
   for (const Asked& ask : {
            Asked{"memoryBytes", asked.memory_bytes,
@@ -153,6 +154,8 @@ std::optional<RunFailure> PlanLimits(const protocol::ExecutionLimits& asked, con
                  Least(wanted.cpu_millis, facts.machine.most_cpu_millis), &limits.cpu_millis,
                  &limits.sources.cpu_share},
            Asked{"cpuMs", asked.cpu_ms, cpu_ms, &cpu_ms, &limits.sources.cpu},
+           Asked{"ioBytesPerSecond", asked.io_bytes_per_second, wanted.io_bytes_per_second,
+                 &limits.io_bytes_per_second, &limits.sources.io},
            Asked{"processes", asked.processes, wanted.processes, &limits.processes,
                  &limits.sources.processes},
            Asked{"openFiles", asked.open_files, wanted.open_files, &limits.open_files,
@@ -164,6 +167,27 @@ std::optional<RunFailure> PlanLimits(const protocol::ExecutionLimits& asked, con
     if (auto refused = TakeAsked(ask)) return refused;
   limits.cpu_time = std::chrono::milliseconds(cpu_ms);
   return std::nullopt;
+}
+
+// What the contract asks for where the operator allows it, else what the operator gives (L6).
+std::variant<backends::Syscalls, RunFailure> PlanSyscalls(
+    const std::optional<protocol::SyscallProfile>& asked, const RunnerConfig& config) {
+  const protocol::SyscallProfile profile = asked.value_or(config.syscalls.profile);
+  if (!config.syscalls.Allows(profile))
+    return Mismatch("syscalls_not_granted",
+                    "the contract asks for the syscall profile " +
+                        std::string(protocol::Word(profile)) +
+                        ", which this runner's operator does not allow",
+                    "leave execution.syscalls out, or have it added to syscalls.allow");
+  switch (profile) {
+    case protocol::SyscallProfile::kDefault:
+      return backends::DefaultSyscalls{};
+    case protocol::SyscallProfile::kBuild:
+      return backends::BuildSyscalls{};
+    case protocol::SyscallProfile::kNone:
+      return backends::AllSyscallsGrant{"grants.allSyscalls"};
+  }
+  return backends::DefaultSyscalls{};
 }
 
 }  // namespace
@@ -274,6 +298,10 @@ std::variant<SessionPlan, RunFailure> PlanSession(const Contract& contract, cons
   } else {
     job.network = backends::NoNetwork{};
   }
+  auto syscalls = PlanSyscalls(execution.syscalls, config);
+  if (auto* refused = std::get_if<RunFailure>(&syscalls)) return *refused;
+  job.syscalls = std::get<backends::Syscalls>(std::move(syscalls));
+  plan.syscalls = job.syscalls;
   if (config.grants.advisory_network)
     job.require.advisory_network = backends::AdvisoryNetworkGrant{"grants.advisoryNetwork"};
 

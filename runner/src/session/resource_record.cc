@@ -114,6 +114,10 @@ RunFailure LimitFailure(const backends::PlannedLimit& limit, WallLimit wall) {
       failure.message = "agent asked for more CPUs at once than it may have (" + value + ")";
       failure.hint = Raise(limit, "limits.cpuMillis");
       return failure;
+    case LimitKind::kIo:
+      failure.message = "agent asked for more of a disk than it may have (" + value + ")";
+      failure.hint = Raise(limit, "limits.ioBytesPerSecond");
+      return failure;
   }
   return failure;
 }

@@ -129,7 +129,6 @@ class Session {
   // session_begin.cc
   std::optional<RunFailure> Verify();
   std::optional<RunFailure> Decide();
-  void ChooseWorkspace(const std::string& session);
   std::optional<RunFailure> Materialize();
   // session_start.cc
   std::optional<RunFailure> SpawnProxy();

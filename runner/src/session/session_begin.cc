@@ -1,6 +1,5 @@
 // Claim -> verify contract -> plan -> materialize.
 #include <fcntl.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "events/progress_meter.h"
@@ -8,6 +7,7 @@
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
 #include "writ/protocol/events.h"
+#include "writ/runner/decide.h"
 
 namespace writ::runner {
 
@@ -83,60 +83,31 @@ std::optional<RunFailure> Session::Verify() {
 }
 
 std::optional<RunFailure> Session::Decide() {
-  auto tier = ResolveTier(*contract_, services_.config);
-  if (auto* refused = std::get_if<RunFailure>(&tier)) return *refused;
-  Result<backends::Backend*> backend =
-      services_.registry.Resolve(BackendTier(std::get<protocol::Tier>(tier)));
-  if (!backend) return FailureFrom(backend.error(), FailureClass::kCapabilityMismatch);
-  backend_ = *backend;
-
-  PlanFacts facts;
-  facts.tier = std::get<protocol::Tier>(tier);
-  measured_ = &backend_->Probe();
-  facts.capabilities = measured_;
-  const RunnerConfig& config = services_.config;
-  if (config.uid_range) {
-    uid_t uid = config.uid_range->first + slot_;
-    facts.identity = backends::Identity{.uid = uid, .gid = uid};
-  } else {
-    facts.identity = backends::Identity{.uid = getuid(), .gid = getgid()};
-  }
-  if (const AgentProfile* profile = FindProfile(contract_->NeededAgent()))
-    facts.agent = LocateFor(config, *profile);
-  for (const std::string& name : config.env_allow) {
-    if (const char* value = getenv(name.c_str())) facts.host_env[name] = value;
-  }
-  facts.plane_addresses = services_.plane_addresses;
-  facts.machine = machine_;
-  const std::string name = SessionDirs::NameFor(claim_.run_id.text());
-  facts.session_dir = services_.sessions_path + "/" + name + "/job";
-  facts.workspace_dir = services_.sessions_path + "/" + name + "/tree";
-  ChooseWorkspace(services_.sessions_path + "/" + name);
-  facts.overlay = overlay_;
-
-  auto plan = PlanSession(*contract_, facts, config);
-  if (auto* refused = std::get_if<RunFailure>(&plan)) return *refused;
-  plan_ = std::move(std::get<SessionPlan>(plan));
-  plan_hash_ = plan_->Hash();
-  if (Status ok = backend_->Check(plan_->job); !ok)
-    return FailureFrom(ok.error(), FailureClass::kCapabilityMismatch);
+  const protocol::Digest& bundle = contract_->workspace.bundle_hash;
+  SessionPlaces places;
+  places.session = services_.sessions_path + "/" + SessionDirs::NameFor(claim_.run_id.text());
+  places.objects_directory = services_.cache.ObjectsDirectory(bundle);
+  places.checkout = services_.checkouts.TreePath({.bundle = bundle,
+                                                  .base_ref = contract_->workspace.base_ref.text(),
+                                                  .objects_directory = places.objects_directory});
+  Decision decision;
+  auto refused = runner::Decide({.contract = *contract_,
+                                 .config = services_.config,
+                                 .registry = services_.registry,
+                                 .places = std::move(places),
+                                 .plane_addresses = services_.plane_addresses,
+                                 .machine = machine_,
+                                 .slot = slot_},
+                                decision);
+  backend_ = decision.backend;
+  plan_ = std::move(decision.plan);
+  measured_ = decision.measured;
+  overlay_ = std::move(decision.overlay);
+  why_plain_ = std::move(decision.why_plain);
+  if (plan_) plan_hash_ = plan_->Hash();
+  if (refused) return refused;
   Tell(runner::Step::kPlanned);
   return std::nullopt;
-}
-
-// An overlay on a shared checkout where the backend can mount one, else a tree of the run's own.
-void Session::ChooseWorkspace(const std::string& session) {
-  if (measured_->overlay_workspace == backends::OverlayWorkspace::kNone) {
-    why_plain_ = "the backend mounts no overlays";
-  } else {
-    const protocol::Digest& bundle = contract_->workspace.bundle_hash;
-    overlay_ = backends::WorkspaceMount{
-        services_.checkouts.TreePath(
-            {.bundle = bundle,
-             .base_ref = contract_->workspace.base_ref.text(),
-             .objects_directory = services_.cache.ObjectsDirectory(bundle)}),
-        session + "/tree", session + "/work"};
-  }
 }
 
 std::optional<RunFailure> Session::Materialize() {

@@ -35,6 +35,20 @@ protocol::Receipt MinimalReceipt(const protocol::RunId& run, const json::Value& 
   return receipt;
 }
 
+namespace {
+
+// What the job had, not what the backend could have held (L47).
+void SetProfile(const backends::Syscalls& syscalls, json::Object& item) {
+  item.Set("profile", backends::SyscallProfileName(syscalls));
+  const auto* grant = std::get_if<backends::AllSyscallsGrant>(&syscalls);
+  if (grant == nullptr) return;
+  item.Set("level", backends::EnforcementName(backends::Enforcement::kNone));
+  item.Set("reason", "every system call of the kernel was granted to the job");
+  item.Set("grantedBy", grant->granted_by);
+}
+
+}  // namespace
+
 json::Value Session::EnvironmentRecord() const {
   json::Object record;
   if (plan_) record.Set("tier", protocol::Word(plan_->tier));
@@ -47,8 +61,10 @@ json::Value Session::EnvironmentRecord() const {
     for (backends::Aspect aspect : backends::kAllAspects) {
       const backends::AspectCapability& of = can.Of(aspect);
       json::Object item{{"level", backends::EnforcementName(of.enforcement)}};
-      if (!of.mechanism.empty()) item.Set("mechanism", of.mechanism);
-      if (!of.reason.empty()) item.Set("reason", of.reason);
+      if (aspect == backends::Aspect::kSyscalls && plan_) SetProfile(plan_->syscalls, item);
+      const bool granted = item.Contains("grantedBy");
+      if (!granted && !of.mechanism.empty()) item.Set("mechanism", of.mechanism);
+      if (!granted && !of.reason.empty()) item.Set("reason", of.reason);
       if (aspect == backends::Aspect::kResources && outcome_ && !outcome_->limits.empty())
         item.Set("limits", LimitsRecord(*outcome_));
       enforcement.Set(backends::AspectName(aspect), std::move(item));
@@ -62,7 +78,7 @@ json::Value Session::EnvironmentRecord() const {
     if (overlay_) {
       workspace.Set("checkout", materialized_->checkout_was_cached() ? "shared" : "filled");
     } else {
-      workspace.Set("reason", why_plain_);
+      workspace.Set("made", "copy").Set("reason", why_plain_);
     }
     record.Set("workspace", std::move(workspace));
   }

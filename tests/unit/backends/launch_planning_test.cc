@@ -136,5 +136,75 @@ TEST(BaseEnvironment, LaterLayersReplaceEarlierOnes) {  // L20
                                            "TERM=xterm", "TMPDIR=/t", "USER=job"}));
 }
 
+TEST(LaunchPlanning, GivesEachSyscallProfileItsOwnFilters) {
+  HostFeatures host = GoodHost();
+  host.default_list = {{0x06, 0, 0, 1}};
+  host.build_list = {{0x06, 0, 0, 2}};
+  host.recording_filter = {{0x06, 0, 0, 3}};
+  Plan plan = APlan();
+  launch::LaunchPlan launch = PlanCommon(plan, host, {});
+  EXPECT_EQ(launch.allow_list.at(0).k, 1u);
+  EXPECT_EQ(launch.filter.at(0).k, host.filter.at(0).k);
+  plan.syscalls = BuildSyscalls{};
+  launch = PlanCommon(plan, host, {});
+  EXPECT_EQ(launch.allow_list.at(0).k, 2u);
+  EXPECT_EQ(launch.filter.at(0).k, host.filter.at(0).k);
+  plan.syscalls = AllSyscallsGrant{"test"};
+  launch = PlanCommon(plan, host, {});
+  EXPECT_TRUE(launch.allow_list.empty());
+  EXPECT_EQ(launch.filter.at(0).k, 3u);  // attempts to connect are still recorded
+  EXPECT_TRUE(launch.supervise_connect);
+  host.recording_filter.clear();
+  EXPECT_FALSE(PlanCommon(plan, host, {}).supervise_connect);
+}
+
+TEST(LaunchPlanning, RefusesEverySystemCallWhereTheyHoldTheNetworkOrMustBeHeld) {  // L4
+  Plan plan = APlan();
+  plan.syscalls = AllSyscallsGrant{"test"};
+  Status checked = CheckPlan(plan, GoodHost());
+  ASSERT_FALSE(checked);
+  EXPECT_EQ(checked.error().code, "process.syscalls_hold_the_network");
+  EXPECT_FALSE(checked.error().hint.empty());
+  Capabilities sandbox = Describe(GoodHost());
+  sandbox.tier = plan.tier = Tier::kSandbox;
+  EXPECT_TRUE(CheckCommon(plan, sandbox, GoodHost()));
+  plan.require.syscalls = Enforcement::kKernel;
+  checked = CheckCommon(plan, sandbox, GoodHost());
+  ASSERT_FALSE(checked);
+  EXPECT_EQ(checked.error().code, "sandbox.enforcement_too_weak");
+}
+
+TEST(LaunchPlanning, LeavesTheSessionKeyringWhereThereAreKeyrings) {
+  HostFeatures host = GoodHost();
+  EXPECT_EQ(PlanCommon(APlan(), host, {}).keyring, launch::SessionKeyring::kAsItIs);
+  host.keyrings = true;
+  EXPECT_EQ(PlanCommon(APlan(), host, {}).keyring, launch::SessionKeyring::kNew);
+}
+
+TEST(LaunchPlanning, RefusesMemoryThatNothingCouldStartIn) {
+  Plan plan = APlan();
+  EXPECT_TRUE(CheckLeastMemory(plan, 8u << 20));  // not limited
+  plan.limits.memory_bytes = 8u << 20;
+  EXPECT_TRUE(CheckLeastMemory(plan, 8u << 20));
+  plan.limits.memory_bytes -= 1;
+  Status checked = CheckLeastMemory(plan, 8u << 20);
+  ASSERT_FALSE(checked);
+  EXPECT_EQ(checked.error().code, "process.memory_too_small");
+  EXPECT_EQ(checked.error().hint, "give it at least 8 MiB");
+}
+
+TEST(LaunchPlanning, RefusesAContractsDiskRateThatNothingHolds) {  // L4
+  Plan plan = APlan();
+  plan.limits.io_bytes_per_second = 1u << 20;
+  EXPECT_TRUE(CheckPlan(plan, GoodHost()));  // the operator's: held as well as it can be
+  plan.limits.sources.io = LimitSource::kContract;
+  Status checked = CheckPlan(plan, GoodHost());
+  ASSERT_FALSE(checked);
+  EXPECT_EQ(checked.error().code, "process.limit_not_held");
+  HostFeatures host = GoodHost();
+  host.cgroups.io_base = "/cg";
+  EXPECT_TRUE(CheckPlan(plan, host));
+}
+
 }  // namespace
 }  // namespace writ::backends

@@ -66,6 +66,28 @@ TEST(LimitHolders, HoldAShareOfCpuByACgroupOrSayThatNothingDoes) {  // L4, L47
   EXPECT_EQ(HolderOf(LimitKind::kCpuShare, limits, v1), LimitHolder::kCgroupV2);
 }
 
+TEST(LimitHolders, HoldTheRateOfDisksByACgroupOrSayThatNothingDoes) {  // L47
+  Limits limits;
+  limits.io_bytes_per_second = 1u << 20;
+  HostFeatures host = Host("/pids", false, "", false, true);
+  for (const HeldLimit& held : HoldLimits(limits, host)) {
+    if (held.limit.kind != LimitKind::kIo) continue;
+    EXPECT_EQ(held.holder, LimitHolder::kNone);
+    EXPECT_NE(held.note, "");
+  }
+  host.cgroups.io_base = "/blkio";
+  host.cgroups.disks = {"8:0"};
+  EXPECT_EQ(HolderOf(LimitKind::kIo, limits, host), LimitHolder::kCgroupV1);
+  EXPECT_TRUE(ProcessesInGroup(limits, host));  // it is moved anyway
+  for (const HeldLimit& held : HoldLimits(limits, host)) {
+    if (held.limit.kind == LimitKind::kIo) {
+      EXPECT_NE(held.note.find("holds back"), std::string::npos);
+    }
+  }
+  host.cgroups.io_is_v2 = true;
+  EXPECT_EQ(HolderOf(LimitKind::kIo, limits, host), LimitHolder::kCgroupV2);
+}
+
 TEST(LimitHolders, ListOnlyLimitsThatAreSetWithTheirSource) {
   Limits limits;
   limits.sources.wall = LimitSource::kContract;

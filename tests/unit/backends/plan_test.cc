@@ -36,12 +36,12 @@ TEST(Plan, PrintsCanonicalJsonWithoutSecretValues) {  // L8
       R"({"argv":["claude","-p","fix \"it\""],"cwd":"","env":{"secretNames":["TOKEN"],"vars":{"LANG":"C"}},)"
       R"("home":{"directories":[],"files":[{"bytes":11,"mode":384,"path":".config/x"}]},)"
       R"("identity":{"gid":61000,"uid":61000,"userName":"job"},)"
-      R"("limits":{"addressSpaceBytes":0,"coreBytes":0,"cpuMillis":0,"cpuMs":0,"diskBytes":0,"diskFiles":0,"endJobOverOutputBytes":0,"fileBytes":0,)"
+      R"("limits":{"addressSpaceBytes":0,"coreBytes":0,"cpuMillis":0,"cpuMs":0,"diskBytes":0,"diskFiles":0,"endJobOverOutputBytes":0,"fileBytes":0,"ioBytesPerSecond":0,)"
       R"("memoryBytes":0,"openFiles":4096,"outputHeadBytes":8388608,"outputTailBytes":2097152,)"
       R"("processes":1024,"sources":{"openFiles":"operator","processes":"operator","wall":"operator"},"termGraceMs":5000,"wallTimeoutMs":600000},"network":{"mode":"none"},)"
       R"("readOnlyTrees":[],"require":{"files":"none","network":"kernel","processes":"none",)"
       R"("resources":"none","syscalls":"none"},"runId":"run_1",)"
-      R"("sessionDir":"/var/lib/writ/runs/run_1/session","stderr":"capture","stdin":"null",)"
+      R"("sessionDir":"/var/lib/writ/runs/run_1/session","stderr":"capture","stdin":"null","syscalls":{"profile":"default"},)"
       R"("terminal":"none","tier":"process","workspace":{"dir":"/var/lib/writ/runs/run_1/tree"}})");
 }
 
@@ -51,6 +51,15 @@ TEST(Plan, PrintsWhoGrantedALooserNetwork) {
   EXPECT_NE(PlanJson(plan).find(R"("advisoryNetworkGrantedBy":"rule 7")"), std::string::npos);
   plan.network = HostNetworkGrant{"rule 8"};
   EXPECT_NE(PlanJson(plan).find(R"({"grantedBy":"rule 8","mode":"host"})"), std::string::npos);
+}
+
+TEST(Plan, PrintsTheSyscallProfileAndWhoGrantedTheLoosest) {
+  Plan plan = GoodPlan();
+  plan.syscalls = BuildSyscalls{};
+  EXPECT_NE(PlanJson(plan).find(R"("syscalls":{"profile":"build"})"), std::string::npos);
+  plan.syscalls = AllSyscallsGrant{"rule 9"};
+  EXPECT_NE(PlanJson(plan).find(R"("syscalls":{"grantedBy":"rule 9","profile":"none"})"),
+            std::string::npos);
 }
 
 TEST(Plan, RefusesRoot) {

@@ -33,7 +33,7 @@ TEST(Refusals, OfAHostWithoutUserNamespacesNameTheSettings) {
   if (!ProbeUserNamespace()) GTEST_SKIP() << "there are none here to take away";
   std::string dir = "/var/tmp/writ-refusals-XXXXXX";
   ASSERT_NE(::mkdtemp(dir.data()), nullptr);
-  auto backend = MakeSandboxBackend({.launcher = LauncherWithoutNamespaces(dir)});
+  auto backend = MakeSandboxBackend({.launched = {.launcher = LauncherWithoutNamespaces(dir)}});
   const Capabilities& can = backend->Probe();
   EXPECT_FALSE(can.usable);
   EXPECT_THAT(can.unusable_reason, HasSubstr("the job cannot have namespaces of its own"));

@@ -28,6 +28,9 @@ TEST(Execution, RefusesWhatItDoesNotFullyUnderstand) {  // L3, L4
         R"({"kind":"shell","script":"x","image":""})",
         R"({"kind":"shell","script":"x","image":"../etc"})",
         R"({"kind":"shell","script":"x","image":"-v"})",
+        R"({"kind":"shell","script":"x","syscalls":"all"})",
+        R"({"kind":"shell","script":"x","syscalls":7})",
+        R"({"kind":"shell","script":"x","limits":{"ioBytesPerSecond":1}})",
         R"({"kind":"shell","script":"x","limits":{"memoryBytes":0}})",
         R"({"kind":"shell","script":"x","limits":{"memoryBytes":"1G"}})",
         R"({"kind":"shell","script":"x","limits":{"cpuMillis":9}})",
@@ -50,6 +53,20 @@ TEST(Execution, LimitsAreReadAndWrittenAsTheyStand) {
   ASSERT_TRUE(again);
   EXPECT_EQ(again->limits.memory_bytes, 4194304);
   EXPECT_EQ(again->limits.cpu_millis, 10);
+}
+
+TEST(Execution, NamesTheProfileOfSystemCallsAndSaysWhichThereAre) {
+  auto read = Parse(R"({"kind":"shell","script":"x","syscalls":"build"})");
+  ASSERT_TRUE(read);
+  EXPECT_EQ(read->syscalls, SyscallProfile::kBuild);
+  read->raw = {};  // as if built here
+  EXPECT_EQ(Execution::Parse(read->ToJson())->syscalls, SyscallProfile::kBuild);
+  EXPECT_FALSE(Parse(R"({"kind":"shell","script":"x"})")->syscalls);
+  auto unknown = Parse(R"({"kind":"shell","script":"x","syscalls":"strict"})");
+  ASSERT_FALSE(unknown);
+  EXPECT_NE(unknown.error().ToString().find("/syscalls must be one of default, build, none"),
+            std::string::npos)
+      << unknown.error().ToString();
 }
 
 TEST(Execution, TheTimeoutIsTheSmallerOfBothLimits) {

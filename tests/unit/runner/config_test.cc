@@ -26,6 +26,9 @@ TEST(RunnerConfigFile, IsReadBackAsItWasWritten) {
   config.isolation_words = {{"hermetic", "sandbox"}};
   config.host_overrides = {{"model.example.com", {"127.0.0.1"}}};
   config.address_grants = {"127.0.0.0/8"};
+  config.sandbox_image = "base";
+  config.syscalls = {protocol::SyscallProfile::kBuild, {protocol::SyscallProfile::kBuild}};
+  config.limits.io_bytes_per_second = 5u << 20;
   config.container = {.image = "debian", .runtime = "/usr/bin/crun"};
   config.grants.redact_diffs = true;
   config.checkouts = {.max_bytes = 1 << 30, .max_entries = 3};
@@ -34,10 +37,34 @@ TEST(RunnerConfigFile, IsReadBackAsItWasWritten) {
   ASSERT_TRUE(read) << read.error().ToString();
   EXPECT_EQ(RunnerConfigJson(*read), text);
   EXPECT_TRUE(read->grants.redact_diffs);
+  EXPECT_EQ(read->sandbox_image, "base");
+  EXPECT_EQ(read->syscalls.profile, protocol::SyscallProfile::kBuild);
+  EXPECT_FALSE(read->syscalls.Allows(protocol::SyscallProfile::kDefault));
+  EXPECT_EQ(read->limits.io_bytes_per_second, 5u << 20);
   EXPECT_EQ(read->container.image, "debian");
   EXPECT_EQ(read->container.runtime, "/usr/bin/crun");
   EXPECT_EQ(read->checkouts.max_bytes, 1u << 30);
   EXPECT_EQ(read->checkouts.max_entries, 3u);
+}
+
+TEST(RunnerConfigFile, RefusesAnUnknownSyscallProfileAndOneWithoutItsGrant) {
+  auto unknown = ParseRunnerConfig(R"({"syscalls":{"profile":"strict"}})");
+  ASSERT_FALSE(unknown);
+  EXPECT_NE(
+      unknown.error().ToString().find("/syscalls/profile must be one of default, build, none"),
+      std::string::npos)
+      << unknown.error().ToString();
+  EXPECT_FALSE(ParseRunnerConfig(R"({"syscalls":{"allow":["default","all"]}})"));
+  RunnerConfig config = Good();
+  EXPECT_TRUE(CheckRunnerConfig(config));
+  config.syscalls.allow.push_back(protocol::SyscallProfile::kNone);
+  Status checked = CheckRunnerConfig(config);
+  ASSERT_FALSE(checked);
+  EXPECT_NE(checked.error().message.find("grants.allSyscalls"), std::string::npos);
+  config.grants.all_syscalls = true;
+  EXPECT_TRUE(CheckRunnerConfig(config));
+  config.syscalls = {protocol::SyscallProfile::kBuild, {protocol::SyscallProfile::kDefault}};
+  EXPECT_FALSE(CheckRunnerConfig(config));
 }
 
 TEST(RunnerConfigFile, TakesTheLimitsOfARunAndRefusesAnotherWordForTheOutput) {

@@ -103,7 +103,8 @@ TEST_F(PlanTest, HoldsAJobToWhatItsContractAsksFor) {
                          .cpu_ms = 1000,
                          .processes = 7,
                          .open_files = 64,
-                         .disk_bytes = 1 << 20};
+                         .disk_bytes = 1 << 20,
+                         .io_bytes_per_second = 1 << 22};
   facts_.machine = {.memory_bytes = 1u << 30, .most_memory_bytes = 2u << 30};
   c.execution->image = "debian";
   EXPECT_EQ(Plan(c).job.image, "debian");
@@ -114,14 +115,40 @@ TEST_F(PlanTest, HoldsAJobToWhatItsContractAsksFor) {
   EXPECT_EQ(limits.processes, 7u);
   EXPECT_EQ(limits.open_files, 64u);
   EXPECT_EQ(limits.disk_bytes, 1u << 20);
-  for (LimitSource source :
-       {limits.sources.memory, limits.sources.cpu_share, limits.sources.cpu,
-        limits.sources.processes, limits.sources.open_files, limits.sources.disk})
+  EXPECT_EQ(limits.io_bytes_per_second, 1u << 22);
+  for (LimitSource source : {limits.sources.memory, limits.sources.cpu_share, limits.sources.cpu,
+                             limits.sources.processes, limits.sources.open_files,
+                             limits.sources.disk, limits.sources.io})
     EXPECT_EQ(LimitSourceName(source), "contract");
   const RunNeeds needs = NeedsOf(c);
   EXPECT_EQ(needs.memory_bytes, 8u << 20);
   EXPECT_EQ(needs.cpu_millis, 500u);
   EXPECT_EQ(needs.disk_bytes, 1u << 20);
+}
+
+TEST_F(PlanTest, AContractChoosesAmongTheSyscallProfilesThatItsOperatorAllows) {  // L6
+  using protocol::SyscallProfile;
+  auto profile = [&](std::optional<SyscallProfile> asked) {
+    Contract c = Draft();
+    c.execution = protocol::Execution();
+    c.execution->kind = protocol::Execution::Kind::kShell;
+    c.execution->script = "true";
+    c.execution->syscalls = asked;
+    auto plan = PlanSession(c, facts_, config_);
+    if (auto* refused = std::get_if<RunFailure>(&plan))
+      return std::string(protocol::Word(refused->failure)) + " " + refused->code;
+    return std::string(SyscallProfileName(std::get<SessionPlan>(plan).job.syscalls));
+  };
+  const std::string kRefused = "capability_mismatch plan.syscalls_not_granted";
+  EXPECT_EQ(profile(std::nullopt), "default");
+  EXPECT_EQ(profile(SyscallProfile::kBuild), "build");
+  EXPECT_EQ(profile(SyscallProfile::kNone), kRefused);
+  config_.syscalls.allow = {SyscallProfile::kDefault};
+  EXPECT_EQ(profile(SyscallProfile::kBuild), kRefused);
+  config_.syscalls = {SyscallProfile::kBuild, {SyscallProfile::kBuild, SyscallProfile::kNone}};
+  EXPECT_EQ(profile(std::nullopt), "build");
+  EXPECT_EQ(profile(SyscallProfile::kDefault), kRefused);
+  EXPECT_EQ(profile(SyscallProfile::kNone), "none");
 }
 
 TEST_F(PlanTest, RefusesAContractThatAsksForMoreThanThereIsAndNeverGivesItLess) {  // L4

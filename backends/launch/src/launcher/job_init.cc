@@ -18,6 +18,7 @@
 #include <cerrno>
 #include <charconv>
 #include <csignal>
+#include <ctime>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -44,12 +45,14 @@ class Init {
   [[noreturn]] void RunInside(UniqueFd listener, UniqueFd told) {
     listener_ = std::move(listener);
     EnterOwnUserNamespace();
+    BeginUptime();
     TakeIdentity();
     MakeRuleset();
     DropRights();
     if (::write(told.get(), &kInitReady, 1) != 1) Fail("ready", errno);
     told.reset();
-    TellReady();
+    const bool own_kernel = plan_.namespaces->container_kernel == ContainerKernel::kOwn;
+    if (!own_kernel) TellReady();
     StartJob();
     Reap();
   }
@@ -59,6 +62,7 @@ class Init {
     AwaitMaps();
     const NamespacePlan& ids = *plan_.namespaces;
     const bool staged = !ids.runtime.empty();
+    if (!staged) BeginUptime();
     if (staged) {
       TakeIdentity(0, 0);
     } else {
@@ -68,13 +72,18 @@ class Init {
     const std::string& name = ids.host_name;
     if (::sethostname(name.data(), name.size()) != 0 || ::setdomainname("", 0) != 0)
       Fail("host name", errno);
-    RefuseFurtherNamespaces(staged ? "1" : "0");  // the job's own, made inside
+    // The job's own, made inside; gVisor makes some for its parts, and the job has none of the
+    // host's.
+    const bool own_kernel = ids.container_kernel == ContainerKernel::kOwn;
+    RefuseFurtherNamespaces(!staged ? "0" : own_kernel ? "16" : "1");
     BringLoopbackUp();
     if (plan_.proxy) Listen();
     if (Status entered = EnterView(plan_.namespaces->view, std::move(lower_trees_)); !entered)
       Fail("view: " + entered.error().message, entered.error().sys_errno);
     if (staged) {
-      const std::string text = RunRuntime(plan_, socket_.get(), std::move(listener_));
+      UniqueFd listener = own_kernel ? UniqueFd() : std::move(listener_);
+      const std::string text =
+          RunRuntime(plan_, socket_.get(), std::move(listener), [this] { TellReady(); });
       if (!text.empty()) Fail("runtime: " + text, 0);
       ::_exit(0);
     }
@@ -114,9 +123,25 @@ class Init {
   void EnterOwnUserNamespace() {
     const NamespacePlan& ids = *plan_.namespaces;
     if (::unshare(CLONE_NEWUSER) != 0) Fail("user namespace of the job", errno);
-    WriteOwn("setgroups", "deny");
+    // gVisor has no such file, and asks for no such word.
+    if (ids.container_kernel == ContainerKernel::kHosts) WriteOwn("setgroups", "deny");
     WriteOwn("gid_map", std::to_string(ids.inside_gid) + " 0 1\n");
     WriteOwn("uid_map", std::to_string(ids.inside_uid) + " 0 1\n");
+  }
+
+  // Before the identity is taken: what is not dumpable has its files in /proc from root. We stay in
+  // the host's time, our children begin in the new one.
+  void BeginUptime() {
+    if (plan_.namespaces->uptime != Uptime::kFromZero) return;
+    if (::unshare(CLONE_NEWTIME) != 0) Fail("time namespace", errno);
+    std::string offsets;
+    for (const auto& [clock, name] :
+         {std::pair{CLOCK_MONOTONIC, "monotonic"}, {CLOCK_BOOTTIME, "boottime"}}) {
+      timespec now{};
+      if (::clock_gettime(clock, &now) != 0) Fail("time namespace", errno);
+      offsets += std::string(name) + " -" + std::to_string(now.tv_sec) + " 0\n";
+    }
+    WriteOwn("timens_offsets", offsets);
   }
 
   void WriteOwn(const char* name, const std::string& text) {
@@ -145,9 +170,10 @@ class Init {
   }
 
   // The filter refuses them too; this holds where a profile has none.
-  void RefuseFurtherNamespaces(const char* left) {
+  void RefuseFurtherNamespaces(std::string_view left) {
     UniqueFd file(::open("/proc/sys/user/max_user_namespaces", O_WRONLY | O_CLOEXEC));
-    if (!file || ::write(file.get(), left, 1) != 1) Fail("max_user_namespaces", errno);
+    if (!file || ::write(file.get(), left.data(), left.size()) != static_cast<ssize_t>(left.size()))
+      Fail("max_user_namespaces", errno);
   }
 
   void BringLoopbackUp() {
@@ -173,7 +199,10 @@ class Init {
 
   void DropRights() {
     const NamespacePlan& ids = *plan_.namespaces;
-    DropFailure failure = DropCapabilities(ids.inside_uid, ids.inside_gid);
+    DropFailure failure =
+        DropCapabilities(ids.inside_uid, ids.inside_gid,
+                         ids.container_kernel == ContainerKernel::kOwn ? CapabilityRules::kGvisor
+                                                                       : CapabilityRules::kLinux);
     if (failure.step != nullptr) Fail(std::string("capabilities: ") + failure.step, failure.err);
     if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) Fail("no_new_privs", errno);
   }
@@ -223,7 +252,9 @@ class Init {
     if (!signals) Fail("signals", errno);
     for (;;) {
       ReapAll();
-      const bool listens = plan_.entries == Entries::kAccepted && job_ >= 0;
+      // Signals of the supervisor do not reach into a kernel of its own: they come as words.
+      const bool own_kernel = plan_.namespaces->container_kernel == ContainerKernel::kOwn;
+      const bool listens = (own_kernel || plan_.entries == Entries::kAccepted) && job_ >= 0;
       pollfd fds[2] = {{signals.get(), POLLIN, 0}, {listens ? socket_.get() : -1, POLLIN, 0}};
       if (::poll(fds, 2, -1) < 0 && errno != EINTR) ::_exit(125);
       signalfd_siginfo info{};
@@ -257,6 +288,11 @@ class Init {
   void OnWord() {
     auto word = ReceiveWithFds(socket_.get(), 64);
     if (!word || word->bytes.empty()) ::_exit(125);  // the supervisor is gone, and so are we
+    if (word->bytes == kTerminate) {
+      ::kill(-1, SIGTERM);
+      ::kill(-1, SIGCONT);
+      return;
+    }
     const char* const end = word->bytes.data() + word->bytes.size();
     std::uint64_t id = 0;
     auto [rest, parse] = std::from_chars(word->bytes.data() + 1, end, id);

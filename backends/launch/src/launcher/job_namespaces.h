@@ -18,13 +18,15 @@ struct JobInit {
   // SOCK_SEQPACKET. From init: kInitReady with descriptors, kFailureReport, and at the end of the
   // job's first process kJobEnded with its wait status. To init: kMapped with the
   // idmapped lower trees in the order of their steps, then kStart with two
-  // descriptors (environment, report socket). End-of-file on either side: the other one is gone.
+  // descriptors (environment, report socket), then kTerminate where the container has a kernel of
+  // its own. End-of-file on either side: the other one is gone.
   UniqueFd socket;
 };
 
 inline constexpr char kMapped[] = "M";
 inline constexpr char kInitReady = 'R';
 inline constexpr char kStart[] = "S";
+inline constexpr char kTerminate[] = "T";
 inline constexpr char kJobEnded = 'X';  // followed by the status in decimal
 // While the job runs, where the plan accepts entries. To init: kEnter and the id, with descriptors
 // (entry_forks.h); kSignalEntry, the id, a blank and the signal. From init: kEntryEnded, the id, a

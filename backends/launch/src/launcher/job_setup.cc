@@ -18,6 +18,7 @@
 
 #include "copy_in_place.h"
 #include "writ/backends/linux/credentials.h"
+#include "writ/backends/linux/keyring.h"
 #include "writ/backends/linux/seccomp.h"
 #include "writ/backends/linux/terminal.h"
 
@@ -91,6 +92,11 @@ void SetLimits(const std::vector<ResourceLimit>& limits, int report) {
   }
 }
 
+void LeaveKeyring(SessionKeyring keyring, int report) {
+  if (keyring != SessionKeyring::kNew) return;
+  if (int err = JoinNewSessionKeyring(); err != 0) Fail(report, "session keyring", err);
+}
+
 void TakeIdentity(const LaunchPlan& plan, int report) {
   if (plan.namespaces) {  // init has given everything up; looked at once more
     DropFailure failure = CheckIdentity(plan.namespaces->inside_uid, plan.namespaces->inside_gid);
@@ -130,7 +136,7 @@ void InstallGuards(const LaunchPlan& plan, int ruleset, int report) {
 
 void CloseOthersOnExec() {
   if (::syscall(SYS_close_range, 3, ~0u, CLOSE_RANGE_CLOEXEC) == 0) return;
-  // Before 5.11. The limit was set by us, so the loop ends.
+  // Before 5.11, and gVisor. The limit was set by us, so the loop ends.
   auto highest = static_cast<int>(::sysconf(_SC_OPEN_MAX));
   for (int fd = 3; fd < highest; ++fd) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
@@ -193,6 +199,7 @@ int Execute(const ProcessStart& start) {
   AttachStandardStreams(start, report);
   ::umask(022);
   SetLimits(plan.limits, report);
+  LeaveKeyring(plan.keyring, report);
   TakeIdentity(plan, report);
   DieWithSupervisor(supervisor, report);
   AttachTerminal(plan, start, report);

@@ -15,14 +15,16 @@
 //        parent and goes through the same steps as the job (entry_forks.h); nothing enters the
 //        job's namespaces from outside.
 // The order of the set-up. Without namespaces, RunChild in job_setup.cc: cgroup, session, signals,
-// stdio, umask, limits, identity, death signal, terminal, working directory, no_new_privs,
-// Landlock, seccomp, exec. With namespaces, job_init.cc before it and ahead of Ready: user, mount,
-// pid, ipc, uts and network namespace, id maps, cgroups, identity, death signal, cgroup namespace,
-// host name, no further user namespaces, loopback, proxy listener, view (view_step.h), Landlock
-// rules, capabilities; the job then starts from a process that has no rights left. With an OCI
-// runtime the same init makes the view that the runtime needs, with room for one more user
-// namespace, and starts the runtime in it (oci_runtime.h); the container's first process is
-// `--inside`, which makes the job's own user namespace and goes on at Landlock.
+// stdio, umask, limits, session keyring, identity, death signal, terminal, working directory,
+// no_new_privs, Landlock, seccomp, exec. With namespaces, job_init.cc before it and ahead of Ready:
+// user, mount, pid, ipc, uts and network namespace, id maps, cgroups, time namespace, identity,
+// death signal, cgroup namespace, host name, no further user namespaces, loopback, proxy listener,
+// view (view_step.h), Landlock rules, capabilities; the job then starts from a process that has no
+// rights left. With an OCI runtime the same init makes the view that the runtime needs, with room
+// for one more user namespace, and starts the runtime in it (oci_runtime.h); the container's first
+// process is `--inside`, which makes the job's own user and time namespaces and goes on at
+// Landlock;
+// `--inside-own-kernel` does the same under gVisor, whose kernel has neither Landlock nor more.
 // A step that fails ends the job before exec with the step's name and errno; nothing is skipped.
 // Guarantees: whatever the job does - double forks, sessions of its own, ignored and stopped
 // signals - its tree is dead within term_grace + kKillBound of a time-out, a cancel, the end of its
@@ -101,7 +103,10 @@ int main(int argc, char** argv) {
     return launch::RunNamespaceProbe(argv[2]);
   if (argc == 3 && std::string_view(argv[1]) == "--probe-plan")
     return launch::RunPlanProbe(argv[2]);
-  if (argc == 2 && std::string_view(argv[1]) == "--inside") return launch::RunInsideContainer();
+  if (argc == 2 && std::string_view(argv[1]) == "--inside")
+    return launch::RunInsideContainer(launch::ContainerKernel::kHosts);
+  if (argc == 2 && std::string_view(argv[1]) == "--inside-own-kernel")
+    return launch::RunInsideContainer(launch::ContainerKernel::kOwn);
   struct stat st {};
   if (argc != 1 || ::fstat(launch::kControlFd, &st) != 0 || !S_ISSOCK(st.st_mode)) return Usage();
   ::syscall(SYS_close_range, launch::kControlFd + 1, ~0u, 0);

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -28,24 +29,41 @@ bool Put(int from, int to) {
   return ::dup2(from, to) == to;  // clears FD_CLOEXEC: they are different
 }
 
-[[noreturn]] void Become(const LaunchPlan& plan, int inner_plan, int socket, int listener, int told,
-                         int errors) {
+// What the runtime finds: -1 is not there.
+struct RuntimeFds {
+  int input = -1;  // its standard input; else /dev/null
+  int told = -1;   // its standard output, which the container's first process has
+  int errors = -1;
+  int plan = -1;
+  int socket = -1;
+  int listener = -1;
+};
+
+[[noreturn]] void Become(const LaunchPlan& plan, const RuntimeFds& fds) {
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   ::umask(022);
   const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-  int high[5] = {inner_plan, socket, told, errors, listener};
-  for (int& fd : high)
-    if (fd >= 0) fd = ::fcntl(fd, F_DUPFD_CLOEXEC, kFree);
-  const bool placed = null >= 0 && Put(null, 0) && Put(high[2], 1) && Put(high[3], 2) &&
-                      Put(high[0], kInsidePlanFd) && Put(high[1], kInsideSocketFd) &&
-                      (listener < 0 || Put(high[4], kInsideListenerFd));
-  for (int fd : {kStdoutFd, kStderrFd})
-    if (::fcntl(fd, F_SETFD, 0) != 0) ::_exit(126);
-  if (!placed) ::_exit(126);
-  const unsigned first = listener < 0 ? kInsideListenerFd : kInsideListenerFd + 1;
-  ::syscall(SYS_close_range, first, ~0u, 0);
+  const std::pair<int, int> places[] = {{fds.input >= 0 ? fds.input : null, 0},
+                                        {fds.told, 1},
+                                        {fds.errors, 2},
+                                        {fds.plan, kInsidePlanFd},
+                                        {fds.socket, kInsideSocketFd},
+                                        {fds.listener, kInsideListenerFd}};
+  int high[std::size(places)];
+  for (std::size_t i = 0; i < std::size(places); ++i)
+    high[i] = places[i].first < 0 ? -1 : ::fcntl(places[i].first, F_DUPFD_CLOEXEC, kFree);
+  for (std::size_t i = 0; i < std::size(places); ++i)
+    if (places[i].first >= 0 && (high[i] < 0 || !Put(high[i], places[i].second))) ::_exit(126);
+  if (plan.namespaces->container_kernel == ContainerKernel::kOwn) {
+    ::syscall(SYS_close_range, kInsidePlanFd, ~0u, 0);
+  } else {
+    for (int fd : {kStdoutFd, kStderrFd})
+      if (::fcntl(fd, F_SETFD, 0) != 0) ::_exit(126);
+    const unsigned first = fds.listener < 0 ? kInsideListenerFd : kInsideListenerFd + 1;
+    ::syscall(SYS_close_range, first, ~0u, 0);
+  }
   std::vector<char*> argv;
   for (const std::string& word : plan.namespaces->runtime)
     argv.push_back(const_cast<char*>(word.c_str()));
@@ -77,27 +95,67 @@ std::string Reason(std::string text, int status) {
                            : "ended by signal " + std::to_string(WTERMSIG(status));
 }
 
+// The container's first process takes them off its standard input.
+bool HandOver(int to, int plan, int socket) {
+  return SendWithFds(to, "F", {plan, socket, kStdoutFd, kStderrFd}).has_value();
+}
+
+bool TakeHandedOver() {
+  auto word = ReceiveWithFds(0, 16);
+  if (!word || word->fds.size() != 4) return false;
+  const int places[] = {kInsidePlanFd, kInsideSocketFd, kStdoutFd, kStderrFd};
+  int high[4];
+  for (int i = 0; i < 4; ++i) high[i] = ::fcntl(word->fds[i].get(), F_DUPFD_CLOEXEC, kFree);
+  word->fds.clear();
+  for (int i = 0; i < 4; ++i)
+    if (high[i] < 0 || !Put(high[i], places[i])) return false;
+  for (int fd : high) ::close(fd);
+  return true;
+}
+
 }  // namespace
 
-std::string RunRuntime(const LaunchPlan& plan, int socket, UniqueFd listener) {
+std::string RunRuntime(const LaunchPlan& plan, int socket, UniqueFd listener,
+                       const std::function<void()>& ready) {
+  const bool own_kernel = plan.namespaces->container_kernel == ContainerKernel::kOwn;
   LaunchPlan inner = plan;
   inner.namespaces->view.clear();
   inner.namespaces->runtime.clear();
   auto memfd = MakeSealedMemfd("writ-plan", EncodeLaunchPlan(inner));
   auto told = MakePipe();
   auto errors = MakePipe();
-  if (!memfd || !told || !errors) return "no descriptors";
+  auto input = MakeSeqpacketPair();
+  if (!memfd || !told || !errors || !input) return "no descriptors";
+  RuntimeFds fds;
+  fds.told = told->write_end.get();
+  fds.errors = errors->write_end.get();
+  if (own_kernel) {
+    fds.input = input->second.get();
+    if (!HandOver(input->first.get(), memfd->get(), socket)) return "no descriptors";
+  } else {
+    fds.plan = memfd->get();
+    fds.socket = socket;
+    fds.listener = listener.get();
+  }
   const pid_t runtime = ::fork();
   if (runtime < 0) return "cannot fork";
-  if (runtime == 0)
-    Become(plan, memfd->get(), socket, listener.get(), told->write_end.get(),
-           errors->write_end.get());
+  if (runtime == 0) Become(plan, fds);
   memfd->reset();
   listener.reset();
   told->write_end.reset();
   errors->write_end.reset();
+  input->second.reset();
   ::close(kStdoutFd);
   ::close(kStderrFd);
+  bool got_ready = false;
+  if (own_kernel) {
+    char byte = 0;
+    ssize_t count = 0;
+    do count = ::read(told->read_end.get(), &byte, 1);
+    while (count < 0 && errno == EINTR);
+    got_ready = count == 1;
+    if (got_ready) ready();
+  }
   int status = 0;
   for (;;) {
     int one = 0;
@@ -108,20 +166,25 @@ std::string RunRuntime(const LaunchPlan& plan, int socket, UniqueFd listener) {
   }
   ::kill(-1, SIGKILL);  // all that is in this pid namespace but us
   while (::waitpid(-1, nullptr, __WALL) > 0 || errno == EINTR) continue;
-  if (!ReadWhatIsThere(told->read_end.get()).empty()) return {};
+  if (got_ready || !ReadWhatIsThere(told->read_end.get()).empty()) return {};
   return Reason(ReadWhatIsThere(errors->read_end.get()), status);
 }
 
-int RunInsideContainer() {
+int RunInsideContainer(ContainerKernel kernel) {
   struct stat st {};
+  if (kernel == ContainerKernel::kOwn && !TakeHandedOver()) return 2;
   for (int fd : {kInsidePlanFd, kInsideSocketFd, kStdoutFd, kStderrFd})
     if (::fstat(fd, &st) != 0) return 2;
-  const bool listens = ::fstat(kInsideListenerFd, &st) == 0 && S_ISSOCK(st.st_mode);
+  const bool listens = kernel == ContainerKernel::kHosts && ::fstat(kInsideListenerFd, &st) == 0 &&
+                       S_ISSOCK(st.st_mode);
   ::syscall(SYS_close_range, kInsideListenerFd + (listens ? 1 : 0), ~0u, 0);
   UniqueFd told(::fcntl(1, F_DUPFD_CLOEXEC, kFree));
   UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
-  if (!told || !null || ::dup2(null.get(), 1) < 0 || ::dup2(null.get(), 2) < 0) return 1;
-  ::syscall(SYS_close_range, kInsidePlanFd, kInsideListenerFd, CLOSE_RANGE_CLOEXEC);
+  if (!told || !null) return 1;
+  for (int fd : {0, 1, 2})
+    if (::dup2(null.get(), fd) < 0) return 1;
+  for (int fd = kInsidePlanFd; fd < kInsideListenerFd + (listens ? 1 : 0); ++fd)
+    if (::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) return 1;
   UniqueFd plan_fd(kInsidePlanFd);
   auto bytes = ReadAll(plan_fd.get(), kMaxPlanBytes);
   auto plan = bytes ? DecodeLaunchPlan(*bytes) : std::move(bytes).error();

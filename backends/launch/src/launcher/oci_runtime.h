@@ -5,6 +5,7 @@
 // own output goes nowhere but into the reason why it failed.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "writ/backends/launch/launch_plan.h"
@@ -14,10 +15,12 @@ namespace writ::backends::launch {
 
 // Starts the runtime, reaps until it has ended, and ends what is left. Why the container's first
 // process never got ready; empty: it did, and has told the rest by itself. `socket`: JobInit's
-// other end, handed on.
-std::string RunRuntime(const LaunchPlan& plan, int socket, UniqueFd listener);
+// other end, handed on. `ready` is called once where the container cannot say Ready by itself
+// (ContainerKernel::kOwn).
+std::string RunRuntime(const LaunchPlan& plan, int socket, UniqueFd listener,
+                       const std::function<void()>& ready);
 
-// `writ-launch --inside`. 2: not started by a runtime of ours.
-int RunInsideContainer();
+// `writ-launch --inside` and `--inside-own-kernel`. 2: not started by a runtime of ours.
+int RunInsideContainer(ContainerKernel kernel);
 
 }  // namespace writ::backends::launch

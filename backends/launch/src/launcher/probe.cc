@@ -166,7 +166,13 @@ std::string TryNamespaces(const LaunchPlan& plan) {
 
 int RunNamespaceProbe(const std::string& dir) {
   LaunchPlan plan = SmallNamespacePlan();
-  const std::string namespaces = TryNamespaces(plan);
+  plan.namespaces->uptime = Uptime::kFromZero;
+  const std::string time = TryNamespaces(plan);
+  std::string namespaces = time;
+  if (time != "yes") {
+    plan.namespaces->uptime = Uptime::kOfTheHost;
+    namespaces = TryNamespaces(plan);
+  }
   std::string overlay = "no namespaces";
   if (namespaces == "yes") {
     ViewStep step;
@@ -179,7 +185,8 @@ int RunNamespaceProbe(const std::string& dir) {
     plan.namespaces->view.push_back(std::move(step));
     overlay = TryNamespaces(plan);
   }
-  const std::string text = "namespaces=" + namespaces + "\noverlay=" + overlay + "\n";
+  const std::string text =
+      "namespaces=" + namespaces + "\noverlay=" + overlay + "\ntime=" + time + "\n";
   return WriteAll(1, text) ? 0 : 1;
 }
 

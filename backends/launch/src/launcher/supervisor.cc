@@ -387,6 +387,10 @@ void Supervisor::End(EndedMessage::Cause cause) {
   if (plan_.term_grace_ms == 0) return StartKilling();
   phase_ = Phase::kTerminating;
   deadline_ = steady_clock::now() + std::chrono::milliseconds(plan_.term_grace_ms);
+  if (plan_.namespaces && plan_.namespaces->container_kernel == ContainerKernel::kOwn) {
+    (void)SendWithFds(init_.socket.get(), kTerminate, {}).has_value();
+    return;
+  }
   SignalDescendants(SIGTERM);
   SignalDescendants(SIGCONT);  // a stopped process hears SIGTERM only when it goes on
 }

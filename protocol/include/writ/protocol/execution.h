@@ -15,6 +15,7 @@
 #include "writ/protocol/digest.h"
 #include "writ/protocol/names.h"
 #include "writ/protocol/reader.h"
+#include "writ/protocol/syscall_profile.h"
 
 namespace writ::protocol {
 
@@ -43,11 +44,12 @@ enum class StderrMode { kMerge, kCapture };
 // give or hold it refuses the run. Our extension (protocol.md section 6).
 struct ExecutionLimits {
   std::optional<std::int64_t> memory_bytes;
-  std::optional<std::int64_t> cpu_millis;  // thousandths of a CPU
-  std::optional<std::int64_t> cpu_ms;      // of all CPUs together
-  std::optional<std::int64_t> processes;   // threads count
-  std::optional<std::int64_t> open_files;  // of one process
-  std::optional<std::int64_t> disk_bytes;  // in workspace, TMPDIR and HOME
+  std::optional<std::int64_t> cpu_millis;             // thousandths of a CPU
+  std::optional<std::int64_t> cpu_ms;                 // of all CPUs together
+  std::optional<std::int64_t> processes;              // threads count
+  std::optional<std::int64_t> open_files;             // of one process
+  std::optional<std::int64_t> disk_bytes;             // in workspace, TMPDIR and HOME
+  std::optional<std::int64_t> io_bytes_per_second{};  // at each disk, reads and writes apart
   json::Value ToJson() const;
   static ExecutionLimits Read(json::ObjectReader reader);
 };
@@ -78,9 +80,12 @@ struct Execution {
   // The job may be run again where nobody knows how it ended: the plane requeues a lost run only
   // where the contract says this. Our extension (protocol.md section 6).
   bool idempotent = false;
-  // The image of the runner's store that the job runs in: a name or a digest; container tier only.
+  // The image of the runner's store that the job runs in: a name or a digest; sandbox and container
+  // tier.
   // Our extension (protocol.md section 6).
   std::optional<std::string> image;
+  // Our extension (protocol.md section 6); without it the runner's.
+  std::optional<SyscallProfile> syscalls;
   json::Value raw;  // as it was read; null when built here
 
   // Unknown members are refused: an execution that we do not fully understand is not run (L4).

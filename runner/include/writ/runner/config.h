@@ -8,6 +8,7 @@
 
 #include <sys/types.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "writ/base/result.h"
+#include "writ/protocol/syscall_profile.h"
 #include "writ/runner/artifact_limits.h"
 #include "writ/runner/hooks.h"
 #include "writ/runner/http_client.h"
@@ -49,6 +51,7 @@ struct OperatorLimits {
   OutputBound output;
   std::chrono::milliseconds cpu_time{0};  // of a job's whole tree
   std::uint64_t cpu_millis = 0;           // thousandths of a CPU, at once
+  std::uint64_t io_bytes_per_second = 0;  // at each disk, reads and writes apart
   std::uint64_t processes = 1024;
   std::uint64_t open_files = 4096;
   std::uint64_t memory_bytes = 0;  // 0: the run's share of the machine where there is one
@@ -85,6 +88,20 @@ struct OperatorGrants {
       false;  // run where the kernel cannot hold the network, and say so in the receipt
   bool unmetered_spend =
       false;  // run contracts with budget.maxSpendUsd and open hosts though spend is not observed
+  // Honour the syscall profile `none`: the job may attack the host's kernel with every call that it
+  // has; the receipt says so.
+  bool all_syscalls = false;
+};
+
+// Which system calls jobs get: what a contract that says nothing gets, and what it may ask for.
+// `none` needs grants.allSyscalls as well.
+struct SyscallPolicy {
+  protocol::SyscallProfile profile = protocol::SyscallProfile::kDefault;
+  std::vector<protocol::SyscallProfile> allow = {protocol::SyscallProfile::kDefault,
+                                                 protocol::SyscallProfile::kBuild};
+  bool Allows(protocol::SyscallProfile wanted) const {
+    return std::find(allow.begin(), allow.end(), wanted) != allow.end();
+  }
 };
 
 // Addresses in place of the resolver's for a name (private models, tests). Still checked against
@@ -122,6 +139,8 @@ struct RunnerConfig {
   // in less than its contract asks for.
   std::string minimum_isolation = "process";
   std::map<std::string, std::string> isolation_words;  // words of other planes -> our tier words
+  // Of the sandbox tier: the image where a contract names none. Empty: the host's own programs.
+  std::string sandbox_image;
   // Of the container tier: the image where a contract names none, and the OCI runtime (a name or an
   // absolute path). Empty: no such contract is run; the first of crun and runc that is there.
   struct Container {
@@ -143,6 +162,7 @@ struct RunnerConfig {
   std::optional<std::vector<std::string>>
       allow_hosts;  // narrows contracts (L6); absent: no narrowing. "host" or "host:port"
   OperatorLimits limits;
+  SyscallPolicy syscalls;
   OperatorGrants grants;
   std::chrono::milliseconds poll_interval{
       2000};  // between claims where the plane has no long poll; jittered by half

@@ -83,8 +83,9 @@ struct SessionPlan {
   protocol::Tier asked_tier =
       protocol::Tier::kProcess;  // below `tier` where the operator raised it
   backends::Plan job;
-  bool proxied = true;    // false: no network at all
-  egress::RuleSet rules;  // of the proxy
+  bool proxied = true;          // false: no network at all
+  egress::RuleSet rules;        // of the proxy
+  backends::Syscalls syscalls;  // job's, for the record
   std::vector<SecretTarget> secret_env;
   bool timeout_is_budget = false;
   std::uint64_t log_bytes = 0;

@@ -11,11 +11,11 @@
 #include <map>
 
 #include "container_tier.h"
-#include "image_view.h"
 #include "oci_config.h"
 #include "runtime.h"
 #include "staged_view.h"
 #include "support/places.h"
+#include "writ/backends/sandbox/image_view.h"
 #include "writ/protocol/json.h"
 
 namespace writ::backends {
@@ -46,7 +46,7 @@ class ContainerTest : public testing::Test {
   }
   std::map<std::string, launch::ViewStep::Kind> View(const std::vector<std::string>& places) const {
     std::map<std::string, launch::ViewStep::Kind> out;
-    auto view = ImageView(base_ + "/root", places);
+    auto view = ImageView({Tier::kContainer, kImagePlace}, base_ + "/root", places);
     EXPECT_TRUE(view);
     if (view)
       for (const launch::ViewStep& step : *view) out[step.target] = step.kind;
@@ -73,7 +73,7 @@ TEST_F(ContainerTest, TakesADirectoryApartWhereSomethingIsMountedBelowIt) {
 
 // A link of the image must not lead what is made for the job to another place of the host.
 TEST_F(ContainerTest, RefusesToMountBelowALinkOfTheImage) {
-  auto view = ImageView(base_ + "/root", {"/srv/agent"});
+  auto view = ImageView({Tier::kContainer, kImagePlace}, base_ + "/root", {"/srv/agent"});
   ASSERT_FALSE(view);
   EXPECT_EQ(view.error().code, "container.image_in_the_way");
   EXPECT_EQ(view.error().kind, ErrorKind::kUnsupported);
@@ -91,8 +91,7 @@ TEST_F(ContainerTest, SaysWhyARuntimeCannotBeUsed) {
   EXPECT_EQ(FindRuntime(Fake("good", "crun version 9.9")).version, "9.9");
   EXPECT_THAT(FindRuntime("no-such-runtime").reason, testing::HasSubstr("no OCI runtime"));
   EXPECT_THAT(FindRuntime(Fake("odd", "hello")).reason, testing::HasSubstr("does not say"));
-  EXPECT_THAT(FindRuntime(Fake("runsc", "runsc version release-1")).reason,
-              testing::HasSubstr("passes no descriptors"));
+  EXPECT_EQ(FindRuntime(Fake("runsc", "runsc version release-1")).reason, "");
   for (const char* old : {"crun version 0.21", "runc version 1.0.0-rc93+ds1"}) {
     const RuntimeFeatures found = FindRuntime(Fake("old", old));
     EXPECT_THAT(found.reason, testing::HasSubstr("too old")) << old;
@@ -114,12 +113,18 @@ TEST_F(ContainerTest, CallsEachRuntimeInItsWords) {
                                    "run", "--bundle", "/bundle", "--preserve-fds", "5", "job"));
   runtime.name = "runc";
   EXPECT_THAT(RuntimeCommand(runtime, "job", 4), testing::Contains("--rootless=true"));
+  runtime.name = "runsc";
+  EXPECT_THAT(
+      RuntimeCommand(runtime, "job", 4),
+      testing::ElementsAre("/runtime/oci", "--root=/run/oci", "--network=host", "--platform=ptrace",
+                           "--ignore-cgroups", "run", "--bundle", "/bundle", "job"));
 }
 
 // WRIT_ACCEPT=1 writes the golden file anew.
 TEST_F(ContainerTest, ConfigIsTheGoldenOne) {
-  const std::string made =
-      OciConfig("/.writ/launch", "writ", {{"/etc/passwd", "/job/etc/passwd"}}) + "\n";
+  const std::string made = OciConfig("/.writ/launch", "writ", {{"/etc/passwd", "/job/etc/passwd"}},
+                                     launch::ContainerKernel::kHosts) +
+                           "\n";
   const std::string path = writ::test::SourceDir() + "/tests/golden/container/config.json";
   if (std::getenv("WRIT_ACCEPT") != nullptr) std::ofstream(path) << made;
   std::ifstream in(path);

@@ -70,8 +70,9 @@ class CheckoutCache {
   CheckoutCache(const CheckoutCache&) = delete;
   CheckoutCache& operator=(const CheckoutCache&) = delete;
 
-  // Where the checkout of `key` is or will be. Pure.
+  // Where the checkout of `key` is or will be, in this cache or in one of that directory. Pure.
   std::string TreePath(const CheckoutKey& key) const;
+  static std::string TreePathIn(const std::string& directory, const CheckoutKey& key);
 
   struct Found {
     std::shared_ptr<const CheckoutLease> lease{};

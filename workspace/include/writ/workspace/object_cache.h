@@ -70,8 +70,11 @@ class ObjectCache {
   // "workspace.bundle_prerequisites"; "workspace.bundle_pack" for a damaged or incomplete pack.
   Result<Found> Get(const protocol::Digest& bundle, const BlobSource& blobs);
 
-  // Where the objects of `bundle` are or will be (absolute). Pure.
+  // Where the objects of `bundle` are or will be (absolute), in this cache or in one of that
+  // directory. Pure.
   std::string ObjectsDirectory(const protocol::Digest& bundle) const;
+  static std::string ObjectsDirectoryIn(const std::string& directory,
+                                        const protocol::Digest& bundle);
 
   // Takes an entry out of use, because an object in it turned out to be damaged. Runs that have it
   // open keep it; the next Get fills it anew.

@@ -114,6 +114,13 @@ class Backend {
   // (not on this host or tier: capability_mismatch). Never adapts the plan (L4).
   virtual Status Check(const Plan& plan) = 0;
 
+  // What Prepare and Start would do for the plan, as canonical JSON, without doing any of it; no
+  // secret values. Errors are Check's. "null": nothing but the plan itself.
+  virtual Result<std::string> PrintPlan(const Plan& plan) {
+    WRIT_TRY(Check(plan));
+    return std::string("null");
+  }
+
   virtual Result<std::unique_ptr<Job>> Prepare(Plan plan) = 0;
 
   // Kills the processes of a Job::Leftovers that are still those processes - by pid and start time,

@@ -2,8 +2,8 @@
 //
 // Every limit that was passed ends the run with its own reason ("limit.memory", ...), except for
 // open files and the size of one file, which the kernel refuses call by call (EMFILE, EFBIG,
-// SIGXFSZ), and the share of CPU, which only makes a job slower. What only the supervisor watches
-// is passed by what a job does between two looks (kWatchInterval), and then ended.
+// SIGXFSZ), and the shares of CPU and disks, which only make a job slower. What only the supervisor
+// watches is passed by what a job does between two looks (kWatchInterval), and then ended.
 #pragma once
 
 #include <chrono>
@@ -25,13 +25,15 @@ enum class LimitKind {
   kDiskFiles,  // inodes in the same places
   kOutput,     // bytes on stdout and stderr together
   kCpuShare,   // thousandths of a CPU, of the whole tree
+  kIo,         // bytes a second read, and as many written, of the whole tree at each disk
 };
-// "wall", "cpu", "memory", "processes", "openFiles", "disk", "diskFiles", "output", "cpuShare".
+// "wall", "cpu", "memory", "processes", "openFiles", "disk", "diskFiles", "output", "cpuShare",
+// "io".
 std::string_view LimitName(LimitKind kind);
 // The stable code of a run that it ended: "limit.wall", ..., "limit.openFiles"; both limits of the
 // disk are "limit.disk".
 std::string_view LimitCode(LimitKind kind);
-// "ms", "bytes", "tasks", "descriptors", "files", "millicpus".
+// "ms", "bytes", "tasks", "descriptors", "files", "millicpus", "bytesPerSecond".
 std::string_view LimitUnit(LimitKind kind);
 
 // Who decided. A limit of the contract that nothing here can hold is refused (L4); one of the
@@ -70,6 +72,7 @@ struct LimitSources {
   LimitSource wall = LimitSource::kOperator;
   LimitSource cpu = LimitSource::kOperator;
   LimitSource cpu_share = LimitSource::kOperator;
+  LimitSource io = LimitSource::kOperator;
   LimitSource memory = LimitSource::kOperator;
   LimitSource processes = LimitSource::kOperator;
   LimitSource open_files = LimitSource::kOperator;
@@ -83,6 +86,7 @@ struct Limits {
   OutputLimits output;
   std::chrono::milliseconds cpu_time{0};  // of the whole tree; 0 = unlimited
   std::uint64_t cpu_millis = 0;           // thousandths of a CPU at once; 0 = unlimited
+  std::uint64_t io_bytes_per_second = 0;  // at each disk, reads and writes apart; 0 = unlimited
   std::uint64_t processes = 1024;         // tasks of the job
   std::uint64_t open_files = 4096;        // per process
   std::uint64_t file_bytes = 0;           // largest file (RLIMIT_FSIZE); 0 = unlimited

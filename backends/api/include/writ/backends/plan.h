@@ -77,6 +77,16 @@ struct NoNetwork {};       // nothing can be reached, not even a proxy
 struct ProxiedNetwork {};  // only the session's proxy listener (Job::TakeProxyListener)
 using Network = std::variant<NoNetwork, ProxiedNetwork, HostNetworkGrant>;
 
+// Which system calls there are for the job: a list of what is allowed, or, by grant, all that the
+// kernel has for it.
+struct DefaultSyscalls {};  // shells, interpreters, compilers, agents
+struct BuildSyscalls {};    // and what package tools and test suites with servers need beside
+struct AllSyscallsGrant {
+  std::string granted_by;
+};
+using Syscalls = std::variant<DefaultSyscalls, BuildSyscalls, AllSyscallsGrant>;
+std::string_view SyscallProfileName(const Syscalls& syscalls);  // "default", "build", "none"
+
 // The least enforcement that the contract or the operator accepts, per aspect. Network is not
 // listed: it is always kKernel unless an AdvisoryNetworkGrant is given.
 struct Requirements {
@@ -120,13 +130,14 @@ struct Plan {
   // error.
   std::vector<std::string> read_only_trees;
 
-  // The image that the job's root comes from: a name or digest of the image store. Only the
-  // container tier takes one; "" is its operator's default.
+  // The image that the job's root comes from: a name or digest of the image store, in the sandbox
+  // and container tiers. "": their operator's default.
   std::string image;
 
   Identity identity;
   Limits limits;
   Network network = NoNetwork{};
+  Syscalls syscalls = DefaultSyscalls{};
   Requirements require;
   StderrTo stderr_to = StderrTo::kOwnStream;
   StdinFrom stdin_from = StdinFrom::kNull;

@@ -22,6 +22,7 @@ struct NamespaceFeatures {
   bool usable = false;
   std::string reason;  // why not
   std::string mend;
+  bool time = false;
   bool overlay = false;
   std::string no_overlay_reason;
 };
@@ -43,13 +44,18 @@ struct HostFeatures {
   std::string no_notification_reason;
   bool terminals = false;  // jobs can have pseudo terminals
   CgroupSupport cgroups;
-  std::vector<sock_filter> filter;      // compiled for what is there; empty: seccomp cannot be used
-  std::vector<sock_filter> allow_list;  // of a tier that has one
+  // Compiled for what is there; empty: seccomp cannot be used.
+  std::vector<sock_filter> filter;
+  std::vector<sock_filter> default_list;      // of system calls
+  std::vector<sock_filter> build_list;        // the wider one
+  std::vector<sock_filter> recording_filter;  // for who may make every call; empty: nothing records
   std::string no_filter_reason;
+  bool keyrings = false;
   std::string launcher_problem;  // empty: it runs
   NamespaceFeatures namespaces;
   RuntimeFeatures runtime;
-  std::vector<launch::ViewStep> system_view;  // what a view of a job's own shows of the host
+  std::vector<launch::ViewStep> system_view;        // what a view of a job's own shows of the host
+  std::vector<launch::ViewStep> surroundings_view;  // the part of it that goes with an image
 };
 
 // What one look at the host has found, for the jobs that are prepared from then on.
@@ -68,5 +74,6 @@ std::string AskLauncher(const std::string& launcher, const std::vector<std::stri
 // Whether the tier can be used at all, and its version, as far as all launched tiers ask the same.
 Capabilities DescribeLauncher(const HostFeatures& features, Tier tier, const std::string& name);
 AspectCapability DescribeResources(const HostFeatures& features);
+AspectCapability DescribeSyscalls(const HostFeatures& features);
 
 }  // namespace writ::backends

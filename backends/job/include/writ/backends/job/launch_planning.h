@@ -25,6 +25,7 @@ struct LaunchFacts {
   std::string workspace;  // absolute, as the job sees it
   std::string home;
   std::string tmp;
+  std::string root_image;                   // HeldRoot::digest
   std::vector<launch::ViewStep> root_view;  // HeldRoot::view
 };
 
@@ -36,6 +37,9 @@ launch::LaunchPlan PlanCommon(const Plan& plan, const HostFeatures& features,
 // Whether a tier with these capabilities meets the plan, as far as all tiers ask the same.
 Status CheckCommon(const Plan& plan, const Capabilities& capabilities,
                    const HostFeatures& features);
+
+// A limit that nothing could start below is refused, not run into.
+Status CheckLeastMemory(const Plan& plan, std::uint64_t least_bytes);
 
 Error Unsupported(Tier tier, const std::string& code, std::string message, std::string hint = {});
 

@@ -81,6 +81,7 @@ class LaunchedJob final : public Job {
   bool made_dirs_ = false;
   std::vector<UniqueFd> written_trees_;  // what counts as the job's disk
   UniqueFd status_file_;
+  CgroupPlan groups_;
   CgroupSet cgroups_;
   UniqueFd listener_;
   std::optional<sockaddr_in> proxy_;

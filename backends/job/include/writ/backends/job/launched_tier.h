@@ -49,6 +49,8 @@ class LaunchedTier {
   virtual Status CheckPlan(const Plan& plan, const HostFeatures& features) const = 0;
   // Tasks that are not the job's in its groups and below its supervisor.
   virtual std::uint64_t OwnTasks() const { return writ::backends::OwnTasks(Surroundings()); }
+  // Below it a job of this tier does not start: what sets it up counts as its memory.
+  virtual std::uint64_t LeastMemory(const HostFeatures& features) const = 0;
   // Before anything is made for the job (kUnsupported: what the plan names is not there).
   virtual Result<HeldRoot> Hold(const Plan&) const { return HeldRoot(); }
   virtual JobPaths PathsOf(const Plan& plan) const = 0;

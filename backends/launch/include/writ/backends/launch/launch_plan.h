@@ -31,7 +31,8 @@ inline constexpr int kStderrFd = 6;
 inline constexpr int kHighestFd = kStderrFd;
 
 // Descriptors that `writ-launch --inside` finds: the plan, init's socket, the job's output as
-// above, and the proxy's listener where there is one.
+// above, and the proxy's listener where there is one. `--inside-own-kernel` finds a socket as its
+// standard input, over which the first four of them come.
 inline constexpr int kInsidePlanFd = 3;
 inline constexpr int kInsideSocketFd = 4;
 inline constexpr int kInsideListenerFd = 7;
@@ -49,6 +50,26 @@ enum class IdentityStep : std::uint8_t {
   kCheck,  // we are that user already
 };
 
+enum class SessionKeyring : std::uint8_t {
+  kNew,     // empty, of the job's own
+  kAsItIs,  // there are no keyrings here
+};
+
+// What the job's clocks of uptime (CLOCK_MONOTONIC, CLOCK_BOOTTIME, /proc/uptime) tell.
+enum class Uptime : std::uint8_t {
+  kOfTheHost,
+  kFromZero,  // a time namespace that begins with the job (5.6)
+};
+
+// How a container's first process comes by its descriptors.
+enum class ContainerKernel : std::uint8_t {
+  kHosts,  // the runtime hands descriptors 3 to 7 through
+  // The container has a kernel of its own (gVisor), to which the host's descriptors come through
+  // the runtime's standard input and from which none comes back: init says Ready. That kernel has
+  // no session keyrings, no time namespaces, no Landlock and no notifications.
+  kOwn,
+};
+
 // User, mount, pid, ipc, uts, net and cgroup namespaces of the job's own. The job's first process
 // has a parent there that is pid 1: it makes the view, gives up every capability, starts the job,
 // reaps, and dies with the supervisor.
@@ -56,14 +77,17 @@ struct NamespacePlan {
   uid_t inside_uid = 1000;  // the only ids there are inside; LaunchPlan::uid and gid outside
   gid_t inside_gid = 1000;
   std::string host_name = "writ";
+  Uptime uptime = Uptime::kOfTheHost;
   std::vector<ViewStep> view;  // applied in this order to an empty root
   std::vector<std::string>
       counted;  // directories of the view handed out with Ready, to be measured
   // The command line of an OCI runtime that makes the job's root from the view (absolute there);
   // empty: the view is the root. The runtime is uid 0 of the user namespace, and starts
   // `writ-launch --inside` as the container's first process with descriptors 3 to 7 (kInside...);
-  // that makes a user namespace with the inside ids for the job. `counted` is then of the root.
+  // that makes a user namespace with the inside ids for the job. `counted` is then of the root
+  // where the kernel is the host's, else of the view.
   std::vector<std::string> runtime;
+  ContainerKernel container_kernel = ContainerKernel::kHosts;
 };
 
 enum class Entries : std::uint8_t { kRefused, kAccepted };
@@ -85,6 +109,7 @@ struct LaunchPlan {
   IdentityStep identity = IdentityStep::kCheck;
   uid_t uid = 0;
   gid_t gid = 0;
+  SessionKeyring keyring = SessionKeyring::kAsItIs;
   std::optional<NamespacePlan> namespaces;
   std::string cwd;         // absolute, as the job sees it; entered with the job's identity
   LandlockRules landlock;  // abi 0: no Landlock

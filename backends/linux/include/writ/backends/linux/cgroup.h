@@ -22,18 +22,49 @@ struct CgroupSupport {
   std::string pids_base;     // directory to make groups in; empty: no pids limit
   std::string memory_base;   // empty: no memory limit
   std::string cpu_base;      // empty: no limit of the CPUs used at once
+  std::string io_base;       // empty: no limit of what is read and written a second
   std::string cpuacct_base;  // v1 accounting, looked for only where v2 does not count
   std::string kill_base;     // a v2 directory whose groups have cgroup.kill; empty: none
   std::string freezer_base;  // v1 freezer, looked for only where there is no cgroup.kill
   bool pids_is_v2 = false;
   bool memory_is_v2 = false;
   bool cpu_is_v2 = false;
-  std::string reason;  // why something is missing
+  bool io_is_v2 = false;
+  std::vector<std::string> disks;  // "MAJOR:MINOR" of every disk of this host, for io_base
+  std::string reason;              // why something is missing
   // Every directory in which groups are made, each once.
   std::vector<std::string> Bases() const;
 };
 enum class CgroupGenerations { kBoth, kOnlyV1 };  // the second one for tests
 CgroupSupport ProbeCgroups(CgroupGenerations generations = CgroupGenerations::kBoth);
+
+// What the groups of one job hold it to. 0: not limited.
+struct CgroupLimits {
+  std::uint64_t processes = 0;
+  std::uint64_t memory_bytes = 0;
+  std::uint64_t cpu_millis = 0;           // thousandths of a CPU
+  std::uint64_t io_bytes_per_second = 0;  // read, and as much written, at each disk
+};
+
+// The groups of one job: which are made, and what is written into them. Pure.
+struct CgroupPlan {
+  struct Write {
+    std::string file;
+    std::string value;
+    enum class Where { kNeeded, kIfThere } where = Where::kNeeded;
+  };
+  std::vector<std::string> directories;  // in the order of their making, each once
+  std::vector<Write> writes;
+  // Which of the directories is for what; empty: none.
+  std::string v2;  // with cgroup.kill: a process can be born in it
+  std::string memory;
+  std::string pids;
+  std::string freezer;
+  std::string cpuacct;
+  bool memory_is_v2 = false;
+};
+CgroupPlan PlanCgroups(const CgroupSupport& support, const std::string& name,
+                       const CgroupLimits& limits);
 
 // What the kernel says about out-of-memory kills in a group.
 struct MemoryEvents {
@@ -49,23 +80,14 @@ struct IoBytes {
 // methods may be called from another thread than the owner's as long as that does not call Remove.
 class CgroupSet {
  public:
-  struct Limits {
-    std::uint64_t processes = 0;     // 0 = none
-    std::uint64_t memory_bytes = 0;  // 0 = none
-    std::uint64_t cpu_millis = 0;    // thousandths of a CPU; 0 = none
-  };
-  static Result<CgroupSet> Create(const CgroupSupport& support, const std::string& name,
-                                  const Limits& limits);
+  static Result<CgroupSet> Create(const CgroupPlan& plan);
 
   CgroupSet() = default;
   CgroupSet(CgroupSet&& other) noexcept;
   CgroupSet& operator=(CgroupSet&& other) noexcept;
   ~CgroupSet();
 
-  const std::vector<std::string>& directories() const { return dirs_.all; }
-  // The one of them with cgroup.kill, in which a process can be born; empty: none.
-  const std::string& v2_directory() const { return dirs_.v2; }
-  const std::string& freezer_directory() const { return dirs_.freezer; }
+  const std::vector<std::string>& directories() const { return made_; }
   bool memory_is_v2() const { return dirs_.memory_is_v2; }
 
   // nullopt: not counted here.
@@ -85,16 +107,8 @@ class CgroupSet {
   std::vector<std::string> Remove();
 
  private:
-  struct Directories {
-    std::vector<std::string> all;
-    std::string v2;
-    std::string memory;
-    std::string pids;
-    std::string freezer;
-    std::string cpuacct;
-    bool memory_is_v2 = false;
-  };
-  Directories dirs_;
+  CgroupPlan dirs_;
+  std::vector<std::string> made_;
 };
 
 // v1: stops all members of a freezer group, so that none can fork while the rest is killed; and

@@ -25,8 +25,11 @@ DropFailure CheckIdentity(uid_t uid, gid_t gid);
 // lets nobody drop them in such a namespace); they mean nothing inside.
 DropFailure BecomeMapped(uid_t uid, gid_t gid);
 
+// gVisor's kernel has neither an ambient set nor securebits: there is nothing to clear and lock.
+enum class CapabilityRules { kLinux, kGvisor };
+
 // The end of the set-up in a user namespace: bounding set, ambient set, securebits locked, all
 // capabilities; then reads everything back as above.
-DropFailure DropCapabilities(uid_t uid, gid_t gid);
+DropFailure DropCapabilities(uid_t uid, gid_t gid, CapabilityRules rules);
 
 }  // namespace writ::backends

@@ -37,8 +37,8 @@ enum class JobSurroundings {
 Result<std::vector<sock_filter>> CompileJobFilter(ConnectRule connect,
                                                   JobSurroundings surroundings);
 
-// The system calls that there are for a job at all, by name; every other one is ENOSYS. Stands
-// beneath the job's filter, which judges arguments: the kernel takes the stricter answer.
-Result<std::vector<sock_filter>> CompileAllowList();
+// Sends connect to the supervisor, so that attempts are recorded, and judges nothing else: for a
+// job with namespaces of its own that was granted every system call.
+Result<std::vector<sock_filter>> CompileRecordingFilter();
 
 }  // namespace writ::backends

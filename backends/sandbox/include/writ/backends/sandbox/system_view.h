@@ -8,8 +8,11 @@
 
 namespace writ::backends {
 
-// Looks at the host once; reads no content. Steps for /usr, /bin and their like, /etc, /dev, /proc
-// and a little of /sys.
+// Looks at the host once; reads no content. Steps for /usr, /bin and their like, /etc, and
+// SurroundingsView.
 std::vector<launch::ViewStep> SystemView();
+// Of the kernel rather than of a system: /dev, /proc, and of /sys the processors, for runtimes that
+// count them there.
+std::vector<launch::ViewStep> SurroundingsView();
 
 }  // namespace writ::backends

@@ -1,4 +1,4 @@
-#include "image_view.h"
+#include "writ/backends/sandbox/image_view.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -27,8 +27,8 @@ constexpr std::size_t kMaxSteps = 20'000;
 
 class Builder {
  public:
-  Builder(const std::string& root, const std::vector<std::string>& places)
-      : root_(root), places_(places) {}
+  Builder(const ImagePlace& at, const std::string& root, const std::vector<std::string>& places)
+      : at_(at), root_(root), places_(places) {}
 
   // `path`: "" or "/a/b" in the container.
   Status Directory(int dir, const std::string& path) {
@@ -38,7 +38,7 @@ class Builder {
       if (!ours) WRIT_TRY(Entry(dir, name, path + "/" + name));
       if (steps_.size() > kMaxSteps)
         return Unsupported(
-            Tier::kContainer, "image_too_wide",
+            at_.tier, "image_too_wide",
             "a directory of the image that something is mounted in has too many entries");
     }
     return {};
@@ -58,20 +58,20 @@ class Builder {
   Status Entry(int dir, const std::string& name, const std::string& path) {
     struct stat st {};
     if (::fstatat(dir, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0)
-      return SysError(errno, "container.image", "cannot look at the image");
+      return SysError(errno, "image.view", "cannot look at the image");
     const bool leads = LeadsToPlace(path);
     if (leads && !S_ISDIR(st.st_mode))
       return Unsupported(
-          Tier::kContainer, "image_in_the_way",
+          at_.tier, "image_in_the_way",
           "the image has " + path + " as a link or a file, and something is to be mounted below it",
           "use an image in which it is a directory");
     if (IsPlace(path)) return {};  // mounted over
     ViewStep step;
-    step.target = "rootfs" + path;
+    step.target = at_.below + path.substr(1);
     if (S_ISLNK(st.st_mode)) {
       char text[PATH_MAX];
       const ssize_t size = ::readlinkat(dir, name.c_str(), text, sizeof text);
-      if (size <= 0) return SysError(errno, "container.image", "cannot read a link of the image");
+      if (size <= 0) return SysError(errno, "image.view", "cannot read a link of the image");
       step.kind = Kind::kSymlink;
       step.source.assign(text, static_cast<std::size_t>(size));
     } else if (leads) {
@@ -90,7 +90,7 @@ class Builder {
   Result<std::vector<std::string>> Names(int dir) {
     UniqueFd copy(::openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     std::unique_ptr<DIR, int (*)(DIR*)> list(copy ? ::fdopendir(copy.get()) : nullptr, ::closedir);
-    if (list == nullptr) return SysError(errno, "container.image", "cannot list the image");
+    if (list == nullptr) return SysError(errno, "image.view", "cannot list the image");
     (void)copy.release();
     std::vector<std::string> out;
     while (const dirent* entry = ::readdir(list.get())) {
@@ -101,6 +101,7 @@ class Builder {
     return out;
   }
 
+  const ImagePlace& at_;
   const std::string& root_;
   const std::vector<std::string>& places_;
   std::vector<ViewStep> steps_;
@@ -108,10 +109,10 @@ class Builder {
 
 }  // namespace
 
-Result<std::vector<ViewStep>> ImageView(const std::string& root,
+Result<std::vector<ViewStep>> ImageView(const ImagePlace& at, const std::string& root,
                                         const std::vector<std::string>& places) {
   WRIT_ASSIGN(UniqueFd dir, OpenDirectory(root));
-  Builder builder(root, places);
+  Builder builder(at, root, places);
   WRIT_TRY(builder.Directory(dir.get(), ""));
   return builder.Take();
 }
