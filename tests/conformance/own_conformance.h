@@ -1,5 +1,5 @@
-// The suite's fixture over backends of this tree that the suite as a whole is not run over, by their
-// names in own_backends.cc.
+// The suite's fixture over backends of this tree that the suite as a whole is not run over, by
+// their names in own_backends.cc.
 #pragma once
 
 #include "conformance/conformance_suite.h"

@@ -54,8 +54,7 @@ HostTargets::HostTargets(const JobFixture& job, int proxy_port)
   fs::create_directory(outside_);
   Own(outside_, job.identity());
   ResetOutside();
-  std::ofstream(job.base() + "/runner.key") << "not for the job\n";
-  ::chmod((job.base() + "/runner.key").c_str(), 0644);
+  MakeStateOfTheRunner();
   MakeServices(proxy_port);
   MakeBystander();
   MakeSetUidCopy();
@@ -81,7 +80,13 @@ void HostTargets::MakeServices(int proxy_port) {
   tcp6_port_ = PortOf(services_.back().socket);
   services_.push_back({"udp service", Bound(AF_INET, SOCK_DGRAM, &any, sizeof any), false});
   udp_port_ = PortOf(services_.back().socket);
-  for (auto [name, type] : {std::pair{"stream.sock", SOCK_STREAM}, {"dgram.sock", SOCK_DGRAM}}) {
+  for (auto [name, type] : {std::pair{"stream.sock", SOCK_STREAM},
+                            {"dgram.sock", SOCK_DGRAM},
+                            {"docker.sock", SOCK_STREAM},
+                            {"agent.sock", SOCK_STREAM},
+                            {"bus.sock", SOCK_STREAM},
+                            {"systemd.sock", SOCK_STREAM},
+                            {"x11.sock", SOCK_STREAM}}) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     std::string path = job_.base() + "/" + name;
@@ -91,31 +96,47 @@ void HostTargets::MakeServices(int proxy_port) {
     ::chmod(path.c_str(), 0777);
   }
   abstract_name_ = "writ-hostile-" + job_.run_id();
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path + 1, abstract_name_.data(), abstract_name_.size());
-  auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + abstract_name_.size());
-  services_.push_back({"abstract socket", Bound(AF_UNIX, SOCK_STREAM, &address, size)});
+  for (const std::string& name : {abstract_name_, "/tmp/.X11-unix/X" + job_.run_id()}) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path + 1, name.data(), name.size());
+    auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+    services_.push_back({"abstract " + name, Bound(AF_UNIX, SOCK_STREAM, &address, size)});
+  }
+}
+
+// Readable by everybody, the other run's its own: only the guard stands between, not the mode.
+void HostTargets::MakeStateOfTheRunner() {
+  for (const char* dir : {"/state", "/other-run", "/stand-in"})
+    fs::create_directory(job_.base() + dir);
+  for (const char* file :
+       {"/runner.key", "/state/identity.json", "/state/journal.db", "/other-run/file"}) {
+    std::ofstream(job_.base() + file) << "not for the job\n";
+    ::chmod((job_.base() + file).c_str(), 0644);
+  }
+  for (const char* path : {"/other-run", "/other-run/file", "/stand-in"})
+    Own(job_.base() + path, job_.identity());
 }
 
 void HostTargets::MakeBystander() {
-  const std::string uid = std::to_string(job_.identity().uid);
   SpawnOptions options;
-  options.path = "/usr/bin/sleep";
-  options.argv = {"sleep", "300"};
+  options.path = writ::test::BinDir() + "/hostile";
+  options.argv = {"hostile"};
   if (::geteuid() == 0) {
-    options.path = "/usr/bin/setpriv";
-    options.argv = {"setpriv",        "--reuid",        uid,  "--regid", uid,
-                    "--clear-groups", "/usr/bin/sleep", "300"};
+    const backends::Identity identity = job_.identity();
+    for (const std::string& word :
+         {std::string("--as"), std::to_string(identity.uid), std::to_string(identity.gid)})
+      options.argv.push_back(word);
   }
+  options.argv.emplace_back("--bystander");
   auto child = Child::Spawn(options);
   if (child) bystander_ = std::move(child).value();
-  // It is a victim once it is sleep under the job's uid.
+  // It is a victim once it stands there under the job's uid.
   for (int i = 0; i < 100000; ++i) {
     std::ifstream comm("/proc/" + std::to_string(bystander_.pid()) + "/comm");
     std::string name;
     std::getline(comm, name);
-    if (name == "sleep") return;
+    if (name == "bystander") return;
   }
 }
 
@@ -136,8 +157,17 @@ std::vector<backends::Variable> HostTargets::Variables(const std::string& victim
           {"UNIX_PATH", job_.base() + "/stream.sock"},
           {"UNIX_DGRAM_PATH", job_.base() + "/dgram.sock"},
           {"UNIX_ABSTRACT", abstract_name_},
+          {"DOCKER_SOCKET", job_.base() + "/docker.sock"},
+          {"SSH_AUTH_SOCK", job_.base() + "/agent.sock"},
+          {"DBUS_SOCKET", job_.base() + "/bus.sock"},
+          {"SYSTEMD_SOCKET", job_.base() + "/systemd.sock"},
+          {"X11_SOCKET", job_.base() + "/x11.sock"},
+          {"X11_ABSTRACT", "/tmp/.X11-unix/X" + job_.run_id()},
           {"VICTIM", victim.empty() ? std::to_string(bystander_.pid()) : victim},
           {"KEY_FILE", job_.base() + "/runner.key"},
+          {"IDENTITY_FILE", job_.base() + "/state/identity.json"},
+          {"JOURNAL_FILE", job_.base() + "/state/journal.db"},
+          {"OTHER_RUN", job_.base() + "/other-run"},
           {"OUTSIDE", outside_},
           {"SETUID_PROGRAM", setuid_dir_.empty() ? "" : setuid_dir_ + "/hostile"}};
 }
@@ -190,6 +220,35 @@ std::vector<std::string> HostTargets::OutsideChanges() const {
   }
   if (known != 4) changes.push_back("something is gone");
   return changes;
+}
+
+std::string HostTargets::HostSettings() {
+  std::string text;
+  for (const char* path :
+       {"/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe", "/proc/sys/kernel/hotplug",
+        "/proc/sys/kernel/poweroff_cmd", "/proc/sys/kernel/randomize_va_space",
+        "/proc/sys/kernel/hostname", "/proc/sys/vm/swappiness", "/proc/sys/vm/nr_hugepages",
+        "/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv4/ping_group_range",
+        "/sys/kernel/uevent_helper", "/sys/kernel/mm/transparent_hugepage/enabled",
+        "/sys/fs/cgroup/pids/release_agent", "/sys/fs/cgroup/memory/release_agent",
+        "/sys/fs/cgroup/cpu/release_agent", "/proc/swaps", "/sys/class/net/lo/flags"}) {
+    std::ifstream in(path);
+    text += std::string(path) + ": " +
+            std::string(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()) +
+            "\n";
+  }
+  return text;
+}
+
+std::vector<pid_t> HostTargets::ProcessesNamed(const std::string& name) {
+  std::vector<pid_t> found;
+  for (const auto& entry : fs::directory_iterator("/proc")) {
+    std::ifstream in(entry.path() / "comm");
+    std::string comm;
+    if (std::getline(in, comm) && comm == name)
+      found.push_back(static_cast<pid_t>(std::atoi(entry.path().filename().c_str())));
+  }
+  return found;
 }
 
 }  // namespace writ::test

@@ -1,5 +1,5 @@
-// What an attack finds on the host: services to reach, files to take, a process to hit. Each one is
-// watched, so that a test can tell that nothing arrived.
+// What an attack finds on the host: services to reach, files to take, a process to hit, settings to
+// change. Each one is watched, so that a test can tell that nothing arrived.
 #pragma once
 
 #include <string>
@@ -21,19 +21,22 @@ class HostTargets {
 
   // As variables of the attack's environment. VICTIM is the bystander, or what `victim` says.
   std::vector<backends::Variable> Variables(const std::string& victim = "") const;
+  // Another bystander: an attack may have ended or marked the last one.
+  void MakeBystander();
   // Empties what arrived at the services; the names of those where something did.
   std::vector<std::string> Arrived();
   // What was changed in the directory outside; empty: nothing.
   std::vector<std::string> OutsideChanges() const;
   // Puts the directory outside back into its first state.
   void ResetOutside() const;
-  // The directory of the set-uid copy: has to be readable for the job, so that only no_new_privs
-  // stands.
-  std::string setuid_dir() const { return setuid_dir_; }
+  // What decides over the whole host, as text; two of them are compared.
+  static std::string HostSettings();
+  // Processes of this host under that name (comm).
+  static std::vector<pid_t> ProcessesNamed(const std::string& name);
 
  private:
   void MakeServices(int proxy_port);
-  void MakeBystander();
+  void MakeStateOfTheRunner();
   void MakeSetUidCopy();
 
   const JobFixture& job_;

@@ -8,6 +8,7 @@
 #include <seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,8 +27,9 @@
 namespace writ::backends {
 namespace {
 
-constexpr scmp_datum_t kInt = 0xffffffff;  // the bits of an int argument
-constexpr scmp_datum_t kTypeMask = 0xf;    // SOCK_TYPE_MASK of the kernel
+constexpr scmp_datum_t kInt = 0xffffffff;         // the bits of an int argument
+constexpr scmp_datum_t kTypeMask = 0xf;           // SOCK_TYPE_MASK of the kernel
+constexpr scmp_datum_t kIoPriorityOfProcess = 1;  // IOPRIO_WHO_PROCESS
 
 scmp_arg_cmp IntIs(unsigned arg, scmp_datum_t value) {
   return scmp_arg_cmp{arg, SCMP_CMP_MASKED_EQ, kInt, value};
@@ -37,6 +39,9 @@ scmp_arg_cmp Bits(unsigned arg, scmp_datum_t mask, scmp_datum_t value) {
 }
 scmp_arg_cmp Is(unsigned arg, scmp_datum_t value) {
   return scmp_arg_cmp{arg, SCMP_CMP_EQ, value, 0};
+}
+scmp_arg_cmp IsNot(unsigned arg, scmp_datum_t value) {
+  return scmp_arg_cmp{arg, SCMP_CMP_NE, value, 0};
 }
 scmp_arg_cmp Below(unsigned arg, scmp_datum_t value) {
   return scmp_arg_cmp{arg, SCMP_CMP_LT, value, 0};
@@ -117,6 +122,16 @@ void AddSharedHostRules(Rules& rules) {
   }
 
   rules.Deny(EACCES, {"listen", "accept", "accept4"});
+  // The kernel asks for the same uid alone: an ordinary user's job could slow its runner, or pin it
+  // to a processor and stay there. Left is what a thread says of itself.
+  const auto refuse = SCMP_ACT_ERRNO(EPERM);
+  for (int call : {SCMP_SYS(sched_setscheduler), SCMP_SYS(sched_setparam), SCMP_SYS(sched_setattr),
+                   SCMP_SYS(sched_setaffinity)})
+    rules.Add(refuse, call, {IsNot(0, 0)});
+  rules.Add(refuse, SCMP_SYS(setpriority), {IsNot(0, PRIO_PROCESS)});
+  rules.Add(refuse, SCMP_SYS(setpriority), {IsNot(1, 0)});
+  rules.Add(refuse, SCMP_SYS(ioprio_set), {IsNot(0, kIoPriorityOfProcess)});
+  rules.Add(refuse, SCMP_SYS(ioprio_set), {IsNot(1, 0)});
   // These outlive their maker and are shared by the whole host.
   rules.Deny(EPERM, {"shmget", "shmat", "shmctl", "semget", "semop", "semtimedop", "semctl",
                      "msgget", "msgsnd", "msgrcv", "msgctl", "mq_open", "mq_unlink"});
@@ -171,7 +186,12 @@ void AddProcessRules(Rules& rules) {
                      "fanotify_init",
                      "sethostname",
                      "setdomainname",
-                     "nfsservctl"});
+                     "nfsservctl",
+                     "modify_ldt",
+                     "move_pages",
+                     "migrate_pages",
+                     "uselib",
+                     "_sysctl"});
   rules.Deny(EPERM, {"mount", "umount", "umount2", "pivot_root", "chroot", "move_mount",
                      "open_tree", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr",
                      "open_by_handle_at", "name_to_handle_at"});
@@ -185,7 +205,7 @@ void AddProcessRules(Rules& rules) {
   rules.Add(SCMP_ACT_ERRNO(EBUSY), SCMP_SYS(seccomp),
             {Bits(1, SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_FILTER_FLAG_NEW_LISTENER)});
   // Landlock scopes signals and tracing, not limits: an ordinary user's job could choke its runner.
-  rules.Add(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(prlimit64), {scmp_arg_cmp{0, SCMP_CMP_NE, 0, 0}});
+  rules.Add(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(prlimit64), {IsNot(0, 0)});
   for (scmp_datum_t request : {TIOCSTI, 0x541C /* TIOCLINUX */})
     rules.Add(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), {IntIs(1, request)});
   for (int number = kernel::kFirstUnknownSyscall; number <= kernel::kLastUnknownSyscall; ++number)

@@ -16,6 +16,8 @@
 #include <cerrno>
 #include <csignal>
 
+#include "writ/base/close_descriptors.h"
+
 namespace writ::egress {
 namespace {
 
@@ -166,8 +168,7 @@ class Filter {
 }  // namespace
 
 Status ShedResources(int highest) {
-  if (::syscall(SYS_close_range, static_cast<unsigned>(highest + 1), ~0U, 0) != 0)
-    return SysError(errno, "egress.close_range", "cannot close inherited descriptors");
+  WRIT_TRY(CloseDescriptors(static_cast<unsigned>(highest + 1)));
   // Without this a write over RLIMIT_FSIZE would kill instead of fail.
   ::signal(SIGXFSZ, SIG_IGN);
   ::signal(SIGPIPE, SIG_IGN);

@@ -180,7 +180,8 @@ void Engine::Impl::LeaveIfIdle() {
 }
 
 Result<std::optional<ClaimAnswer>> Engine::Impl::AskForRun(PlaneClient& plane,
-                                                           Vocabulary vocabulary, milliseconds wait,
+                                                           Vocabulary vocabulary, unsigned slot,
+                                                           milliseconds wait,
                                                            std::stop_token stop) {
   const bool extended = vocabulary == Vocabulary::kExtended;
   std::optional<milliseconds> poll;
@@ -190,7 +191,7 @@ Result<std::optional<ClaimAnswer>> Engine::Impl::AskForRun(PlaneClient& plane,
                                        : std::min(config.call_timeout, kTakenClaimLimit));
   std::optional<protocol::RunnerCapabilities> can;
   // Who wants one run takes it, and refuses it in its receipt where it must.
-  if (extended && config.only_run.empty()) can = report->Of(*Live(), sessions.get(), ShareOfRuns());
+  if (extended && config.only_run.empty()) can = report->Of(*Live(), sessions.get(), ShareOf(slot));
   Result<std::optional<ClaimAnswer>> claim =
       plane.Claim(identity.token, config.pool, poll, deadline, extended ? stop : cancel.get_token(),
                   extended ? config.only_run : "",
@@ -261,7 +262,8 @@ Result<Engine::Impl::Turn> Engine::Impl::TakeTurn(PlaneClient& plane, Order orde
       turn.refused = hook.veto() != nullptr;
       if (turn.refused) return turn;
     }
-    WRIT_ASSIGN(std::optional<ClaimAnswer> claim, AskForRun(plane, vocabulary, order.wait, stop));
+    WRIT_ASSIGN(std::optional<ClaimAnswer> claim,
+                AskForRun(plane, vocabulary, order.slot, order.wait, stop));
     if (!claim) return turn;
     if (claim->offer) tell(OfferFateWord::kOffered, claim->run_id.text());
     if (!claim->offer) {

@@ -135,7 +135,7 @@ struct Engine::Impl {
   };
   Result<Turn> TakeTurn(PlaneClient& plane, Order order, Teardown& teardown, std::stop_token stop);
   Result<std::optional<ClaimAnswer>> AskForRun(PlaneClient& plane, Vocabulary vocabulary,
-                                               std::chrono::milliseconds wait,
+                                               unsigned slot, std::chrono::milliseconds wait,
                                                std::stop_token stop);
   void RunSession(PlaneClient& plane, ClaimedRun run, Vocabulary vocabulary, unsigned slot,
                   Turn& turn, Teardown& teardown);

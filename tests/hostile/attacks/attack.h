@@ -4,6 +4,7 @@
 #pragma once
 
 #include <netinet/in.h>
+#include <sys/types.h>
 
 #include <cstdint>
 #include <string>
@@ -25,13 +26,31 @@ struct Attack {
 
 const std::vector<Attack>& NetworkAttacks();
 const std::vector<Attack>& SocketAttacks();
+const std::vector<Attack>& ServiceAttacks();
 const std::vector<Attack>& ProcessAttacks();
+const std::vector<Attack>& SchedulingAttacks();
 const std::vector<Attack>& KernelAttacks();
+const std::vector<Attack>& SurfaceAttacks();
+const std::vector<Attack>& MountAttacks();
 const std::vector<Attack>& FileAttacks();
+const std::vector<Attack>& HostAttacks();
+const std::vector<Attack>& LeftoverAttacks();
 
 std::string Target(const char* variable);  // "" where it is not set
 int TargetNumber(const char* variable);    // 0 where it is not set
+pid_t Victim();                            // VICTIM: a pid, or "parent" for the supervisor
 sockaddr_in Ipv4(const char* address, int port);
 Result From(bool got_through);
+
+// Of a call with arguments that do no harm: whatever the kernel says of them, it took the call up.
+// Only EPERM, EACCES and ENOSYS are a refusal (ENOSYS without a guard: this kernel lacks the call).
+Result Reached(long result);
+
+// A user namespace of our own, as its root, and the others of `flags`.
+bool UnshareAsRoot(int flags);
+
+// A file of the host. Where HOST_ROOT is set, a file of our own in its place, made when asked for:
+// what the attempt does with its guard off, without changing the host.
+std::string HostPath(const std::string& path);
 
 }  // namespace writ::hostile

@@ -1,11 +1,16 @@
 // Files outside of the job's trees. OUTSIDE is a directory that the job's uid owns; KEY_FILE can be
 // read by everybody: only the guard, not the mode, stands between.
 #include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 
 #include "attack.h"
 
@@ -86,6 +91,56 @@ Result WriteSharedMemoryFile() {
   ::unlink(path.c_str());
   return Result::kGotThrough;
 }
+Result ReadIdentity() {
+  return Opens(Target("IDENTITY_FILE"), O_RDONLY);
+}
+Result ReadJournal() {
+  return Opens(Target("JOURNAL_FILE"), O_RDONLY);
+}
+Result ReadOtherRun() {
+  return Opens(Target("OTHER_RUN") + "/file", O_RDONLY);
+}
+Result WriteOtherRun() {
+  return Opens(Target("OTHER_RUN") + "/planted", O_WRONLY | O_CREAT);
+}
+Result HardLinkOut() {
+  if (::open("mine-too", O_WRONLY | O_CREAT | O_CLOEXEC, 0600) < 0) return Result::kCannotTry;
+  return From(::link("mine-too", Outside("linked-out").c_str()) == 0);
+}
+Result ExchangeOutside() {
+  if (::open("exchanged", O_WRONLY | O_CREAT | O_CLOEXEC, 0600) < 0) return Result::kCannotTry;
+  return From(
+      ::renameat2(AT_FDCWD, "exchanged", AT_FDCWD, Outside("file").c_str(), RENAME_EXCHANGE) == 0);
+}
+Result WriteOutsideByOpenat2() {
+  open_how how{};
+  how.flags = O_WRONLY | O_CREAT;
+  how.mode = 0600;
+  return From(::syscall(SYS_openat2, AT_FDCWD, Outside("by-openat2").c_str(), &how, sizeof how) >=
+              0);
+}
+Result TemporaryFileOutside() {
+  return Opens(Target("OUTSIDE"), O_TMPFILE | O_RDWR);
+}
+Result StatOutside() {
+  struct stat st {};
+  return From(::stat(Outside("file").c_str(), &st) == 0);
+}
+Result ChangeModeOutside() {
+  return From(::chmod(Outside("file").c_str(), 0700) == 0);
+}
+Result ChangeTimesOutside() {
+  return From(::utimes(Outside("file").c_str(), nullptr) == 0);
+}
+Result AttributeOutside() {
+  if (::setxattr(Outside("file").c_str(), "user.writ-hostile", "x", 1, 0) == 0)
+    return Result::kGotThrough;
+  return errno == EOPNOTSUPP ? Result::kCannotTry : Result::kRefused;
+}
+Result WatchOutside() {
+  return From(::inotify_add_watch(::inotify_init1(IN_CLOEXEC), Target("OUTSIDE").c_str(),
+                                  IN_ALL_EVENTS) >= 0);
+}
 Result ExecuteOutside() {
   const std::string program = Outside("program");
   ::execl(program.c_str(), program.c_str(), nullptr);
@@ -114,6 +169,19 @@ const std::vector<Attack>& FileAttacks() {
       {"write-tmp", WriteTmp},
       {"write-dev-shm", WriteSharedMemoryFile},
       {"execute-outside", ExecuteOutside},
+      {"read-identity", ReadIdentity},
+      {"read-journal", ReadJournal},
+      {"read-other-run", ReadOtherRun},
+      {"write-other-run", WriteOtherRun},
+      {"hard-link-out", HardLinkOut},
+      {"exchange-outside", ExchangeOutside},
+      {"openat2-outside", WriteOutsideByOpenat2},
+      {"tmpfile-outside", TemporaryFileOutside},
+      {"stat-outside", StatOutside},
+      {"chmod-outside", ChangeModeOutside},
+      {"utimes-outside", ChangeTimesOutside},
+      {"setxattr-outside", AttributeOutside},
+      {"inotify-outside", WatchOutside},
   };
   return attacks;
 }

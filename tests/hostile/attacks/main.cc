@@ -1,9 +1,22 @@
-// hostile [--as UID GID] ATTACK: tries one attack; exit 0 it got through, 1 refused, 2 cannot be
-// tried here. With --as (root only) the identity is dropped first: an attack never runs as root.
+// hostile [--as UID GID] [--keep CAPABILITY | --in-namespace] ATTACK: tries one attack; exit 0 it
+// got through, 1 refused, 2 cannot be tried here. `hostile --list` names them all.
+// With --as (root only) the identity is dropped first: an attack never runs as root. The other two
+// are ways to run it with its guard off: with one capability (by number) kept, or as the owner of
+// namespaces of its own, with a file system in memory over /tmp.
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -18,6 +31,9 @@ std::string Target(const char* variable) {
 int TargetNumber(const char* variable) {
   return std::atoi(Target(variable).c_str());
 }
+pid_t Victim() {
+  return Target("VICTIM") == "parent" ? ::getppid() : static_cast<pid_t>(TargetNumber("VICTIM"));
+}
 sockaddr_in Ipv4(const char* address, int port) {
   sockaddr_in out{};
   out.sin_family = AF_INET;
@@ -28,28 +44,133 @@ sockaddr_in Ipv4(const char* address, int port) {
 Result From(bool got_through) {
   return got_through ? Result::kGotThrough : Result::kRefused;
 }
+Result Reached(long result) {
+  if (result >= 0) return Result::kGotThrough;
+  if (errno == ENOSYS && Target("GUARDED").empty()) return Result::kCannotTry;
+  return From(errno != EPERM && errno != EACCES && errno != ENOSYS);
+}
+std::string HostPath(const std::string& path) {
+  const std::string root = Target("HOST_ROOT");
+  if (root.empty()) return path;
+  for (std::size_t at = path.find('/', 1); at != std::string::npos; at = path.find('/', at + 1))
+    (void)::mkdir((root + path.substr(0, at)).c_str(), 0700);
+  const int fd = ::open((root + path).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (fd >= 0) ::close(fd);
+  return root + path;
+}
 
+namespace {
+
+bool Write(const char* path, const std::string& text) {
+  const int fd = ::open(path, O_WRONLY | O_CLOEXEC);
+  const bool written =
+      fd >= 0 && ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
+  if (fd >= 0) ::close(fd);
+  return written;
+}
+
+}  // namespace
+
+bool UnshareAsRoot(int flags) {
+  const std::string uid = std::to_string(::getuid());
+  const std::string gid = std::to_string(::getgid());
+  return ::unshare(CLONE_NEWUSER | flags) == 0 && Write("/proc/self/setgroups", "deny") &&
+         Write("/proc/self/gid_map", "0 " + gid + " 1") &&
+         Write("/proc/self/uid_map", "0 " + uid + " 1") &&
+         ((flags & CLONE_NEWNS) == 0 ||
+          ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0);
+}
+
+namespace {
+
+bool DropTo(uid_t uid, gid_t gid, int kept) {
+  if (kept >= 0 && ::prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0) return false;
+  return ::setgroups(0, nullptr) == 0 && ::setresgid(gid, gid, gid) == 0 &&
+         ::setresuid(uid, uid, uid) == 0 && ::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0;
+}
+
+bool HoldOnly(int capability) {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+  auto& word = data[CAP_TO_INDEX(capability)];
+  word.permitted = word.effective = CAP_TO_MASK(static_cast<unsigned>(capability));
+  return ::syscall(SYS_capset, &header, data) == 0;
+}
+
+bool EnterOwnNamespaces() {
+  return UnshareAsRoot(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC) &&
+         ::mount("none", "/tmp", "tmpfs", 0, nullptr) == 0 && ::mkdir("/tmp/a", 0700) == 0;
+}
+
+const std::vector<const std::vector<Attack>*>& AllLists() {
+  static const std::vector<const std::vector<Attack>*> lists = {
+      &NetworkAttacks(),    &SocketAttacks(), &ServiceAttacks(), &ProcessAttacks(),
+      &SchedulingAttacks(), &KernelAttacks(), &SurfaceAttacks(), &MountAttacks(),
+      &FileAttacks(),       &HostAttacks(),   &LeftoverAttacks()};
+  return lists;
+}
+
+// A process to be hit: it keeps SIGWINCH pending, and goes when nobody wants it any more.
+int StandBy() {
+  sigset_t kept;
+  sigemptyset(&kept);
+  sigaddset(&kept, SIGWINCH);
+  ::sigprocmask(SIG_BLOCK, &kept, nullptr);
+  ::prctl(PR_SET_NAME, "bystander");
+  ::sleep(300);
+  return 0;
+}
+
+int Run(const char* name) {
+  for (const auto* list : AllLists()) {
+    for (const Attack& attack : *list) {
+      if (attack.name == name) return static_cast<int>(attack.run());
+    }
+  }
+  return 3;
+}
+
+}  // namespace
 }  // namespace writ::hostile
 
 int main(int argc, char** argv) {
   using namespace writ::hostile;
-  if (argc == 5 && std::strcmp(argv[1], "--as") == 0) {
-    auto uid = static_cast<uid_t>(std::strtoul(argv[2], nullptr, 10));
-    auto gid = static_cast<gid_t>(std::strtoul(argv[3], nullptr, 10));
-    if (::setgroups(0, nullptr) != 0 || ::setresgid(gid, gid, gid) != 0 ||
-        ::setresuid(uid, uid, uid) != 0)
-      return 3;
-    argv += 3;
-    argc -= 3;
+  constexpr int kCannotTry = static_cast<int>(Result::kCannotTry);
+  if (argc == 2 && std::strcmp(argv[1], "--list") == 0) {
+    for (const auto* list : AllLists()) {
+      for (const Attack& attack : *list)
+        std::printf("%.*s\n", static_cast<int>(attack.name.size()), attack.name.data());
+    }
+    return 0;
   }
-  if (argc != 2) return 3;
-  const bool as_root = ::getuid() == 0;  // the set-uid copy has another real uid
-  if (as_root) return 3;
-  for (const auto* list :
-       {&NetworkAttacks(), &SocketAttacks(), &ProcessAttacks(), &KernelAttacks(), &FileAttacks()}) {
-    for (const Attack& attack : *list) {
-      if (attack.name == argv[1]) return static_cast<int>(attack.run());
+  if (argc == 2 && std::strcmp(argv[1], "--effective-root") == 0)  // what setuid-program starts
+    return ::geteuid() == 0 ? 0 : 1;
+  int kept = -1;
+  bool drop = false;
+  bool in_namespace = false;
+  uid_t uid = 0;
+  gid_t gid = 0;
+  int at = 1;
+  for (; at < argc - 1; ++at) {
+    const std::string_view word = argv[at];
+    if (word == "--as" && at + 2 < argc) {
+      drop = true;
+      uid = static_cast<uid_t>(std::strtoul(argv[++at], nullptr, 10));
+      gid = static_cast<gid_t>(std::strtoul(argv[++at], nullptr, 10));
+    } else if (word == "--keep") {
+      kept = std::atoi(argv[++at]);
+    } else if (word == "--in-namespace") {
+      in_namespace = true;
+    } else {
+      return 3;
     }
   }
-  return 3;
+  if (at != argc - 1) return 3;
+  if (drop && !DropTo(uid, gid, kept)) return 3;
+  const bool as_root = ::getuid() == 0;  // the set-uid copy has another real uid
+  if (as_root) return 3;
+  if (kept >= 0 && !HoldOnly(kept)) return kCannotTry;
+  if (std::strcmp(argv[at], "--bystander") == 0) return StandBy();
+  if (in_namespace && !EnterOwnNamespaces()) return kCannotTry;
+  return Run(argv[at]);
 }

@@ -199,11 +199,15 @@ Result RewriteAddressDuringConnect() {
     }
   });
   bool through = false;
-  // Long enough for the rewriter to get a turn on a busy machine, short of using up the ports.
-  const auto enough = std::chrono::steady_clock::now() + std::chrono::milliseconds(800);
+  // Long enough for the rewriter to get a turn on a busy machine.
+  const auto enough = std::chrono::steady_clock::now() +
+                      std::chrono::milliseconds(Target("GUARDED").empty() ? 8000 : 800);
   for (int i = 0;
        !through && (i < 2000 || (i < 15000 && std::chrono::steady_clock::now() < enough)); ++i) {
+    if (i % 16 == 0) ::usleep(50);  // the other one has a turn, and is stopped anywhere in it
     int socket = Tcp();
+    const linger at_once{1, 0};  // thousands of them would use the ports up
+    ::setsockopt(socket, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     if (Connects(socket, shared)) {
       sockaddr_in peer{};
       socklen_t size = sizeof peer;
@@ -226,6 +230,15 @@ Result Listen() {
 }
 Result ListenWithoutBind() {
   return From(::listen(Tcp(), 1) == 0);
+}
+
+// A port that others take for a service of this host.
+Result BindWellKnown() {
+  sockaddr_in any = Ipv4("0.0.0.0", 80);
+  return From(::bind(Tcp(), reinterpret_cast<sockaddr*>(&any), sizeof any) == 0);
+}
+Result DnsOverTcp() {
+  return ConnectThenWrite(Tcp());
 }
 
 // A filter of the job's own whose listener the job answers itself, with "go on".
@@ -280,6 +293,8 @@ const std::vector<Attack>& NetworkAttacks() {
       {"listen", Listen},
       {"listen-without-bind", ListenWithoutBind},
       {"own-listener", OwnNotificationListener},
+      {"bind-well-known", BindWellKnown},
+      {"dns-tcp", DnsOverTcp},
   };
   return attacks;
 }

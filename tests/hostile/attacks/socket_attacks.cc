@@ -1,7 +1,10 @@
 // Other kinds of sockets: Unix, UDP, raw, packet, vsock, netlink, io_uring, inherited ones.
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <ifaddrs.h>
 #include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -11,6 +14,7 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <cstdio>
 #include <cstring>
 
 #include "attack.h"
@@ -130,6 +134,83 @@ Result NetlinkUser() {
 Result NetlinkDiag() {
   return Makes(AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG);
 }
+Result Raw6() {
+  return Makes(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6);
+}
+// The socket that ping uses where it is not set-uid.
+Result Ping() {
+  return Makes(AF_INET, SOCK_DGRAM, IPPROTO_ICMP);
+}
+Result NetlinkGeneric() {
+  return Makes(AF_NETLINK, SOCK_RAW, NETLINK_GENERIC);
+}
+Result NetlinkNetfilter() {
+  return Makes(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER);
+}
+Result NetlinkAudit() {
+  return Makes(AF_NETLINK, SOCK_RAW, NETLINK_AUDIT);
+}
+Result NetlinkConnector() {
+  return Makes(AF_NETLINK, SOCK_DGRAM, NETLINK_CONNECTOR);
+}
+// All that nobody asked for by name: the kernel has dozens of families.
+Result OtherFamilies() {
+  bool made = false;
+  for (int family = 0; family < 48; ++family) {
+    if (family == AF_UNIX || family == AF_INET || family == AF_INET6 || family == AF_NETLINK)
+      continue;
+    for (int type : {SOCK_STREAM, SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET})
+      made = made || ::socket(family, type, 0) >= 0;
+  }
+  return From(made);
+}
+
+// The loopback taken down: everybody's, or that of a network of one's own.
+Result ChangeInterface() {
+  const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
+  ifreq request{};
+  std::strncpy(request.ifr_name, "lo", IFNAMSIZ - 1);
+  if (socket < 0 || ::ioctl(socket, SIOCGIFFLAGS, &request) != 0) return Result::kCannotTry;
+  return From(::ioctl(socket, SIOCSIFFLAGS, &request) == 0);  // as they are
+}
+Result ChangeInterfaceByNetlink() {
+  struct {
+    nlmsghdr header{};
+    ifinfomsg info{};
+  } request;
+  request.header.nlmsg_len = sizeof request;
+  request.header.nlmsg_type = RTM_NEWLINK;
+  request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+  request.info.ifi_index = 1;
+  const int socket = ::socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+  struct {
+    nlmsghdr header;
+    nlmsgerr error;
+    char rest[512];
+  } answer{};
+  if (socket < 0 || ::send(socket, &request, sizeof request, 0) < 0 ||
+      ::recv(socket, &answer, sizeof answer, 0) < static_cast<ssize_t>(sizeof(nlmsgerr)))
+    return Result::kRefused;
+  return From(answer.header.nlmsg_type == NLMSG_ERROR && answer.error.error == 0);
+}
+// What addresses and ports the host has.
+Result ReadInterfaces() {
+  ifaddrs* list = nullptr;
+  if (::getifaddrs(&list) != 0) return Result::kRefused;
+  return From(list != nullptr);
+}
+Result ReadHostPorts() {
+  std::FILE* file = std::fopen("/proc/net/tcp", "r");
+  if (file == nullptr) return Result::kRefused;
+  char wanted[16];
+  std::snprintf(wanted, sizeof wanted, ":%04X", static_cast<unsigned>(TargetNumber("TCP_PORT")));
+  char line[512];
+  while (std::fgets(line, sizeof line, file) != nullptr) {
+    if (std::strstr(line, wanted) != nullptr) return Result::kGotThrough;
+  }
+  return Result::kRefused;
+}
+
 Result Sctp() {
   return Makes(AF_INET, SOCK_STREAM, IPPROTO_SCTP);
 }
@@ -140,6 +221,12 @@ Result IoUring() {
   return From(::syscall(425 /* io_uring_setup */, 8, parameters) >= 0);
 }
 
+Result InheritedDescriptor() {
+  for (int fd = 3; fd < 65536; ++fd) {
+    if (::fcntl(fd, F_GETFD) >= 0) return Result::kGotThrough;
+  }
+  return Result::kRefused;
+}
 Result InheritedSocket() {
   for (int fd = 0; fd < 1024; ++fd) {
     struct stat st {};
@@ -173,6 +260,18 @@ const std::vector<Attack>& SocketAttacks() {
       {"sctp", Sctp},
       {"io-uring", IoUring},
       {"inherited-socket", InheritedSocket},
+      {"inherited-descriptor", InheritedDescriptor},
+      {"raw-icmp6", Raw6},
+      {"ping-socket", Ping},
+      {"netlink-generic", NetlinkGeneric},
+      {"netlink-netfilter", NetlinkNetfilter},
+      {"netlink-audit", NetlinkAudit},
+      {"netlink-connector", NetlinkConnector},
+      {"other-families", OtherFamilies},
+      {"change-interface", ChangeInterface},
+      {"netlink-change-interface", ChangeInterfaceByNetlink},
+      {"read-interfaces", ReadInterfaces},
+      {"read-host-ports", ReadHostPorts},
   };
   return attacks;
 }

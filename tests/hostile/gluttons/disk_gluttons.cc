@@ -35,7 +35,7 @@ bool Fill(int fd, std::size_t bytes) {
   return true;
 }
 int Filled(int fd) {
-  return Fill(fd, kEnough) ? AwaitTheEnd() : 1;
+  return Fill(fd, Enough()) ? AwaitTheEnd() : 1;
 }
 int Make(const std::string& path) {
   return ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -59,12 +59,12 @@ int NeverNamed() {
 // No descriptor is left, only a mapping.
 int DeletedMapped() {
   int fd = Nameless("mapped");
-  if (::ftruncate(fd, kEnough) != 0) return 2;
+  if (::ftruncate(fd, Enough()) != 0) return 2;
   auto* bytes =
-      static_cast<char*>(::mmap(nullptr, kEnough, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+      static_cast<char*>(::mmap(nullptr, Enough(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
   ::close(fd);
   if (bytes == MAP_FAILED) return 2;
-  for (std::size_t at = 0; at < kEnough; at += kPiece) {
+  for (std::size_t at = 0; at < Enough(); at += kPiece) {
     std::memset(bytes + at, 'x', kPiece);
     ::usleep(2000);
   }
@@ -74,7 +74,7 @@ int DeletedMapped() {
 int DeletedInFlight() {
   int pair[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0) return 2;
-  for (std::size_t done = 0; done < kEnough; done += 8 * kPiece) {
+  for (std::size_t done = 0; done < Enough(); done += 8 * kPiece) {
     int fd = Nameless("flying");
     if (!Fill(fd, 8 * kPiece)) return 1;
     char byte = 'f';
@@ -116,7 +116,7 @@ int DeepTree() {
   return Filled(Make("big"));
 }
 int ManySmallFiles() {
-  for (int i = 0; i < kEnoughFiles; ++i) {
+  for (int i = 0; i < EnoughFiles(); ++i) {
     int fd = Make("f" + std::to_string(i));
     if (fd < 0) return 1;
     ::close(fd);

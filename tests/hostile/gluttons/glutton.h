@@ -1,5 +1,6 @@
-// One way each of taking more than a job may. A glutton that is not stopped stops by itself at
-// kEnough and exits 0, so that a guard that fails costs the host nothing.
+// One way each of taking more than a job may. A glutton that is not stopped stops by itself when it
+// has had enough and exits 0, so that a guard that fails costs the host nothing. With JUST_PAST in
+// its environment that is a little more than the limits of the table's test, and it ends at once.
 #pragma once
 
 #include <cstddef>
@@ -9,9 +10,11 @@
 
 namespace writ::hostile {
 
-inline constexpr std::size_t kEnough = 768u << 20;  // bytes
-inline constexpr int kEnoughProcesses = 4000;
-inline constexpr int kEnoughFiles = 200'000;
+std::size_t Enough();  // bytes
+int EnoughProcesses();
+int EnoughFiles();
+int EnoughDescriptors();
+int EnoughBurns();  // of about 30 ms
 
 struct Glutton {
   std::string_view name;
@@ -21,7 +24,7 @@ const std::vector<Glutton>& ProcessGluttons();
 const std::vector<Glutton>& DiskGluttons();
 const std::vector<Glutton>& OtherGluttons();
 
-// Waits to be ended; exit 0 where nobody does within a minute.
+// Waits to be ended; exit 0 where nobody does within a minute, or at once with JUST_PAST.
 int AwaitTheEnd();
 
 }  // namespace writ::hostile

@@ -15,7 +15,7 @@ namespace {
 constexpr std::size_t kPiece = 1u << 20;
 
 int MemoryBomb() {
-  for (std::size_t done = 0; done < kEnough; done += kPiece) {
+  for (std::size_t done = 0; done < Enough(); done += kPiece) {
     void* piece =
         ::mmap(nullptr, kPiece, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (piece == MAP_FAILED) return 1;
@@ -27,7 +27,7 @@ int MemoryBomb() {
 int MemoryFiles() {
   static char piece[kPiece];
   std::memset(piece, 'x', sizeof piece);
-  for (std::size_t done = 0; done < kEnough; done += 16 * kPiece) {
+  for (std::size_t done = 0; done < Enough(); done += 16 * kPiece) {
     int fd = ::memfd_create("glutton", MFD_CLOEXEC);
     if (fd < 0) return 2;
     for (int i = 0; i < 16; ++i) {
@@ -53,7 +53,7 @@ int MemoryBombInChildren() {
 }
 int Descriptors() {
   int most = 0;
-  while (most < 100'000) {
+  while (most < EnoughDescriptors()) {
     int fd = ::open("/dev/null", O_RDONLY);
     if (fd < 0) return errno == EMFILE ? 1 : 2;
     most = fd;
@@ -64,7 +64,7 @@ int FloodBothStreams() {
   static char piece[kPiece];
   std::memset(piece, 'x', sizeof piece);
   ::signal(SIGTERM, SIG_IGN);
-  for (std::size_t done = 0; done < 4 * kEnough; done += 2 * kPiece) {
+  for (std::size_t done = 0; done < 4 * Enough(); done += 2 * kPiece) {
     if (::write(1, piece, sizeof piece) < 0 || ::write(2, piece, sizeof piece) < 0) return 1;
   }
   return 0;

@@ -23,7 +23,7 @@ int ForkBomb() {
   IgnoreWhatCanBeIgnored();
   void* shared = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   auto* made = new (shared) std::atomic<int>(0);
-  while (*made < kEnoughProcesses) {
+  while (*made < EnoughProcesses()) {
     if (::fork() >= 0) ++*made;
   }
   return AwaitTheEnd();
@@ -32,7 +32,7 @@ int ForkBomb() {
 int ThreadBomb() {
   std::vector<std::thread> threads;
   try {
-    while (threads.size() < static_cast<std::size_t>(kEnoughProcesses))
+    while (threads.size() < static_cast<std::size_t>(EnoughProcesses()))
       threads.emplace_back([] { AwaitTheEnd(); });
   } catch (const std::exception&) {
     AwaitTheEnd();
@@ -68,7 +68,7 @@ int StoppedChildren() {
 // any of them.
 int BurnInManyProcesses() {
   ::signal(SIGCHLD, SIG_IGN);
-  for (int i = 0; i < 4000; ++i) {
+  for (int i = 0; i < EnoughBurns(); ++i) {
     pid_t child = ::fork();
     if (child == 0) {
       std::atomic<std::uint64_t> n{0};

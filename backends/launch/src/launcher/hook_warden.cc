@@ -1,10 +1,8 @@
 #include "hook_warden.h"
 
-#include <linux/close_range.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,6 +13,7 @@
 
 #include "writ/backends/linux/process_tree.h"
 #include "writ/base/child.h"
+#include "writ/base/close_descriptors.h"
 
 namespace writ::backends::launch {
 namespace {
@@ -69,9 +68,9 @@ int Tell(const std::string& words) {
 int RunHookWarden(int argc, char** argv) {
   struct stat st {};
   if (argc < 3 || ::fstat(kControl, &st) != 0 || !S_ISSOCK(st.st_mode)) return 2;
-  ::syscall(SYS_close_range, kControl + 1, ~0u, 0);
-  ::syscall(SYS_close_range, kControl, kControl, CLOSE_RANGE_CLOEXEC);
-  if (!BecomeSubreaper()) return Tell("start");
+  if (!CloseDescriptors(kControl + 1) || !CloseDescriptorsOnExec(kControl, kControl) ||
+      !BecomeSubreaper())
+    return Tell("start");
   SpawnOptions spawn;
   spawn.path = argv[2];
   spawn.argv.assign(argv + 2, argv + argc);

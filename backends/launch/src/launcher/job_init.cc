@@ -1,7 +1,6 @@
 #include "job_init.h"
 
 #include <fcntl.h>
-#include <linux/close_range.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -11,7 +10,6 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,6 +28,7 @@
 #include "oci_runtime.h"
 #include "view.h"
 #include "writ/backends/linux/credentials.h"
+#include "writ/base/close_descriptors.h"
 #include "writ/base/file.h"
 
 namespace writ::backends::launch {
@@ -108,8 +107,8 @@ class Init {
     if (!socket_) ::_exit(125);
     const auto own = static_cast<unsigned>(socket_.get());
     for (int fd : {kControlFd, kStatusFd}) ::close(fd);
-    if (own > kFirst) ::syscall(SYS_close_range, kFirst, own - 1, 0);
-    ::syscall(SYS_close_range, own + 1, ~0u, 0);
+    if (own > kFirst && !CloseDescriptors(kFirst, own - 1)) Fail("descriptors", 0);
+    if (!CloseDescriptors(own + 1)) Fail("descriptors", 0);
   }
 
   void AwaitMaps() {

@@ -51,8 +51,8 @@ Result<std::vector<UniqueFd>> MapLowerTrees(const LaunchPlan& plan) {
   return trees;
 }
 
-// The child is a copy of us, as after fork(2).
-pid_t CloneInit(int cgroup) {
+// The child is a copy of us, as after fork(2). `entered`: it was born in that group.
+pid_t CloneInit(int cgroup, bool& entered) {
   clone_args args{};
   args.flags = kNamespaces;
   args.exit_signal = SIGCHLD;
@@ -61,8 +61,11 @@ pid_t CloneInit(int cgroup) {
     args.cgroup = static_cast<std::uint64_t>(cgroup);
   }
   long pid = ::syscall(SYS_clone3, &args, sizeof args);
-  if (pid < 0 && errno == ENOSYS && cgroup < 0)
+  entered = cgroup >= 0;
+  if (pid < 0 && (errno == ENOSYS || errno == EPERM)) {  // a container's filter refuses clone3
+    entered = false;
     pid = ::syscall(SYS_clone, kNamespaces | SIGCHLD, nullptr, nullptr, nullptr, nullptr);
+  }
   return static_cast<pid_t>(pid);
 }
 
@@ -80,7 +83,8 @@ Result<JobInit> StartInit(const LaunchPlan& plan) {
   // has come here yet.
   ::prctl(PR_SET_DUMPABLE, 1);
   JobInit init;
-  init.pid = CloneInit(cgroup.get());
+  bool entered = false;
+  init.pid = CloneInit(cgroup.get(), entered);
   if (init.pid == 0) {
     pair.first.reset();
     RunInit(plan, std::move(pair.second));
@@ -94,6 +98,9 @@ Result<JobInit> StartInit(const LaunchPlan& plan) {
   Status mapped = MapIds(init.pid, plan);
   ::prctl(PR_SET_DUMPABLE, 0);
   if (!mapped) return std::move(mapped).error();
+  // It waits for word from us, and has made nothing that would count elsewhere.
+  if (!entered && !plan.born_in_cgroup.empty())
+    WRIT_TRY(WriteFileOnce(plan.born_in_cgroup + "/cgroup.procs", std::to_string(init.pid)));
   for (const std::string& dir : plan.cgroup_dirs)
     WRIT_TRY(WriteFileOnce(dir + "/cgroup.procs", std::to_string(init.pid)));
   std::vector<int> fds;

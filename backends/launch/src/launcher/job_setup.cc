@@ -1,7 +1,6 @@
 #include "job_setup.h"
 
 #include <fcntl.h>
-#include <linux/close_range.h>
 #include <linux/sched.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -21,6 +20,7 @@
 #include "writ/backends/linux/keyring.h"
 #include "writ/backends/linux/seccomp.h"
 #include "writ/backends/linux/terminal.h"
+#include "writ/base/close_descriptors.h"
 
 namespace writ::backends::launch {
 namespace {
@@ -134,13 +134,6 @@ void InstallGuards(const LaunchPlan& plan, int ruleset, int report) {
     Fail(report, "seccomp listener", sent.error().sys_errno);
 }
 
-void CloseOthersOnExec() {
-  if (::syscall(SYS_close_range, 3, ~0u, CLOSE_RANGE_CLOEXEC) == 0) return;
-  // Before 5.11, and gVisor. The limit was set by us, so the loop ends.
-  auto highest = static_cast<int>(::sysconf(_SC_OPEN_MAX));
-  for (int fd = 3; fd < highest; ++fd) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
-}
-
 std::vector<char*> Pointers(const std::vector<std::string>& strings) {
   std::vector<char*> out;
   for (const std::string& s : strings) out.push_back(const_cast<char*>(s.c_str()));
@@ -183,10 +176,7 @@ int Execute(const ProcessStart& start) {
 
 // Not exec'd, so nothing is closed by that: not even the report, whose end says that it began.
 [[noreturn]] void RunCopy(const EntryRequest& copy) {
-  if (::syscall(SYS_close_range, 3, ~0u, 0) != 0) {
-    auto highest = static_cast<int>(::sysconf(_SC_OPEN_MAX));
-    for (int fd = 3; fd < highest; ++fd) ::close(fd);
-  }
+  if (!CloseDescriptors(3)) ::_exit(125);
   ::_exit(CopyInPlace(copy));
 }
 
@@ -206,7 +196,8 @@ int Execute(const ProcessStart& start) {
   if (start.copy == nullptr && ::chdir(start.cwd.c_str()) != 0) Fail(report, "cwd", errno);
   InstallGuards(plan, ruleset, report);
   if (start.copy != nullptr) RunCopy(*start.copy);
-  CloseOthersOnExec();
+  if (Status kept = CloseDescriptorsOnExec(3); !kept)
+    Fail(report, "descriptors", kept.error().sys_errno);
   Fail(report, "exec", Execute(start));
 }
 

@@ -37,7 +37,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <optional>
@@ -51,6 +50,7 @@
 #include "oci_runtime.h"
 #include "probe.h"
 #include "supervisor.h"
+#include "writ/base/close_descriptors.h"
 #include "writ/base/file.h"
 
 namespace {
@@ -93,6 +93,13 @@ std::optional<std::string> AwaitPlan() {
   return std::move(bytes).value();
 }
 
+int FailSetup(const std::string& stage) {
+  namespace launch = writ::backends::launch;
+  auto message = launch::EncodeMessage(launch::SetupFailedMessage{stage, 0});
+  (void)writ::SendWithFds(launch::kControlFd, message, {}).has_value();
+  return 1;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -109,18 +116,15 @@ int main(int argc, char** argv) {
     return launch::RunInsideContainer(launch::ContainerKernel::kOwn);
   struct stat st {};
   if (argc != 1 || ::fstat(launch::kControlFd, &st) != 0 || !S_ISSOCK(st.st_mode)) return Usage();
-  ::syscall(SYS_close_range, launch::kControlFd + 1, ~0u, 0);
-  ::fcntl(launch::kControlFd, F_SETFD, FD_CLOEXEC);
+  if (!writ::CloseDescriptors(launch::kControlFd + 1) ||
+      !writ::CloseDescriptorsOnExec(launch::kControlFd, launch::kControlFd))
+    return FailSetup("descriptors");
   ::prctl(PR_SET_DUMPABLE, 0);  // the job's secrets pass through here
 
   std::optional<std::string> bytes = AwaitPlan();
   if (!bytes) return 0;
   auto plan = launch::DecodeLaunchPlan(*bytes);
   ::explicit_bzero(bytes->data(), bytes->size());
-  if (!plan) {
-    auto message = launch::EncodeMessage(launch::SetupFailedMessage{plan.error().code, 0});
-    (void)writ::SendWithFds(launch::kControlFd, message, {}).has_value();
-    return 1;
-  }
+  if (!plan) return FailSetup(plan.error().code);
   return launch::Supervisor(std::move(plan).value()).Run();
 }

@@ -1,10 +1,8 @@
 #include "oci_runtime.h"
 
 #include <fcntl.h>
-#include <linux/close_range.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,6 +14,7 @@
 #include <vector>
 
 #include "job_init.h"
+#include "writ/base/close_descriptors.h"
 #include "writ/base/file.h"
 
 namespace writ::backends::launch {
@@ -57,12 +56,12 @@ struct RuntimeFds {
   for (std::size_t i = 0; i < std::size(places); ++i)
     if (places[i].first >= 0 && (high[i] < 0 || !Put(high[i], places[i].second))) ::_exit(126);
   if (plan.namespaces->container_kernel == ContainerKernel::kOwn) {
-    ::syscall(SYS_close_range, kInsidePlanFd, ~0u, 0);
+    if (!CloseDescriptors(kInsidePlanFd)) ::_exit(126);
   } else {
     for (int fd : {kStdoutFd, kStderrFd})
       if (::fcntl(fd, F_SETFD, 0) != 0) ::_exit(126);
     const unsigned first = fds.listener < 0 ? kInsideListenerFd : kInsideListenerFd + 1;
-    ::syscall(SYS_close_range, first, ~0u, 0);
+    if (!CloseDescriptors(first)) ::_exit(126);
   }
   std::vector<char*> argv;
   for (const std::string& word : plan.namespaces->runtime)
@@ -177,14 +176,13 @@ int RunInsideContainer(ContainerKernel kernel) {
     if (::fstat(fd, &st) != 0) return 2;
   const bool listens = kernel == ContainerKernel::kHosts && ::fstat(kInsideListenerFd, &st) == 0 &&
                        S_ISSOCK(st.st_mode);
-  ::syscall(SYS_close_range, kInsideListenerFd + (listens ? 1 : 0), ~0u, 0);
+  if (!CloseDescriptors(kInsideListenerFd + (listens ? 1 : 0))) return 1;
   UniqueFd told(::fcntl(1, F_DUPFD_CLOEXEC, kFree));
   UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   if (!told || !null) return 1;
   for (int fd : {0, 1, 2})
     if (::dup2(null.get(), fd) < 0) return 1;
-  for (int fd = kInsidePlanFd; fd < kInsideListenerFd + (listens ? 1 : 0); ++fd)
-    if (::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) return 1;
+  if (!CloseDescriptorsOnExec(kInsidePlanFd, kInsideListenerFd)) return 1;
   UniqueFd plan_fd(kInsidePlanFd);
   auto bytes = ReadAll(plan_fd.get(), kMaxPlanBytes);
   auto plan = bytes ? DecodeLaunchPlan(*bytes) : std::move(bytes).error();

@@ -1,7 +1,7 @@
 // What a proxy process gives up before it reads a byte from a job.
 //
 // Order: descriptors, limits, identity, (threads start), filter. Every result is checked (L20); a
-// step that fails ends the process. Linux 5.9 or newer (close_range).
+// step that fails ends the process.
 #pragma once
 
 #include <sys/types.h>
