@@ -332,10 +332,14 @@ Status TreeMaker::OnFile(const std::string& path, mode_t mode) {
     return Failed(EIO, place);
   const std::string temporary = ".writ-cp-" + std::to_string(random);
   file_.reset(::openat(parent_.get(), temporary.c_str(),
-                       O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+                       O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode));
   if (!file_) return Failed(errno, place);
   temporary_ = temporary;
-  mode_ = mode;
+  // Until it is whole it is for its owner alone, and then for no more than the umask leaves.
+  struct stat st {};
+  if (::fstat(file_.get(), &st) != 0 || ::fchmod(file_.get(), 0600) != 0)
+    return Failed(errno, place);
+  mode_ = st.st_mode & kModeBits;
   return {};
 }
 

@@ -50,6 +50,7 @@ Result<Seat> TakeSeat(const EmbeddedOptions& options, plane::Plane& plane, const
     setup.plane_key_pem = plane.public_key_pem();
     setup.seat = static_cast<unsigned>(seat);
     setup.slots = 1;
+    setup.allow_access = options.allow_access;
     WRIT_ASSIGN(RunnerSettings settings, MakeRunnerSettings(setup));
     auto uids = ReserveUids(settings);
     if (!uids && uids.error().code == "runner.uids_taken") {

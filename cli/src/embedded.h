@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "writ/base/clock.h"
 #include "writ/base/result.h"
@@ -18,6 +19,7 @@ struct EmbeddedOptions {
   std::string pool;
   std::string only_run;                     // the one run that it claims
   runner::RunObserver* observer = nullptr;  // borrowed; may be null
+  std::vector<std::string> allow_access{};  // members of grants.session, above file and environment
 };
 
 class Embedded {

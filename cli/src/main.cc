@@ -107,6 +107,8 @@ int main(int argc, char** argv) {
   AddInit(app, context);
   AddRun(app, context);
   AddRuns(app, context);
+  AddSession(app, context);
+  AddCopy(app, context);
   AddArtifacts(app, context);
   AddReceipt(app, context);
   AddPull(app, context);

@@ -144,6 +144,33 @@ std::vector<std::string> MovedIn(const Value& bundle, const Value& contract, con
   return out;
 }
 
+// Who went into the session while it ran, one line each: "exec by NAME, 8f0a exit 0, 12 ms".
+std::vector<std::string> Uses(const Value& bundle) {
+  std::vector<std::string> out;
+  const std::vector<const Value*> left = EventsOfType(bundle, "session.left");
+  const std::vector<const Value*> copied = EventsOfType(bundle, "file.copied");
+  for (const Value* entered : EventsOfType(bundle, "session.entered")) {
+    const std::string use = Text(At(*entered, {"use"}));
+    std::string line = Text(At(*entered, {"mode"})) + " by " + ActorText(At(*entered, {"actor"}));
+    if (entered->Find("argvHash") != nullptr)
+      line += ", " + Short(Text(At(*entered, {"argvHash"})));
+    for (const Value* copy : copied)
+      if (Text(At(*copy, {"use"})) == use)
+        line += ", " + Text(At(*copy, {"direction"})) + " " + Text(At(*copy, {"path"})) + " " +
+                Short(Text(At(*copy, {"contentHash"})));
+    bool ended = false;
+    for (const Value* end : left) {
+      if (Text(At(*end, {"use"})) != use) continue;
+      ended = true;
+      if (end->Find("exitCode") != nullptr) line += " exit " + Text(At(*end, {"exitCode"}));
+      if (end->Find("reason") != nullptr) line += ", " + Text(At(*end, {"reason"}));
+    }
+    if (!ended) line += ", its end was not seen";
+    out.push_back(std::move(line));
+  }
+  return out;
+}
+
 // The lines that bring an auditor from nothing to a verification with pinned keys.
 void HowToVerify(Screen& screen, const Value& contract, const Value& receipt,
                  const ReceiptCommands& commands) {
@@ -258,6 +285,7 @@ std::string RenderReceipt(const Value& bundle, const protocol::VerifyReport& rep
   for (const Value* event : EventsOfType(bundle, "command.executed"))
     screen.Row("command",
                Short(Text(At(*event, {"argvHash"}))) + " exit " + Text(At(*event, {"exitCode"})));
+  for (const std::string& use : Uses(bundle)) screen.Row("entered", use);
   std::vector<std::string> models;
   for (const Value& entry : Items(At(receipt, {"modelsUsed"})))
     models.push_back(Text(At(entry, {"provider"})) + "/" + Text(At(entry, {"model"})));
@@ -319,6 +347,9 @@ Value ReceiptAnswers(const Value& bundle, const protocol::VerifyReport& report) 
   for (const Value* event : EventsOfType(bundle, "policy.evaluated")) decisions.push_back(*event);
   Array commands;
   for (const Value* event : EventsOfType(bundle, "command.executed")) commands.push_back(*event);
+  Array entered;
+  for (const char* type : {"session.entered", "file.copied", "session.left"})
+    for (const Value* event : EventsOfType(bundle, type)) entered.push_back(*event);
   Array findings;
   for (const Value* event : EventsOfType(bundle, "finding")) findings.push_back(*event);
   Object out;
@@ -337,6 +368,7 @@ Value ReceiptAnswers(const Value& bundle, const protocol::VerifyReport& report) 
   out.Set("saw", Object{{"runner", At(receipt, {"runner"})},
                         {"agent", At(contract, {"agent"})},
                         {"commands", std::move(commands)},
+                        {"entered", std::move(entered)},
                         {"models", At(receipt, {"modelsUsed"})},
                         {"secrets", At(receipt, {"secretsReleased"})},
                         {"hosts", At(receipt, {"networkAccessed"})},

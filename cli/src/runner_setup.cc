@@ -46,6 +46,8 @@ Result<Sources> FindSources(const RunnerSetup& setup) {
   flag("plane.clientCertFile", "--client-cert", setup.plane.client_cert_file);
   flag("metrics.listen", "--metrics", setup.metrics_listen);
   flag("plane.clientKeyFile", "--client-key", setup.plane.client_key_file);
+  for (const std::string& what : setup.allow_access)
+    out.flags.push_back({"grants.session." + what, json::Value(true), "--allow-access"});
   if (setup.slots > 0) out.flags.push_back({"slots", json::Value(setup.slots), "--slots"});
   return out;
 }

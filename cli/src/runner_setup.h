@@ -27,6 +27,7 @@ struct RunnerSetup {
   runner::HttpEndpoint plane;
   std::string plane_key_pem;
   std::string metrics_listen;
+  std::vector<std::string> allow_access;  // members of grants.session to switch on
   unsigned slots = 0;
   // The how manieth of several runners that share the directory's configuration; each takes a part
   // of the operator's uidRange. nullopt: the whole of it.

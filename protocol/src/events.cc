@@ -138,6 +138,35 @@ json::Value SessionClosed(const std::vector<std::string>& leaks,
   out.SetOptional("durationMs", duration_ms);
   return out;
 }
+json::Value SessionEntered(const SessionEntry& entry) {
+  json::Object out{{"type", kSessionEntered},
+                   {"use", entry.use},
+                   {"mode", entry.mode},
+                   {"actor", entry.actor.ToJson()}};
+  out.SetOptional("argvHash", entry.argv_hash);
+  if (entry.terminal) out.Set("terminal", true);
+  if (entry.input) out.Set("input", true);
+  return out;
+}
+json::Value SessionLeft(const SessionLeaving& leaving) {
+  json::Object out{{"type", kSessionLeft}, {"use", leaving.use}, {"mode", leaving.mode}};
+  out.SetOptional("exitCode", leaving.exit_code);
+  out.SetOptional("signal", leaving.signal);
+  if (!leaving.reason.empty()) out.Set("reason", leaving.reason);
+  out.Set("durationMs", leaving.duration_ms)
+      .Set("bytesIn", leaving.bytes_in)
+      .Set("bytesOut", leaving.bytes_out);
+  return out;
+}
+json::Value FileCopied(const FileCopy& copy) {
+  json::Object out{{"type", kFileCopied}, {"use", copy.use}, {"direction", Word(copy.direction)}};
+  out.SetOptional("path", copy.path);
+  out.Set("contentHash", copy.content_hash)
+      .Set("files", copy.files)
+      .Set("bytes", copy.bytes)
+      .Set("leftOut", copy.left_out);
+  return out;
+}
 json::Value HookResult(const HookOutcome& outcome) {
   json::Object out{{"type", kHookResult}, {"hook", outcome.hook}};
   out.SetOptional("exitCode", outcome.exit_code);

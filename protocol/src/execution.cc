@@ -20,6 +20,7 @@ constexpr std::int64_t kLeastIoRate = 64 << 10;  // below it nothing ever starts
 constexpr std::int64_t kMostBytes = 1ll << 50;
 constexpr std::int64_t kMostCpuMillis = 1ll << 20;
 constexpr std::int64_t kMostProcesses = 1ll << 22;
+constexpr std::int64_t kMostCharacters = 65535;  // of a terminal, each way
 
 constexpr json::EnumName<Execution::Kind> kKindTable[] = {{Execution::Kind::kShell, "shell"},
                                                           {Execution::Kind::kArgv, "argv"},
@@ -196,6 +197,18 @@ Execution Execution::Read(json::ObjectReader reader, const json::Value& raw) {
   out.idempotent = reader.OptionalBool("idempotent").value_or(false);
   out.image = reader.OptionalString("image", kImage);
   out.syscalls = reader.OptionalEnum("syscalls", kSyscallProfileTable);
+  if (auto terminal = reader.OptionalChild("terminal")) {
+    TerminalSize size;
+    if (auto rows = terminal->OptionalInteger("rows", 1, kMostCharacters))
+      size.rows = static_cast<std::uint16_t>(*rows);
+    if (auto columns = terminal->OptionalInteger("columns", 1, kMostCharacters))
+      size.columns = static_cast<std::uint16_t>(*columns);
+    terminal->RefuseUnknown();
+    out.terminal = size;
+    if (out.log && out.log->stderr_mode == StderrMode::kCapture)
+      reader.issues().Add("object.value", reader.PointerOf("terminal"),
+                          "a terminal has one stream: log.stderr must not be capture");
+  }
   reader.RefuseUnknown();
   return out;
 }
@@ -240,6 +253,8 @@ json::Value Execution::ToJson() const {
   if (idempotent) out.Set("idempotent", true);
   out.SetOptional("image", image);
   if (syscalls) out.Set("syscalls", Word(*syscalls));
+  if (terminal)
+    out.Set("terminal", json::Object{{"rows", terminal->rows}, {"columns", terminal->columns}});
   return out;
 }
 

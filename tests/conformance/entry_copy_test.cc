@@ -137,6 +137,28 @@ TEST_P(Conformance, ACopyOutFollowsNoLink) {  // L13
   ExpectClean(running);
 }
 
+// The job swaps a directory for a link all the while. What opens by name is led astray sooner or
+// later; a copy never is.
+TEST_P(Conformance, ACopyIsNotLedAstrayByADirectoryThatIsSwapped) {  // L13
+  RunningJob running(*backend_,
+                     Granted("mkdir d other; echo mine > d/f; echo theirs > other/f; echo ready; "
+                             "while :; do mv d real; ln -s other d; rm d; mv real d; done"));
+  ASSERT_TRUE(running.AwaitOutput("ready"));
+  EntryRun astray =
+      Enter(running.job(),
+            ShellEntry("until [ \"$(cat d/f 2>/dev/null)\" = theirs ]; do :; done; echo so"));
+  EXPECT_EQ(astray.out, "so\n") << astray.err;
+  int copied = 0;
+  for (int i = 0; i < 60; ++i) {
+    CopiedOut out = CopyOut(running.job(), "d/f");
+    if (!out.status) continue;
+    ++copied;
+    EXPECT_THAT(out.files, Contains(Pair("f", "mine\n")));
+  }
+  EXPECT_GT(copied, 0);
+  ExpectClean(running);
+}
+
 // As the job, not as the runner: what the job may not read does not come out.
 TEST_P(Conformance, ACopyReadsOnlyWhatTheJobCould) {
   const std::string secret = job_.base() + "/of-the-runner";

@@ -208,6 +208,33 @@ TEST_P(Conformance, AnEntryHasATerminalOfTheSessions) {
   ExpectClean(running);
 }
 
+TEST_P(Conformance, AnEntrysTerminalTellsTheEndOfItsInput) {
+  RunningJob running(*backend_, Granted());
+  ASSERT_TRUE(running.AwaitOutput("ready"));
+  EntryPlan plan = ShellEntry("stty -echo; echo set; cat; echo over");
+  plan.terminal = TerminalSize{};
+  auto entered = running.job().Enter(std::move(plan));
+  ASSERT_TRUE(entered) << entered.error().ToString();
+  std::string out;
+  ASSERT_TRUE(AwaitEntryOutput(**entered, out, "set"));
+  WriteToEntry((*entered)->input(), "typed\n");
+  (*entered)->CloseInput();
+  EXPECT_TRUE(AwaitEntryOutput(**entered, out, "over"));
+  EXPECT_THAT(out, HasSubstr("typed"));
+  ExpectClean(running);
+}
+
+// Nothing of the launcher's - its channel, its plan, the other ends of the streams - is left open.
+TEST_P(Conformance, AnEntryAndItsJobInheritTheirStreamsAlone) {  // L20
+  const std::string show = "ls /proc/self/fd | tr '\\n' ' '";
+  RunningJob running(*backend_, Granted(show + "; echo ready; sleep 600"));
+  ASSERT_TRUE(running.AwaitOutput("ready"));
+  EntryRun entry = Enter(running.job(), ShellEntry(show));
+  EXPECT_EQ(entry.out, "0 1 2 3 ") << entry.err;  // 3: the directory that is listed
+  EXPECT_THAT(running.End().out, HasSubstr("0 1 2 3 ready"));
+  ExpectClean(running);
+}
+
 TEST_P(Conformance, AnEntryInterruptsAtTheTerminalsKey) {
   RunningJob running(*backend_, Granted());
   ASSERT_TRUE(running.AwaitOutput("ready"));

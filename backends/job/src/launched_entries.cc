@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
@@ -77,7 +78,11 @@ class LaunchedEntry final : public Entry {
   int input() const override { return terminal_ ? out_.get() : in_.get(); }
   int output() const override { return out_.get(); }
   int errors() const override { return err_.get(); }
-  void CloseInput() override { in_.reset(); }
+  void CloseInput() override {
+    in_.reset();
+    constexpr char kEndOfFile = 4;  // as it is typed
+    if (terminal_) (void)!::write(out_.get(), &kEndOfFile, 1);
+  }
   Status Resize(TerminalSize size) override {
     if (!terminal_)
       return Error{ErrorKind::kUnsupported, "job.no_terminal", "the command has no terminal"};

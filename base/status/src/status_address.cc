@@ -1,15 +1,13 @@
 // Where a program's status may be served: this machine's loopback, and Unix sockets.
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 #include <charconv>
 
 #include "writ/base/status/status_server.h"
+#include "writ/base/unix_socket.h"
 
 namespace writ::status {
 namespace {
@@ -63,31 +61,9 @@ Error Cannot(int code, const std::string& what) {
                   "the status cannot be served at " + what);
 }
 
-sockaddr_un UnixAddress(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  return address;
-}
-
 Result<UniqueFd> ListenUnix(const std::string& path, mode_t mode, const std::string& shown) {
-  const sockaddr_un address = UnixAddress(path);
-  const auto* generic = reinterpret_cast<const sockaddr*>(&address);
-  UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!fd) return Cannot(errno, shown);
-  struct stat info {};
-  if (lstat(path.c_str(), &info) == 0) {
-    // One that nobody serves is in the way of nobody; anything else is not ours to remove.
-    if (!S_ISSOCK(info.st_mode)) return Cannot(EADDRINUSE, shown);
-    UniqueFd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (connect(probe.get(), generic, sizeof address) == 0 || errno != ECONNREFUSED)
-      return Cannot(EADDRINUSE, shown);
-    (void)unlink(path.c_str());
-  }
-  // Born closed to others, not made so afterwards: mode bits come from the descriptor.
-  if (fchmod(fd.get(), mode) != 0 || bind(fd.get(), generic, sizeof address) != 0 ||
-      chmod(path.c_str(), mode) != 0 || listen(fd.get(), 16) != 0)
-    return Cannot(errno, shown);
+  auto fd = ListenAtUnixPath(path, mode);
+  if (!fd) return Cannot(fd.error().sys_errno, shown);
   return fd;
 }
 

@@ -1,6 +1,8 @@
 // run: captures the checkout, asks the plane for a run, and follows it to its end.
 #include <CLI/CLI.hpp>
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -16,6 +18,7 @@
 #include "home.h"
 #include "print_plan.h"
 #include "runner_setup.h"
+#include "session_access.h"
 #include "watch.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
@@ -50,6 +53,8 @@ struct RunCommand {
   std::string cpu_time;
   bool no_network = false;
   bool separate_stderr = false;
+  bool tty = false;
+  std::vector<std::string> allow_access;  // attach, input, exec, copy
   bool dry_run = false;
   bool print_plan = false;
   bool no_watch = false;
@@ -145,7 +150,7 @@ Result<json::Value> BuildRequest(const RunCommand& command, const workspace::Cap
   WRIT_ASSIGN(json::Object limits, LimitsOf(command));
   const bool declares = !command.artifacts.empty() || !command.result.empty() || !limits.empty() ||
                         !command.image.empty() || !command.syscalls.empty() ||
-                        command.separate_stderr;
+                        command.separate_stderr || command.tty;
   if (command.no_network || declares || command.agent == "argv") {
     json::Object execution;
     if (command.agent == "argv") {
@@ -169,6 +174,10 @@ Result<json::Value> BuildRequest(const RunCommand& command, const workspace::Cap
     if (!limits.empty()) execution.Set("limits", std::move(limits));
     if (command.separate_stderr)
       execution.Set("log", json::Object{{"stdout", "capture"}, {"stderr", "capture"}});
+    if (command.tty) {
+      const TerminalSize size = SizeOfTerminal(STDOUT_FILENO).value_or(TerminalSize{});
+      execution.Set("terminal", json::Object{{"rows", size.rows}, {"columns", size.columns}});
+    }
     request.Set("execution", std::move(execution));
   }
   return json::Value(std::move(request));
@@ -232,6 +241,13 @@ void Run(Context& context, RunCommand& command) {
                               "put it in quotes, or use --agent argv -- COMMAND ARGS"});
   for (const std::string& word : command.words)
     command.task += (command.task.empty() ? "" : " ") + word;
+  if (!command.allow_access.empty() && !command.access.local())
+    return context.Fail(Error{ErrorKind::kInvalid, "cli.access_remote",
+                              "--allow-access is for runs of this process",
+                              "a runner's operator grants it: grants.session in its runner.json"});
+  if (command.tty && command.separate_stderr)
+    return context.Fail(Error{ErrorKind::kInvalid, "cli.tty_stderr",
+                              "a terminal has one stream: not with --separate-stderr"});
   if (command.task.empty())
     return context.Fail(
         Error{ErrorKind::kInvalid, "cli.no_task", "there is no task", "writ run \"TASK\""});
@@ -299,7 +315,10 @@ void Run(Context& context, RunCommand& command) {
   }
   std::unique_ptr<Embedded> embedded;
   if (command.access.local() && !waiting) {
-    auto started = Embedded::Start({.dir = context.dir, .pool = command.pool, .only_run = run_id},
+    auto started = Embedded::Start({.dir = context.dir,
+                                    .pool = command.pool,
+                                    .only_run = run_id,
+                                    .allow_access = command.allow_access},
                                    *command.access.plane(), command.access.clock());
     if (!started) {
       // Nobody serves it now: left waiting, the next `writ run` of this directory would execute it.
@@ -369,6 +388,14 @@ void AddRun(CLI::App& app, Context& context) {
                   "File of the workspace with the run's result, which must be JSON");
   run->add_flag("--separate-stderr", options->separate_stderr,
                 "Keep standard error as a stream and a log of its own");
+  run->add_flag("--tty", options->tty,
+                "Give the job a terminal (its output is what a terminal gets)");
+  run->add_option("--allow-access", options->allow_access,
+                  "Let yourself into the session while it runs: attach, input, exec, copy; "
+                  "separated by commas (only without --plane)")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"attach", "input", "exec", "copy"}))
+      ->allow_extra_args(false);
   run->add_option("--traceparent", options->traceparent,
                   "W3C trace context to carry into contract, log and receipt");
   run->add_option("--repo", options->repository, "The checkout")->capture_default_str();

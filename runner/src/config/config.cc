@@ -90,6 +90,8 @@ void ReadLimits(json::ObjectReader reader, OperatorLimits& limits) {
   ReadCount(reader, "maxChangedFiles", limits.max_changed_files, 1);
   ReadCount(reader, "maxDiffBytes", limits.max_diff_bytes, 1024);
   ReadCount(reader, "maxBlobBytes", limits.max_blob_bytes, 1024);
+  ReadCount(reader, "copyBytes", limits.copy_bytes, 1024);
+  ReadCount(reader, "copyFiles", limits.copy_files, 1);
   ReadCount(reader, "minFreeDiskBytes", limits.min_free_disk_bytes, 0);
   ReadCount(reader, "minFreeMemoryBytes", limits.min_free_memory_bytes, 0);
   reader.RefuseUnknown();
@@ -101,6 +103,13 @@ void ReadGrants(json::ObjectReader reader, OperatorGrants& grants) {
   ReadFlag(reader, "advisoryNetwork", grants.advisory_network);
   ReadFlag(reader, "unmeteredSpend", grants.unmetered_spend);
   ReadFlag(reader, "allSyscalls", grants.all_syscalls);
+  if (auto session = reader.OptionalChild("session")) {
+    ReadFlag(*session, "attach", grants.session.attach);
+    ReadFlag(*session, "input", grants.session.input);
+    ReadFlag(*session, "exec", grants.session.exec);
+    ReadFlag(*session, "copy", grants.session.copy);
+    session->RefuseUnknown();
+  }
   reader.RefuseUnknown();
 }
 
@@ -287,6 +296,8 @@ std::string RunnerConfigJson(const RunnerConfig& c) {
           {"maxChangedFiles", l.max_changed_files},
           {"maxDiffBytes", l.max_diff_bytes},
           {"maxBlobBytes", l.max_blob_bytes},
+          {"copyBytes", l.copy_bytes},
+          {"copyFiles", l.copy_files},
           {"minFreeDiskBytes", l.min_free_disk_bytes},
           {"minFreeMemoryBytes", l.min_free_memory_bytes}});
   json::Array profiles;
@@ -298,7 +309,11 @@ std::string RunnerConfigJson(const RunnerConfig& c) {
                                  {"redactDiffs", c.grants.redact_diffs},
                                  {"advisoryNetwork", c.grants.advisory_network},
                                  {"unmeteredSpend", c.grants.unmetered_spend},
-                                 {"allSyscalls", c.grants.all_syscalls}});
+                                 {"allSyscalls", c.grants.all_syscalls},
+                                 {"session", json::Object{{"attach", c.grants.session.attach},
+                                                          {"input", c.grants.session.input},
+                                                          {"exec", c.grants.session.exec},
+                                                          {"copy", c.grants.session.copy}}}});
   out.Set("pollIntervalMs", c.poll_interval.count());
   out.Set("longPollMs", c.long_poll.count());
   out.Set("callTimeoutMs", c.call_timeout.count());

@@ -110,6 +110,8 @@ Result<std::unique_ptr<Engine>> Engine::Create(RunnerConfig config, Identity ide
   CloseOpenRuns(*e.services);
   e.courier = std::make_unique<Courier>(*e.services);
   e.services->courier = e.courier.get();
+  e.services->access = &e.access;
+  if (e.config.grants.session.any()) WRIT_TRY(e.access.Listen(e.state_dir.get()));
   e.courier->WaitTurn(std::min(e.config.call_timeout, kFirstTurn));
   return std::unique_ptr<Engine>(new Engine(std::move(impl)));
 }

@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "access/access_server.h"
 #include "engine/capability_report.h"
 #include "engine/courier.h"
 #include "engine/fitting.h"
@@ -49,6 +50,7 @@ struct Engine::Impl {
   EventBus bus;  // wired in Create; everything that happens is told by it
   std::optional<SessionServices> services;
   std::unique_ptr<Courier> courier;  // after what it borrows
+  AccessServer access;               // of sessions, which close their doors
   backends::BackendRegistry* registry = nullptr;
   std::unique_ptr<CapabilityReport> report;
 

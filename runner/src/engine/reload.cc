@@ -64,6 +64,7 @@ Result<Engine::Reloaded> Engine::Reload(const RunnerConfig& next) {
   WRIT_ASSIGN(RunnerConfig config, ParseRunnerConfig(json::Write(std::move(merged))));
   config.only_run = before->only_run;  // not in the file
   WRIT_TRY(CheckRunnerConfig(config));
+  if (config.grants.session.any()) WRIT_TRY(impl_->access.Listen(impl_->state_dir.get()));
   std::lock_guard lock_state(impl_->mutex);
   impl_->live = std::make_shared<const RunnerConfig>(std::move(config));
   return out;

@@ -1,11 +1,12 @@
 // A runner's own status socket: made, and asked, in its state directory.
 #include <poll.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
+
+#include <cerrno>
 
 #include "metrics/state_socket.h"
 #include "writ/base/paths.h"
+#include "writ/base/unix_socket.h"
 #include "writ/runner/status.h"
 
 namespace writ::runner {
@@ -15,17 +16,6 @@ constexpr const char* kSocketName = "status.sock";
 constexpr std::uint64_t kMostStatus = 4 << 20;
 constexpr int kAskLimitMs = 5'000;
 
-sockaddr_un UnixAddress(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  return address;
-}
-
-std::string InStateDir(int dir) {
-  return "/proc/self/fd/" + std::to_string(dir) + "/" + kSocketName;
-}
-
 }  // namespace
 
 Status CheckStatusAddress(const std::string& address) {
@@ -33,7 +23,7 @@ Status CheckStatusAddress(const std::string& address) {
 }
 
 Result<status::StatusListener> ListenInStateDir(int dir) {
-  return status::ListenAtSocket(InStateDir(dir), 0600, "the state directory");
+  return status::ListenAtSocket(SocketPathIn(dir, kSocketName), 0600, "the state directory");
 }
 
 Result<json::Value> ReadRunnerStatus(const std::string& state_dir) {
@@ -43,14 +33,13 @@ Result<json::Value> ReadRunnerStatus(const std::string& state_dir) {
                      .hint = "writ runner start"};
   Result<UniqueFd> dir = OpenDirectory(state_dir);
   if (!dir) return nobody;
-  UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!fd) return SysError(errno, "status.ask", "could not make a socket");
-  const sockaddr_un address = UnixAddress(InStateDir(dir->get()));
-  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    if (errno == EACCES)
-      return SysError(errno, "status.ask", "the runner's status is for its own user only");
+  auto connected = ConnectToUnixPath(SocketPathIn(dir->get(), kSocketName));
+  if (!connected) {
+    if (connected.error().sys_errno == EACCES)
+      return SysError(EACCES, "status.ask", "the runner's status is for its own user only");
     return nobody;
   }
+  const UniqueFd fd = std::move(*connected);
   static constexpr std::string_view kAsk = "GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n";
   if (send(fd.get(), kAsk.data(), kAsk.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(kAsk.size()))
     return nobody;

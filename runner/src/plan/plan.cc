@@ -341,6 +341,9 @@ std::variant<SessionPlan, RunFailure> PlanSession(const Contract& contract, cons
   job.session_dir = facts.session_dir;
   job.identity = facts.identity;
   job.image = execution.image.value_or("");
+  job.terminal = execution.terminal;
+  if (config.grants.session.exec || config.grants.session.copy)
+    job.entries = backends::EntryGrant{"grants.session"};
   job.home_files.push_back(
       {.path = ".gitconfig",
        .bytes =

@@ -24,6 +24,12 @@ void LiveSpool::Append(std::string_view bytes) {
   grown_.notify_all();
 }
 
+void LiveSpool::Complete() {
+  std::lock_guard lock(mutex_);
+  complete_ = true;
+  grown_.notify_all();
+}
+
 void LiveSpool::Write(std::string_view bytes) {
   while (!bytes.empty()) {
     ssize_t n = pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(size_));
@@ -65,7 +71,7 @@ std::uint64_t LiveSpool::size() const {
 void LiveSpool::WaitPast(std::uint64_t offset, std::chrono::milliseconds limit,
                          std::stop_token stop) {
   std::unique_lock lock(mutex_);
-  grown_.wait_for(lock, stop, limit, [&] { return size_ > offset; });
+  grown_.wait_for(lock, stop, limit, [&] { return size_ > offset || complete_; });
 }
 
 }  // namespace writ::runner

@@ -3,7 +3,8 @@
 //
 // It takes the first `limit` bytes and then one line that says so: what is shown live is bounded,
 // the whole (head and tail) is the log artifact. A full disk ends it and nothing else: the job is
-// not told. One writer (the watching thread), one reader (the sender); both may call at once.
+// not told. One writer (the watching thread), any number of readers (the sender, those who are
+// attached); all may call at once.
 #pragma once
 
 #include <chrono>
@@ -25,10 +26,13 @@ class LiveSpool {
   LiveSpool(UniqueFd file, std::uint64_t limit) : file_(std::move(file)), limit_(limit) {}
 
   void Append(std::string_view bytes);
+  // Nothing more will come.
+  void Complete();
   // At most `most` bytes from `offset` on; empty at the end.
   Result<std::string> Read(std::uint64_t offset, std::size_t most) const;
   std::uint64_t size() const;
-  // Until there is more than `offset`, the time is over, or the token fires.
+  // Until there is more than `offset`, nothing more will come, the time is over, or the token
+  // fires.
   void WaitPast(std::uint64_t offset, std::chrono::milliseconds limit, std::stop_token stop);
 
  private:
@@ -39,6 +43,7 @@ class LiveSpool {
   std::condition_variable_any grown_;
   std::uint64_t size_ = 0;
   bool ended_ = false;
+  bool complete_ = false;
 };
 
 }  // namespace writ::runner

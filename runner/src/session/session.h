@@ -40,7 +40,9 @@
 
 namespace writ::runner {
 
+class AccessServer;
 class Courier;
+class SessionDoor;
 
 // What all sessions of an engine share. Borrowed; outlives them.
 struct SessionServices {
@@ -61,7 +63,8 @@ struct SessionServices {
   // From any session's threads: the plane asks for another key; this runner is out of service.
   std::function<void()> on_rotation{};
   std::function<void()> on_revoked{};
-  Courier* courier = nullptr;  // delivers what a session could not
+  Courier* courier = nullptr;      // delivers what a session could not
+  AccessServer* access = nullptr;  // leads the operator into running sessions
 };
 
 // The same for a run that begins with another configuration, which outlives it.
@@ -70,7 +73,7 @@ inline SessionServices WithConfig(const SessionServices& s, const RunnerConfig& 
       config,       s.identity, s.plane_key,       s.registry,     s.cache,
       s.checkouts,  s.journal,  s.cleaner,         s.sessions_dir, s.sessions_path,
       s.clock,      s.bus,      s.plane_addresses, s.liveness,     s.on_rotation,
-      s.on_revoked, s.courier};
+      s.on_revoked, s.courier,  s.access};
 }
 
 // A run that is ours.
@@ -139,6 +142,7 @@ class Session {
   std::optional<RunFailure> StartJob();
   void Watch();
   std::unique_ptr<LiveSpool> MakeLiveSpool(const std::string& name) const;
+  std::unique_ptr<SessionDoor> OpenDoor();
   void Judge(const backends::Outcome& outcome);
   // session_end.cc
   void Collect();
@@ -190,11 +194,12 @@ class Session {
   std::unique_ptr<backends::Job> job_;
   std::optional<egress::SpawnedProxy> spawned_proxy_;
   std::unique_ptr<ProxySession> proxy_;
+  std::uint16_t proxy_port_ = 0;           // 0: the job has no network
   Secret proxy_token_;                     // empty: the proxy asks for none
   std::optional<Redactor> redactor_;       // both are made before the proxy, whose thread
   std::optional<Redactor> host_redactor_;  // reads the second, and stay as they are
   backends::Environment late_env_;
-  // Null: no output leaves this runner while the job runs. Stderr's only where it is captured.
+  // Null: nobody sees output while the job runs. Stderr's only where it is captured.
   std::unique_ptr<LiveSpool> spool_;
   std::unique_ptr<LiveSpool> stderr_spool_;
   std::unique_ptr<LogCapture> log_;

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "access/session_door.h"
 #include "journal/unnoted.h"
 #include "session/live_sender.h"
 #include "session/resource_record.h"
@@ -28,6 +29,16 @@ std::string ExitHint(int code) {
   return {};
 }
 
+// How every process of the session finds the proxy.
+backends::Environment ProxyEnvironment(const Secret& token, std::uint16_t port) {
+  backends::Environment env;
+  const Secret url = egress::ProxyUrl(token, port);
+  for (const char* name :
+       {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"})
+    env.secrets.push_back({name, url.Clone()});
+  for (const char* name : {"NO_PROXY", "no_proxy"}) env.vars.push_back({name, ""});
+  return env;
+}
 }  // namespace
 
 // A process takes milliseconds to come up: it does so while the workspace is made.
@@ -146,11 +157,8 @@ std::optional<RunFailure> Session::StartProxy() {
       port == 0)
     return RunFailure{FailureClass::kSessionFailed, "session.proxy_address",
                       "the backend gave no usable proxy address", ""};
-  Secret url = egress::ProxyUrl(proxy_token_, port);
-  for (const char* name :
-       {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"})
-    late_env_.secrets.push_back({name, url.Clone()});
-  for (const char* name : {"NO_PROXY", "no_proxy"}) late_env_.vars.push_back({name, ""});
+  proxy_port_ = port;
+  late_env_ = ProxyEnvironment(proxy_token_, port);
   return std::nullopt;
 }
 
@@ -221,10 +229,30 @@ std::unique_ptr<LiveSpool> Session::MakeLiveSpool(const std::string& name) const
   return file ? std::make_unique<LiveSpool>(std::move(*file), plan_->log_bytes) : nullptr;
 }
 
+std::unique_ptr<SessionDoor> Session::OpenDoor() {
+  const RunnerConfig& config = services_.config;
+  if (services_.access == nullptr || !config.grants.session.any()) return nullptr;
+  DoorParts parts{.run_id = claim_.run_id.text(),
+                  .grants = config.grants.session,
+                  .copy_limits = {config.limits.copy_bytes, config.limits.copy_files},
+                  .disclosure = plan_->disclosure,
+                  .job = *job_,
+                  .chain = *chain_,
+                  .redactor = *redactor_,
+                  .terminal = contract_->execution && contract_->execution->terminal,
+                  .out = spool_.get(),
+                  .err = stderr_spool_.get(),
+                  .proxy = {}};
+  if (proxy_port_ != 0) parts.proxy = ProxyEnvironment(proxy_token_, proxy_port_);
+  return std::make_unique<SessionDoor>(*services_.access, std::move(parts));
+}
+
 void Session::Watch() {
-  const bool shown = plan_->disclosure != protocol::Disclosure::kNone &&
+  // What may leave this runner while the job runs; its own operator may look where granted.
+  const bool shown = vocabulary_ == Vocabulary::kExtended &&
+                     plan_->disclosure != protocol::Disclosure::kNone &&
                      plan_->disclosure != protocol::Disclosure::kMetadataOnly;
-  if (vocabulary_ == Vocabulary::kExtended && shown) {
+  if (shown || services_.config.grants.session.attach) {
     spool_ = MakeLiveSpool("live.log");
     if (plan_->job.stderr_to == backends::StderrTo::kOwnStream)
       stderr_spool_ = MakeLiveSpool("live.stderr.log");
@@ -237,15 +265,16 @@ void Session::Watch() {
       });
   std::optional<LiveSender> sender;
   if (vocabulary_ == Vocabulary::kExtended) {
-    sender.emplace(services_.config, services_.clock, claim_.run_id, *chain_, ticket_,
-                   LiveSender::Spools{spool_.get(), stderr_spool_.get()}, journal_.get(),
-                   lease_ ? LiveSender::Cancels::kByLease : LiveSender::Cancels::kAskedHere,
-                   [this](std::optional<protocol::Actor> actor) {
-                     // The lease tells who, and at once.
-                     if (lease_ && !actor) return;
-                     Halt(std::nullopt,
-                          actor ? *actor : protocol::Actor{protocol::ActorKind::kService, "plane"});
-                   });
+    sender.emplace(
+        services_.config, services_.clock, claim_.run_id, *chain_, ticket_,
+        shown ? LiveSender::Spools{spool_.get(), stderr_spool_.get()} : LiveSender::Spools{},
+        journal_.get(), lease_ ? LiveSender::Cancels::kByLease : LiveSender::Cancels::kAskedHere,
+        [this](std::optional<protocol::Actor> actor) {
+          // The lease tells who, and at once.
+          if (lease_ && !actor) return;
+          Halt(std::nullopt,
+               actor ? *actor : protocol::Actor{protocol::ActorKind::kService, "plane"});
+        });
   }
   beat_.Within(plan_->prepared.timeout + services_.config.cancel_grace * 2 + kEndAllowance,
                "watching the job");
@@ -271,10 +300,12 @@ void Session::Watch() {
       chain_->Emit(protocol::events::NetworkConnected(host, protocol::NetworkDecision::kBlocked));
     }
   };
+  std::unique_ptr<SessionDoor> door = started_ ? OpenDoor() : nullptr;
   outcome_ = job_->Watch(*log_, options);
   out_log_ = log_->Finish(backends::Stream::kStdout);
   err_log_ = log_->Finish(backends::Stream::kStderr);
   sender.reset();  // sends what the redactor had held back until now
+  door.reset();    // who is inside hears of the end; what they did is in the chain before it
   if (proxy_) proxy_->Drain();
   Judge(*outcome_);
   Tell(runner::Step::kEnded);

@@ -112,6 +112,16 @@ TEST_F(TreeStream, RefusesPathsThatLeave) {  // L13
   EXPECT_FALSE(Make(File(std::string("a\0b", 3)) + TreeEnd(), "to"));
 }
 
+TEST_F(TreeStream, GivesNoMoreThanTheUmaskOfWhoMakesIt) {
+  const mode_t before = ::umask(027);
+  Status made = Make(Record('F', std::string("\xff\x01\0\0", 4) + "a") + Record('E', ""), "to");
+  ::umask(before);
+  ASSERT_TRUE(made) << made.error().ToString();
+  struct stat st {};
+  ASSERT_EQ(::stat((base_ + "/to/a").c_str(), &st), 0);
+  EXPECT_EQ(st.st_mode & 07777, 0750u);
+}
+
 TEST_F(TreeStream, RefusesWhatSendTreeWouldNotSay) {
   for (const std::string& stream :
        {Record('Q', ""), Record('B', "x"), Record('E', ""), Record('F', "abc"),

@@ -82,6 +82,23 @@ TEST(RunnerConfigFile, TakesTheLimitsOfARunAndRefusesAnotherWordForTheOutput) {
   EXPECT_NE(wrong.error().ToString().find("/limits/output/onExceed"), std::string::npos);
 }
 
+TEST(RunnerConfigFile, LetsNobodyIntoSessionsUnlessItSaysSo) {
+  auto none = ParseRunnerConfig(R"({"grants":{"session":{}}})");
+  ASSERT_TRUE(none) << none.error().ToString();
+  EXPECT_FALSE(none->grants.session.any());
+  auto some = ParseRunnerConfig(
+      R"({"grants":{"session":{"attach":true,"copy":true}},"limits":{"copyBytes":4096,"copyFiles":2}})");
+  ASSERT_TRUE(some) << some.error().ToString();
+  EXPECT_TRUE(some->grants.session.attach);
+  EXPECT_TRUE(some->grants.session.copy);
+  EXPECT_FALSE(some->grants.session.exec);
+  EXPECT_FALSE(some->grants.session.input);
+  EXPECT_EQ(some->limits.copy_bytes, 4096u);
+  EXPECT_EQ(some->limits.copy_files, 2u);
+  EXPECT_FALSE(ParseRunnerConfig(R"({"grants":{"session":{"all":true}}})"));
+  EXPECT_FALSE(ParseRunnerConfig(R"({"grants":{"session":{"exec":"yes"}}})"));
+}
+
 // L3
 TEST(RunnerConfigFile, RefusesUnknownMembersAndWrongTypesWithThePlace) {
   std::string text = RunnerConfigJson(Good());

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <thread>
+
 namespace writ::runner {
 namespace {
 
@@ -31,6 +33,18 @@ TEST(LiveSpool, EndsAtItsLimitWithOneLine) {
   EXPECT_TRUE(all.starts_with("12345678\n[writ: live output ends here")) << all;
   spool.Append("more");
   EXPECT_EQ(*spool.Read(0, 1000), all);
+}
+
+// Whoever waits for more than will come is let go.
+TEST(LiveSpool, IsNotWaitedForOnceItIsComplete) {
+  LiveSpool spool(File(), 1000);
+  spool.Append("all");
+  std::jthread reader([&spool] { spool.WaitPast(3, std::chrono::hours(24), {}); });
+  std::jthread beyond([&spool] { spool.WaitPast(1000, std::chrono::hours(24), {}); });
+  spool.Complete();
+  reader.join();
+  beyond.join();
+  EXPECT_EQ(*spool.Read(0, 100), "all");
 }
 
 TEST(LiveSpool, EndsQuietlyWhereTheDiskTakesNoMore) {

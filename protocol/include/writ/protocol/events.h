@@ -38,8 +38,11 @@ inline constexpr std::string_view kSecretDelivered = "secret.delivered",
                                   kNetworkFlow = "network.flow", kNetworkClosed = "network.closed",
                                   kSessionPlanned = "session.planned",
                                   kSessionStarted = "session.started",
-                                  kSessionClosed = "session.closed", kHookResult = "hook.result",
-                                  kFinding = "finding", kRunRequeued = "run.requeued";
+                                  kSessionClosed = "session.closed",
+                                  kSessionEntered = "session.entered",
+                                  kSessionLeft = "session.left", kFileCopied = "file.copied",
+                                  kHookResult = "hook.result", kFinding = "finding",
+                                  kRunRequeued = "run.requeued";
 
 bool IsBaseType(std::string_view type);      // of the protocol's own vocabulary
 bool IsTerminalType(std::string_view type);  // run.completed, run.failed, run.cancelled
@@ -98,6 +101,39 @@ json::Value SessionPlanned(const Digest& plan_hash);
 json::Value SessionStarted(std::string_view backend, Tier tier);
 json::Value SessionClosed(const std::vector<std::string>& leaks,
                           std::optional<std::uint64_t> duration_ms);
+// Somebody used the way into a running session that its operator had granted: `use` counts from 1
+// within the run and ties entering and leaving together. mode: "exec", "attach", "copy". A runner
+// that was killed in between leaves no session.left.
+struct SessionEntry {
+  std::uint64_t use = 0;
+  std::string_view mode;
+  Actor actor;
+  std::optional<Digest> argv_hash;  // exec: as an execution hash
+  bool terminal = false;
+  bool input = false;  // attach: keys reach the job
+};
+json::Value SessionEntered(const SessionEntry& entry);
+struct SessionLeaving {
+  std::uint64_t use = 0;
+  std::string_view mode;
+  std::optional<int> exit_code;  // exec: absent where it was not observed (L17)
+  std::optional<int> signal;
+  std::string_view reason;  // why it ended without an exit: "left", "session ended", a code
+  std::uint64_t duration_ms = 0;
+  std::uint64_t bytes_in = 0, bytes_out = 0;  // as the session sees them
+};
+json::Value SessionLeft(const SessionLeaving& leaving);
+// What a copy of a use carried. content_hash: of a file its bytes, of a directory the hash of
+// [{path,hash,bytes}] in the order of the copy. The path is left out where the contract discloses
+// nothing.
+struct FileCopy {
+  std::uint64_t use = 0;
+  Direction direction = Direction::kOut;
+  std::optional<std::string_view> path;
+  Digest content_hash;
+  std::uint64_t files = 0, bytes = 0, left_out = 0;
+};
+json::Value FileCopied(const FileCopy& copy);
 // How a hook of the operator ended; nullopt: by a signal, or it was ended at its deadline.
 struct HookOutcome {
   std::string_view hook;  // "before-run", "after-run", ...

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "writ/base/terminal_size.h"
 #include "writ/protocol/digest.h"
 #include "writ/protocol/names.h"
 #include "writ/protocol/reader.h"
@@ -86,6 +87,9 @@ struct Execution {
   std::optional<std::string> image;
   // Our extension (protocol.md section 6); without it the runner's.
   std::optional<SyscallProfile> syscalls;
+  // The job's three streams are a terminal of this size, whose output is its log. Our extension
+  // (protocol.md section 6).
+  std::optional<TerminalSize> terminal;
   json::Value raw;  // as it was read; null when built here
 
   // Unknown members are refused: an execution that we do not fully understand is not run (L4).

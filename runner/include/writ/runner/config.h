@@ -61,7 +61,9 @@ struct OperatorLimits {
   std::uint64_t disk_files = 4'000'000;  // inodes there
   std::uint64_t max_changed_files = 200'000;
   std::uint64_t max_diff_bytes = 512ull << 20;
-  std::uint64_t max_blob_bytes = 4ull << 30;         // one downloaded blob
+  std::uint64_t max_blob_bytes = 4ull << 30;  // one downloaded blob
+  std::uint64_t copy_bytes = 1ull << 30;      // one copy into or out of a session
+  std::uint64_t copy_files = 100'000;
   std::uint64_t min_free_disk_bytes = 512ull << 20;  // below it nothing is claimed (L41)
   std::uint64_t min_free_memory_bytes = 64ull << 20;
 };
@@ -80,6 +82,16 @@ struct CheckoutLimits {
   std::size_t max_entries = 64;
 };
 
+// What this machine's operator, and nobody else, may do to running sessions (access.h). Each use is
+// an event of the run's chain.
+struct SessionGrants {
+  bool attach = false;  // see a job's output as it comes
+  bool input = false;   // type at the terminal of a job that has one
+  bool exec = false;    // run commands beside the job
+  bool copy = false;    // copy files in and out
+  bool any() const { return attach || input || exec || copy; }
+};
+
 struct OperatorGrants {
   bool open_network = false;  // honour network.defaultDeny:false; the address rules stay
   bool redact_diffs =
@@ -91,6 +103,7 @@ struct OperatorGrants {
   // Honour the syscall profile `none`: the job may attack the host's kernel with every call that it
   // has; the receipt says so.
   bool all_syscalls = false;
+  SessionGrants session;
 };
 
 // Which system calls jobs get: what a contract that says nothing gets, and what it may ask for.
