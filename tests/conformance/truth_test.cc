@@ -109,8 +109,9 @@ TEST_P(Conformance, TellsOfEachLimitWhatHeldIt) {
         said.begin(), said.end(), [&](const auto& limit) { return limit.kind == held.limit.kind; });
     ASSERT_NE(known, said.end()) << backends::LimitName(held.limit.kind);
     EXPECT_EQ(known->holder, held.holder) << backends::LimitName(held.limit.kind);
-    if (held.holder == backends::LimitHolder::kNone)
+    if (held.holder == backends::LimitHolder::kNone) {
       EXPECT_FALSE(held.note.empty()) << backends::LimitName(held.limit.kind);
+    }
   }
 }
 
