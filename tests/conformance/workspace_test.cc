@@ -23,7 +23,7 @@ std::map<std::string, std::string> Listed(const std::string& root) {
     EXPECT_EQ(::lstat(entry.path().c_str(), &st), 0);
     char mode[8];
     std::snprintf(mode, sizeof mode, "%04o", st.st_mode & 07777);
-    std::string& what = out[fs::relative(entry.path(), root)];
+    std::string& what = out[entry.path().lexically_relative(root)];
     if (S_ISLNK(st.st_mode))
       what = "link " + fs::read_symlink(entry.path()).string();
     else if (S_ISDIR(st.st_mode))
