@@ -114,7 +114,8 @@ TEST_F(TreeStream, RefusesPathsThatLeave) {  // L13
 
 TEST_F(TreeStream, GivesNoMoreThanTheUmaskOfWhoMakesIt) {
   const mode_t before = ::umask(027);
-  Status made = Make(Record('F', std::string("\xff\x01\0\0", 4) + "a") + Record('E', ""), "to");
+  Status made =
+      Make(Record('F', std::string("\xff\x01\0\0", 4) + "a") + Record('E', "") + TreeEnd(), "to");
   ::umask(before);
   ASSERT_TRUE(made) << made.error().ToString();
   struct stat st {};

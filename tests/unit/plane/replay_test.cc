@@ -42,9 +42,9 @@ const std::set<std::string, std::less<>> kGenerated = {"runId",
                                                        "planePublicKeyPem",
                                                        "runnerPublicKeyPem"};
 // What ours may say beyond the recording.
-const std::set<std::string, std::less<>> kExtra = {"extensions", "code",    "detail",
-                                                   "hint",       "pointer", "nextSeq",
-                                                   "head",       "receipt", "publicKeyPem"};
+const std::set<std::string, std::less<>> kExtra = {"extensions",   "code",    "detail", "hint",
+                                                   "pointer",      "nextSeq", "head",   "receipt",
+                                                   "publicKeyPem", "heardAt"};
 
 class Replay : public ::testing::Test {
  protected:
