@@ -64,7 +64,7 @@ TEST(Execution, NamesTheProfileOfSystemCallsAndSaysWhichThereAre) {
   EXPECT_FALSE(Parse(R"({"kind":"shell","script":"x"})")->syscalls);
   auto unknown = Parse(R"({"kind":"shell","script":"x","syscalls":"strict"})");
   ASSERT_FALSE(unknown);
-  EXPECT_NE(unknown.error().ToString().find("/syscalls must be one of default, build, none"),
+  EXPECT_NE(unknown.error().ToString().find("/syscalls: must be one of default, build, none"),
             std::string::npos)
       << unknown.error().ToString();
 }

@@ -51,7 +51,7 @@ TEST(RunnerConfigFile, RefusesAnUnknownSyscallProfileAndOneWithoutItsGrant) {
   auto unknown = ParseRunnerConfig(R"({"syscalls":{"profile":"strict"}})");
   ASSERT_FALSE(unknown);
   EXPECT_NE(
-      unknown.error().ToString().find("/syscalls/profile must be one of default, build, none"),
+      unknown.error().ToString().find("/syscalls/profile: must be one of default, build, none"),
       std::string::npos)
       << unknown.error().ToString();
   EXPECT_FALSE(ParseRunnerConfig(R"({"syscalls":{"allow":["default","all"]}})"));
