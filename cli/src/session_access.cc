@@ -61,7 +61,7 @@ class Carrier {
     WRIT_TRY(BlockSignals());
     std::optional<steady_clock::time_point> bound;
     if (limit) bound = steady_clock::now() + *limit;
-    if (streams_.input < 0) WRIT_TRY(channel_.Send(AccessWord::kInputEnd, {}));
+    if (streams_.input < 0) Tell(AccessWord::kInputEnd, {});
     for (;;) {
       WRIT_ASSIGN(std::optional<SessionEnding> ending, TakeMessages());
       if (ending) return std::move(*ending);
@@ -81,12 +81,10 @@ class Carrier {
       if (::poll(fds, 3, wait) < 0 && errno != EINTR)
         return SysError(errno, "cli.poll", "cannot wait for the session");
       if (fds[2].revents != 0) {
-        WRIT_ASSIGN(const bool left, OnSignal());
-        if (left) return SessionEnding{.left = true, .done = {}};
+        if (OnSignal()) return SessionEnding{.left = true, .done = {}};
       }
       if (fds[1].revents != 0) {
-        WRIT_ASSIGN(const bool left, SendInput());
-        if (left) return SessionEnding{.left = true, .done = {}};
+        if (SendInput()) return SessionEnding{.left = true, .done = {}};
       }
     }
   }
@@ -106,22 +104,21 @@ class Carrier {
   }
 
   // True: it is one to leave at.
-  Result<bool> OnSignal() {
+  bool OnSignal() {
     signalfd_siginfo info{};
     while (::read(signals_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
       if (info.ssi_signo != SIGWINCH) {
         if (streams_.signals == SessionStreams::Signals::kLeave) return true;
-        WRIT_TRY(channel_.Send(AccessWord::kSignal, std::to_string(info.ssi_signo)));
+        Tell(AccessWord::kSignal, std::to_string(info.ssi_signo));
       } else if (auto size = SizeOfTerminal(STDIN_FILENO)) {
-        WRIT_TRY(channel_.Send(AccessWord::kResize,
-                               std::to_string(size->rows) + " " + std::to_string(size->columns)));
+        Tell(AccessWord::kResize, std::to_string(size->rows) + " " + std::to_string(size->columns));
       }
     }
     return false;
   }
 
   // True: the leave keys were typed.
-  Result<bool> SendInput() {
+  bool SendInput() {
     char piece[16 * 1024];
     const ssize_t n =
         ::read(streams_.input, piece,
@@ -129,8 +126,8 @@ class Carrier {
     if (n < 0 && (errno == EINTR || errno == EAGAIN)) return false;
     if (n <= 0) {
       input_over_ = true;
-      WRIT_TRY(Send(held_));
-      WRIT_TRY(channel_.Send(AccessWord::kInputEnd, {}));
+      SendKeys(held_);
+      Tell(AccessWord::kInputEnd, {});
       return false;
     }
     std::string bytes;
@@ -148,19 +145,24 @@ class Carrier {
       } else {
         held_.push_back(c);
         if (held_ == streams_.leave_keys) {
-          WRIT_TRY(Send(bytes));
+          SendKeys(bytes);
           return true;
         }
       }
     }
-    WRIT_TRY(Send(bytes));
+    SendKeys(bytes);
     return false;
   }
 
-  Status Send(std::string_view bytes) {
-    if (bytes.empty()) return {};
+  void SendKeys(std::string_view bytes) {
+    if (bytes.empty()) return;
     window_ -= std::min<std::uint64_t>(window_, bytes.size());
-    return channel_.Send(AccessWord::kInput, bytes);
+    Tell(AccessWord::kInput, bytes);
+  }
+
+  // The other side may have said its last word and be gone: how it ended is read, not guessed.
+  void Tell(AccessWord word, std::string_view bytes) {
+    (void)channel_.Send(word, bytes).has_value();
   }
 
   Result<std::optional<SessionEnding>> TakeMessages() {

@@ -41,7 +41,8 @@ enum class AccessWord : char {
 };
 
 inline constexpr std::size_t kMaxAccessPiece = 64 * 1024;
-inline constexpr std::uint64_t kInputWindow = 256 * 1024;
+// Less than a socket holds: both sides may wait for the other to read, but never both at once.
+inline constexpr std::uint64_t kInputWindow = 64 * 1024;
 
 struct AccessMessage {
   AccessWord word = AccessWord::kAsk;
