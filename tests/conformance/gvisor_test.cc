@@ -17,7 +17,8 @@ class Gvisor : public OwnConformance {};
 
 TEST_P(Gvisor, StartsAJobWithItsEnvironmentAndBringsItsOutputAndEndBack) {  // L8, L17, L18
   backends::Plan plan = job_.Shell(
-      "id -u; echo $TOKEN; touch made && test -O made && id -u; head -c 3000000 /dev/zero | tr '\\0' x; "
+      "id -u; echo $TOKEN; touch made && test -O made && id -u; head -c 3000000 /dev/zero | tr "
+      "'\\0' x; "
       "exit 7");
   plan.env.secrets.push_back({"TOKEN", Secret("of-this-run")});
   JobRun run = Run(std::move(plan));
