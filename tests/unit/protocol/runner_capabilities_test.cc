@@ -71,7 +71,7 @@ TEST(RunnerCapabilitiesText, OfUnknownWordsAndWrongTypesIsRefused) {  // L3
   EXPECT_EQ(CodeOf("\"kind\":\"command\"", "\"kind\":\"../x\""), "name.agent");
   EXPECT_EQ(CodeOf("\"offered\":true", "\"offered\":\"yes\""), "object.type");
   EXPECT_EQ(CodeOf("\"memoryBytes\":1073741824", "\"memoryBytes\":-1"), "object.range");
-  EXPECT_EQ(CodeOf("\"memoryBytes\":1073741824", "\"memoryBytes\":1e300"), "object.range");
+  EXPECT_EQ(CodeOf("\"memoryBytes\":1073741824", "\"memoryBytes\":1e300"), "object.type");
   EXPECT_EQ(CodeOf("\"mend\":\"install crun\"", "\"mend\":\"" + std::string(301, 'x') + "\""),
             "object.range");
   EXPECT_EQ(CodeOf("\"offered\":true", "\"offered\":true,\"inventedLater\":{}"), "");
