@@ -164,8 +164,10 @@ TEST_F(Operations, DeclaredOutputFilesAreTheSameOfAnOverlay) {
   std::vector<std::string> base_files;
   auto& fake = world_.AddFake([&](FakeJobView& job) {
     base_files.clear();
-    for (const auto& entry : std::filesystem::directory_iterator(job.workspace))
-      if (entry.is_regular_file()) base_files.push_back(entry.path().filename());
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(job.workspace)) {
+      const auto path = entry.path().lexically_relative(job.workspace);
+      if (entry.is_regular_file() && *path.begin() != ".git") base_files.push_back(path);
+    }
     std::sort(base_files.begin(), base_files.end());
     std::filesystem::remove(job.workspace + "/" + base_files.front());
     std::filesystem::create_directories(job.workspace + "/out");

@@ -18,7 +18,8 @@ class SelectionTest : public test::LeasedWorld {
     return draft;
   }
   const json::Value Environment() {
-    const json::Value* runner = plane_.Get("run_x").receipt.Find("runner");
+    const FakePlane::Run run = plane_.Get("run_x");
+    const json::Value* runner = run.receipt.Find("runner");
     const json::Value* environment = runner != nullptr ? runner->Find("environment") : nullptr;
     return environment != nullptr ? *environment : json::Value();
   }
@@ -48,6 +49,7 @@ TEST_F(SelectionTest, ARaisedRunIsRunInTheHigherTier) {
 }
 
 TEST_F(SelectionTest, WhatIsUnmetIsASignedRefusalWithTheReasonAndTheMend) {  // L4
+  world_.AddFake([](FakeJobView&) { return test::Exited(0); });  // or the runner asks for nothing
   FakeBackend& broken =
       world_.AddFake([](FakeJobView&) { return test::Exited(0); }, backends::Tier::kContainer);
   broken.usable = false;

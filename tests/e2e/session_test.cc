@@ -85,7 +85,8 @@ TEST_P(SessionTest, BringsOneRunFromClaimToAReceiptThatVerifies) {
     ASSERT_NE(environment, nullptr);
     EXPECT_EQ(environment->FindString("tier"), "process");
     EXPECT_EQ(environment->FindString("key"), "software");  // L47
-    EXPECT_EQ(environment->Find("enforcement")->Find("network")->FindString("level"), "none");
+    EXPECT_EQ(environment->Find("enforcement")->Find("network")->FindString("level"), "kernel");
+    EXPECT_EQ(environment->Find("enforcement")->Find("files")->FindString("level"), "none");
     EXPECT_NE(environment->Find("clock")->Find("planeOffsetMs"), nullptr);
   }
   EXPECT_EQ(run.completions, 1);
