@@ -31,7 +31,10 @@ class FakeBackend final : public backends::Backend {
   using Agent = std::function<backends::Outcome(FakeJobView&)>;
   explicit FakeBackend(Agent agent, backends::Tier tier = backends::Tier::kProcess);
 
-  std::string_view Name() const override { return "fake"; }
+  // One for each tier; journals of the tests name the first.
+  std::string_view Name() const override {
+    return tier_ == backends::Tier::kProcess ? "fake" : backends::TierName(tier_);
+  }
   backends::Tier GetTier() const override { return tier_; }
   const backends::Capabilities& Probe() override;
   Status Check(const backends::Plan& plan) override;
