@@ -11,6 +11,7 @@ refused() { # code, words, command...
   [ "$got" = "$code" ] || { cat "$work/out"; fail "exit $got, $code expected: $*"; }
   grep -q -- "$words" "$work/out" || { cat "$work/out"; fail "'$words' is not said: $*"; }
 }
+writ runs >/dev/null  # the plane makes its folders when it is first opened
 find "$state" | sort >"$work/before"
 
 for tier in process sandbox; do

@@ -17,7 +17,8 @@ int main(int argc, char** argv) {
   }
   const std::string libexec = programs, toolchain = folder;
   auto make = [libexec, toolchain] {
-    return example::MakeToolchainBackend({.launcher = libexec + "/writ-launch"}, toolchain);
+    return example::MakeToolchainBackend({.launched = {.launcher = libexec + "/writ-launch"}},
+                                         toolchain);
   };
   if (auto backend = make(); !backend->Probe().usable) {
     std::printf("no jobs can be run here: %s\n", backend->Probe().unusable_reason.c_str());

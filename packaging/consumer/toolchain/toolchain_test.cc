@@ -41,7 +41,8 @@ TEST(Toolchain, IsSeenByJobsAndCannotBeChanged) {
 
   BackendRegistry registry;
   ASSERT_TRUE(registry.Add(example::MakeToolchainBackend(
-      {.launcher = std::string(::getenv("LIBEXEC")) + "/writ-launch"}, ::getenv("TOOLCHAIN"))));
+      {.launched = {.launcher = std::string(::getenv("LIBEXEC")) + "/writ-launch"}},
+      ::getenv("TOOLCHAIN"))));
   auto backend = registry.Resolve(Tier::kSandbox);
   ASSERT_TRUE(backend) << backend.error().ToString();
   plan.tier = (*backend)->GetTier();

@@ -30,9 +30,10 @@ launch::LaunchPlan ToolchainTier::PlanLaunch(const Plan& plan, const HostFeature
   return out;
 }
 
-std::unique_ptr<Backend> MakeToolchainBackend(SandboxBackendOptions options, std::string folder) {
+std::unique_ptr<Backend> MakeToolchainBackend(const SandboxBackendOptions& options,
+                                              std::string folder) {
   auto tier = std::make_unique<ToolchainTier>(options, std::move(folder));
-  return MakeLaunchedBackend(std::move(tier), std::move(options));
+  return MakeLaunchedBackend(std::move(tier), options.launched);
 }
 
 }  // namespace example

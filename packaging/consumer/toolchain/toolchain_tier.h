@@ -33,6 +33,12 @@ class ToolchainTier final : public writ::backends::LaunchedTier {
                          const writ::backends::HostFeatures& features) const override {
     return sandbox_.CheckPlan(plan, features);
   }
+  std::uint64_t LeastMemory(const writ::backends::HostFeatures& features) const override {
+    return sandbox_.LeastMemory(features);
+  }
+  writ::Result<writ::backends::HeldRoot> Hold(const writ::backends::Plan& plan) const override {
+    return sandbox_.Hold(plan);
+  }
   writ::backends::JobPaths PathsOf(const writ::backends::Plan& plan) const override {
     return sandbox_.PathsOf(plan);
   }
@@ -46,6 +52,6 @@ class ToolchainTier final : public writ::backends::LaunchedTier {
 };
 
 std::unique_ptr<writ::backends::Backend> MakeToolchainBackend(
-    writ::backends::SandboxBackendOptions options, std::string folder);
+    const writ::backends::SandboxBackendOptions& options, std::string folder);
 
 }  // namespace example
