@@ -112,9 +112,18 @@ class Soak {
     // Each run ended once: none more than were asked for, none in another state than it was seen
     // in.
     std::map<std::string, int> at_the_end;
-    for (const writ::json::Value& run : *world_.Runs(1'000'000).if_array())
+    const writ::json::Value list = world_.Runs(1'000'000);
+    for (const writ::json::Value& run : *list.if_array())
       ++at_the_end[std::string(run.FindString("status").value_or(""))];
-    if (problems_ == 0 && at_the_end != outcomes_) Problem("the list at the end is another one");
+    if (problems_ == 0 && at_the_end != outcomes_) {
+      std::string both;
+      for (const auto& [status, count] : outcomes_)
+        both += " " + status + " " + std::to_string(count);
+      both += ", at the end";
+      for (const auto& [status, count] : at_the_end)
+        both += " " + status + " " + std::to_string(count);
+      Problem("the list at the end is another one:" + both);
+    }
     if (problems_ > 0) std::printf("%s\n", world_.Log().c_str());
   }
 
