@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -207,22 +208,26 @@ class Hostile : public testing::TestWithParam<Cell> {
     options.cwd = place;
     auto pair = MakeSeqpacketPair();
     if (pair) options.fds = {{pair->first.get(), 9}};  // something to inherit
+    const std::vector<pid_t> before = backends::ProcessesOfUid(job_.identity().uid);
     auto child = Child::Spawn(options);
     if (!child) return -1;
     auto status = child->Wait(seconds(60));
-    EXPECT_TRUE(Ended(Mark('u')));
+    EXPECT_TRUE(Ended(Mark('u'), before));
     EXPECT_TRUE(Removed("unguarded"));
     return status && *status ? (*status)->ShellCode() : -1;
   }
 
   // Ends all that has that name, what it starts meanwhile too: whatever of the uid is left counts
-  // against the job that comes next. False: something is still there after the bound.
-  bool Ended(const std::string& mark) {
+  // against the job that comes next. `before`: what of the uid is the job's own, already waiting.
+  // False: something is still there after the bound.
+  bool Ended(const std::string& mark, const std::vector<pid_t>& before) {
     const auto bound = std::chrono::steady_clock::now() + seconds(30);
     for (;;) {
       std::vector<pid_t> left = HostTargets::ProcessesNamed(mark);
       // Also those whose name is gone already. An ordinary user's uid has others, too.
       if (left.empty() && ::geteuid() == 0) left = backends::ProcessesOfUid(job_.identity().uid);
+      std::erase_if(left,
+                    [&](pid_t pid) { return std::ranges::find(before, pid) != before.end(); });
       if (left.empty()) return true;
       if (std::chrono::steady_clock::now() > bound) return false;
       outlived_ = true;
@@ -232,6 +237,7 @@ class Hostile : public testing::TestWithParam<Cell> {
         backends::SignalPidfd(outliving->get(), SIGKILL);
         pollfd gone{outliving->get(), POLLIN, 0};
         ::poll(&gone, 1, 1'000);
+        ::waitpid(pid, nullptr, WNOHANG);  // a sibling of the attempt is a child of ours
       }
     }
   }
