@@ -240,13 +240,18 @@ std::string HostTargets::HostSettings() {
   return text;
 }
 
-std::vector<pid_t> HostTargets::ProcessesNamed(const std::string& name) {
+std::vector<pid_t> HostTargets::ProcessesMarked(const std::string& mark) {
+  const auto text = [](const fs::path& file) {
+    std::ifstream in(file, std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
+  };
+  const std::string variable = "MARK=" + mark + std::string(1, '\0');
   std::vector<pid_t> found;
   for (const auto& entry : fs::directory_iterator("/proc")) {
-    std::ifstream in(entry.path() / "comm");
-    std::string comm;
-    if (std::getline(in, comm) && comm == name)
-      found.push_back(static_cast<pid_t>(std::atoi(entry.path().filename().c_str())));
+    const pid_t pid = std::atoi(entry.path().filename().c_str());
+    if (pid > 0 && (text(entry.path() / "comm") == mark + "\n" ||
+                    text(entry.path() / "environ").find(variable) != std::string::npos))
+      found.push_back(pid);
   }
   return found;
 }

@@ -31,8 +31,8 @@ class HostTargets {
   void ResetOutside() const;
   // What decides over the whole host, as text; two of them are compared.
   static std::string HostSettings();
-  // Processes of this host under that name (comm).
-  static std::vector<pid_t> ProcessesNamed(const std::string& name);
+  // Processes of this host under that name (comm), or started with it as MARK in their environment.
+  static std::vector<pid_t> ProcessesMarked(const std::string& mark);
 
  private:
   void MakeServices(int proxy_port);

@@ -31,7 +31,6 @@
 #include "hostile/table.h"
 #include "support/places.h"
 #include "writ/backends/linux/pidfd.h"
-#include "writ/backends/linux/process_tree.h"
 #include "writ/base/child.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
@@ -208,26 +207,20 @@ class Hostile : public testing::TestWithParam<Cell> {
     options.cwd = place;
     auto pair = MakeSeqpacketPair();
     if (pair) options.fds = {{pair->first.get(), 9}};  // something to inherit
-    const std::vector<pid_t> before = backends::ProcessesOfUid(job_.identity().uid);
     auto child = Child::Spawn(options);
     if (!child) return -1;
     auto status = child->Wait(seconds(60));
-    EXPECT_TRUE(Ended(Mark('u'), before));
+    EXPECT_TRUE(Ended(Mark('u')));
     EXPECT_TRUE(Removed("unguarded"));
     return status && *status ? (*status)->ShellCode() : -1;
   }
 
-  // Ends all that has that name, what it starts meanwhile too: whatever of the uid is left counts
-  // against the job that comes next. `before`: what of the uid is the job's own, already waiting.
-  // False: something is still there after the bound.
-  bool Ended(const std::string& mark, const std::vector<pid_t>& before) {
+  // Ends all that has that mark, what it starts meanwhile too: whatever is left of an attempt
+  // counts against the job that comes next. False: something is still there after the bound.
+  bool Ended(const std::string& mark) {
     const auto bound = std::chrono::steady_clock::now() + seconds(30);
     for (;;) {
-      std::vector<pid_t> left = HostTargets::ProcessesNamed(mark);
-      // Also those whose name is gone already. An ordinary user's uid has others, too.
-      if (left.empty() && ::geteuid() == 0) left = backends::ProcessesOfUid(job_.identity().uid);
-      std::erase_if(left,
-                    [&](pid_t pid) { return std::ranges::find(before, pid) != before.end(); });
+      const std::vector<pid_t> left = HostTargets::ProcessesMarked(mark);
       if (left.empty()) return true;
       if (std::chrono::steady_clock::now() > bound) return false;
       outlived_ = true;
@@ -368,7 +361,7 @@ TEST_P(Hostile, DoesWhatTheTableSays) {
   EXPECT_TRUE(dismantled.tree_dead_verified);
   EXPECT_THAT(dismantled.leaks, IsEmpty());
   EXPECT_THAT(dismantled.errors, IsEmpty());
-  EXPECT_THAT(HostTargets::ProcessesNamed(Mark('j')), IsEmpty());
+  EXPECT_THAT(HostTargets::ProcessesMarked(Mark('j')), IsEmpty());
   EXPECT_TRUE(Removed("workspace"));
   if (!not_shown_.empty() && !HasFailure())
     GTEST_SKIP() << "measured, and not shown with its guard off: " << not_shown_;
