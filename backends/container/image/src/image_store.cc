@@ -12,30 +12,17 @@
 #include <memory>
 #include <utility>
 
-#include "image_import.h"
 #include "image_record.h"
+#include "store_folder.h"
 #include "writ/backends/image/oci_documents.h"
 #include "writ/base/encoding.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
 
 namespace writ::backends::image {
-namespace {
-
-constexpr std::string_view kPrefix = "sha256-";
-constexpr char kRecord[] = "image.json";
-constexpr char kLock[] = "lock";
-constexpr char kNames[] = "names";
-constexpr std::size_t kShortestId = 12;
-constexpr std::size_t kHexDigits = 64;
 
 Error StoreError(int err, const std::string& what) {
   return SysError(err, "image.store", "cannot " + what);
-}
-
-bool IsHex(std::string_view text) {
-  return std::all_of(text.begin(), text.end(),
-                     [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
 std::vector<std::string> NamesIn(int dir) {
@@ -49,13 +36,6 @@ std::vector<std::string> NamesIn(int dir) {
   return out;
 }
 
-Result<UniqueFd> OpenLock(int dir) {
-  UniqueFd lock(::openat(dir, kLock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!lock) return StoreError(errno, "open an image's lock");
-  return lock;
-}
-
-// Under a name of its own first, so that nobody finds half of it; locked, so that nobody sweeps it.
 Status MoveAwayAndRemove(int store, const std::string& name) {
   WRIT_ASSIGN(UniqueFd dir, OpenBeneath(store, name, O_RDONLY | O_DIRECTORY));
   (void)::flock(dir.get(), LOCK_EX);
@@ -63,43 +43,6 @@ Status MoveAwayAndRemove(int store, const std::string& name) {
   if (::renameat(store, name.c_str(), store, away.c_str()) != 0)
     return StoreError(errno, "remove an image");
   return RemoveTreeBeneath(store, away);
-}
-
-// What imports and removals that were killed have left.
-void Sweep(int store) {
-  for (const std::string& name : NamesIn(store)) {
-    if (!name.starts_with(".new-") && !name.starts_with(".old-")) continue;
-    auto dir = OpenBeneath(store, name, O_RDONLY | O_DIRECTORY);
-    if (!dir || ::flock(dir->get(), LOCK_EX | LOCK_NB) != 0) continue;  // at work
-    (void)RemoveTreeBeneath(store, name).has_value();
-  }
-}
-
-// A directory for an import at work: locked as long as it is open. Nobody sweeps meanwhile.
-Result<UniqueFd> MakeStage(int store, const std::string& name) {
-  if (::flock(store, LOCK_EX) != 0) return StoreError(errno, "lock the image store");
-  Sweep(store);
-  const bool made = ::mkdirat(store, name.c_str(), 0700) == 0;
-  const int err = errno;
-  auto dir = made ? OpenBeneath(store, name, O_RDONLY | O_DIRECTORY)
-                  : StoreError(err, "make a directory in the image store");
-  if (dir) (void)::flock(dir->get(), LOCK_EX);
-  (void)::flock(store, LOCK_UN);
-  return dir;
-}
-
-Result<UniqueFd> OpenStore(const std::string& path) {
-  WRIT_ASSIGN(UniqueFd dir, MakeDirectories(path, 0711));
-  // Whatever the umask is: jobs pass through it.
-  struct stat st {};
-  if (::fstat(dir.get(), &st) == 0 && st.st_uid == ::geteuid() && (st.st_mode & 0777) != 0711)
-    (void)::fchmod(dir.get(), 0711);
-  return dir;
-}
-
-Status SetName(int store, const std::string& name, const protocol::Digest& id) {
-  WRIT_ASSIGN(UniqueFd names, MakeDirectoriesBeneath(store, kNames, 0700));
-  return WriteFileAtomic(names.get(), name, id.ToHex() + "\n", 0600);
 }
 
 Result<ImageRecord> ReadRecord(int store, const std::string& folder) {
@@ -110,6 +53,23 @@ Result<ImageRecord> ReadRecord(int store, const std::string& folder) {
   if (std::string(kPrefix) + record.id.ToHex() != folder)
     return Error{ErrorKind::kIntegrity, "image.record", "an image's record names another image"};
   return record;
+}
+
+namespace {
+
+constexpr char kLock[] = "lock";
+constexpr std::size_t kShortestId = 12;
+constexpr std::size_t kHexDigits = 64;
+
+bool IsHex(std::string_view text) {
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+}
+
+Result<UniqueFd> OpenLock(int dir) {
+  UniqueFd lock(::openat(dir, kLock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!lock) return StoreError(errno, "open an image's lock");
+  return lock;
 }
 
 std::vector<std::pair<std::string, std::string>> ReadNames(int store) {
@@ -142,42 +102,6 @@ bool IsImageName(std::string_view name) {
   return std::all_of(name.begin(), name.end(), [&](char c) {
     return plain(c) || c == '.' || c == '_' || c == ':' || c == '-';
   });
-}
-
-Result<ImageRecord> ImageStore::Import(const std::string& path,
-                                       const ImportOptions& options) const {
-  if (!options.name.empty() && !IsImageName(options.name))
-    return Error{ErrorKind::kInvalid, "image.bad_name", "this cannot be the name of an image",
-                 "letters, digits, '.', '_', ':' and '-', at most 128, and not a digest"};
-  WRIT_ASSIGN(UniqueFd store, OpenStore(dir_));
-  const std::string stage = ".new-" + HexEncode(RandomBytes(8));
-  WRIT_ASSIGN(UniqueFd dir, MakeStage(store.get(), stage));
-  auto give_up = [&](Error error) {
-    (void)RemoveTreeBeneath(store.get(), stage).has_value();
-    return error;
-  };
-  auto record = ImportInto(dir.get(), path, options);
-  if (!record) return give_up(std::move(record).error());
-  const std::string folder = std::string(kPrefix) + record->id.ToHex();
-  if (auto there = ReadRecord(store.get(), folder)) {
-    (void)RemoveTreeBeneath(store.get(), stage).has_value();
-    record = std::move(there);
-  } else {
-    if (::faccessat(store.get(), folder.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-      (void)MoveAwayAndRemove(store.get(), folder).has_value();  // damaged
-    const std::string bytes = json::WritePretty(record->ToJson()) + "\n";
-    if (Status written = WriteFileAtomic(dir.get(), kRecord, bytes, 0600); !written)
-      return give_up(std::move(written).error());
-    if (::fchmod(dir.get(), 0711) != 0 || ::syncfs(dir.get()) != 0)
-      return give_up(StoreError(errno, "write the image to the disk"));
-    if (::renameat(store.get(), stage.c_str(), store.get(), folder.c_str()) != 0 &&
-        !ReadRecord(store.get(), folder))
-      return give_up(StoreError(errno, "give the image its place"));
-    (void)::fsync(store.get());
-    (void)RemoveTreeBeneath(store.get(), stage).has_value();  // another import was first
-  }
-  if (!options.name.empty()) WRIT_TRY(SetName(store.get(), options.name, record->id));
-  return Find(ImageDigestText(record->id));
 }
 
 Result<std::vector<ImageRecord>> ImageStore::List(std::vector<std::string>* damaged) const {
