@@ -1,0 +1,22 @@
+// Names that a guest image and the agent in it agree on.
+#pragma once
+
+namespace writ::backends::microvm {
+
+// In the initramfs.
+inline constexpr char kModuleDir[] = "/writ/modules/";
+inline constexpr char kModuleList[] = "/writ/modules.load";  // names in the order of loading
+inline constexpr char kLauncherFile[] = "/writ/writ-launch";
+// Appended by whoever boots: the host's and the guest's token, one a line. Gone once it is read.
+inline constexpr char kTokenFile[] = "/writ-tokens";
+
+// Devices.
+inline constexpr char kRootDrive[] = "root";        // serial of a virtio-blk: the root image
+inline constexpr char kInputsDrive[] = "inputs";    // workspace/ and read-only trees
+inline constexpr char kAgentPort[] = "writ.agent";  // name of a virtio-serial port
+
+// In the running guest.
+inline constexpr char kInputsDir[] = "/run/inputs";
+inline constexpr char kScratchDir[] = "/run/scratch";
+
+}  // namespace writ::backends::microvm

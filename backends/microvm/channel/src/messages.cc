@@ -1,0 +1,279 @@
+#include "writ/backends/microvm/messages.h"
+
+#include <utility>
+
+#include "writ/backends/launch/wire.h"
+
+namespace writ::backends::microvm {
+namespace {
+
+using launch::Reader;
+using launch::Writer;
+
+constexpr std::uint64_t kMaxMode = 07777;
+constexpr std::uint64_t kMaxMillis = 1ull << 50;
+constexpr std::uint64_t kMaxCode = 255;
+constexpr std::uint64_t kMaxSignal = 127;
+constexpr auto kLastKind = static_cast<std::uint64_t>(Outcome::Kind::kLost);
+constexpr auto kLastLimit = static_cast<std::uint64_t>(LimitKind::kCpuShare);
+
+template <typename T>
+Result<T> Whole(const Reader& in, T value) {
+  if (!in.AtEnd())
+    return Error{ErrorKind::kInvalid, "microvm.message", "a message is not what was agreed"};
+  return value;
+}
+
+void Put(Writer& out, bool value) {
+  out.Number(value ? 1 : 0);
+}
+bool TakeBool(Reader& in) {
+  return in.NumberAtMost(1) == 1;
+}
+
+void PutLimits(Writer& out, const Limits& limits) {
+  for (std::uint64_t n :
+       {static_cast<std::uint64_t>(limits.term_grace.count()),
+        static_cast<std::uint64_t>(limits.cpu_time.count()), limits.cpu_millis, limits.processes,
+        limits.open_files, limits.file_bytes, limits.memory_bytes, limits.address_space_bytes,
+        limits.disk_bytes, limits.disk_files})
+    out.Number(n);
+}
+
+Limits TakeLimits(Reader& in) {
+  Limits limits;
+  limits.term_grace = std::chrono::milliseconds(in.NumberAtMost(kMaxMillis));
+  limits.cpu_time = std::chrono::milliseconds(in.NumberAtMost(kMaxMillis));
+  for (std::uint64_t* n :
+       {&limits.cpu_millis, &limits.processes, &limits.open_files, &limits.file_bytes,
+        &limits.memory_bytes, &limits.address_space_bytes, &limits.disk_bytes, &limits.disk_files})
+    *n = in.Number();
+  return limits;
+}
+
+struct HostBody {
+  Writer& out;
+  void operator()(const JobOrder& order) const {
+    out.Text(order.run_id);
+    out.Texts(order.argv);
+    out.Text(order.cwd);
+    out.Text(order.user_name);
+    out.Number(order.home_files.size());
+    for (const HomeFile& file : order.home_files) {
+      out.Text(file.path);
+      out.Text(file.bytes);
+      out.Number(file.mode);
+    }
+    out.Texts(order.home_directories);
+    out.Texts(order.read_only_trees);
+    PutLimits(out, order.limits);
+    Put(out, order.proxied);
+    Put(out, order.merged);
+  }
+  void operator()(const Go& go) const { out.Texts(go.environment); }
+  void operator()(const Cancel&) const {}
+  void operator()(const Kill&) const {}
+};
+
+JobOrder TakeOrder(Reader& in) {
+  constexpr std::uint64_t kLeastFile = 24;
+  JobOrder order;
+  order.run_id = in.Text();
+  order.argv = in.Texts();
+  order.cwd = in.Text();
+  order.user_name = in.Text();
+  const std::uint64_t files = in.Count(kLeastFile);
+  for (std::uint64_t i = 0; i < files && in.ok(); ++i) {
+    HomeFile file;
+    file.path = in.Text();
+    file.bytes = in.Text();
+    file.mode = static_cast<mode_t>(in.NumberAtMost(kMaxMode));
+    order.home_files.push_back(std::move(file));
+  }
+  order.home_directories = in.Texts();
+  order.read_only_trees = in.Texts();
+  order.limits = TakeLimits(in);
+  order.proxied = TakeBool(in);
+  order.merged = TakeBool(in);
+  return order;
+}
+
+struct GuestBody {
+  Writer& out;
+  void operator()(const Prepared&) const {}
+  void operator()(const Started&) const {}
+  void operator()(const Refused& refused) const {
+    out.Text(refused.program);
+    out.Text(refused.address);
+    out.Text(refused.reason);
+  }
+  void operator()(const Ended& ended) const {
+    out.Number(static_cast<std::uint64_t>(ended.kind));
+    out.Text(ended.reason);
+    Put(out, ended.status.has_value());
+    if (ended.status) {
+      Put(out, ended.status->signalled);
+      out.Number(static_cast<std::uint64_t>(ended.status->signalled ? ended.status->signal
+                                                                    : ended.status->code));
+    }
+    out.Number(ended.duration_ns);
+    out.Number(ended.limit ? static_cast<std::uint64_t>(*ended.limit) + 1 : 0);
+    for (std::uint64_t n : {ended.refused_total, ended.proxied_total, ended.user_us,
+                            ended.system_us, ended.max_resident_bytes})
+      out.Number(n);
+    out.Texts(ended.leaks);
+  }
+};
+
+Ended TakeEnded(Reader& in) {
+  Ended ended;
+  ended.kind = static_cast<Outcome::Kind>(in.NumberAtMost(kLastKind));
+  ended.reason = in.Text();
+  if (TakeBool(in)) {
+    ExitStatus status;
+    status.signalled = TakeBool(in);
+    const auto number = static_cast<int>(in.NumberAtMost(status.signalled ? kMaxSignal : kMaxCode));
+    (status.signalled ? status.signal : status.code) = number;
+    if (status.signalled && number == 0) in.Fail();
+    ended.status = status;
+  }
+  ended.duration_ns = in.Number();
+  if (const std::uint64_t limit = in.NumberAtMost(kLastLimit + 1); limit != 0)
+    ended.limit = static_cast<LimitKind>(limit - 1);
+  for (std::uint64_t* n : {&ended.refused_total, &ended.proxied_total, &ended.user_us,
+                           &ended.system_us, &ended.max_resident_bytes})
+    *n = in.Number();
+  ended.leaks = in.Texts();
+  return ended;
+}
+
+template <typename Body, typename Word>
+std::string EncodeWord(const Word& word) {
+  Writer out;
+  out.Number(word.index());
+  std::visit(Body{out}, word);
+  return out.Take();
+}
+
+}  // namespace
+
+std::string Encode(const Hello& hello) {
+  Writer out;
+  for (const std::string* text : {&hello.token, &hello.agent, &hello.kernel}) out.Text(*text);
+  Put(out, hello.usable);
+  out.Text(hello.unusable_reason);
+  out.Text(hello.isolation);
+  return out.Take();
+}
+
+Result<Hello> DecodeHello(std::string_view bytes) {
+  Reader in(bytes);
+  Hello hello;
+  for (std::string* text : {&hello.token, &hello.agent, &hello.kernel}) *text = in.Text();
+  hello.usable = TakeBool(in);
+  hello.unusable_reason = in.Text();
+  hello.isolation = in.Text();
+  return Whole(in, std::move(hello));
+}
+
+std::string Encode(const Identity& identity) {
+  Writer out;
+  out.Text(identity.entropy);
+  out.Number(identity.realtime_ns);
+  out.Text(identity.host_name);
+  out.Text(identity.machine_id);
+  out.Text(identity.token);
+  return out.Take();
+}
+
+Result<Identity> DecodeIdentity(std::string_view bytes) {
+  Reader in(bytes);
+  Identity identity;
+  identity.entropy = in.Text();
+  identity.realtime_ns = in.Number();
+  identity.host_name = in.Text();
+  identity.machine_id = in.Text();
+  identity.token = in.Text();
+  return Whole(in, std::move(identity));
+}
+
+std::string Encode(const IdentityTaken& taken) {
+  Writer out;
+  out.Number(taken.realtime_ns);
+  Put(out, taken.reseeded);
+  return out.Take();
+}
+
+Result<IdentityTaken> DecodeIdentityTaken(std::string_view bytes) {
+  Reader in(bytes);
+  IdentityTaken taken;
+  taken.realtime_ns = in.Number();
+  taken.reseeded = TakeBool(in);
+  return Whole(in, taken);
+}
+
+std::string Encode(const Metrics& metrics) {
+  Writer out;
+  for (std::uint64_t n : {metrics.memory_total, metrics.memory_available, metrics.cpu_us,
+                          metrics.disk_bytes, metrics.uptime_us})
+    out.Number(n);
+  return out.Take();
+}
+
+Result<Metrics> DecodeMetrics(std::string_view bytes) {
+  Reader in(bytes);
+  Metrics metrics;
+  for (std::uint64_t* n : {&metrics.memory_total, &metrics.memory_available, &metrics.cpu_us,
+                           &metrics.disk_bytes, &metrics.uptime_us})
+    *n = in.Number();
+  return Whole(in, metrics);
+}
+
+std::string Encode(const HostWord& word) {
+  return EncodeWord<HostBody>(word);
+}
+
+Result<HostWord> DecodeHostWord(std::string_view bytes) {
+  Reader in(bytes);
+  switch (in.NumberAtMost(std::variant_size_v<HostWord> - 1)) {
+    case 0: {
+      HostWord word = TakeOrder(in);
+      return Whole(in, std::move(word));
+    }
+    case 1: {
+      HostWord word = Go{in.Texts()};
+      return Whole(in, std::move(word));
+    }
+    case 2:
+      return Whole(in, HostWord(Cancel{}));
+    default:
+      return Whole(in, HostWord(Kill{}));
+  }
+}
+
+std::string Encode(const GuestWord& word) {
+  return EncodeWord<GuestBody>(word);
+}
+
+Result<GuestWord> DecodeGuestWord(std::string_view bytes) {
+  Reader in(bytes);
+  switch (in.NumberAtMost(std::variant_size_v<GuestWord> - 1)) {
+    case 0:
+      return Whole(in, GuestWord(Prepared{}));
+    case 1:
+      return Whole(in, GuestWord(Started{}));
+    case 2: {
+      Refused refused;
+      refused.program = in.Text();
+      refused.address = in.Text();
+      refused.reason = in.Text();
+      return Whole(in, GuestWord(std::move(refused)));
+    }
+    default: {
+      GuestWord word = TakeEnded(in);
+      return Whole(in, std::move(word));
+    }
+  }
+}
+
+}  // namespace writ::backends::microvm

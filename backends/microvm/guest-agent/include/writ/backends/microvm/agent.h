@@ -1,0 +1,40 @@
+// Agent: the guest's end. Answers what a host asks (messages.h), one job per guest.
+//
+// It runs the job as a runner of its own would: with the sandbox tier's backend, inside the guest.
+// So a job is held twice - by namespaces, seccomp, Landlock and cgroups of the guest's kernel, and
+// by the machine. It trusts its host, which could change every byte of it anyway, once the token
+// was right; a job of the guest that got hold of the channel could say no more than its host lets
+// itself be told (session.h, tree_stream.h).
+// One thread and the event loop, and one more while a job is prepared and runs.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "writ/backends/microvm/messages.h"
+#include "writ/base/result.h"
+#include "writ/base/unique_fd.h"
+
+namespace writ::backends::microvm {
+
+struct AgentOptions {
+  UniqueFd transport;
+  std::string host_token;   // what the host shows
+  std::string guest_token;  // what we show
+  std::string launcher;     // writ-launch
+  std::string inputs;       // directory: workspace/ is the base tree, 0/, 1/, ... read-only trees
+  std::string scratch;      // empty directory on a writable file system with trusted.* attributes
+  std::uint64_t job_memory = 0;  // what a job gets that asks for no limit; 0: all
+  // Takes what came for this guest alone. A test that runs on a host must not set its clock.
+  std::function<Result<IdentityTaken>(const Identity&)> take_identity;
+};
+
+// Until the channel is at its end. Why it is.
+Result<std::string> RunAgent(AgentOptions options);
+
+// Entropy with a reseed, clock, host name, machine id: of the machine that this runs on.
+Result<IdentityTaken> TakeIdentity(const Identity& identity);
+// As this machine sees itself. `scratch`: where the writable layer is.
+Metrics ReadMetrics(const std::string& scratch);
+
+}  // namespace writ::backends::microvm

@@ -1,0 +1,220 @@
+#include "job_thread.h"
+
+#include <dirent.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "writ/base/file.h"
+#include "writ/base/paths.h"
+
+namespace writ::backends::microvm {
+namespace {
+
+constexpr uid_t kJobUid = 1000;  // of the guest; the base tree is its own there
+constexpr std::chrono::hours kNoTimeOut(24 * 365);
+constexpr std::uint64_t kAllOutput = 1ull << 60;
+
+// Of the image's root; the sandbox shows them already or has its own.
+constexpr std::array<std::string_view, 20> kShown = {
+    "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc", "dev",        "proc",
+    "sys", "run", "tmp",  "var", "home",  "root",  "boot",   "mnt", "lost+found", "workspace"};
+
+std::vector<std::string> OtherTrees() {
+  std::vector<std::string> trees;
+  DIR* list = ::opendir("/");
+  if (list == nullptr) return trees;
+  while (const dirent* entry = ::readdir(list)) {
+    const std::string name = entry->d_name;
+    struct stat st {};
+    if (name.front() == '.' || std::find(kShown.begin(), kShown.end(), name) != kShown.end())
+      continue;
+    if (::lstat(("/" + name).c_str(), &st) == 0 && S_ISDIR(st.st_mode)) trees.push_back("/" + name);
+  }
+  ::closedir(list);
+  return trees;
+}
+
+// Bytes on their way to the loop; a host that does not read slows the job.
+class ToPipes final : public OutputSink {
+ public:
+  ToPipes(int out, int err) : out_(out), err_(err) {}
+  void OnOutput(backends::Stream stream, std::string_view bytes,
+                std::chrono::nanoseconds) override {
+    (void)WriteAll(stream == backends::Stream::kStdout ? out_ : err_, bytes).has_value();
+  }
+  void OnLeftOut(backends::Stream, std::uint64_t) override {}
+
+ private:
+  const int out_;
+  const int err_;
+};
+
+Ended FromOutcome(const Outcome& outcome) {
+  Ended ended;
+  ended.kind = outcome.kind;
+  ended.reason = outcome.reason;
+  ended.status = outcome.status;
+  ended.duration_ns = static_cast<std::uint64_t>(outcome.duration.count());
+  if (outcome.limit) ended.limit = outcome.limit->kind;
+  ended.refused_total = outcome.refused_total;
+  ended.proxied_total = outcome.proxied_total;
+  ended.user_us = static_cast<std::uint64_t>(outcome.usage.user_time.count());
+  ended.system_us = static_cast<std::uint64_t>(outcome.usage.system_time.count());
+  ended.max_resident_bytes = outcome.usage.max_resident_bytes;
+  return ended;
+}
+
+Ended NeverRan(const Error& error) {
+  Ended ended;
+  ended.kind = Outcome::Kind::kSetupFailed;
+  ended.reason = error.ToString();
+  return ended;
+}
+
+}  // namespace
+
+JobThread::JobThread(EventLoop& loop, Backend& backend, JobPlaces places, JobOrder order,
+                     Events events)
+    : loop_(loop),
+      backend_(backend),
+      places_(std::move(places)),
+      order_(std::move(order)),
+      events_(std::move(events)) {
+  for (Pipe* pipe : {&out_, &err_})
+    if (auto made = MakePipe()) *pipe = std::move(made).value();
+  thread_ = std::jthread([this] { Run(); });
+}
+
+JobThread::~JobThread() {
+  *alive_ = false;
+  Kill();
+  out_.read_end.reset();
+  err_.read_end.reset();
+  if (thread_.joinable()) thread_.join();
+}
+
+void JobThread::Start(Go go) {
+  std::lock_guard lock(mutex_);
+  if (!go_) go_ = std::move(go);
+  wake_.notify_all();
+}
+
+void JobThread::Cancel() {
+  stop_.request_stop();
+  std::lock_guard lock(mutex_);
+  wake_.notify_all();
+}
+
+void JobThread::Kill() {
+  {
+    std::lock_guard lock(mutex_);
+    given_up_ = true;
+    wake_.notify_all();
+  }
+  kill_.request_stop();
+}
+
+void JobThread::Tell(GuestWord word) {
+  loop_.Post([this, alive = alive_, word = std::move(word)] {
+    if (!*alive) return;
+    if (std::holds_alternative<Ended>(word)) told_end_ = true;
+    events_.on_word(word);
+  });
+}
+
+std::optional<Go> JobThread::AwaitGo() {
+  std::unique_lock lock(mutex_);
+  wake_.wait(lock, [this] { return go_ || given_up_ || stop_.stop_requested(); });
+  if (given_up_ || !go_) return std::nullopt;
+  return std::exchange(go_, std::nullopt);
+}
+
+void JobThread::Run() {
+  auto ended = RunJob();
+  out_.write_end.reset();
+  err_.write_end.reset();
+  Tell(ended ? std::move(ended).value() : NeverRan(ended.error()));
+}
+
+Result<Plan> JobThread::MakePlan() {
+  Plan plan;
+  plan.tier = Tier::kSandbox;
+  plan.run_id = order_.run_id;
+  plan.argv = order_.argv;
+  plan.cwd = order_.cwd;
+  plan.workspace = PlainWorkspace{workspace_->path()};
+  plan.session_dir = places_.scratch + "/session";
+  WRIT_TRY(MakeDirectories(plan.session_dir, 0711));
+  plan.home_files = std::move(order_.home_files);
+  plan.home_directories = order_.home_directories;
+  plan.identity = {kJobUid, kJobUid, order_.user_name};
+  plan.limits = order_.limits;
+  plan.limits.wall_timeout = kNoTimeOut;
+  plan.limits.output = {kAllOutput, 0, 0};
+  if (plan.limits.memory_bytes == 0) plan.limits.memory_bytes = places_.job_memory;
+  if (order_.proxied) plan.network = ProxiedNetwork{};
+  if (order_.merged) plan.stderr_to = StderrTo::kStdout;
+  plan.read_only_trees = OtherTrees();
+  for (std::size_t i = 0; i < order_.read_only_trees.size(); ++i) {
+    const std::string& tree = order_.read_only_trees[i];
+    WRIT_TRY(MakeDirectories(tree, 0755));
+    const std::string source = places_.inputs + "/" + std::to_string(i);
+    if (::mount(source.c_str(), tree.c_str(), nullptr, MS_BIND, nullptr) != 0)
+      return SysError(errno, "agent.read_only_tree", "cannot show " + tree);
+    plan.read_only_trees.push_back(tree);
+  }
+  return plan;
+}
+
+Result<Ended> JobThread::RunJob() {
+  WRIT_ASSIGN(LayeredWorkspace mounted,
+              LayeredWorkspace::Mount(places_.inputs + "/workspace", places_.scratch));
+  workspace_.emplace(std::move(mounted));
+  WRIT_ASSIGN(Plan plan, MakePlan());
+  WRIT_ASSIGN(std::unique_ptr<Job> job, backend_.Prepare(std::move(plan)));
+  auto listener = std::make_shared<UniqueFd>();
+  if (order_.proxied) {
+    WRIT_ASSIGN(*listener, job->TakeProxyListener());
+  }
+  loop_.Post([this, alive = alive_, listener] {
+    if (*alive) events_.on_prepared(std::move(*listener));
+  });
+  std::optional<Go> go = AwaitGo();
+  if (!go)
+    return Error{ErrorKind::kCancelled, "agent.given_up", "the job was given up before its start"};
+  Environment late;
+  for (std::string& entry : go->environment) {
+    const auto equals = entry.find('=');
+    if (equals != std::string::npos)
+      late.secrets.push_back(
+          {entry.substr(0, equals), Secret(std::string_view(entry).substr(equals + 1))});
+    ::explicit_bzero(entry.data(), entry.size());
+  }
+  WRIT_TRY(job->Start(std::move(late)));
+  Tell(Started{});
+  ToPipes sink(out_.write_end.get(), err_.write_end.get());
+  WatchOptions options;
+  options.stop = stop_.get_token();
+  options.kill = kill_.get_token();
+  options.on_refused_connect = [this](const RefusedConnect& refused) {
+    Tell(Refused{refused.program, refused.address, refused.reason});
+  };
+  const Outcome outcome = job->Watch(sink, options);
+  Ended ended = FromOutcome(outcome);
+  for (const Leak& leak : job->Dismantle().leaks)
+    ended.leaks.push_back(leak.kind + " " + leak.what);
+  return ended;
+}
+
+Result<UniqueFd> JobThread::OpenChanges() const {
+  if (!told_end_ || !workspace_)
+    return Error{ErrorKind::kConflict, "agent.no_changes", "there is no job that has ended"};
+  return workspace_->OpenUpper();
+}
+
+}  // namespace writ::backends::microvm

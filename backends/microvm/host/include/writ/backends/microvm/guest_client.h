@@ -1,0 +1,97 @@
+// GuestClient: the host's end of one guest, from the first word to its last file.
+//
+// Everything that comes from the guest is taken as an enemy's: its words are bounded and parsed
+// totally, its output and connections are bytes, its changes go through TreeReader. What it says of
+// the job's end is believed, because nobody else can know it - and only one of its two tokens makes
+// it the guest that was booted.
+// One thread, the event loop's; every callback comes from there.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "writ/backends/microvm/messages.h"
+#include "writ/backends/microvm/session.h"
+#include "writ/backends/microvm/tree_stream.h"
+#include "writ/base/unique_fd.h"
+
+namespace writ::backends::microvm {
+
+struct GuestTokens {
+  std::string host;  // 64 hex digits
+  std::string guest;
+  static GuestTokens Make();
+};
+
+struct GuestFds {
+  UniqueFd out;  // the job's stdout and stderr go here
+  UniqueFd err;
+};
+
+class GuestClient {
+ public:
+  struct Events {
+    std::function<void()> on_prepared;  // only the start is missing
+    std::function<void()> on_started;
+    std::function<void(const Refused&)> on_refused;  // at most kMaxRefusedRecords
+    // The job has ended, and its output has been written whole.
+    std::function<void(const Ended&)> on_ended;
+    // After FetchChanges: whether they are all in the workspace.
+    std::function<void(Status)> on_changes;
+    // A connection of the job's: where it goes to. An empty one refuses it. May be empty.
+    std::function<UniqueFd()> connect;
+    // Once, instead of all that is still to come: the guest cannot be used any more.
+    std::function<void(const std::string&)> on_lost;
+  };
+  GuestClient(EventLoop& loop, GuestTokens tokens, Events events);
+  ~GuestClient();
+  GuestClient(const GuestClient&) = delete;
+  GuestClient& operator=(const GuestClient&) = delete;
+
+  // Greets the guest, makes it this run's own (L33), and has it prepare the job.
+  Status Begin(UniqueFd channel, JobOrder order, GuestFds fds);
+  void Start(Go go);
+  void Cancel();
+  void FetchChanges(UniqueFd workspace, TreeLimits limits);
+  // What the guest says of itself, after on_prepared.
+  const Hello& hello() const { return hello_; }
+
+ private:
+  using StreamPtr = std::shared_ptr<Stream>;
+  // One question, one bounded answer.
+  void Ask(std::string_view path, std::string question, std::function<void(std::string)> answered);
+  void OnHello(const std::string& answer);
+  void SendIdentity();
+  void OnIdentityTaken(const std::string& answer);
+  void SendJob();
+  Status OnWord(std::string_view bytes);
+  void Offer();  // one more stream for a connection of the job's
+  void Listen(std::string_view path, UniqueFd fd);
+  void MaybeEnded();
+  void Watch();
+  void Lost(const std::string& why);
+
+  EventLoop& loop_;
+  GuestTokens tokens_;
+  Events events_;
+  JobOrder order_;
+  GuestFds fds_;
+  Hello hello_;
+  std::unique_ptr<Session> session_;
+  StreamPtr job_;
+  std::optional<Ended> ended_;
+  int outputs_open_ = 0;
+  bool end_told_ = false;
+  bool lost_ = false;
+  bool alive_ = true;  // since the last look
+  std::size_t refused_ = 0;
+  std::size_t offers_ = 0;
+  std::size_t given_back_ = 0;
+  std::size_t connections_ = 0;
+  EventLoop::WatchId pulse_ = 0;
+};
+
+}  // namespace writ::backends::microvm

@@ -1,0 +1,266 @@
+#include "writ/backends/microvm/guest_client.h"
+
+#include <time.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "writ/backends/microvm/frames.h"
+#include "writ/backends/microvm/relay.h"
+#include "writ/base/encoding.h"
+
+namespace writ::backends::microvm {
+namespace {
+
+constexpr int kOk = 200;
+constexpr std::size_t kOffers = 4;            // waiting for connections at once
+constexpr std::size_t kMaxConnections = 128;  // of one job at once
+constexpr std::size_t kMaxGivenBack = 4 * kOffers;
+constexpr std::uint64_t kNanos = 1'000'000'000;
+constexpr std::size_t kEntropyBytes = 64;
+constexpr std::size_t kIdBytes = 16;
+constexpr std::size_t kMaxRefused = kMaxRefusedRecords;
+constexpr std::size_t kMaxShown = 300;
+// A guest that runs answers in milliseconds; an emulated one on a busy host may be kept waiting.
+constexpr std::chrono::seconds kPulse{60};
+
+// The agent's own words on an operator's screen.
+std::string Shown(std::string_view text) {
+  std::string out(text.substr(0, kMaxShown));
+  for (char& c : out)
+    if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) > 0x7e) c = ' ';
+  return out;
+}
+
+std::uint64_t Realtime() {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * kNanos + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+}  // namespace
+
+GuestTokens GuestTokens::Make() {
+  return {HexEncode(RandomBytes(kTokenBytes)), HexEncode(RandomBytes(kTokenBytes))};
+}
+
+GuestClient::GuestClient(EventLoop& loop, GuestTokens tokens, Events events)
+    : loop_(loop), tokens_(std::move(tokens)), events_(std::move(events)) {}
+
+GuestClient::~GuestClient() {
+  lost_ = true;
+  loop_.Remove(pulse_);
+  session_.reset();
+}
+
+Status GuestClient::Begin(UniqueFd channel, JobOrder order, GuestFds fds) {
+  order_ = std::move(order);
+  fds_ = std::move(fds);
+  Session::Events events;
+  events.on_closed = [this](const std::string& reason) { Lost(reason); };
+  WRIT_ASSIGN(session_, Session::Make(loop_, std::move(channel), Session::Side::kHost, tokens_.host,
+                                      std::move(events)));
+  Ask("/hello", {}, [this](const std::string& answer) { OnHello(answer); });
+  return {};
+}
+
+void GuestClient::Ask(std::string_view path, std::string question,
+                      std::function<void(std::string)> answered) {
+  auto stream = session_->Request(path);
+  if (!stream) return Lost(stream.error().message);
+  struct Answer {
+    int status = 0;
+    std::string bytes;
+    bool whole = false;
+  };
+  auto answer = std::make_shared<Answer>();
+  StreamPtr asked = *stream;
+  asked->on_status = [answer](int status) { answer->status = status; };
+  asked->on_bytes = [this, asked, answer](std::string_view bytes) {
+    asked->Consumed(bytes.size());
+    answer->bytes.append(bytes);
+    if (answer->bytes.size() > kMaxWordBytes) Lost("the guest's answer is longer than it may be");
+  };
+  asked->on_end = [answer] { answer->whole = true; };
+  asked->on_closed = [this, answer, answered = std::move(answered), name = std::string(path)]() {
+    if (lost_) return;
+    if (!answer->whole || answer->status != kOk)
+      return Lost("the guest refused " + name + ": " + Shown(answer->bytes));
+    answered(answer->bytes);
+  };
+  asked->Write(question);
+  asked->Finish();
+  ::explicit_bzero(question.data(), question.size());
+}
+
+void GuestClient::OnHello(const std::string& answer) {
+  auto hello = DecodeHello(answer);
+  if (!hello) return Lost(hello.error().message);
+  if (!ConstantTimeEqual(hello->token, tokens_.guest))
+    return Lost("the guest on the channel is not the one that was booted");
+  if (!hello->usable)
+    return Lost("no job can be held in this guest: " + Shown(hello->unusable_reason));
+  hello_ = std::move(*hello);
+  SendIdentity();
+}
+
+void GuestClient::SendIdentity() {
+  Identity identity;
+  identity.entropy = RandomBytes(kEntropyBytes);
+  identity.realtime_ns = Realtime();
+  identity.machine_id = HexEncode(RandomBytes(kIdBytes));
+  identity.host_name = "writ-" + identity.machine_id.substr(0, 12);
+  tokens_.host = HexEncode(RandomBytes(kTokenBytes));
+  identity.token = tokens_.host;
+  Ask("/identity", Encode(identity), [this](const std::string& taken) { OnIdentityTaken(taken); });
+}
+
+void GuestClient::OnIdentityTaken(const std::string& answer) {
+  auto taken = DecodeIdentityTaken(answer);
+  if (!taken) return Lost(taken.error().message);
+  session_->SetToken(tokens_.host);
+  SendJob();
+  Watch();
+}
+
+void GuestClient::SendJob() {
+  Listen("/stdout", std::move(fds_.out));
+  Listen("/stderr", std::move(fds_.err));
+  auto stream = session_->Request("/job");
+  if (!stream) return Lost(stream.error().message);
+  job_ = *stream;
+  auto frames = std::make_shared<FrameReader>(kMaxWordBytes);
+  job_->on_bytes = [this, frames](std::string_view bytes) {
+    job_->Consumed(bytes.size());
+    Status read = frames->Add(bytes, [this](std::string_view word) { return OnWord(word); });
+    if (!read) Lost(read.error().message);
+  };
+  job_->on_end = job_->on_closed = [this] {
+    if (!ended_) Lost("the guest gave the job up without a word");
+  };
+  job_->Write(Frame(Encode(HostWord(std::move(order_)))));
+}
+
+void GuestClient::Listen(std::string_view path, UniqueFd fd) {
+  auto stream = session_->Request(path);
+  if (!stream) return Lost(stream.error().message);
+  ++outputs_open_;
+  (*stream)->Finish();
+  StartRelay(loop_, std::move(fd), *stream, Ways::kToFd, [this] {
+    --outputs_open_;
+    MaybeEnded();
+  });
+}
+
+Status GuestClient::OnWord(std::string_view bytes) {
+  WRIT_ASSIGN(GuestWord word, DecodeGuestWord(bytes));
+  auto out_of_turn = [] {
+    return Error{ErrorKind::kInvalid, "microvm.turn", "the guest spoke out of turn"};
+  };
+  if (ended_) return out_of_turn();
+  if (std::holds_alternative<Prepared>(word)) {
+    if (!events_.on_prepared) return out_of_turn();
+    auto prepared = std::exchange(events_.on_prepared, nullptr);
+    while (events_.connect && offers_ < kOffers) Offer();
+    prepared();
+  } else if (std::holds_alternative<Started>(word)) {
+    if (!events_.on_started || events_.on_prepared) return out_of_turn();
+    std::exchange(events_.on_started, nullptr)();
+  } else if (auto* refused = std::get_if<Refused>(&word)) {
+    if (++refused_ <= kMaxRefused)
+      events_.on_refused(
+          {Shown(refused->program), Shown(refused->address), Shown(refused->reason)});
+  } else {
+    ended_ = std::get<Ended>(std::move(word));
+    ended_->reason = Shown(ended_->reason);
+    MaybeEnded();
+  }
+  return {};
+}
+
+// The guest's word and its output come on streams of their own.
+void GuestClient::MaybeEnded() {
+  if (lost_ || !ended_ || outputs_open_ > 0 || std::exchange(end_told_, true)) return;
+  events_.on_ended(*ended_);
+}
+
+void GuestClient::Start(Go go) {
+  if (!job_) return;
+  std::string bytes = Frame(Encode(HostWord(std::move(go))));
+  job_->Write(bytes);
+  ::explicit_bzero(bytes.data(), bytes.size());
+}
+
+void GuestClient::Cancel() {
+  if (job_) job_->Write(Frame(Encode(HostWord(microvm::Cancel{}))));
+}
+
+void GuestClient::Offer() {
+  auto stream = session_->Request("/proxy");
+  if (!stream) return;
+  ++offers_;
+  StreamPtr offered = *stream;
+  // Given back unused: at the job's end each is, once.
+  offered->on_closed = [this] {
+    --offers_;
+    if (lost_ || ended_) return;
+    if (++given_back_ > kMaxGivenBack) return Lost("the guest refuses its job's connections");
+    if (offers_ + connections_ < kMaxConnections && offers_ < kOffers) Offer();
+  };
+  offered->on_status = [this, offered](int status) {
+    if (status != kOk) return offered->Reset();
+    --offers_;
+    UniqueFd peer = events_.connect();
+    if (!peer) {
+      offered->on_closed = nullptr;
+      offered->Reset();
+    } else {
+      ++connections_;
+      StartRelay(loop_, std::move(peer), offered, Ways::kBoth, [this] {
+        --connections_;
+        while (!ended_ && !lost_ && offers_ < kOffers && connections_ < kMaxConnections) Offer();
+      });
+    }
+    while (offers_ < kOffers && offers_ + connections_ < kMaxConnections) Offer();
+  };
+}
+
+void GuestClient::FetchChanges(UniqueFd workspace, TreeLimits limits) {
+  auto stream = session_->Request("/changes");
+  if (!stream) return Lost(stream.error().message);
+  StreamPtr asked = *stream;
+  auto reader = std::make_shared<TreeReader>(std::move(workspace), limits);
+  auto told = std::make_shared<bool>(false);
+  auto tell = [this, told](Status status) {
+    if (!std::exchange(*told, true) && !lost_) events_.on_changes(std::move(status));
+  };
+  asked->on_bytes = [asked, reader, tell](std::string_view bytes) {
+    asked->Consumed(bytes.size());
+    Status taken = reader->Add(bytes);
+    if (taken) return;
+    tell(std::move(taken));
+    asked->Reset();
+  };
+  asked->on_closed = [reader, tell] {
+    if (reader->complete()) return tell({});
+    tell(Error{ErrorKind::kUnavailable, "microvm.changes_cut",
+               "the guest did not give out all that the job changed"});
+  };
+  asked->Finish();
+}
+
+void GuestClient::Watch() {
+  if (!std::exchange(alive_, false))
+    return Lost("the guest's agent gave no sign of life for " + std::to_string(kPulse.count()) +
+                " s");
+  session_->Ping([this] { alive_ = true; });
+  pulse_ = loop_.At(EventLoop::Clock::now() + kPulse, [this] { Watch(); });
+}
+
+void GuestClient::Lost(const std::string& why) {
+  if (std::exchange(lost_, true)) return;
+  loop_.Remove(pulse_);
+  events_.on_lost(why);
+}
+
+}  // namespace writ::backends::microvm

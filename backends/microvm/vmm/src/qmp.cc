@@ -1,0 +1,100 @@
+#include "qmp.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <utility>
+
+namespace writ::backends::microvm {
+namespace {
+
+constexpr std::size_t kMaxLine = 256 * 1024;
+
+Error Gone() {
+  return Error{ErrorKind::kUnavailable, "microvm.qmp_gone", "the machine's control is gone"};
+}
+
+}  // namespace
+
+Qmp::Qmp(EventLoop& loop, UniqueFd fd,
+         std::function<void(std::string_view, const json::Value&)> on_event)
+    : loop_(loop), fd_(std::move(fd)), on_event_(std::move(on_event)) {
+  ::fcntl(fd_.get(), F_SETFL, O_NONBLOCK);
+  watch_ = loop_.Add(fd_.get(), POLLIN, [this](short) { OnReady(); });
+  Execute("qmp_capabilities", [](Status) {});
+}
+
+Qmp::~Qmp() {
+  loop_.Remove(watch_);
+}
+
+void Qmp::Execute(const std::string& command, std::function<void(Status)> done) {
+  if (!fd_) return done(Gone());
+  waiting_.push_back({json::Write(json::Object{{"execute", command}}) + "\n", std::move(done)});
+  SendNext();
+}
+
+// A command is shorter than any socket's buffer, and there is one at a time.
+void Qmp::SendNext() {
+  if (!greeted_ || in_flight_ || waiting_.empty() || !fd_) return;
+  in_flight_ = true;
+  const std::string& line = waiting_.front().line;
+  if (::send(fd_.get(), line.data(), line.size(), MSG_NOSIGNAL) !=
+      static_cast<ssize_t>(line.size()))
+    Close();
+}
+
+void Qmp::OnReady() {
+  std::array<char, 16 * 1024> buffer{};
+  const ssize_t count = ::read(fd_.get(), buffer.data(), buffer.size());
+  if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (count <= 0) return Close();
+  held_.append(buffer.data(), static_cast<std::size_t>(count));
+  for (std::size_t end = held_.find('\n'); end != std::string::npos; end = held_.find('\n')) {
+    std::string line = held_.substr(0, end);
+    held_.erase(0, end + 1);
+    while (!line.empty() && line.back() == '\r') line.pop_back();
+    if (!line.empty() && !OnLine(line)) return Close();
+    if (!fd_) return;
+  }
+  if (held_.size() > kMaxLine) Close();
+}
+
+bool Qmp::OnLine(std::string_view line) {
+  auto value = json::Parse(line, {.max_depth = 16, .max_bytes = kMaxLine});
+  if (!value || !value->is_object()) return false;
+  if (value->Find("QMP") != nullptr) {
+    greeted_ = true;
+    SendNext();
+    return true;
+  }
+  if (auto event = value->FindString("event")) {
+    const json::Value* data = value->Find("data");
+    on_event_(*event, data != nullptr ? *data : json::Value());
+    return true;
+  }
+  if (!in_flight_ || waiting_.empty()) return false;
+  in_flight_ = false;
+  auto done = std::move(waiting_.front().done);
+  waiting_.pop_front();
+  if (const json::Value* error = value->Find("error"))
+    done(Error{
+        ErrorKind::kUnavailable, "microvm.qmp_refused",
+        "the monitor refused: " + std::string(error->FindString("desc").value_or("no reason"))});
+  else
+    done({});
+  SendNext();
+  return true;
+}
+
+void Qmp::Close() {
+  loop_.Remove(watch_);
+  fd_.reset();
+  for (Waiting& one : std::exchange(waiting_, {})) one.done(Gone());
+}
+
+}  // namespace writ::backends::microvm

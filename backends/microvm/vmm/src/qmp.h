@@ -1,0 +1,46 @@
+// Qmp: QEMU's machine protocol over a descriptor - one JSON object a line, commands answered in
+// order, events at any time. What cannot be read ends the connection.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <string>
+
+#include "writ/backends/microvm/event_loop.h"
+#include "writ/base/unique_fd.h"
+#include "writ/protocol/json.h"
+
+namespace writ::backends::microvm {
+
+class Qmp {
+ public:
+  // `on_event`: name and data. Commands may be given at once; they wait for the greeting.
+  Qmp(EventLoop& loop, UniqueFd fd,
+      std::function<void(std::string_view, const json::Value&)> on_event);
+  ~Qmp();
+  Qmp(const Qmp&) = delete;
+  Qmp& operator=(const Qmp&) = delete;
+
+  void Execute(const std::string& command, std::function<void(Status)> done);
+
+ private:
+  void OnReady();
+  bool OnLine(std::string_view line);
+  void SendNext();
+  void Close();
+
+  struct Waiting {
+    std::string line;
+    std::function<void(Status)> done;
+  };
+  EventLoop& loop_;
+  UniqueFd fd_;
+  EventLoop::WatchId watch_ = 0;
+  std::function<void(std::string_view, const json::Value&)> on_event_;
+  std::string held_;
+  std::deque<Waiting> waiting_;  // the first one is being answered where in_flight_
+  bool greeted_ = false;
+  bool in_flight_ = false;
+};
+
+}  // namespace writ::backends::microvm

@@ -1,0 +1,161 @@
+// The guest's agent, told by the host's client over a socket pair.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "unit/backends/microvm/guest_on_host.h"
+
+namespace writ::test {
+namespace {
+
+namespace fs = std::filesystem;
+namespace microvm = backends::microvm;
+using backends::Outcome;
+using testing::HasSubstr;
+
+std::string Read(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+}
+
+class GuestAgent : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (std::string why = WhyNoAgent(); !why.empty()) GTEST_SKIP() << why;
+  }
+  GuestOnHost guest_;
+};
+
+TEST_F(GuestAgent, KeepsTheStreamsApartAndTellsTheExitAsItWas) {  // L17, L18
+  auto ran = guest_.Run(guest_.Shell("printf 'a\\000b'; printf c >&2; echo $SECRET >&2; exit 7"));
+  ASSERT_EQ(ran.lost, "");
+  ASSERT_TRUE(ran.ended);
+  EXPECT_EQ(ran.out, std::string("a\0b", 3));
+  EXPECT_EQ(ran.err, "cs3cret\n");
+  EXPECT_EQ(ran.ended->kind, Outcome::Kind::kExited) << ran.ended->reason;
+  ASSERT_TRUE(ran.ended->status);
+  EXPECT_EQ(ran.ended->status->code, 7);
+  EXPECT_THAT(ran.ended->leaks, testing::IsEmpty());
+}
+
+TEST_F(GuestAgent, TellsASignalAsASignal) {
+  auto ran = guest_.Run(guest_.Shell("kill -SEGV $$"));
+  ASSERT_TRUE(ran.ended) << ran.lost;
+  EXPECT_EQ(ran.ended->kind, Outcome::Kind::kSignalled);
+  ASSERT_TRUE(ran.ended->status);
+  EXPECT_TRUE(ran.ended->status->signalled);
+  EXPECT_EQ(ran.ended->status->signal, SIGSEGV);
+}
+
+TEST_F(GuestAgent, BringsTheChangesOutAndNothingElse) {  // L14
+  guest_.WriteBase("kept", "kept");
+  guest_.WriteBase("changed", "before");
+  guest_.WriteBase("gone", "gone");
+  guest_.WriteBase("dir/inside", "inside");
+  guest_.WriteBase("emptied/old", "old");
+  auto ran = guest_.Run(guest_.Shell(
+      "echo after > changed; rm gone; echo new > dir/new; chmod 750 dir/new; ln -s /etc/passwd "
+      "link; "
+      "mkfifo pipe; rm -r emptied; mkdir emptied; echo e > emptied/new; truncate -s 1000000000 "
+      "hole; "
+      "printf x >> hole; touch 'odd name\n'; mkdir shut; echo s > shut/in; chmod 0 shut"));
+  ASSERT_EQ(ran.lost + ran.changes_error, "");
+  const std::string root = guest_.workspace() + "/";
+  EXPECT_EQ(Read(root + "kept"), "kept");
+  EXPECT_EQ(Read(root + "changed"), "after\n");
+  EXPECT_FALSE(fs::exists(root + "gone"));
+  EXPECT_EQ(Read(root + "dir/inside"), "inside");
+  EXPECT_EQ(Read(root + "dir/new"), "new\n");
+  EXPECT_FALSE(fs::exists(root + "emptied/old"));
+  EXPECT_EQ(Read(root + "emptied/new"), "e\n");
+  EXPECT_EQ(fs::read_symlink(root + "link"), "/etc/passwd");
+  EXPECT_TRUE(fs::is_fifo(root + "pipe"));
+  EXPECT_TRUE(fs::exists(root + "odd name\n"));
+  EXPECT_EQ(Read(root + "shut/in"), "s\n");
+  struct stat st {};
+  ASSERT_EQ(::lstat((root + "dir/new").c_str(), &st), 0);
+  EXPECT_EQ(st.st_mode & 0777, 0750u);
+  ASSERT_EQ(::lstat((root + "hole").c_str(), &st), 0);
+  EXPECT_EQ(st.st_size, 1000000001);
+  EXPECT_LT(st.st_blocks, 1024) << "holes are carried as holes";
+}
+
+TEST_F(GuestAgent, RefusesMoreChangesThanMayBeCarriedOut) {
+  GuestOnHost::Options options;
+  options.limits.bytes = 100'000;
+  auto ran = guest_.Run(guest_.Shell("head -c 200000 /dev/zero | tr '\\0' x > big"), options);
+  EXPECT_EQ(ran.lost, "");
+  EXPECT_THAT(ran.changes_error, HasSubstr("more than may be carried out"));
+}
+
+TEST_F(GuestAgent, LosesNothingOfABurst) {  // L18
+  auto ran = guest_.Run(guest_.Shell("head -c 4000000 /dev/zero | tr '\\0' y; printf end"));
+  ASSERT_EQ(ran.lost, "");
+  ASSERT_EQ(ran.out.size(), 4000003u);
+  EXPECT_EQ(ran.out.substr(ran.out.size() - 4), "yend");
+}
+
+TEST_F(GuestAgent, CancelsWithTheGraceAndEndsTheWholeTree) {  // L16
+  GuestOnHost::Options options;
+  options.cancel_at_output = true;
+  auto ran =
+      guest_.Run(guest_.Shell("trap 'echo cleaned; exit 3' TERM; (setsid sleep 600 &); echo up; "
+                              "while :; do sleep 0.05; done"),
+                 options);
+  ASSERT_TRUE(ran.ended) << ran.lost;
+  EXPECT_EQ(ran.ended->kind, Outcome::Kind::kCancelled);
+  EXPECT_THAT(ran.out, HasSubstr("cleaned"));
+  ASSERT_TRUE(ran.ended->status);
+  EXPECT_EQ(ran.ended->status->code, 3);
+  EXPECT_THAT(ran.ended->leaks, testing::IsEmpty());
+}
+
+TEST_F(GuestAgent, ConnectsTheJobToItsProxyAndToNothingElse) {  // L26
+  GuestOnHost::Options options;
+  options.proxied = true;
+  options.echo = "from the proxy\n";
+  auto order = guest_.Shell("");
+  order.argv = {"/bin/bash", "-c",
+                "exec 3<>/dev/tcp/127.0.0.1/3128; cat <&3; "
+                "(exec 4<>/dev/tcp/203.0.113.7/443) 2>/dev/null || echo refused"};
+  auto ran = guest_.Run(std::move(order), options);
+  ASSERT_EQ(ran.lost, "");
+  EXPECT_EQ(ran.out, "from the proxy\nrefused\n") << ran.err;
+  ASSERT_FALSE(ran.refused.empty());
+  EXPECT_EQ(ran.refused.front().address, "203.0.113.7:443");
+}
+
+TEST_F(GuestAgent, TellsALimitThatWasPassed) {
+  auto order = guest_.Shell("i=0; while [ $i -lt 60 ]; do sleep 30 & i=$((i+1)); done; sleep 30");
+  order.limits.processes = 20;
+  auto ran = guest_.Run(std::move(order));
+  ASSERT_TRUE(ran.ended) << ran.lost;
+  EXPECT_EQ(ran.ended->kind, Outcome::Kind::kViolated);
+  EXPECT_EQ(ran.ended->limit, backends::LimitKind::kProcesses);
+}
+
+TEST_F(GuestAgent, AnswersNobodyWithoutTheToken) {
+  GuestOnHost::Options options;
+  options.agent_token = std::string(64, 'a');
+  auto ran = guest_.Run(guest_.Shell("echo ran"), options);
+  EXPECT_THAT(ran.lost, HasSubstr("refused /hello"));
+  EXPECT_EQ(ran.out, "");
+  EXPECT_FALSE(ran.ended);
+}
+
+TEST_F(GuestAgent, TellsWhyAJobCannotBePrepared) {
+  auto order = guest_.Shell("true");
+  order.cwd = "missing";
+  auto ran = guest_.Run(std::move(order));
+  ASSERT_TRUE(ran.ended) << ran.lost;
+  EXPECT_EQ(ran.ended->kind, Outcome::Kind::kSetupFailed);
+  EXPECT_THAT(ran.ended->reason, HasSubstr("working directory"));
+}
+
+}  // namespace
+}  // namespace writ::test
