@@ -30,7 +30,7 @@ class NoNotes final : public RunJournal {
  public:
   Status NoteStep(std::string_view, StepPhase) override { return {}; }
   Status NoteSession(const std::string&, const std::string&) override { return {}; }
-  Status NoteLeftovers(const std::string&) override { return {}; }
+  Status NoteStarted(const std::string&, const json::Value&) override { return {}; }
   Status NoteOutput(std::uint64_t) override { return {}; }
   Status NoteCollected(std::span<const protocol::Event>, const json::Value&,
                        std::span<const JournalUpload>) override {
@@ -43,7 +43,6 @@ class NoNotes final : public RunJournal {
   Status NoteEvents(std::span<const protocol::Event>, std::optional<ChainDelivery>) override {
     return {};
   }
-  Status Sync() override { return {}; }
   Status Park(const Error&, const std::string&) override { return {}; }
   Status NoteWaiting(const Error&) override { return {}; }
   Status Close() override { return {}; }

@@ -2,6 +2,7 @@
 # include folders are said in one place.
 
 add_custom_target(writ_sanitized_tests)
+add_custom_target(writ_fault_tests)
 
 add_library(writ_options INTERFACE)
 target_compile_options(writ_options INTERFACE
@@ -69,7 +70,8 @@ endfunction()
 
 # writ_test(<name> SOURCES ... LIBS ... [LABELS ...] [TIMEOUT s] [ENVIRONMENT ...])
 # A gtest program, registered with CTest as one test per TEST() (discovered when ctest runs). The label
-# `sanitize` puts it among those that run again under the sanitizers (target writ_sanitized_tests).
+# `sanitize` puts it among those that run again under the sanitizers (target writ_sanitized_tests), `fault`
+# among those of the build that can be told to die (writ_fault_tests).
 function(writ_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LIBS;LABELS;ENVIRONMENT" ${ARGN})
   if(NOT ARG_TIMEOUT)
@@ -79,6 +81,9 @@ function(writ_test name)
   target_link_libraries(${name} PRIVATE ${ARG_LIBS} writ_test_places GTest::gmock GTest::gtest_main writ_options)
   if("sanitize" IN_LIST ARG_LABELS)
     add_dependencies(writ_sanitized_tests ${name})
+  endif()
+  if("fault" IN_LIST ARG_LABELS)
+    add_dependencies(writ_fault_tests ${name})
   endif()
   set(properties TIMEOUT ${ARG_TIMEOUT})
   if(ARG_LABELS)

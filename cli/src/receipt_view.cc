@@ -89,7 +89,10 @@ std::vector<std::string> Hosts(const Value& receipt, std::string_view decision) 
 // Why what was enforced is not in a receipt.
 std::string NotSaid(const Value& receipt) {
   const Value& step = At(receipt, {"runner", "environment", "interrupted", "step"});
-  if (step.if_string() == nullptr) return " (the receipt does not say what was enforced)";
+  if (step.if_string() == nullptr)
+    return At(receipt, {"runner", "environment", "clock"}).if_object() != nullptr
+               ? " (no job was started)"
+               : " (the receipt does not say what was enforced)";
   return " (its runner ended during the step \"" + Text(step) +
          "\": what was enforced is not recorded)";
 }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <thread>
 
 namespace writ::cli {
 
@@ -31,6 +32,18 @@ int StopSignals::Wait(int timeout_ms, int other_fd) {
       return static_cast<int>(info.ssi_signo);
     if (entries[1].revents != 0) return 0;
   }
+}
+
+Status UntilStopped(StopSignals& signals, const std::function<void(std::stop_token)>& work) {
+  WRIT_ASSIGN(Pipe over, MakePipe());
+  std::stop_source stop;
+  std::jthread waiting([&] {
+    for (int signal; (signal = signals.Wait(-1, over.read_end.get())) != 0;)
+      if (signal != SIGHUP) stop.request_stop();
+  });
+  work(stop.get_token());
+  over.write_end.reset();
+  return {};
 }
 
 }  // namespace writ::cli

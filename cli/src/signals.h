@@ -1,6 +1,9 @@
 // Stopping and reloading a long-running command by signal.
 #pragma once
 
+#include <functional>
+#include <stop_token>
+
 #include "writ/base/result.h"
 #include "writ/base/unique_fd.h"
 
@@ -19,5 +22,9 @@ class StopSignals {
   explicit StopSignals(UniqueFd fd) : fd_(std::move(fd)) {}
   UniqueFd fd_;  // signalfd
 };
+
+// Calls `work` with a token that the first stopping signal fires (SIGHUP is not one); nobody else
+// waits for `signals` meanwhile.
+Status UntilStopped(StopSignals& signals, const std::function<void(std::stop_token)>& work);
 
 }  // namespace writ::cli

@@ -13,6 +13,12 @@ must(${CMAKE_COMMAND} -S ${SOURCE} -B ${WORK}/build -G ${GENERATOR} -DCMAKE_PREF
 must(${CMAKE_COMMAND} --build ${WORK}/build)
 must(${WORK}/build/consumer)
 must(${WORK}/prefix/bin/writ --version)
+foreach(unit writ-runner.service writ-runner@.service writ-plane.service)
+  file(STRINGS ${WORK}/prefix/lib/systemd/system/${unit} start REGEX "^ExecStart=")
+  if(NOT start MATCHES "^ExecStart=${WORK}/prefix/bin/writ ")
+    message(FATAL_ERROR "${unit} starts another program than the installed one: ${start}")
+  endif()
+endforeach()
 must(${WORK}/prefix/bin/writ-verify --version)
 
 # Jobs have a uid of their own and see nothing of a build folder that is closed to others.

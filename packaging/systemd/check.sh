@@ -11,8 +11,8 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # The program is not installed where the tests run; any that exists stands for it.
-for unit in "$units"/*.service; do
-  sed 's|^ExecStart=/usr/bin/writ |ExecStart=/bin/true |; /^Documentation=/d' "$unit" > "$work/$(basename "$unit")"
+for unit in "$units"/*.service.in; do
+  sed 's|@WRIT_BINDIR@/writ |/bin/true |; /^Documentation=/d' "$unit" > "$work/$(basename "$unit" .in)"
 done
 cp "$work/writ-runner@.service" "$work/writ-runner@gpu.service"
 said=$("$analyze" verify --man=no "$work/writ-runner.service" "$work/writ-runner@gpu.service" \

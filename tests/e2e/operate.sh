@@ -43,7 +43,7 @@ echo '{"slotz":2}' >"$work/wrong.json"
 got=0; writ config check "$work/wrong.json" >"$work/wrong.out" 2>&1 || got=$?
 [ "$got" = 2 ] && grep -q slotz "$work/wrong.out" || fail "an unknown setting is taken ($got)"
 
-say "a plane; a runner enrols with a one-time token"
+say "a plane"
 "$WRIT_BIN/writ" --dir "$state" --json plane start --port 0 >"$work/plane.json" 2>"$work/plane.err" &
 plane_pid=$!
 background+=("$plane_pid")
@@ -54,6 +54,17 @@ writ enroll-token --pool default --out "$work/token" >/dev/null
 writ principals add ci --role requester --out "$work/ci.token" >/dev/null
 # In the background only: $! is the runner itself.
 runner() { exec "$WRIT_BIN/writ" --dir "$state" --log-level info runner start --pool default --plane "$url" --plane-key "$state/keys/plane.pub.pem" "$@"; }
+
+say "a runner that is still enrolling ends by SIGTERM, with 0"
+early() { exec "$WRIT_BIN/writ" --dir "$state" runner start --name early --pool default --plane http://127.0.0.1:9 "$@"; }
+early --plane-key "$state/keys/plane.pub.pem" --enroll-token-file "$work/token" >"$work/early.out" 2>"$work/early.err" &
+pid=$!
+background+=("$pid")
+until_ "the runner does not say that it enrols" said early "enrolling at http://127.0.0.1:9"
+kill -TERM "$pid"
+ends 0
+
+say "one enrols and serves"
 runner --enroll-token-file "$work/token" >"$work/runner.out" 2>"$work/runner.err" &
 pid=$!
 background+=("$pid")

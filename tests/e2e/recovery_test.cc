@@ -118,6 +118,49 @@ TEST_F(RecoveryTest, ClosesARunWithWhatIsKnownOfIt) {
   EXPECT_NE(run.events.back().event.FindString("message")->find("watch"), std::string_view::npos);
 }
 
+// L18, L38, L47: what it had printed is the log that its receipt names, and what held its job is
+// told.
+TEST_F(RecoveryTest, TheReceiptOfAKilledRunNamesWhatHeldItsJobAndWhatItHadPrinted) {
+  const json::Value ending =
+      json::Object{{"blobs", true},
+                   {"isolation", "sandbox"},
+                   {"environment", json::Object{{"tier", "sandbox"}, {"key", "software"}}}};
+  {
+    Left left = Claim("run_dead");
+    ASSERT_TRUE(left.note->NoteStarted("", ending));
+    ASSERT_TRUE(left.note->NoteStep("watch", runner::StepPhase::kBegun));
+    std::ofstream(left.session + "/private/live.log") << "printed\n";
+    std::ofstream(left.session + "/private/live.stderr.log") << "warned\n";
+  }
+  Restart();
+  AwaitCompletions("run_dead", 1);
+  ExpectVerifies("run_dead");
+  const json::Value receipt = plane_.Get("run_dead").receipt;
+  EXPECT_EQ(receipt.FindString("status"), "failed");
+  EXPECT_EQ(receipt.Find("runner")->FindString("isolation"), "sandbox");
+  EXPECT_EQ(receipt.Find("environment")->FindString("tier"), "sandbox");
+  EXPECT_NE(receipt.Find("environment")->Find("interrupted"), nullptr);
+  for (const char* printed : {"printed\n", "warned\n"}) {
+    const std::string hash = protocol::Sha256(printed).ToHex();
+    EXPECT_NE(json::Write(*receipt.Find("artifactHashes")).find(hash), std::string::npos);
+    EXPECT_EQ(plane_.Blob(hash), printed);
+  }
+}
+
+// L38: a run whose output may leave by its hash alone, or not at all, keeps to that.
+TEST_F(RecoveryTest, TheOutputOfAKilledRunLeavesByItsDisclosureOnly) {
+  {
+    Left left = Claim("run_dead");
+    ASSERT_TRUE(
+        left.note->NoteStarted("", json::Object{{"blobs", false}, {"isolation", "sandbox"}}));
+    std::ofstream(left.session + "/private/live.log") << "printed\n";
+  }
+  Restart();
+  AwaitCompletions("run_dead", 1);
+  ExpectVerifies("run_dead");
+  EXPECT_FALSE(plane_.HasBlob(protocol::Sha256("printed\n").ToHex()));
+}
+
 // L44
 TEST_F(RecoveryTest, TheHookAfterARunIsToldOfOneThatADeadRunnerLeft) {
   const std::string path = world_.root() + "/after";

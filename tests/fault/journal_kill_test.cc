@@ -64,7 +64,7 @@ class JournalKill : public ::testing::TestWithParam<std::tuple<std::string_view,
     tell("acknowledged", (*run)->NoteAcknowledged(before));
     tell("step", (*run)->NoteStep("start", StepPhase::kBegun));
     tell("session", (*run)->NoteSession("s-1", "process"));
-    tell("leftovers", (*run)->NoteLeftovers("{}"));
+    tell("started", (*run)->NoteStarted("{}", json::Object{}));
     tell("output", (*run)->NoteOutput(5));
     tell("token", (*run)->NoteToken(Secret("second-token")));
     const protocol::Digest digest = protocol::Sha256("log");

@@ -53,8 +53,10 @@ class Narrator final : public runner::RunObserver {
   const Context& context_;
 };
 
+// kCancelled where a signal to stop came while the plane was asked.
 Result<runner::Identity> FindIdentity(const runner::RunnerConfig& config,
-                                      const std::string& token_file, const Clock& clock) {
+                                      const std::string& token_file, const Clock& clock,
+                                      StopSignals& signals, const Context& context) {
   WRIT_ASSIGN(runner::IdentityStore store, runner::IdentityStore::Open(config.state_dir));
   WRIT_ASSIGN(std::optional<runner::Identity> known, store.Load());
   if (known) {
@@ -72,7 +74,12 @@ Result<runner::Identity> FindIdentity(const runner::RunnerConfig& config,
   while (!text.empty() && (text.back() == '\n' || text.back() == '\r' || text.back() == ' '))
     text.pop_back();
   Secret token = Secret::Consume(text);
-  return runner::Enroll(config, token, clock);
+  context.Note("enrolling at " + config.plane.url);
+  Result<runner::Identity> enrolled = Error{};
+  WRIT_TRY(UntilStopped(signals, [&](std::stop_token stop) {
+    enrolled = runner::Enroll(config, token, clock, std::move(stop));
+  }));
+  return enrolled;
 }
 
 // The setup with what its files hold now.
@@ -119,7 +126,10 @@ void StartRunner(Context& context, RunnerCommand& command) {
           RegisterBackends(registry, setup->dir, config, backends::LaunchedOptions::Ahead::kOne);
       !registered)
     return context.Fail(kFailed, registered.error());
-  auto identity = FindIdentity(config, command.enroll_token_file, clock);
+  auto identity = FindIdentity(config, command.enroll_token_file, clock, *signals, context);
+  if (!identity && identity.error().kind == ErrorKind::kCancelled)
+    return context.Note(
+        "stopped before the runner was enrolled: start it again with the same token");
   if (!identity) return context.Fail(identity.error());
   std::string runner_id = identity->runner_id.text();
   Narrator narrator(context);

@@ -134,7 +134,33 @@ void TellAfterRun(SessionServices& services, Taken& taken, const LastFacts& fact
                             .veto = record.veto}));
 }
 
-// The receipt of a run that cannot go on, with what is known, on the disk.
+// What the job had printed until its runner ended, as the log's upload: its spool is redacted, and
+// bounded as a log is. Where it cannot be kept the run ends without it.
+std::vector<JournalUpload> KeepOutput(SessionServices& services, const OpenRun& run) {
+  std::vector<JournalUpload> uploads;
+  const std::string folder = SessionDirs::NameFor(run.claim.run_id.text()) + "/private/";
+  for (std::string_view spool : {SessionDirs::kSpool, SessionDirs::kStderrSpool}) {
+    Result<UniqueFd> file =
+        OpenBeneath(services.sessions_dir, folder + std::string(spool), O_RDONLY);
+    if (!file) continue;
+    Result<std::string> bytes = ReadAll(file->get(), services.config.limits.max_blob_bytes);
+    if (!bytes || bytes->empty()) continue;
+    const protocol::Digest digest = protocol::Sha256(*bytes);
+    Result<UniqueFd> kept = OpenBeneath(services.sessions_dir, folder + "out/" + digest.ToHex(),
+                                        O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    if (Status stored = kept ? WriteAll(kept->get(), *bytes) : Status(kept.error()); !stored) {
+      log::Warn("runner.journal", "the output of an interrupted run could not be kept",
+                {{"run", run.claim.run_id.text()}, {"code", stored.error().code}});
+      continue;
+    }
+    uploads.push_back({protocol::ArtifactKind::kLog, std::string(protocol::kDataClassSessionLog),
+                       digest, bytes->size(), false, ""});
+  }
+  return uploads;
+}
+
+// The receipt of a run that cannot go on, with what is known, on the disk; signed already unless
+// its output goes to the plane first.
 Status CloseInterrupted(SessionServices& services, Taken& taken, const LastFacts& facts) {
   const OpenRun& run = taken.run;
   const std::string where =
@@ -147,6 +173,9 @@ Status CloseInterrupted(SessionServices& services, Taken& taken, const LastFacts
       message + (facts.job.empty() ? "" : " (its supervisor wrote down: " + facts.job + ")")));
   if (had_job) taken.chain->EmitOurs(events::SessionClosed(facts.leaks, std::nullopt));
   Ending ending;
+  if (run.started) {
+    WRIT_ASSIGN(ending, Ending::Parse(*run.started));
+  }
   ending.failure = RunFailure{protocol::FailureClass::kSessionFailed, "session.interrupted",
                               std::move(message), "see the runner's log of that time"};
   TellAfterRun(services, taken, facts, *ending.failure);
@@ -154,7 +183,14 @@ Status CloseInterrupted(SessionServices& services, Taken& taken, const LastFacts
     json::Object last{{"step", run.step}, {"outputBytes", run.output_bytes}};
     if (run.step_at.unix_ms > 0) last.Set("at", FormatRfc3339(run.step_at));
     if (!facts.job.empty()) last.Set("job", facts.job);
-    ending.environment = json::Object{{"interrupted", std::move(last)}, {"key", "software"}};
+    json::Object environment{{"key", "software"}};
+    if (ending.environment) environment = std::move(ending.environment->object());
+    environment.Set("interrupted", std::move(last));
+    ending.environment = std::move(environment);
+  }
+  if (run.started) {
+    const std::vector<JournalUpload> uploads = KeepOutput(services, run);
+    if (!uploads.empty()) return taken.chain->NoteCollected(ending.ToJson(), uploads);
   }
   WRIT_ASSIGN(json::Value receipt, SignEnding(taken.Parts(services, nullptr, {}), ending));
   WRIT_TRY(taken.chain->Note());
@@ -203,7 +239,7 @@ Result<bool> SettleOffer(SessionServices& services, PlaneClient& plane, OpenRun&
 // Up to a signed receipt that is on the disk.
 Status Sign(SessionServices& services, const FinishParts& parts, Taken& taken) {
   if (taken.run.receipt) return {};
-  if (!taken.run.ending) return CloseInterrupted(services, taken, {});
+  if (!taken.run.ending) return CloseInterrupted(services, taken, {});  // never had a job
   WRIT_ASSIGN(Ending ending, Ending::Parse(*taken.run.ending));
   if (Status uploaded = UploadFromFiles(services, parts, taken.run, ending); !uploaded) {
     if (LaterFate(uploaded.error()) == FinishFate::kUnanswered ||
@@ -233,6 +269,14 @@ std::shared_ptr<const log::RunContext> OfStep(const char* step, const OpenRun& r
   return context;
 }
 
+// The files of a run, unless what is in them has still to be uploaded.
+Status DiscardUnlessNeeded(SessionServices& services, const protocol::RunId& id) {
+  WRIT_ASSIGN(OpenRun run, services.journal.Read(id));
+  if (!run.ending || run.receipt || run.uploads.empty())
+    services.cleaner.Discard(SessionDirs::NameFor(id.text()));
+  return {};
+}
+
 }  // namespace
 
 void CloseOpenRuns(SessionServices& services) {
@@ -250,13 +294,12 @@ void CloseOpenRuns(SessionServices& services) {
     for (const std::string& leak : facts.leaks)
       log::Error("runner.recovery_leak", "something of an earlier run is left",
                  {{"run", id}, {"what", leak}});
-    const bool files_needed = run.ending && !run.receipt && !run.uploads.empty();
-    if (!files_needed) services.cleaner.Discard(SessionDirs::NameFor(id));
     WRIT_FAULT("recovery.ended");
     const bool closed_here = !run.receipt && !run.ending && !run.claim.offered;
     Result<Taken> taken = Take(services, std::move(run));
     Status noted = taken ? Status{} : Status(taken.error());
     if (noted && closed_here) noted = CloseInterrupted(services, *taken, facts);
+    if (noted) noted = DiscardUnlessNeeded(services, taken->run.claim.run_id);
     WRIT_FAULT("recovery.closed");
     if (noted)
       noted = taken->journal->NoteWaiting(

@@ -102,8 +102,10 @@ class SqliteRunJournal final : public RunJournal {
                    backend, ord_);
     });
   }
-  Status NoteLeftovers(const std::string& leftovers) override {
-    return Lasting(WRIT_JOURNAL_POINTS("leftovers"), [&](Database& db) {
+  Status NoteStarted(const std::string& leftovers, const json::Value& ending) override {
+    return Lasting(WRIT_JOURNAL_POINTS("started"), [&](Database& db) -> Status {
+      WRIT_TRY(db.Do("INSERT OR REPLACE INTO starts (ord, body) VALUES (?,?)", ord_,
+                     json::Write(ending)));
       return db.Do("UPDATE progress SET leftovers = ? WHERE ord = ?", leftovers, ord_);
     });
   }
@@ -158,11 +160,6 @@ class SqliteRunJournal final : public RunJournal {
         });
     if (noted) receipt_.reset();
     return noted;
-  }
-  Status Sync() override {
-    return store_.Write([&](Database& db) {
-      return db.Do("UPDATE progress SET step_at = ? WHERE ord = ?", clock_.Now().unix_ms, ord_);
-    });
   }
   Status NoteWaiting(const Error& why) override {
     std::lock_guard lock(mutex_);
@@ -229,9 +226,7 @@ class SqliteJournal final : public Journal {
                                             const Secret& claim_token) override {
     std::int64_t ord = 0;
     WRIT_TRY(WriteNote(
-        *store_, WRIT_JOURNAL_POINTS("begin"),
-        claim.offered ? Durability::kOnDisk : Durability::kOutlivesProcess,
-        [&](Database& db) -> Status {
+        *store_, WRIT_JOURNAL_POINTS("begin"), Durability::kOnDisk, [&](Database& db) -> Status {
           WRIT_TRY(db.Do("DELETE FROM runs WHERE run_id = ?", claim.run_id.text()));
           WRIT_ASSIGN(auto made,
                       db.Number("INSERT INTO runs (run_id, claimed_at, extended, slot, contract, "

@@ -86,6 +86,10 @@ Result<OpenRun> ReadRun(sqlite::Database& db, std::int64_t ord) {
   }
   WRIT_TRY(ReadEvents(db, ord, run));
   WRIT_TRY(ReadUploads(db, ord, run));
+  WRIT_ASSIGN(auto started, db.Value("SELECT body FROM starts WHERE ord = ?", ord));
+  if (started) {
+    WRIT_ASSIGN(run.started, Json(*started, "start"));
+  }
   WRIT_ASSIGN(auto ending, db.Value("SELECT body FROM endings WHERE ord = ?", ord));
   if (ending) {
     WRIT_ASSIGN(run.ending, Json(*ending, "ending"));

@@ -77,6 +77,13 @@ CREATE TABLE parked (
 )sql",
     // 2: the names of declared output files.
     "ALTER TABLE uploads ADD COLUMN path TEXT NOT NULL DEFAULT '';",
+    // 3: what was known of a run's ending when its job had been started.
+    R"sql(
+CREATE TABLE starts (
+  ord INTEGER PRIMARY KEY REFERENCES runs(ord) ON DELETE CASCADE,
+  body TEXT NOT NULL
+) STRICT;
+)sql",
 };
 
 }  // namespace writ::runner

@@ -4,11 +4,13 @@
 //     tree/      the workspace, given to the job's uid; of an overlay the upper layer
 //     work/      of an overlay: what the kernel needs beside it
 //     job/       the backend's session directory
-//     private/   0700  what no job may reach: received blobs, trusted contents, and in out/ what
-//                      was collected, each under its hash, until the plane has it
+//     private/   0700  what no job may reach: received blobs, trusted contents, the redacted output
+//                      as it comes, and in out/ what was collected, each under its hash, until the
+//                      plane has it
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "writ/base/result.h"
 #include "writ/base/unique_fd.h"
@@ -16,6 +18,9 @@
 namespace writ::runner {
 
 struct SessionDirs {
+  // The redacted output as it comes, in private/.
+  static constexpr std::string_view kSpool = "live.log", kStderrSpool = "live.stderr.log";
+
   std::string name;  // a single path component
   std::string tree_path;
   std::string job_path;

@@ -57,6 +57,9 @@ json::Value Session::EnvironmentRecord() const {
   if (backend_ != nullptr) {
     const backends::Capabilities& can = measured_ != nullptr ? *measured_ : backend_->Probe();
     record.Set("backend", can.backend).Set("version", can.version);
+  }
+  if (started_) {  // nothing is held of a job that never ran (L47)
+    const backends::Capabilities& can = measured_ != nullptr ? *measured_ : backend_->Probe();
     json::Object enforcement;
     for (backends::Aspect aspect : backends::kAllAspects) {
       const backends::AspectCapability& of = can.Of(aspect);

@@ -214,8 +214,8 @@ std::optional<RunFailure> Session::StartJob() {
   claim_.secrets.clear();  // wiped: from here on only the job has them
   if (!started) return FailureFrom(started.error(), FailureClass::kSessionFailed);
   started_ = true;
-  if (const std::string leftovers = job_->Leftovers(); journal_ && !leftovers.empty())
-    LogUnnoted(journal_->NoteLeftovers(leftovers), claim_.run_id,
+  if (journal_)
+    LogUnnoted(journal_->NoteStarted(job_->Leftovers(), MakeEnding().ToJson()), claim_.run_id,
                "a job's supervisor could not be noted: after a kill it is left to end by itself");
   chain_->EmitOurs(protocol::events::SessionStarted(backend_->Name(), plan_->tier));
   Tell(runner::Step::kStarted);
@@ -249,13 +249,15 @@ std::unique_ptr<SessionDoor> Session::OpenDoor() {
 
 void Session::Watch() {
   // What may leave this runner while the job runs; its own operator may look where granted.
-  const bool shown = vocabulary_ == Vocabulary::kExtended &&
-                     plan_->disclosure != protocol::Disclosure::kNone &&
+  const bool logged = plan_->disclosure != protocol::Disclosure::kNone;
+  const bool shown = vocabulary_ == Vocabulary::kExtended && logged &&
                      plan_->disclosure != protocol::Disclosure::kMetadataOnly;
-  if (shown || services_.config.grants.session.attach) {
-    spool_ = MakeLiveSpool("live.log");
+  // Also where nobody looks: it is the log of a run whose runner is killed, if it may be told.
+  if (logged || services_.config.grants.session.attach) {
+    const std::string prefix = logged ? "" : "undisclosed-";
+    spool_ = MakeLiveSpool(prefix + std::string(SessionDirs::kSpool));
     if (plan_->job.stderr_to == backends::StderrTo::kOwnStream)
-      stderr_spool_ = MakeLiveSpool("live.stderr.log");
+      stderr_spool_ = MakeLiveSpool(prefix + std::string(SessionDirs::kStderrSpool));
   }
   log_ = std::make_unique<LogCapture>(
       *redactor_, plan_->log_bytes, [this](backends::Stream stream, std::string_view piece) {

@@ -65,7 +65,7 @@ TEST_F(JournalTest, TellsWhatWasNotedAboutAnOpenRunAndNothingOfAClosedOne) {
       {protocol::ArtifactKind::kDiff, "code-diff", digest, 4, false},
       {protocol::ArtifactKind::kLog, "session-log", protocol::Sha256("log"), 3, false}};
   ASSERT_TRUE(open->NoteSession("s-1", "process"));
-  ASSERT_TRUE(open->NoteLeftovers("{\"pid\":7}"));
+  ASSERT_TRUE(open->NoteStarted("{\"pid\":7}", json::Object{{"isolation", "sandbox"}}));
   ASSERT_TRUE(open->NoteStep("started", StepPhase::kDone));
   ASSERT_TRUE(open->NoteOutput(42));
   ASSERT_TRUE(open->NoteToken(Secret("renewed-token")));
@@ -87,6 +87,7 @@ TEST_F(JournalTest, TellsWhatWasNotedAboutAnOpenRunAndNothingOfAClosedOne) {
   EXPECT_EQ(run.backend, "process");
   EXPECT_EQ(run.session_name, "s-1");
   EXPECT_EQ(run.leftovers, "{\"pid\":7}");
+  EXPECT_EQ(run.started->FindString("isolation"), "sandbox");
   EXPECT_EQ(run.step, "started");
   EXPECT_EQ(run.step_phase, StepPhase::kDone);
   EXPECT_EQ(run.output_bytes, 42u);
@@ -200,13 +201,13 @@ TEST_F(JournalTest, SetsADamagedEntryAsideAndReadsTheOthers) {
 
 // L39
 TEST_F(JournalTest, SetsADamagedDatabaseAsideAndBeginsANewOne) {
-  ASSERT_TRUE(Begin("run_lost")->Sync());
+  Begin("run_lost");
   journal_.reset();
   std::filesystem::remove(Path() + "-wal");
   std::ofstream(Path(), std::ios::trunc) << std::string(8192, 'x');
   journal_ = OpenJournal(dir_, clock_).value();
   EXPECT_TRUE(journal_->FindOpen()->empty());
-  EXPECT_TRUE(Begin("run_new")->Sync());
+  Begin("run_new");
   int aside = 0;
   for (const auto& entry : std::filesystem::directory_iterator(dir_ + "/journal"))
     if (entry.path().filename().string().starts_with("damaged-"))
@@ -249,7 +250,7 @@ TEST_F(JournalTest, OpensTheJournalOfEveryOlderVersion) {
     if (version > 0) {
       EXPECT_EQ(runs[0].uploads.size(), 1u);
     }
-    EXPECT_TRUE(Begin("run_now")->Sync());
+    Begin("run_now");
   }
 }
 

@@ -31,7 +31,7 @@ struct RunRef {
   std::string_view trace_id{};  // empty: the contract has none
 };
 
-// One of the twelve points of a session's life was reached.
+// One of the points of a session's life was reached.
 struct StepReached {
   RunRef run;
   Step step = Step::kClaimed;

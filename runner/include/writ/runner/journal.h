@@ -3,9 +3,9 @@
 //
 // One SQLite database, <state_dir>/journal/journal.db (folder 0700, file 0600, write-ahead log).
 // Each note is one transaction and says how long it lasts:
-//   on disk            when it has returned: what announces a deed to the plane - events before
-//                      they are sent, the receipt before `complete`, a parked bundle;
-//   outlives a kill    everything else: steps, session names, leftovers, collected output. Notes
+//   on disk            when it has returned: the claim, and what announces a deed to the plane -
+//                      events before they are sent, the receipt before `complete`, a parked bundle;
+//   outlives a kill    everything else: steps, session names, starts, collected output. Notes
 //                      come to the disk in their order, with the next one of the first sort; a
 //                      power cut takes the tail, and of a job nothing is left then that they would
 //                      be needed for.
@@ -41,8 +41,8 @@ struct JournalClaim {
   json::Value events;    // the plane's, as they came
   bool extended = false;
   unsigned slot = 0;
-  // Not acknowledged yet (protocol.md section 6): the run may be nobody's. On the disk when Begin
-  // returns, because only a noted offer is acknowledged.
+  // Not acknowledged yet (protocol.md section 6): the run may be nobody's, and only a noted offer
+  // is acknowledged.
   bool offered = false;
 };
 
@@ -87,6 +87,7 @@ struct OpenRun {
   std::string session_name;        // folder below <work_dir>/sessions
   std::string leftovers;           // what the backend said it would need (backends::Job::Leftovers)
   std::uint64_t output_bytes = 0;  // of the job's output, given to the plane while it ran
+  std::optional<json::Value> started;  // once its job ran: what was known of the run's ending then
   std::optional<json::Value> ending;   // how the run ends, once its output is collected
   std::vector<JournalUpload> uploads;  // the collected output, in the order of upload
   std::optional<json::Value> receipt;  // signed, maybe delivered
@@ -99,7 +100,8 @@ class RunJournal {
   // These outlive a kill.
   virtual Status NoteStep(std::string_view step, StepPhase phase = StepPhase::kDone) = 0;
   virtual Status NoteSession(const std::string& session_name, const std::string& backend) = 0;
-  virtual Status NoteLeftovers(const std::string& leftovers) = 0;
+  // The job runs: what its backend will need to find it, and the run's ending as it would be now.
+  virtual Status NoteStarted(const std::string& leftovers, const json::Value& ending) = 0;
   virtual Status NoteOutput(std::uint64_t bytes) = 0;
   // Collected: from here on the run is finished from these notes alone. `events` are appended.
   virtual Status NoteCollected(std::span<const protocol::Event> events, const json::Value& ending,
@@ -116,7 +118,6 @@ class RunJournal {
   // Appended; `delivery` where it has changed.
   virtual Status NoteEvents(std::span<const protocol::Event> events,
                             std::optional<ChainDelivery> delivery = std::nullopt) = 0;
-  virtual Status Sync() = 0;
   // The plane will not take the receipt; `why` goes into the list of `writ runner receipts`. The
   // run is closed and its whole bundle kept. Needs a noted receipt.
   // `late`: "stored" where the plane keeps it beside its own receipt, or why it does not; else

@@ -11,7 +11,7 @@
 
 namespace writ::runner {
 
-// The twelve points of a session's life.
+// The points of a session's life.
 enum class Step {
   kClaimed,
   kVerified,
