@@ -138,11 +138,12 @@ TEST_F(RecoveryTest, TheReceiptOfAKilledRunNamesWhatHeldItsJobAndWhatItHadPrinte
   const json::Value receipt = plane_.Get("run_dead").receipt;
   EXPECT_EQ(receipt.FindString("status"), "failed");
   EXPECT_EQ(receipt.Find("runner")->FindString("isolation"), "sandbox");
-  EXPECT_EQ(receipt.Find("environment")->FindString("tier"), "sandbox");
-  EXPECT_NE(receipt.Find("environment")->Find("interrupted"), nullptr);
+  const json::Value* environment = receipt.Find("runner")->Find("environment");
+  EXPECT_EQ(environment->FindString("tier"), "sandbox");
+  EXPECT_NE(environment->Find("interrupted"), nullptr);
   for (const char* printed : {"printed\n", "warned\n"}) {
     const std::string hash = protocol::Sha256(printed).ToHex();
-    EXPECT_NE(json::Write(*receipt.Find("artifactHashes")).find(hash), std::string::npos);
+    EXPECT_NE(json::Write(*receipt.Find("workspaceOut")).find(hash), std::string::npos);
     EXPECT_EQ(plane_.Blob(hash), printed);
   }
 }
