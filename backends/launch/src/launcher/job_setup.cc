@@ -237,8 +237,9 @@ Result<pid_t> ForkProcess(const LaunchPlan& plan, const ProcessStart& start, int
     // init waits, which it can kill.
     const pid_t pid = ::vfork();
     if (pid == 0) RunChild(plan, start, {}, ruleset, report.get(), parent);
-    if (pid < 0) return SysError(errno, "launch.fork", "cannot fork the job");
-    return pid;
+    if (pid > 0) return pid;
+    // Before Linux 6.3 nobody shares memory with a child of another time namespace: it is copied.
+    if (errno != EINVAL) return SysError(errno, "launch.fork", "cannot fork the job");
   }
   // Groups that the child enters by itself.
   std::vector<std::string> enter;
