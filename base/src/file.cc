@@ -51,11 +51,7 @@ Status WriteAll(int fd, std::string_view bytes) {
   while (done < bytes.size()) {
     ssize_t n = ::write(fd, bytes.data() + done, bytes.size() - done);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) {
-      Error error = SysError(errno, "file.write_failed", "cannot write a file");
-      if (errno == ENOSPC) error.hint = "the file system is full";
-      return error;
-    }
+    if (n < 0) return SysError(errno, "file.write_failed", "cannot write a file");
     done += static_cast<std::size_t>(n);
   }
   return {};

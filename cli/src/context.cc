@@ -3,6 +3,8 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "hints.h"
+#include "writ/base/error_text.h"
 #include "writ/base/log.h"
 
 namespace writ::cli {
@@ -11,7 +13,9 @@ ExitCode ExitCodeFor(const Error& error) {
   if (error.code == "plane.unreachable" || error.code == "plane.tls" ||
       error.code == "plane.timeout")
     return kPlaneUnreachable;
-  if (error.code == "policy_denied") return kPolicyDenied;
+  // What the plane's rules or roles do not let this caller do.
+  if (error.code == "policy_denied" || error.code == "unauthorized" || error.code == "forbidden")
+    return kPolicyDenied;
   if (error.code.starts_with("cli.dir_")) return kUsage;  // unreadable input
   if (error.sys_errno == ENOSPC || error.sys_errno == EDQUOT)
     return kFailed;  // a full disk is no fault of the command line, nor a plane out of reach
@@ -55,13 +59,17 @@ void Context::Fail(const Error& error) {
   Fail(ExitCodeFor(error), error);
 }
 
+void Context::NoteError(std::string_view what, const Error& error) const {
+  std::string text = std::string(what) + ": " + TerminalSafe(ErrorText(error), Newlines::kKeep);
+  text.pop_back();  // Note ends its line by itself
+  Note(text);
+}
+
 void Context::Fail(ExitCode code, const Error& error) {
   exit_code = code;
+  const std::string hint = HintFor(error, *this);
   Error plain = error;
   plain.hint.clear();
-  const std::string hint = error.hint.empty() && error.code == "run.not_found"
-                               ? "list the runs with: " + Command("runs")
-                               : error.hint;
   if (json) {
     json::Object out{{"error", json::ToWellFormedUtf8(plain.ToString())},
                      {"code", error.code},
@@ -73,10 +81,8 @@ void Context::Fail(ExitCode code, const Error& error) {
   }
   if (log_json)
     return log::Error("cli.failed", plain.ToString(), {{"code", error.code}, {"hint", hint}});
-  std::fprintf(stderr, "writ: %s [%s]\n", TerminalSafe(plain.ToString(), Newlines::kKeep).c_str(),
-               error.code.c_str());
-  if (!hint.empty())
-    std::fprintf(stderr, "hint: %s\n", TerminalSafe(hint, Newlines::kKeep).c_str());
+  plain.hint = hint;
+  std::fprintf(stderr, "writ: %s", TerminalSafe(ErrorText(plain), Newlines::kKeep).c_str());
 }
 
 std::string TerminalSafe(std::string_view text, Newlines newlines) {

@@ -29,6 +29,9 @@ struct Context {
   void Print(std::string_view text) const;  // standard output; ignored with --json
   // One line on standard error; a log line with --log-json, ignored with --json.
   void Note(std::string_view text) const;
+  // An error that does not end the command, or a run's, as notes are printed: "WHAT: SENTENCE
+  // [code]" and its hint on a line of its own.
+  void NoteError(std::string_view what, const Error& error) const;
   // Reports the error once and sets the exit code.
   void Fail(const Error& error);
   void Fail(ExitCode code, const Error& error);

@@ -124,6 +124,10 @@ void WouldRun(Report& out, const Value& report, const std::string& default_tier)
   out.Row("time", "at most " + FormatDuration(std::chrono::milliseconds(
                                    static_cast<std::int64_t>(limit.value_or(600'000)))));
   const std::string spend = Text(At(report, {"budget", "maxSpendUsd"}));
+  const bool* idempotent = At(execution, {"idempotent"}).if_bool();
+  out.Row("repeated", idempotent != nullptr && *idempotent
+                          ? "yes, where its runner is lost: the job is said to be idempotent"
+                          : "never: it is not said to be idempotent");
   out.Row("spending", spend.empty() ? "no limit is set" : "at most " + spend + " USD");
 }
 

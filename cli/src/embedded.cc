@@ -2,8 +2,8 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <mutex>
 #include <thread>
 
@@ -87,12 +87,13 @@ Result<Seat> TakeSeat(const EmbeddedOptions& options, plane::Plane& plane, const
 
 }  // namespace
 
-// Keeps how the one run ended, and passes everything on.
-class EndKeeper final : public runner::RunObserver {
+// Knows whether the one run was taken here, and passes everything on.
+class RunFollower final : public runner::RunObserver {
  public:
-  EndKeeper(std::string run_id, runner::RunObserver* next)
+  RunFollower(std::string run_id, runner::RunObserver* next)
       : run_id_(std::move(run_id)), next_(next) {}
   void OnStep(const std::string& run_id, runner::Step step) override {
+    if (run_id == run_id_) taken_ = true;
     if (next_ != nullptr) next_->OnStep(run_id, step);
   }
   void OnOutput(const std::string& run_id, std::string_view redacted) override {
@@ -102,30 +103,18 @@ class EndKeeper final : public runner::RunObserver {
     if (next_ != nullptr) next_->OnProgress(run_id, progress);
   }
   void OnEnd(const std::string& run_id, const runner::RunEnd& end) override {
-    if (run_id == run_id_) {
-      std::lock_guard lock(mutex_);
-      end_ = end;
-      ended_.notify_all();
-    }
     if (next_ != nullptr) next_->OnEnd(run_id, end);
   }
-  // The plane knows of the end a moment before the runner tells it here.
-  std::optional<runner::RunEnd> Get() const {
-    std::unique_lock lock(mutex_);
-    ended_.wait_for(lock, std::chrono::seconds(1), [this] { return end_.has_value(); });
-    return end_;
-  }
+  bool taken() const { return taken_; }
 
  private:
   std::string run_id_;
   runner::RunObserver* next_;
-  mutable std::mutex mutex_;  // guards end_
-  mutable std::condition_variable ended_;
-  std::optional<runner::RunEnd> end_;
+  std::atomic<bool> taken_{false};
 };
 
 struct Embedded::Impl {
-  std::unique_ptr<EndKeeper> end;
+  std::unique_ptr<RunFollower> follower;
   std::unique_ptr<plane::HttpServer> server;
   backends::BackendRegistry registry;
   UniqueFd seat;  // outlives the engine, as the next one does
@@ -169,9 +158,9 @@ Result<std::unique_ptr<Embedded>> Embedded::Start(const EmbeddedOptions& options
   auto impl = std::make_unique<Impl>();
   impl->plane = &plane;
   impl->only_run = options.only_run;
-  impl->end = std::make_unique<EndKeeper>(options.only_run, options.observer);
+  impl->follower = std::make_unique<RunFollower>(options.only_run, options.observer);
   EmbeddedOptions observed = options;
-  observed.observer = impl->end.get();
+  observed.observer = impl->follower.get();
   WRIT_ASSIGN(impl->server, plane::HttpServer::Start(plane, clock, {}));
   RunnerSetup backend_setup;
   backend_setup.dir = options.dir;
@@ -206,8 +195,8 @@ std::optional<Error> Embedded::Trouble() const {
   return impl_->trouble;
 }
 
-std::optional<runner::RunEnd> Embedded::End() const {
-  return impl_->end->Get();
+bool Embedded::HasTakenTheRun() const {
+  return impl_->follower->taken();
 }
 
 void Embedded::Cancel() {

@@ -31,8 +31,8 @@ class Embedded {
 
   // The runner's own failure (it could not enrol, could not start); nullopt while all is well.
   std::optional<Error> Trouble() const;
-  // What the run's own runner said of its end (sentence and hint); nullopt before.
-  std::optional<runner::RunEnd> End() const;
+  // The one run is or was in work here, and not with another runner.
+  bool HasTakenTheRun() const;
   // Asks the running job to end; its receipt says cancelled.
   void Cancel();
 

@@ -73,6 +73,9 @@ Error ExplainDirError(Error error, const std::string& dir) {
     error.message = "there is no plane in " + dir;
     error.sys_errno = 0;
     error.hint = "make one with `writ init`, or name another directory with --dir";
+  } else if (error.code == "store.full") {
+    error.message = "the disk of the state directory " + dir + " is full";
+    error.hint = "make room on it; reading the plane's state needs a little of it too";
   }
   return error;
 }

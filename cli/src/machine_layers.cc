@@ -227,14 +227,15 @@ std::vector<Layer> LookAtRuntimes() {
     const char* layer;
     const char* program;
     const char* socket;
+    bool for_containers = false;
   };
   static constexpr Known kKnown[] = {
       {"docker", "docker", "/var/run/docker.sock"},
       {"podman", "podman", nullptr},
       {"containerd", "containerd", "/run/containerd/containerd.sock"},
-      {"crun", "crun", nullptr},
-      {"runc", "runc", nullptr},
-      {"gvisor", "runsc", nullptr},
+      {"crun", "crun", nullptr, true},
+      {"runc", "runc", nullptr, true},
+      {"gvisor", "runsc", nullptr, true},
       {"qemu", "qemu-system-x86_64", nullptr},
       {"firecracker", "firecracker", nullptr},
       {"cloud-hypervisor", "cloud-hypervisor", nullptr}};
@@ -248,9 +249,8 @@ std::vector<Layer> LookAtRuntimes() {
       layer.found = program + ", and nobody answers at " + known.socket + "; " + kNoBackend;
     } else {
       layer.health = Health::kGood;
-      const bool used =
-          std::string_view(known.layer) == "crun" || std::string_view(known.layer) == "runc";
-      layer.found = program + (used ? "; for the container tier" : std::string("; ") + kNoBackend);
+      layer.found = program + (known.for_containers ? "; for the container tier"
+                                                    : std::string("; ") + kNoBackend);
     }
     out.push_back(std::move(layer));
   }

@@ -16,6 +16,7 @@
 #ifdef WRIT_FAULTS
 #include "writ/base/fault.h"
 #endif
+#include "writ/base/error_text.h"
 #include "writ/base/log.h"
 
 namespace {
@@ -28,8 +29,9 @@ constexpr char kFooter[] =
     "  writ pull run_1234\n"
     "  writ bundle run_1234 --out run.json && writ-verify run.json\n"
     "  writ COMMAND --help\n\n"
-    "Exit codes: 0 done, 1 the run or the verification failed, 2 usage or unreadable input,\n"
-    "3 denied by policy, 4 cancelled, 5 waiting for approval, 6 plane unreachable.";
+    "Exit codes: 0 done, 1 the run, the verification or the command failed, 2 usage or unreadable\n"
+    "input, 3 denied by policy or by the plane's roles, 4 cancelled, 5 waiting for approval,\n"
+    "6 plane unreachable.";
 
 // The end of every command. A reader that has left (`| head`) has what it wanted; what a full disk
 // did not take is a failure of a command that was done.
@@ -37,10 +39,10 @@ void ReportLostOutput(writ::cli::Context& context) {
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
   pollfd out{.fd = STDOUT_FILENO, .events = POLLOUT, .revents = 0};
   if (::poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0) return;
-  std::fputs(
-      "writ: standard output could not be written; what it has is not whole [cli.output_failed]\n"
-      "hint: look whether its disk is full\n",
-      stderr);
+  const writ::Error lost{writ::ErrorKind::kUnavailable, "cli.output_failed",
+                         "standard output could not be written; what it has is not whole",
+                         "look whether its disk is full"};
+  std::fputs(("writ: " + writ::ErrorText(lost)).c_str(), stderr);
   if (context.exit_code == writ::cli::kDone) context.exit_code = writ::cli::kFailed;
 }
 
@@ -57,7 +59,6 @@ int main(int argc, char** argv) {
 
   CLI::App app{"Run coding agents and other jobs under a signed contract, with a signed receipt."};
   app.name("writ");
-  app.footer(kFooter);
   app.require_subcommand(1);
   app.fallthrough();  // global options may stand behind the command too
   app.set_version_flag("--version", "writ " WRIT_VERSION);
@@ -129,6 +130,7 @@ int main(int argc, char** argv) {
   AddImage(app, context);
   AddShell(app, context);
   NameOperands(app);
+  app.footer(kFooter);  // behind the commands, which would inherit it
 
   try {
     app.parse(argc, argv);

@@ -41,7 +41,9 @@ Result<PlaneSettings> ParsePlaneSettings(const Sources& sources) {
   // By itself first, so that what is wrong in the file is told as its own.
   if (!sources.file.empty()) {
     auto alone = plane::ParseConfig(sources.text);
-    if (!alone) return std::move(alone).error().With("reading " + sources.file);
+    if (!alone)
+      return ExplainSettingsError(std::move(alone).error().With("reading " + sources.file),
+                                  sources.file);
   }
   WRIT_ASSIGN(Layered layered, LayerSettings(SettingsFile::kPlane, sources));
   if (sources.file.empty()) layered.document.object().Set("version", "writ.config.v1");
@@ -49,7 +51,9 @@ Result<PlaneSettings> ParsePlaneSettings(const Sources& sources) {
   auto config = plane::ParseConfig(json::Write(layered.document));
   if (!config) return std::move(config).error().With("with the environment above the file");
   out.config = *config;
-  WRIT_ASSIGN(out.serve, ReadServe(layered.document));
+  auto serving = ReadServe(layered.document);
+  if (!serving) return ExplainSettingsError(std::move(serving).error(), "it");
+  out.serve = std::move(*serving);
   WRIT_ASSIGN(json::Value complete, json::Parse(plane::ConfigJson(out.config)));
   complete.object().Erase("version");
   json::Object serve{{"host", out.serve.host}, {"port", out.serve.port}};

@@ -11,6 +11,7 @@
 #include "home.h"
 #include "json_view.h"
 #include "writ/base/clock.h"
+#include "writ/base/error_text.h"
 
 namespace writ::cli {
 namespace {
@@ -213,10 +214,12 @@ std::string RenderReceipt(const Value& bundle, const protocol::VerifyReport& rep
                                             ? std::string("unknown")
                                             : report.problems.front().code + ": " +
                                                   TerminalSafe(report.problems.front().message)));
-  for (const Value* event : EventsOfType(bundle, "run.failed"))
-    screen.Line("failure: " + TerminalSafe(Text(At(*event, {"failure"}))) + ": " +
-                TerminalSafe(Text(At(*event, {"message"}))));
-
+  for (const Value* event : EventsOfType(bundle, "run.failed")) {
+    std::string told = ErrorText(RecordedFailure(
+        receipt, Text(At(*event, {"failure"})) + ": " + Text(At(*event, {"message"}))));
+    told.pop_back();  // Line ends it
+    screen.Line("failure: " + told);
+  }
   if (report.closed_by_plane)
     screen.Line("lost: closed by the plane (" +
                 TerminalSafe(Text(At(receipt, {"closedBy", "reason"}))) +
@@ -338,6 +341,13 @@ bool HasChangeToPull(const Value& receipt) {
   return delta || (diff && At(receipt, {"runner", "environment"}).is_null());
 }
 
+Error RecordedFailure(const Value& receipt, std::string_view sentence) {
+  const Value& environment = At(receipt, {"runner", "environment"});
+  return Error{.code = TerminalSafe(Text(At(environment, {"failureCode"}))),
+               .message = TerminalSafe(sentence),
+               .hint = TerminalSafe(Text(At(environment, {"failureMend"})))};
+}
+
 Value ReceiptAnswers(const Value& bundle, const protocol::VerifyReport& report) {
   const Value& contract = At(bundle, {"contract"});
   const Value& receipt = At(bundle, {"receipt"});
@@ -358,6 +368,13 @@ Value ReceiptAnswers(const Value& bundle, const protocol::VerifyReport& report) 
   Object out;
   out.Set("runId", At(receipt, {"runId"}));
   out.Set("status", At(receipt, {"status"}));
+  for (const Value* event : EventsOfType(bundle, "run.failed")) {
+    Object failure{{"class", At(*event, {"failure"})}, {"message", At(*event, {"message"})}};
+    for (const auto& [name, member] : {std::pair{"code", "failureCode"}, {"mend", "failureMend"}})
+      if (const Value& value = At(receipt, {"runner", "environment", member}); !value.is_null())
+        failure.Set(name, value);
+    out.Set("failure", std::move(failure));
+  }
   out.Set("verification", protocol::RenderJson(report));
   out.Set("moved", Object{{"in", At(receipt, {"workspaceIn"})},
                           {"out", At(receipt, {"workspaceOut"})},

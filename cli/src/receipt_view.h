@@ -3,7 +3,9 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
+#include "writ/base/result.h"
 #include "writ/protocol/bundle.h"
 #include "writ/protocol/json.h"
 
@@ -23,6 +25,9 @@ std::string RenderReceipt(const json::Value& bundle, const protocol::VerifyRepor
 // Whether `writ pull` has something to bring: the run's own change left its runner. Of a runner
 // that keeps none apart from what it was given (another plane's), the whole output counts.
 bool HasChangeToPull(const json::Value& receipt);
+// A run's failure as its runner recorded it: `sentence`, with the code and the mend of the receipt
+// where that has them (failureCode, failureMend). Text of it is terminal-safe.
+Error RecordedFailure(const json::Value& receipt, std::string_view sentence);
 // The same answers as JSON (for --json).
 json::Value ReceiptAnswers(const json::Value& bundle, const protocol::VerifyReport& report);
 

@@ -31,7 +31,7 @@ Error Refusal(const runner::HttpResponse& response, std::string_view call) {
       break;
     case 401:
       error.kind = ErrorKind::kDenied;
-      error.hint = "is the token in --token-file this plane's?";
+      error.hint = "is the token in --token-file this plane's, and not revoked?";
       break;
     case 403:
       error.kind = ErrorKind::kDenied;
@@ -53,7 +53,11 @@ Error Refusal(const runner::HttpResponse& response, std::string_view call) {
   auto body = json::Parse(response.body, {.max_depth = 16, .max_bytes = 1 << 20});
   if (!body) return error;
   if (auto code = body->FindString("code")) error.code = std::string(code->substr(0, 64));
+  // Our planes have a finer code beside the protocol's, and a hint.
+  if (auto detail = body->FindString("detail")) error.code = std::string(detail->substr(0, 64));
   if (auto text = body->FindString("error")) error.message = std::string(text->substr(0, 1024));
+  if (auto hint = body->FindString("hint"); hint && error.hint.empty())
+    error.hint = std::string(hint->substr(0, 1024));
   return error;
 }
 
@@ -458,7 +462,10 @@ Result<std::unique_ptr<Requester>> MakeRemoteRequester(const PlaneAddress& addre
     text.pop_back();
   Secret token = Secret::Consume(text);
   if (token.empty())
-    return Error{ErrorKind::kInvalid, "cli.no_token", "the token file is empty", ""};
+    return Error{
+        ErrorKind::kInvalid, "cli.no_token", "the token file " + address.token_file + " is empty",
+        "put the principal's token into it: `writ principals add NAME --role requester --out "
+        "FILE` on the plane writes one"};
   runner::HttpEndpoint endpoint;
   endpoint.url = address.url;
   endpoint.ca_file = address.ca_file;

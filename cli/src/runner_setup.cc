@@ -61,7 +61,9 @@ Result<RunnerSettings> ReadRunnerSettings(const RunnerSetup& setup) {
   // By itself first, so that what is wrong in the file is told as its own.
   if (!sources.file.empty()) {
     auto alone = runner::ParseRunnerConfig(sources.text);
-    if (!alone) return std::move(alone).error().With("reading " + sources.file);
+    if (!alone)
+      return ExplainSettingsError(std::move(alone).error().With("reading " + sources.file),
+                                  sources.file);
   }
   WRIT_ASSIGN(Layered layered, LayerSettings(SettingsFile::kRunner, sources));
   auto config = runner::ParseRunnerConfig(json::Write(layered.document));

@@ -119,7 +119,8 @@ Result<json::Value> FromVariable(const std::string& variable, const std::string&
                                  const json::Value& sample) {
   auto wrong = [&](const char* what) {
     return Error{ErrorKind::kInvalid, "cli.variable_value",
-                 "the environment variable " + variable + " must be " + what, ""};
+                 "the environment variable " + variable + " must be " + what,
+                 "correct it or unset it"};
   };
   if (sample.is_number()) {
     std::int64_t number = 0;
@@ -189,6 +190,15 @@ Environment CurrentEnvironment() {
   return out;
 }
 
+Error ExplainSettingsError(Error error, const std::string& file) {
+  error.kind = ErrorKind::kInvalid;
+  if (error.hint.empty())
+    error.hint = "correct " + file +
+                 "; `writ config show --effective` lists what can be set, `writ config check FILE` "
+                 "tells whether a file can be taken";
+  return error;
+}
+
 Result<Layered> LayerSettings(SettingsFile file, const Sources& sources) {
   Layered out;
   out.document = json::Object();
@@ -200,7 +210,9 @@ Result<Layered> LayerSettings(SettingsFile file, const Sources& sources) {
   };
   if (!sources.file.empty()) {
     auto parsed = json::Parse(sources.text, {.max_depth = 16, .max_bytes = 1 << 20});
-    if (!parsed) return std::move(parsed).error().With("reading " + sources.file);
+    if (!parsed)
+      return ExplainSettingsError(std::move(parsed).error().With("reading " + sources.file),
+                                  sources.file);
     ForEachLeaf(*parsed, "", [&](const std::string& name, const json::Value& value) {
       if (!name.empty())
         out.set.push_back({name, VariableOf(file, name), value, Origin::kFile, sources.file});

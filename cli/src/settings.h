@@ -60,6 +60,9 @@ struct Sources {
   std::vector<FlagSetting> flags;
 };
 
+// An error in what a file sets, with the way to mend it where it names none; wrong input (2).
+Error ExplainSettingsError(Error error, const std::string& file);
+
 // What was set, the highest layer on top, as a document that the file's parser reads.
 struct Layered {
   json::Value document;

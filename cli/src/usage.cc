@@ -87,6 +87,12 @@ Error ExplainUsage(const CLI::App& app, const CLI::ParseError& error) {
                   : !rest.empty()    ? "`" + path + "` has no option " + rest.front()
                                      : "`" + path + "` needs a command";
     out.hint = "`" + path + " --help` lists them, with examples";
+  } else if (dynamic_cast<const CLI::ConversionError*>(&error) != nullptr) {
+    constexpr std::string_view kBefore = "Could not convert: ", kBetween = " = ";
+    const std::size_t between = out.message.find(kBetween);
+    if (out.message.starts_with(kBefore) && between != std::string::npos)
+      out.message = out.message.substr(kBefore.size(), between - kBefore.size()) + " cannot be '" +
+                    out.message.substr(between + kBetween.size()) + "'";
   } else if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
     const auto rest = app.remaining(true);
     if (!rest.empty()) out.message = "`" + path + "` does not know '" + rest.front() + "'";

@@ -17,18 +17,22 @@ namespace writ::cli {
 namespace {
 
 std::atomic<int> g_interrupts{0};  // set by the signal handler only
+std::atomic<int> g_signal{0};      // the last one; set by the signal handler only
+std::atomic<bool> g_cancels{false};
 
-extern "C" void OnInterrupt(int) {
-  if (g_interrupts.fetch_add(1) >= 1) _exit(kRunCancelled);
+extern "C" void TakeInterrupt(int signal) {
+  g_signal = signal;
+  if (g_interrupts.fetch_add(1) >= 1) _exit(g_cancels ? int{kRunCancelled} : 128 + signal);
 }
 
 // Ctrl-C, SIGTERM and a closed terminal count while this object lives.
 class InterruptCounter {
  public:
-  InterruptCounter() {
+  explicit InterruptCounter(OnInterrupt on_interrupt) {
     g_interrupts = 0;
+    g_cancels = on_interrupt == OnInterrupt::kCancelRun;
     struct sigaction action {};
-    action.sa_handler = OnInterrupt;
+    action.sa_handler = TakeInterrupt;
     ::sigaction(SIGINT, &action, &old_int_);
     ::sigaction(SIGTERM, &action, &old_term_);
     ::sigaction(SIGHUP, nullptr, &old_hup_);  // nohup's wish is respected
@@ -85,6 +89,23 @@ std::string FailureText(const plane::RunDetail& detail) {
   return detail.summary.failure;
 }
 
+// With the code and the mend of the receipt, where its runner wrote them.
+Error FailureOf(const plane::RunDetail& detail) {
+  auto receipt = json::Parse(detail.receipt);
+  return RecordedFailure(receipt ? *receipt : json::Value(), FailureText(detail));
+}
+
+// The watching ends, and not the run.
+void Leave(const Context& context, const std::string& run_id, plane::RunState status,
+           const NextSteps& next) {
+  if (context.json)
+    context.PrintJson(json::Object{
+        {"runId", run_id}, {"status", std::string(protocol::Word(status))}, {"left", true}});
+  context.Note("-- no longer watched; the run " +
+               std::string(status == plane::RunState::kCreated ? "stays queued" : "goes on") +
+               ". Cancel it with: " + context.Command("cancel " + run_id + next.access));
+}
+
 // A log over its limit: then what was shown live was over it too.
 bool HasLeftOutOfTheLog(const std::string& receipt) {
   auto value = json::Parse(receipt);
@@ -107,10 +128,10 @@ void TellNext(const Context& context, const plane::RunDetail& detail, const Next
 
 }  // namespace
 
-ExitCode WatchRun(Context& context, Requester& requester, const std::string& run_id,
-                  Embedded* embedded, const NextSteps& next) {
+int WatchRun(Context& context, Requester& requester, const std::string& run_id, Embedded* embedded,
+             OnInterrupt on_interrupt, const NextSteps& next) {
   using namespace std::chrono_literals;
-  InterruptCounter interrupts;
+  InterruptCounter interrupts(on_interrupt);
   Shown merged;
   Shown err{.stream = plane::LogStream::kStderr, .to = stderr};
   Shown transfers{.stream = plane::LogStream::kProgress, .to = nullptr};
@@ -124,7 +145,7 @@ ExitCode WatchRun(Context& context, Requester& requester, const std::string& run
   for (;;) {
     if (!detail) {
       context.Fail(detail.error());
-      return static_cast<ExitCode>(context.exit_code);
+      return context.exit_code;
     }
     plane::RunState status = detail->summary.status;
     if (status != last) {
@@ -196,13 +217,19 @@ ExitCode WatchRun(Context& context, Requester& requester, const std::string& run
                                             context.Command("runs" + next.access)});
       return kRunCancelled;
     }
+    if (g_interrupts > 0 && on_interrupt == OnInterrupt::kLeaveRun &&
+        (embedded == nullptr || !embedded->HasTakenTheRun())) {
+      Leave(context, run_id, status, next);
+      return 128 + g_signal;
+    }
     if (g_interrupts > 0 && !cancel_sent) {
       cancel_sent = true;
+      g_cancels = true;
       give_up = std::chrono::steady_clock::now() + 60s;
       context.Note("-- cancelling (press Ctrl-C again to leave at once)");
       auto cancelled = requester.Cancel(run_id, std::nullopt);
       if (!cancelled && embedded == nullptr)
-        context.Note("the plane did not take the cancellation: " + cancelled.error().ToString());
+        context.NoteError("the plane did not take the cancellation", cancelled.error());
       if (embedded != nullptr) embedded->Cancel();
     }
     if (embedded != nullptr) {
@@ -215,21 +242,22 @@ ExitCode WatchRun(Context& context, Requester& requester, const std::string& run
                                live && merged.available ? 0ms : 1000ms);
   }
   plane::RunState status = detail->summary.status;
-  std::string failure = status == plane::RunState::kFailed ? FailureText(*detail) : "";
+  const Error failure = status == plane::RunState::kFailed ? FailureOf(*detail) : Error{};
   if (context.json) {
     json::Object out{{"runId", run_id}, {"status", std::string(protocol::Word(status))}};
-    if (!failure.empty()) out.Set("failure", failure);
+    if (!failure.message.empty()) out.Set("failure", failure.message);
+    if (!failure.code.empty()) out.Set("failureCode", failure.code);
+    if (!failure.hint.empty()) out.Set("failureMend", failure.hint);
     if (!detail->receipt.empty()) {
       if (auto receipt = json::Parse(detail->receipt)) out.Set("receipt", *receipt);
     }
     context.PrintJson(std::move(out));
   }
-  context.Note("-- " + std::string(protocol::Word(status)) +
-               (failure.empty() ? "" : ": " + TerminalSafe(failure)));
-  if (!failure.empty()) {
-    auto end = embedded != nullptr ? embedded->End() : std::nullopt;
-    if (end && !end->hint.empty()) context.Note("hint: " + TerminalSafe(end->hint));
-  }
+  const std::string said = "-- " + std::string(protocol::Word(status));
+  if (failure.message.empty())
+    context.Note(said);
+  else
+    context.NoteError(said, failure);
   if (merged.cut || err.cut || HasLeftOutOfTheLog(detail->receipt))
     context.Note("the output above ends early, the log does not: " +
                  context.Command("artifacts " + run_id + " --log" + next.access));
@@ -240,7 +268,7 @@ ExitCode WatchRun(Context& context, Requester& requester, const std::string& run
     case plane::RunState::kCancelled:
       return kRunCancelled;
     default:
-      return failure.rfind("policy_denied", 0) == 0 ? kPolicyDenied : kFailed;
+      return failure.message.starts_with("policy_denied") ? kPolicyDenied : kFailed;
   }
 }
 

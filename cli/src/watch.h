@@ -16,10 +16,15 @@ struct NextSteps {
   std::string repository;  // where `writ pull` should go; empty: where the reader is
 };
 
-// `embedded`, where not null, is the runner in this process: its troubles end the watching too.
-// Ctrl-C once asks the plane to cancel the run, twice leaves. Returns the exit code of the run;
-// with --json prints {"runId","status",...} once at the end.
-ExitCode WatchRun(Context& context, Requester& requester, const std::string& run_id,
-                  Embedded* embedded, const NextSteps& next = {});
+// What Ctrl-C, SIGTERM and a closed terminal mean: the end of the run (whoever asked for it), or of
+// the watching alone. A run that the runner in this process has taken is cancelled either way: it
+// ends with the process.
+enum class OnInterrupt { kCancelRun, kLeaveRun };
+
+// `embedded`, where not null, is the runner in this process: its troubles end the watching too. A
+// second signal leaves at once. Returns the exit code of the run, or 128 and the signal's number
+// where it was left; with --json prints {"runId","status",...} once at the end.
+int WatchRun(Context& context, Requester& requester, const std::string& run_id, Embedded* embedded,
+             OnInterrupt on_interrupt, const NextSteps& next);
 
 }  // namespace writ::cli

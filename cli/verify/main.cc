@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "writ/base/error_text.h"
 #include "writ/base/file.h"
 #include "writ/protocol/bundle.h"
 #include "writ/protocol/key_manifest.h"
@@ -166,16 +167,20 @@ bool Print(std::FILE* to, std::string_view text) {
 
 // `writ --json` reports an error in the same shape.
 int Fail(const Error& error, bool json) {
-  Error plain = error;
-  plain.hint.clear();
+  Error told = error;
+  if (told.hint.empty() && told.code.starts_with("file.")) told.hint = writ::HintForFile(told);
+  if (told.hint.empty() && told.code.starts_with("key."))
+    told.hint = "an Ed25519 public key in PEM is needed: BEGIN PUBLIC KEY";
   if (json) {
+    Error plain = told;
+    plain.hint.clear();
     writ::json::Object out{{"error", writ::json::ToWellFormedUtf8(plain.ToString())},
                            {"code", error.code},
                            {"kind", std::string(writ::ErrorKindName(error.kind))}};
-    if (!error.hint.empty()) out.Set("hint", error.hint);
+    if (!told.hint.empty()) out.Set("hint", told.hint);
     Print(stdout, writ::json::WritePretty(writ::json::Value(std::move(out))) + "\n");
   }
-  Print(stderr, "writ-verify: " + error.ToString() + "\n");
+  Print(stderr, "writ-verify: " + writ::ErrorText(told));
   return kUsage;
 }
 

@@ -229,7 +229,8 @@ Status Plane::RemoveSecret(const Caller& caller, const std::string& name,
     if (gone != 1) {
       return Error{.kind = ErrorKind::kNotFound,
                    .code = "secret.not_found",
-                   .message = "there is no secret \"" + name + "\" in scope \"" + scope + "\""};
+                   .message = "there is no secret \"" + name + "\" in scope \"" + scope + "\"",
+                   .hint = "`writ secrets list` has the names and scopes; --scope names another"};
     }
     return impl_->Admin(db, "admin.secret.removed", caller, {{"name", name}, {"scope", scope}});
   });

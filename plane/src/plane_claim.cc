@@ -60,7 +60,8 @@ Result<Secret> Plane::Impl::SecretValue(const protocol::SecretGrant& grant) {
     if (!any) {
       return Error{.kind = ErrorKind::kNotFound,
                    .code = "secret.not_found",
-                   .message = "this plane holds no value for secret \"" + grant.name.text() + "\""};
+                   .message = "this plane holds no value for secret \"" + grant.name.text() + "\"",
+                   .hint = "set it on the plane with `writ secrets set " + grant.name.text() + "`"};
     }
     WRIT_ASSIGN(SecretSource source, ParseSource(found.Text(0)));
     return Row{std::move(source), found.Text(1)};

@@ -89,6 +89,7 @@ TEST_P(Conformance, RefusesAWorkingDirectoryThatLeavesTheWorkspace) {
     auto job = backend_->Prepare(std::move(plan));
     ASSERT_FALSE(job) << cwd;
     EXPECT_EQ(job.error().kind, ErrorKind::kInvalid) << cwd;
+    if (std::string_view(cwd) == "missing") EXPECT_NE(job.error().hint, "") << job.error().code;
   }
   EXPECT_THAT(job_.LeftBehind(), IsEmpty());
 }

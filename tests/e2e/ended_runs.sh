@@ -57,8 +57,46 @@ name=$(sed -n "s/.*receipts export $run --name \([^ ]*\) .*/\1/p" "$work/err" | 
 writ runner receipts export "$run" --name "$name" --out "$work/parked.json" || fail "the bundle is not where the message says"
 [ "$(json "$work/parked.json" 'd["receipt"]["runId"]')" = "$run" ] || fail "the exported bundle is of another run"
 
+# Somebody who looks on may leave: the run goes on, and it is said how to end it.
+begin
+for signal in INT TERM; do
+  mkfifo "$work/seen"
+  "$WRIT_BIN/writ" --dir "$state" watch "$run" >"$work/seen" 2>"$work/watch.err" &
+  watcher=$!
+  background+=("$watcher")
+  read -r line <"$work/seen"
+  rm "$work/seen"
+  [ "$line" = ready ] || fail "the watcher saw $line"
+  kill -"$signal" "$watcher"
+  got=0; wait "$watcher" || got=$?
+  [ "$got" = $((128 + $(kill -l "$signal"))) ] || { cat "$work/watch.err"; fail "a watcher that left ended with $got"; }
+  grep -q "the run goes on. Cancel it with: .*cancel $run" "$work/watch.err" || { cat "$work/watch.err"; fail "it is not said that the run goes on"; }
+  [ "$(status "$run")" = running ] || fail "after the watcher left the run is $(status "$run")"
+done
+writ cancel "$run" >/dev/null
+ends 4
+[ "$(status "$run")" = cancelled ] || fail "after writ cancel the run is $(status "$run")"
+
+# A runner that is killed: the next one closes its run, and nobody says of it that it printed nothing.
+"$WRIT_BIN/writ" --dir "$state" run --repo "$repo" 'sleep 600' >/dev/null 2>"$work/err" &
+pid=$!
+background+=("$pid")
+for _ in $(seq 1 400); do grep -q -- '-- running' "$work/err" && break; sleep 0.05; done
+run=$(sed -n 's/^run \(run_.*\)$/\1/p' "$work/err")
+kill -KILL "$pid"
+got=0; wait "$pid" || got=$?
+[ "$got" = 137 ] || { cat "$work/err"; fail "exit $got, 137 expected of a killed one"; }
+background=()
+writ run --repo "$repo" true >/dev/null 2>"$work/err" || { cat "$work/err"; fail "the run after the killed one failed"; }
+for _ in $(seq 1 100); do [ "$(status "$run")" = running ] || break; sleep 0.1; done
+[ "$(status "$run")" = failed ] || fail "the killed run is $(status "$run")"
+writ artifacts "$run" --log >"$work/log" 2>"$work/err"
+grep -q 'its runner ended while it was in work' "$work/err" || { cat "$work/err"; fail "it is not said why there is no log"; }
+writ run --repo "$repo" true >/dev/null 2>"$work/err"
+writ artifacts "$(sed -n 's/^run \(run_.*\)$/\1/p' "$work/err")" --log 2>&1 | grep -q 'it printed nothing' || fail "of a silent run it is not said that it printed nothing"
+
 # A runner that cannot start: its run does not wait for the next one (1, cancelled).
-echo '{"bogus": true}' >"$state/runner.json"
+echo '{"workDir": "/proc/nowhere"}' >"$state/runner.json"
 got=0
 writ run --repo "$repo" 'touch ran' >"$work/out" 2>"$work/err" || got=$?
 [ "$got" = 1 ] || { cat "$work/err"; fail "exit $got, 1 expected of a runner that cannot start"; }

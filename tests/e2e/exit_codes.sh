@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The exit codes that `writ` documents (docs/operations.md), those that no example shows: 2, 4 and 6.
+# The exit codes that `writ` documents (docs/operations.md), those that no example shows: 2, 3, 4 and 6; that an
+# error has a sentence, a code and a hint; and the help of every command.
 . "$(dirname "$0")/../../examples/common.sh"
 make_repository
 writ init >/dev/null
@@ -28,7 +29,84 @@ expect 2 'workspace.bare' writ run --repo "$work/bare" true
 expect 2 'file.open_failed' writ verify "$work/absent.json"
 expect 1 'agent exited with code 3' writ run --repo "$repo" 'exit 3'
 expect 1 "not found on the job's PATH" writ run --repo "$repo" --agent argv -- no-such-program
+# told CODE HINT COMMAND...: exit 2 with both.
+told() {
+  expect 2 "\\[$1\\]" "${@:3}"
+  grep -aq -- "^hint: .*$2" "$work/out" || { cat "$work/out"; fail "the hint does not say '$2': ${*:3}"; }
+}
+# A failure has its code and its mend wherever it is told, also where another process ran the job.
 expect 1 'capability_mismatch' writ run --repo "$repo" --isolation microvm true
+refused=$(sed -n 's/^run \(run_.*\)$/\1/p' "$work/out")
+said=$(sed -n 's/^-- failed: .*\(\[[a-z_.]*\]\)$/\1/p; /^hint: /p' "$work/out")
+[ "$(wc -l <<<"$said")" = 2 ] || { cat "$work/out"; fail "a refused run has no code or no hint"; }
+expect 1 'capability_mismatch' writ watch "$refused"
+[ "$(sed -n 's/^-- failed: .*\(\[[a-z_.]*\]\)$/\1/p; /^hint: /p' "$work/out")" = "$said" ] || { cat "$work/out"; fail "watch says otherwise"; }
+expect 0 '^failure: capability_mismatch' writ receipt "$refused"
+[ "$(sed -n 's/^failure: .*\(\[[a-z_.]*\]\)$/\1/p; /^hint: /p' "$work/out")" = "$said" ] || { cat "$work/out"; fail "the receipt says otherwise"; }
+expect 1 '"failureMend"' writ --json watch "$refused"
+
+told file.open_failed 'path is right' writ verify "$work/absent.json"
+told file.open_failed 'path is right' writ canonicalize "$work/absent.json"
+echo '{"a":1,}' >"$work/garbage.json"
+told json.syntax 'strict JSON' writ canonicalize "$work/garbage.json"
+told json.syntax 'strict JSON' writ policy check "$work/garbage.json"
+told json.syntax 'config check' writ config check "$work/garbage.json"
+echo '{"bogus":1}' >"$work/garbage.json"
+told object.unknown 'config check' writ config check "$work/garbage.json"
+expect 1 '\[policy.refused\]' writ policy check "$work/garbage.json"
+grep -q '^hint: ' "$work/out" || fail "a refused policy has no hint"
+told secret.not_found 'secrets list' writ secrets rm NOBODY
+: >"$work/empty"
+told cli.no_token 'principals add' writ runs --plane http://127.0.0.1:1 --token-file "$work/empty"
+told workspace.unreadable 'look whether it is there' writ run --repo "$work/nowhere" true
+git init -q "$work/odd"
+echo 'ref: refs/heads/a..b' >"$work/odd/.git/HEAD"
+told workspace.no_head 'check a branch out' writ run --repo "$work/odd" true
+told cli.usage 'has examples' writ plane start --port 99999
+grep -q '65535' "$work/out" || { cat "$work/out"; fail "the range of ports is not said"; }
+told cli.usage 'has examples' writ run --max-spend -1 true
+[ "$(wc -c <"$work/out")" -lt 200 ] || { cat "$work/out"; fail "a wrong amount is no clear sentence"; }
+told cli.usage 'has examples' writ runs --limit many
+grep -q -- "--limit cannot be 'many'" "$work/out" || { cat "$work/out"; fail "a wrong number is no clear sentence"; }
+told plane.tls 'PEM' writ plane start --tls-cert "$work/absent.pem" --tls-key "$work/absent.pem"
+grep -q 'No such file' "$work/out" || { cat "$work/out"; fail "the reason is not said"; }
+
+# Settings that cannot be taken are told before there is a run.
+count() { writ --json runs --limit 100000 >"$work/runs.json"; json "$work/runs.json" 'len(d["runs"])'; }
+before=$(count)
+echo '{"bogus": true}' >"$state/runner.json"
+told object.unknown 'config check' writ run --repo "$repo" true
+rm "$state/runner.json"
+told cli.variable_unknown 'unset it' env WRIT_RUNNER_BOGUS=1 "$WRIT_BIN/writ" --dir "$state" run --repo "$repo" true
+cp "$state/policy.json" "$work/policy.before"
+echo '{"version":"x"}' >"$state/policy.json"
+told policy.refused 'policy check' writ run --repo "$repo" true
+told policy.refused 'policy check' writ policy show
+cp "$work/policy.before" "$state/policy.json"
+[ "$(count)" = "$before" ] || fail "there is a run of settings that cannot be taken"
+
+# A job that may be done twice is said to be one.
+expect 0 'never: it is not said to be idempotent' writ run --repo "$repo" --dry-run true
+expect 0 'yes, where its runner is lost' writ run --repo "$repo" --dry-run --idempotent true
+writ run --repo "$repo" --dry-run --idempotent --json true >"$work/dry.json" 2>/dev/null
+[ "$(json "$work/dry.json" 'd["execution"]["idempotent"]')" = True ] || fail "the contract would not say idempotent"
+
+# Each command has help with examples of its own.
+python3 - "$WRIT_BIN/writ" <<'PY' || fail "a command's help has no examples of its own"
+import re, subprocess, sys
+wrong = []
+def visit(path):
+    text = subprocess.run([sys.argv[1], *path, "--help"], capture_output=True, text=True, check=True).stdout
+    name = " ".join(["writ", *path])
+    if "Examples:" not in text or not re.search(r"^  (.*[ =])?writ( --dir \S+)?" + re.escape(name[4:]) + r"\b", text.split("Examples:")[1], re.M):
+        wrong.append(name)
+    listed = text.split("Subcommands:\n")[1].split("\n\n")[0] if "Subcommands:\n" in text else ""
+    for command in re.findall(r"^  ([a-z][a-z-]*)(?: |$)", listed, re.M):
+        visit([*path, command])
+visit([])
+print("without examples:", wrong) if wrong else None
+sys.exit(1 if wrong else 0)
+PY
 echo token >"$work/token"
 expect 6 'plane.unreachable' writ runs --plane http://127.0.0.1:1 --token-file "$work/token"
 expect 2 'plane.url_plain_http' writ runs --plane http://plane.example.com --token-file "$work/token"

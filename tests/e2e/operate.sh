@@ -51,7 +51,17 @@ until_ "the plane does not serve" test -s "$work/plane.json"
 url=$(json "$work/plane.json" 'd["url"]')
 port=${url##*:}
 writ enroll-token --pool default --out "$work/token" >/dev/null
+# A token that cannot be delivered is not made.
+for command in "enroll-token --pool default" "principals add ci --role requester"; do
+  # shellcheck disable=SC2086
+  refused file.create_failed 2 writ $command --out "$work/token"
+  grep -q '^hint: .*nothing is replaced' "$work/refused.out" || fail "no hint: $command"
+  # shellcheck disable=SC2086
+  refused path.open_failed 2 writ $command --out "$work/nowhere/token"
+done
+[ "$(wc -w <"$work/token")" = 1 ] || fail "the token of before is not whole"
 writ principals add ci --role requester --out "$work/ci.token" >/dev/null
+[ "$(stat -c %a-%s "$work/ci.token")" = "600-$(wc -c <"$work/ci.token")" ] && [ "$(wc -w <"$work/ci.token")" = 1 ] || fail "the token file is not one line for its owner"
 # In the background only: $! is the runner itself.
 runner() { exec "$WRIT_BIN/writ" --dir "$state" --log-level info runner start --pool default --plane "$url" --plane-key "$state/keys/plane.pub.pem" "$@"; }
 

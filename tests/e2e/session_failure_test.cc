@@ -177,6 +177,22 @@ TEST_F(SessionFailure, RefusesWhatItCannotMeet) {
   }
 }
 
+TEST_F(SessionFailure, NamesTheReservedVariableAndTheMendInTheReceipt) {
+  FakePlane plane(clock_, FakePlane::Dialect::kExtended);
+  RunnerWorld world(plane, clock_);
+  world.AddFake([](FakeJobView&) { return Exited(0); });
+  protocol::Contract draft = Draft();
+  draft.execution->env.vars["HOME"] = "/tmp/elsewhere";
+  plane.Add(std::move(draft));
+  ASSERT_TRUE(world.RunOne());
+  const json::Value receipt = plane.Get("run_x").receipt;
+  const json::Value* environment = receipt.Find("runner")->Find("environment");
+  ASSERT_NE(environment, nullptr);
+  EXPECT_EQ(environment->FindString("failureCode"), "env.reserved");
+  EXPECT_NE(environment->FindString("failureMend").value_or("").find("take HOME out"),
+            std::string_view::npos);
+}
+
 TEST_F(SessionFailure, LeavesOutAnInheritThatTheOperatorDoesNotAllowAndSaysSo) {
   Agent([](FakeJobView& job) {
     EXPECT_FALSE(job.env.contains("USER_CHOICE"));
@@ -190,8 +206,9 @@ TEST_F(SessionFailure, LeavesOutAnInheritThatTheOperatorDoesNotAllowAndSaysSo) {
   unsetenv("USER_CHOICE");
   bool said = false;
   for (const protocol::Event& event : plane_.Get("run_x").events)
-    said = said || event.event.FindString("code") == "env.inherit_not_allowed";
-  EXPECT_TRUE(said);
+    if (event.event.FindString("code") == "env.inherit_not_allowed")
+      said = event.event.FindString("message").value_or("").find("envAllow") != std::string::npos;
+  EXPECT_TRUE(said) << "with what to do about it";
 }
 
 TEST_F(SessionFailure, RefusesASecretThatIsTooShortToBeKeptOutOfTheLog) {

@@ -72,7 +72,9 @@ governed() {
   far run ci --repo "$repo" "echo '$1' >>list.txt" >"$work/out" 2>&1 || code=$?
   [ "$code" = 5 ] || { cat "$work/out"; fail "exit $code, 5 (waiting for approval) expected"; }
   run=$(sed -n 's/^run \(run_.*\)$/\1/p' "$work/out")
-  if far approve ci "$run" >"$work/out" 2>&1; then fail "a requester is no approver"; fi
+  code=0
+  far approve ci "$run" >"$work/out" 2>&1 || code=$?
+  [ "$code" = 3 ] || { cat "$work/out"; fail "a requester is no approver: exit $code, 3 expected"; }
   far approve lead "$run"
   far watch ci "$run" >"$work/out" 2>&1 || { cat "$work/out" "$work/runner.err"; fail "the run did not complete"; }
   ended "$runner"
@@ -127,6 +129,10 @@ until [ -s "$work/runner.pub.pem" ]; do # the runner has enrolled
   json "$work/runners.json" '"".join(r["publicKeyPem"] for r in d["runners"])' >"$work/runner.pub.pem"
   [ -n "$(tr -d '\n' <"$work/runner.pub.pem")" ] || : >"$work/runner.pub.pem"
 done
+echo nonsense >"$work/wrong.token"
+code=0
+far runs wrong >"$work/out" 2>&1 || code=$?
+[ "$code" = 3 ] && grep -q '^hint: ' "$work/out" || { cat "$work/out"; fail "a wrong token: exit $code, 3 and a hint expected"; }
 governed four
 stop_plane
 

@@ -151,7 +151,8 @@ Status ResolveHead(RepositoryFiles& repository) {
     if (text && text->starts_with("ref: ")) {
       name = Trimmed(text->substr(5));
       if (!IsSafeRefName(name))
-        return Refuse("no_head", "HEAD leads to a ref with a name that is refused", "");
+        return Refuse("no_head", "HEAD leads to a ref with a name that is refused",
+                      "check a branch out whose name `git check-ref-format` takes");
       repository.branch = name;
       continue;
     }
@@ -166,7 +167,8 @@ Status ResolveHead(RepositoryFiles& repository) {
     repository.head = *id;
     return {};
   }
-  return Refuse("no_head", "HEAD leads round in a circle", "");
+  return Refuse("no_head", "HEAD leads round in a circle",
+                "check a branch out, or a commit with git checkout --detach");
 }
 
 // Objects in all packs of a folder: what git bases its abbreviations on.

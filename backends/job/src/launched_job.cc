@@ -105,8 +105,11 @@ Status LaunchedJob::CheckPlaces() const {
     WRIT_TRY(GiveDirectory(mount->work, plan_.identity));
   }
   if (!plan_.cwd.empty()) {
-    Status found = Error{ErrorKind::kInvalid, "plan.cwd_missing",
-                         "the working directory is not a directory of the workspace"};
+    Status found =
+        Error{ErrorKind::kInvalid, "plan.cwd_missing",
+              "the working directory " + plan_.cwd + " is not a directory of the workspace",
+              "name one that the checkout has, relative to its top; an empty folder is in "
+              "no commit"};
     for (const std::string* tree :
          {plain ? &plain->dir : &mount->upper, plain ? &plain->dir : &mount->lower}) {
       WRIT_ASSIGN(UniqueFd workspace, OpenDirectory(*tree));

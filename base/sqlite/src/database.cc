@@ -1,8 +1,39 @@
 #include "writ/base/sqlite/database.h"
 
 #include <sqlite3.h>
+#include <sys/statvfs.h>
+
+#include <cerrno>
 
 namespace writ::sqlite {
+
+namespace {
+
+Error Full() {
+  return {.kind = ErrorKind::kUnavailable,
+          .code = "store.full",
+          .message = "the disk that the store lies on is full",
+          .hint = "make room on it; reading needs a little of it too",
+          .sys_errno = ENOSPC};
+}
+
+// SQLite says "disk I/O error" or "unable to open" where the write-ahead log or its index finds no
+// room, and the errno behind it may be that of a later call: then the disk itself is asked. The
+// index alone takes 32 KiB.
+bool DiskIsFull(sqlite3* db) {
+  constexpr std::uint64_t kLeastRoom = 64 * 1024;
+  const int code = sqlite3_system_errno(db);
+  if (code == ENOSPC || code == EDQUOT) return true;
+  const char* file = sqlite3_db_filename(db, "main");
+  const std::string path = file != nullptr ? file : "";
+  const std::string folder = path.substr(0, path.rfind('/') + 1);
+  struct statvfs disk {};
+  return !folder.empty() && ::statvfs(folder.c_str(), &disk) == 0 &&
+         ((disk.f_blocks > 0 && std::uint64_t{disk.f_bavail} * disk.f_frsize < kLeastRoom) ||
+          (disk.f_files > 0 && disk.f_favail == 0));
+}
+
+}  // namespace
 
 Query::Query(Query&& other) noexcept : db_(other.db_), statement_(other.statement_) {
   other.statement_ = nullptr;
@@ -125,15 +156,16 @@ Error Database::LastError(const char* what) const {
     case SQLITE_LOCKED:
       return {.kind = ErrorKind::kUnavailable, .code = "store.busy", .message = std::move(text)};
     case SQLITE_FULL:
-      return {.kind = ErrorKind::kUnavailable,
-              .code = "store.full",
-              .message = std::move(text),
-              .hint = "free some space on its disk"};
+      return Full();
     case SQLITE_IOERR:
     case SQLITE_CANTOPEN:
+      if (DiskIsFull(db_)) return Full();
+      [[fallthrough]];
     case SQLITE_READONLY:
-      return {
-          .kind = ErrorKind::kUnavailable, .code = "store.unreachable", .message = std::move(text)};
+      return {.kind = ErrorKind::kUnavailable,
+              .code = "store.unreachable",
+              .message = std::move(text),
+              .hint = "look at its disk and its permissions"};
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
       return {.kind = ErrorKind::kIntegrity, .code = "store.damaged", .message = std::move(text)};

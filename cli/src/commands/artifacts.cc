@@ -16,6 +16,7 @@
 #include "context.h"
 #include "duration.h"
 #include "home.h"
+#include "json_view.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
 #include "writ/protocol/bundle.h"
@@ -41,11 +42,18 @@ struct Artifact {
   bool pruned = false;  // by the plane's own word
 };
 
+// What a run left, by its receipt.
+struct LeftBehind {
+  std::vector<Artifact> artifacts;
+  bool interrupted = false;      // its runner ended before the run did, or never came back
+  bool closed_by_plane = false;  // the second of these
+};
+
 std::string Text(const json::Value& object, std::string_view name) {
   return std::string(object.FindString(name).value_or(""));
 }
 
-Result<std::vector<Artifact>> ReadArtifacts(Requester& requester, const std::string& run_id) {
+Result<LeftBehind> ReadArtifacts(Requester& requester, const std::string& run_id) {
   WRIT_ASSIGN(std::string text, requester.Bundle(run_id));
   protocol::VerifyReport report = protocol::VerifyBundle(text, {});
   if (!report.ok)
@@ -54,9 +62,13 @@ Result<std::vector<Artifact>> ReadArtifacts(Requester& requester, const std::str
                      (report.problems.empty() ? "" : ": " + report.problems.front().message),
                  "look at it with: writ receipt " + run_id};
   WRIT_ASSIGN(json::Value bundle, json::Parse(text, {.max_bytes = std::size_t{1} << 30}));
-  std::vector<Artifact> out;
+  LeftBehind left;
+  left.closed_by_plane = report.closed_by_plane;
+  left.interrupted = report.closed_by_plane ||
+                     !At(bundle, {"receipt", "runner", "environment", "interrupted"}).is_null();
+  std::vector<Artifact>& out = left.artifacts;
   const json::Value* events = bundle.Find("events");
-  if (events == nullptr || events->if_array() == nullptr) return out;
+  if (events == nullptr || events->if_array() == nullptr) return left;
   for (const json::Value& item : events->array()) {
     const json::Value* event = item.Find("event");
     if (event == nullptr) continue;
@@ -71,7 +83,19 @@ Result<std::vector<Artifact>> ReadArtifacts(Requester& requester, const std::str
       out.back().uploaded = true;
     }
   }
-  return out;
+  return left;
+}
+
+// No more than is known: of an interrupted run nobody knows what it had printed.
+std::string WhyThereIsNoLog(const Context& context, const LeftBehind& left,
+                            const std::string& watch) {
+  for (const Artifact& artifact : left.artifacts)
+    if (artifact.kind == "log" && !artifact.uploaded)
+      return "the run left no log here: its disclosure kept it";
+  if (!left.interrupted) return "the run left no log: it printed nothing";
+  return std::string("the run left no log: its runner ") +
+         (left.closed_by_plane ? "never came back with one" : "ended while it was in work") +
+         "; what its plane had of the output by then is shown by: " + context.Command(watch);
 }
 
 Status AddWhatThePlaneSays(Requester& requester, const std::string& run_id,
@@ -115,9 +139,10 @@ Result<std::string> Fetch(Requester& requester, const Artifact& artifact, const 
 }
 
 // The job's output as its receipt has it; standard error behind it where it was kept apart.
-void PrintLog(Context& context, Requester& requester, const std::vector<Artifact>& artifacts) {
+void PrintLog(Context& context, Requester& requester, const LeftBehind& left,
+              const std::string& watch) {
   std::string log;
-  for (const Artifact& artifact : artifacts) {
+  for (const Artifact& artifact : left.artifacts) {
     if (artifact.kind != "log" || !artifact.uploaded) continue;
     auto bytes = Fetch(requester, artifact, "the log");
     if (!bytes) return context.Fail(bytes.error());
@@ -126,8 +151,7 @@ void PrintLog(Context& context, Requester& requester, const std::vector<Artifact
   if (context.json) return context.PrintJson(json::Object{{"log", json::ToWellFormedUtf8(log)}});
   // A job does not drive its reader's terminal.
   context.Print(::isatty(STDOUT_FILENO) != 0 ? TerminalSafe(log, Newlines::kKeep) : log);
-  if (log.empty())
-    context.Note("the run left no log: it printed nothing, or its disclosure kept it");
+  if (log.empty()) context.Note(WhyThereIsNoLog(context, left, watch));
 }
 
 Result<Written> WriteFiles(Context& context, Requester& requester,
@@ -162,20 +186,23 @@ Result<Written> WriteFiles(Context& context, Requester& requester,
 void Artifacts(Context& context, ArtifactsCommand& command) {
   auto requester = command.access.Open(context);
   if (!requester) return context.Fail(requester.error());
-  auto artifacts = ReadArtifacts(**requester, command.run_id);
-  if (!artifacts) return context.Fail(artifacts.error());
-  if (Status told = AddWhatThePlaneSays(**requester, command.run_id, *artifacts); !told)
+  auto left = ReadArtifacts(**requester, command.run_id);
+  if (!left) return context.Fail(left.error());
+  std::vector<Artifact>& artifacts = left->artifacts;
+  if (Status told = AddWhatThePlaneSays(**requester, command.run_id, artifacts); !told)
     return context.Fail(told.error());
-  if (command.log) return PrintLog(context, **requester, *artifacts);
+  if (command.log)
+    return PrintLog(context, **requester, *left,
+                    "watch " + ShellWord(command.run_id) + command.access.Arguments());
   std::optional<Written> written;
   if (!command.out.empty()) {
-    auto wrote = WriteFiles(context, **requester, *artifacts, command.out);
+    auto wrote = WriteFiles(context, **requester, artifacts, command.out);
     if (!wrote) return context.Fail(wrote.error());
     written = std::move(*wrote);
   }
   if (context.json) {
     json::Array list;
-    for (const Artifact& artifact : *artifacts) {
+    for (const Artifact& artifact : artifacts) {
       json::Object item{{"kind", artifact.kind}, {"hash", artifact.hash}};
       if (!artifact.path.empty()) item.Set("path", artifact.path);
       item.SetOptional("bytes", artifact.bytes);
@@ -192,7 +219,7 @@ void Artifacts(Context& context, ArtifactsCommand& command) {
     context.Print(std::to_string(written->count) + " files written to " + command.out + "\n");
     return;
   }
-  for (const Artifact& artifact : *artifacts)
+  for (const Artifact& artifact : artifacts)
     context.Print(TerminalSafe(artifact.kind) + "  " + artifact.hash + "  " +
                   (artifact.bytes ? FormatBytes(static_cast<unsigned long long>(*artifact.bytes))
                                   : std::string("-")) +

@@ -104,7 +104,7 @@ void Check(Context& context, const std::string& file) {
   if (!text) return context.Fail(kUsage, text.error());
   std::string_view kind;
   if (Status checked = CheckText(*text, kind); !checked)
-    return context.Fail(kUsage, checked.error());
+    return context.Fail(kUsage, ExplainSettingsError(std::move(checked).error(), file));
   if (context.json)
     return context.PrintJson(json::Object{{"valid", true}, {"kind", std::string(kind)}});
   context.Print(TerminalSafe(file) + " can be taken as the configuration of a " +
@@ -117,6 +117,7 @@ void AddConfig(CLI::App& app, Context& context) {
   CLI::App* config =
       app.add_subcommand("config", "The configuration of plane and runner: show it, check a file");
   config->require_subcommand(1);
+  config->footer("Examples:\n  writ config show --effective\n  writ config check runner.json");
   auto options = std::make_shared<ShowCommand>();
   CLI::App* show = config->add_subcommand("show", "Show what is set, and by whom");
   show->add_option("WHICH", options->which, "runner or plane (default: both)")

@@ -94,6 +94,9 @@ void Remove(Context& context, const std::string& reference) {
 void AddImage(CLI::App& app, Context& context) {
   CLI::App* group = app.add_subcommand("image", "Images that jobs of the container tier run in");
   group->require_subcommand(1);
+  group->footer(
+      "Examples:\n  writ image import debian.tar --name debian\n  writ image ls\n  writ image "
+      "inspect debian\n  writ image rm debian");
 
   auto import = std::make_shared<ImportCommand>();
   CLI::App* add = group->add_subcommand("import", "Bring an image in and print its digest");

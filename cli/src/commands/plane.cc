@@ -21,7 +21,7 @@ namespace {
 
 struct PlaneCommand {
   std::string host, tls_cert, tls_key, client_ca, metrics;
-  std::optional<std::uint16_t> port;
+  std::optional<int> port;
 
   std::vector<FlagSetting> Flags() const {
     std::vector<FlagSetting> out;
@@ -104,9 +104,11 @@ void StartPlane(Context& context, PlaneCommand& command) {
   serving.plane = std::move(*opened);
   plane::HttpServerOptions options = settings->serve;
   auto server = plane::HttpServer::Start(*serving.plane, clock, options);
-  if (!server)
-    return context.Fail(server.error().code == "plane.plain_http" ? kUsage : kFailed,
-                        server.error());
+  if (!server) {
+    const std::string& code = server.error().code;
+    const bool told_wrong = code == "plane.plain_http" || code == "plane.tls";
+    return context.Fail(told_wrong ? kUsage : kFailed, server.error());
+  }
   serving.server = std::move(*server);
   const std::string url = serving.server->url();
   if (context.json) {
@@ -155,12 +157,16 @@ void AddPlane(CLI::App& app, Context& context) {
   CLI::App* plane =
       app.add_subcommand("plane", "The control plane: contracts, policy, consent, receipts, blobs");
   plane->require_subcommand(1);
+  plane->footer(
+      "Examples:\n  writ plane start --port 7070\n  writ plane keys > keys.json\n  writ plane "
+      "rotate-key\n  writ plane gc --dry-run");
   auto options = std::make_shared<PlaneCommand>();
   CLI::App* start =
       plane->add_subcommand("start", "Serve the plane of --dir over HTTP until a signal comes");
   start->add_option("--host", options->host,
                     "Address to bind; without TLS only a loopback one (default: 127.0.0.1)");
-  start->add_option("--port", options->port, "Port (0: any free one, printed; default: 0)");
+  start->add_option("--port", options->port, "Port (0: any free one, printed; default: 0)")
+      ->check(CLI::Range(0, 65535));
   start->add_option("--tls-cert", options->tls_cert, "PEM certificate chain");
   start->add_option("--tls-key", options->tls_key, "PEM private key of the certificate");
   start->add_option("--client-ca", options->client_ca,

@@ -19,6 +19,7 @@ void AddPolicy(CLI::App& app, Context& context) {
   auto access = std::make_shared<Access>();
   CLI::App* show = policy->add_subcommand("show", "Print the policy in force and its hash");
   access->AddOptions(*show);
+  show->footer("Examples:\n  writ policy show\n  writ policy show --json > policy.json");
   show->callback([&context, access] {
     auto requester = access->Open(context);
     if (!requester) return context.Fail(requester.error());
@@ -44,17 +45,24 @@ void AddPolicy(CLI::App& app, Context& context) {
   check->callback([&context, file] {
     auto bytes = ReadFile(*file, 1 << 20);
     if (!bytes) return context.Fail(kUsage, bytes.error());
+    auto readable = json::Parse(*bytes, {.max_depth = 16, .max_bytes = 1 << 20});
+    if (!readable)
+      return context.Fail(kUsage, std::move(readable).error().With("reading " + *file));
     plane::PolicyVerdict verdict = plane::CheckPolicy(*bytes);
     bool ok = verdict.issues.empty();
+    const Error refused{ErrorKind::kInvalid, "policy.refused", "the policy cannot be enforced",
+                        "correct these places and check it again"};
     if (context.json) {
       json::Object out{{"ok", ok}, {"issues", json::Value::Texts(verdict.issues)}};
       if (ok) out.Set("policyHash", verdict.policy_hash);
+      if (!ok) out.Set("code", refused.code).Set("hint", refused.hint);
       context.PrintJson(std::move(out));
     } else if (ok) {
       context.Print("the policy can be enforced\npolicyHash " + verdict.policy_hash + "\n");
     } else {
       for (const std::string& issue : verdict.issues)
         context.Print("refused: " + TerminalSafe(issue) + "\n");
+      context.Fail(kFailed, refused);
     }
     context.exit_code = ok ? kDone : kFailed;
   });

@@ -52,6 +52,7 @@ struct RunCommand {
   std::int64_t processes = 0, open_files = 0;
   std::string cpu_time;
   bool no_network = false;
+  bool idempotent = false;
   bool separate_stderr = false;
   bool tty = false;
   std::vector<std::string> allow_access;  // attach, input, exec, copy
@@ -150,7 +151,7 @@ Result<json::Value> BuildRequest(const RunCommand& command, const workspace::Cap
   WRIT_ASSIGN(json::Object limits, LimitsOf(command));
   const bool declares = !command.artifacts.empty() || !command.result.empty() || !limits.empty() ||
                         !command.image.empty() || !command.syscalls.empty() ||
-                        command.separate_stderr || command.tty;
+                        command.separate_stderr || command.tty || command.idempotent;
   if (command.no_network || declares || command.agent == "argv") {
     json::Object execution;
     if (command.agent == "argv") {
@@ -172,6 +173,7 @@ Result<json::Value> BuildRequest(const RunCommand& command, const workspace::Cap
     if (!command.image.empty()) execution.Set("image", command.image);
     if (!command.syscalls.empty()) execution.Set("syscalls", command.syscalls);
     if (!limits.empty()) execution.Set("limits", std::move(limits));
+    if (command.idempotent) execution.Set("idempotent", true);
     if (command.separate_stderr)
       execution.Set("log", json::Object{{"stdout", "capture"}, {"stderr", "capture"}});
     if (command.tty) {
@@ -260,6 +262,11 @@ void Run(Context& context, RunCommand& command) {
     auto report = plane::Init(context.dir);
     if (!report) return context.Fail(ExplainDirError(std::move(report).error(), context.dir));
     if (report->kept.empty()) context.Note("made keys, policy and configuration in " + context.dir);
+    // What its runner would be refused for is told before there is a run.
+    RunnerSetup setup;
+    setup.dir = context.dir;
+    if (auto settings = ReadRunnerSettings(setup); !settings)
+      return context.Fail(kUsage, settings.error());
   }
   // One of the environment that is malformed is none, as W3C Trace Context says.
   if (const char* parent = std::getenv("TRACEPARENT");
@@ -291,7 +298,7 @@ void Run(Context& context, RunCommand& command) {
       RunnerSetup setup;
       setup.dir = context.dir;
       auto settings = ReadRunnerSettings(setup);
-      if (!settings) return context.Fail(settings.error());
+      if (!settings) return context.Fail(kUsage, settings.error());
       default_tier = settings->config.default_isolation;
     }
     return PrintDryRun(context, *answer, *captured, default_tier);
@@ -323,14 +330,15 @@ void Run(Context& context, RunCommand& command) {
     if (!started) {
       // Nobody serves it now: left waiting, the next `writ run` of this directory would execute it.
       if (auto cancelled = (*requester)->Cancel(run_id, std::nullopt); !cancelled)
-        context.Note("the run stays queued: " + cancelled.error().ToString());
+        context.NoteError("the run stays queued", cancelled.error());
       return context.Fail(kFailed, started.error());
     }
     embedded = std::move(*started);
   }
   NextSteps next{.access = command.access.Arguments(), .repository = ""};
   if (command.repository != ".") next.repository = AbsolutePath(command.repository);
-  context.exit_code = WatchRun(context, **requester, run_id, embedded.get(), next);
+  context.exit_code =
+      WatchRun(context, **requester, run_id, embedded.get(), OnInterrupt::kCancelRun, next);
 }
 
 }  // namespace
@@ -377,7 +385,12 @@ void AddRun(CLI::App& app, Context& context) {
   run->add_option("--open-files", options->open_files, "Files that one process may have open")
       ->check(CLI::Range(16, 1 << 22));
   run->add_option("--max-spend", options->max_spend_usd, "Budget for models in USD")
-      ->check(CLI::PositiveNumber);
+      ->check([](const std::string& text) {
+        double usd = 0;
+        return CLI::detail::lexical_cast(text, usd) && std::isfinite(usd) && usd > 0
+                   ? std::string()
+                   : "'" + text + "' is no amount above 0, such as 2.50";
+      });
   run->add_option("--disclosure", options->disclosure,
                   "What may leave the runner: none, metadata-only, redacted, minimal-context, full")
       ->capture_default_str();
@@ -386,6 +399,8 @@ void AddRun(CLI::App& app, Context& context) {
       ->allow_extra_args(false);
   run->add_option("--result", options->result,
                   "File of the workspace with the run's result, which must be JSON");
+  run->add_flag("--idempotent", options->idempotent,
+                "The job may be done twice: where its runner is lost, the plane submits it again");
   run->add_flag("--separate-stderr", options->separate_stderr,
                 "Keep standard error as a stream and a log of its own");
   run->add_flag("--tty", options->tty,
@@ -410,17 +425,20 @@ void AddRun(CLI::App& app, Context& context) {
                 "Submit and leave; a runner has to be serving the plane");
   options->access.AddOptions(*run);
   run->footer(
-      "Without --plane, plane and runner are started in this process for this run.\n\n"
+      "Without --plane, plane and runner are started in this process for this run.\n"
+      "Ctrl-C, SIGTERM and a closed terminal cancel the run, at a far plane too; a second Ctrl-C\n"
+      "leaves at once. `writ watch RUN` only looks on.\n\n"
       "Examples:\n"
       "  writ run \"make test\"\n"
       "  writ run --agent argv -- make -j2 test\n"
       "  writ run --agent claude-code --allow-host api.anthropic.com --secret ANTHROPIC_API_KEY "
       "\"fix the failing test\"\n"
       "  writ run --artifact 'build/*.log' --result out/result.json \"make test\"\n"
+      "  writ run --plane https://plane.example.com --token-file token --idempotent \"make test\"\n"
       "  writ run --dry-run --allow-untracked 'notes/*.md' \"true\"\n"
       "  writ run --print-plan --isolation sandbox --memory 2G \"make test\"\n"
       "  writ run --plane https://plane.example.com --token-file token \"make test\"\n\n"
-      "Exit: 0 done, 1 the run failed, 2 usage, 3 denied by policy, 4 cancelled, 5 waiting for "
+      "Exit: 0 done, 1 the run failed, 2 usage, 3 denied, 4 cancelled, 5 waiting for "
       "approval, 6 plane unreachable.");
   run->callback([&context, options] { Run(context, *options); });
 }

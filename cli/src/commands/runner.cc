@@ -140,8 +140,8 @@ void StartRunner(Context& context, RunnerCommand& command) {
     if (problem.blocks_claims)
       return context.Fail(
           kFailed, Error{ErrorKind::kUnsupported, problem.code, problem.message, problem.hint});
-    context.Note("note: " + problem.message +
-                 (problem.hint.empty() ? "" : " (" + problem.hint + ")"));
+    context.NoteError("note",
+                      Error{ErrorKind::kUnsupported, problem.code, problem.message, problem.hint});
   }
   if (context.json) {
     context.PrintJson(
@@ -172,6 +172,9 @@ void AddRunner(CLI::App& app, Context& context) {
   CLI::App* runner =
       app.add_subcommand("runner", "A runner: claims runs of one pool and executes them");
   runner->require_subcommand(1);
+  runner->footer(
+      "Examples:\n  writ runner start --pool default --plane http://127.0.0.1:7070 --plane-key "
+      "plane.pub.pem --enroll-token-file token\n  writ runner status\n  writ runner receipts");
   auto options = std::make_shared<RunnerCommand>();
   CLI::App* start = runner->add_subcommand("start", "Claim and execute runs until a signal comes");
   start->add_option("--pool", options->setup.pool, "Pool to serve (default: default)");
@@ -202,7 +205,7 @@ void AddRunner(CLI::App& app, Context& context) {
                     "unix:/PATH");
   start->add_flag("--once", options->once, "Do one run and leave");
   start->add_option("--max-runs", options->max_runs, "Leave after so many runs")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 1 << 30));
   start->add_option("--exit-when-idle", options->exit_when_idle,
                     "Leave after so long without a run (90s, 10m, 1h30m)");
   start->footer(

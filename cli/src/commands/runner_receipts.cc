@@ -143,11 +143,14 @@ void AddRunnerReceipts(CLI::App& runner, Context& context) {
   receipts->add_option("--name", command->name,
                        "Name of the runner's folder below --dir (default: all of them)");
   CLI::App* list = receipts->add_subcommand("list", "One line each (the default)");
+  list->footer("Examples:\n  writ runner receipts list\n  writ runner receipts list --json");
   CLI::App* show = receipts->add_subcommand("show", "One of them, verified");
+  show->footer("Examples:\n  writ runner receipts show run_1234");
   show->add_option("RUN", command->run_id, "Run id")->required();
   CLI::App* write = receipts->add_subcommand("export", "Its bundle as a file");
   write->add_option("RUN", command->run_id, "Run id")->required();
   write->add_option("--out,-o", command->out, "File to write")->required();
+  write->footer("Examples:\n  writ runner receipts export run_1234 --out run_1234.json");
   receipts->footer(
       "Examples:\n  writ runner receipts\n  writ runner receipts show run_1234\n"
       "  writ runner receipts export run_1234 --out run_1234.json\n\n"
@@ -159,7 +162,6 @@ void AddRunnerReceipts(CLI::App& runner, Context& context) {
     if (write->parsed()) return Export(context, *command);
     List(context, *command);
   });
-  (void)list;
 }
 
 }  // namespace writ::cli

@@ -143,8 +143,9 @@ void WatchOne(Context& context, WatchCommand& command) {
     if (!started) return context.Fail(started.error());
     embedded = std::move(*started);
   }
-  context.exit_code = WatchRun(context, **requester, command.run_id, embedded.get(),
-                               {.access = command.access.Arguments(), .repository = ""});
+  context.exit_code =
+      WatchRun(context, **requester, command.run_id, embedded.get(), OnInterrupt::kLeaveRun,
+               {.access = command.access.Arguments(), .repository = ""});
 }
 
 }  // namespace
@@ -167,8 +168,11 @@ void AddRuns(CLI::App& app, Context& context) {
   watcher->add_option("RUN", watch->run_id, "Run id")->required();
   watch->access.AddOptions(*watcher);
   watcher->footer(
-      "A run of the local plane that nobody has claimed is started here.\n\n"
-      "Examples:\n  writ watch run_1234\n\nExit: as for `writ run`.");
+      "A run of the local plane that nobody has claimed is started here.\n"
+      "Ctrl-C, SIGTERM and a closed terminal end the watching; the run goes on (`writ cancel RUN`\n"
+      "ends it). A run that was started here ends with it: it is cancelled.\n\n"
+      "Examples:\n  writ watch run_1234\n  writ watch run_1234 --json\n\n"
+      "Exit: as for `writ run`; 128 and the signal's number where a signal ended the watching.");
   watcher->callback([&context, watch] { WatchOne(context, *watch); });
 
   auto approve = std::make_shared<ActCommand>();

@@ -153,6 +153,7 @@ void AddSecrets(CLI::App& app, Context& context) {
   });
 
   CLI::App* list = secrets->add_subcommand("list", "List names, scopes and sources; never values");
+  list->footer("Examples:\n  writ secrets list\n  writ secrets list --json");
   list->callback([&context] {
     SystemClock clock;
     auto opened = OpenPlane(context.dir, clock);
@@ -176,6 +177,8 @@ void AddSecrets(CLI::App& app, Context& context) {
   CLI::App* rm = secrets->add_subcommand("rm", "Remove a secret");
   rm->add_option("NAME", rm_options->name, "Name")->required();
   rm->add_option("--scope", rm_options->scope, "Scope")->capture_default_str();
+  rm->footer(
+      "Examples:\n  writ secrets rm API_TOKEN\n  writ secrets rm API_TOKEN --scope pool:gpu");
   rm->callback([&context, rm_options] {
     SystemClock clock;
     auto opened = OpenPlane(context.dir, clock);

@@ -1,7 +1,10 @@
 // enroll-token, principals: who may talk to the plane.
 #include <fcntl.h>
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 
+#include <cerrno>
 #include <memory>
 
 #include "access.h"
@@ -15,25 +18,71 @@
 namespace writ::cli {
 namespace {
 
-// A token is shown once: to the file that was asked for (0600, never replaced), else on standard
-// output.
-Status DeliverToken(Context& context, const std::string& token, const std::string& out,
-                    json::Object facts, const std::string& sentence) {
-  if (!out.empty()) {
-    std::string path = AbsolutePath(out);
-    std::size_t slash = path.rfind('/');
-    WRIT_ASSIGN(UniqueFd dir, OpenDirectory(slash == 0 ? "/" : path.substr(0, slash)));
-    WRIT_TRY(CreateFileAtomic(dir.get(), path.substr(slash + 1), token + "\n", 0600));
-    facts.Set("tokenFile", path);
-    if (context.json) context.PrintJson(std::move(facts));
-    context.Print(sentence + "\ntoken file: " + path + "\n");
+// Where a token goes: to the new file that was asked for (0600), else to standard output. A token
+// is shown once, so the file and its room are there before the token is made; they go again where
+// none came of it.
+class TokenPlace {
+ public:
+  static Result<TokenPlace> Reserve(const std::string& out) {
+    constexpr off_t kRoom = 4096;
+    TokenPlace place;
+    if (out.empty()) return place;
+    place.path_ = AbsolutePath(out);
+    const std::size_t slash = place.path_.rfind('/');
+    WRIT_ASSIGN(place.dir_, OpenDirectory(slash == 0 ? "/" : place.path_.substr(0, slash)));
+    place.name_ = place.path_.substr(slash + 1);
+    place.fd_.reset(::openat(place.dir_.get(), place.name_.c_str(),
+                             O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+    if (!place.fd_)
+      return SysError(errno, "file.create_failed", "cannot make the token file " + place.path_);
+    if (int err = ::posix_fallocate(place.fd_.get(), 0, kRoom); err != 0)
+      return SysError(err, "file.write_failed", "no room for the token file " + place.path_);
+    return place;
+  }
+  TokenPlace(TokenPlace&& other) noexcept = default;
+  TokenPlace& operator=(TokenPlace&&) = delete;
+  ~TokenPlace() {
+    if (fd_) (void)::unlinkat(dir_.get(), name_.c_str(), 0);  // nothing was put into it
+  }
+
+  const std::string& path() const { return path_; }  // "" for standard output
+  Status Put(const std::string& token) {
+    WRIT_TRY(WriteAll(fd_.get(), token + "\n"));
+    if (::ftruncate(fd_.get(), static_cast<off_t>(token.size() + 1)) != 0 ||
+        ::fsync(fd_.get()) != 0 || ::fsync(dir_.get()) != 0)
+      return SysError(errno, "file.sync_failed",
+                      "cannot make the token file " + path_ + " durable");
+    fd_.reset();
     return {};
+  }
+
+ private:
+  TokenPlace() = default;
+  std::string path_, name_;
+  UniqueFd dir_, fd_;
+};
+
+void DeliverToken(Context& context, const std::string& token, TokenPlace& place, json::Object facts,
+                  const std::string& sentence) {
+  if (!place.path().empty()) {
+    const Status put = place.Put(token);
+    if (put) {
+      facts.Set("tokenFile", place.path());
+      if (context.json) context.PrintJson(std::move(facts));
+      return context.Print(sentence + "\ntoken file: " + place.path() + "\n");
+    }
+    context.NoteError("the token is shown here instead", put.error());
   }
   facts.Set("token", token);
   if (context.json) context.PrintJson(std::move(facts));
   context.Note(sentence + " (shown once; only its hash is stored)");
   context.Print(token + "\n");
-  return {};
+}
+
+// A file that cannot be made is wrong usage, but for a full disk.
+void FailForFile(Context& context, const Error& error) {
+  const bool full = error.sys_errno == ENOSPC || error.sys_errno == EDQUOT;
+  context.Fail(full ? kFailed : kUsage, error);
 }
 
 }  // namespace
@@ -64,6 +113,8 @@ void AddTokens(CLI::App& app, Context& context) {
                                 "--lifetime is not a duration", "write it like 1h or 30m"});
     auto requester = enroll->access.Open(context);
     if (!requester) return context.Fail(requester.error());
+    auto place = TokenPlace::Reserve(enroll->out);
+    if (!place) return FailForFile(context, place.error());
     auto issued =
         (*requester)
             ->CreateEnrollToken(std::chrono::duration_cast<std::chrono::seconds>(*lifetime),
@@ -71,10 +122,8 @@ void AddTokens(CLI::App& app, Context& context) {
     if (!issued) return context.Fail(issued.error());
     json::Object facts{{"expiresAt", FormatRfc3339(issued->expires_at)}};
     if (!enroll->pool.empty()) facts.Set("pool", enroll->pool);
-    Status done =
-        DeliverToken(context, issued->token, enroll->out, std::move(facts),
-                     "one-time enrolment token, valid until " + FormatRfc3339(issued->expires_at));
-    if (!done) context.Fail(kUsage, done.error());
+    DeliverToken(context, issued->token, *place, std::move(facts),
+                 "one-time enrolment token, valid until " + FormatRfc3339(issued->expires_at));
   });
 
   CLI::App* principals =
@@ -96,6 +145,10 @@ void AddTokens(CLI::App& app, Context& context) {
       ->allow_extra_args(false)
       ->required();
   add->add_option("--out,-o", add_options->out, "Write the token to this new file (0600)");
+  add->footer(
+      "Examples:\n  writ principals add ci --role requester --out ci.token\n  writ principals add "
+      "alice --role requester --role approver --out alice.token\n\n"
+      "Nothing is made where the file is there already or cannot be written.");
   add->callback([&context, add_options] {
     SystemClock clock;
     std::vector<plane::Role> roles;
@@ -109,17 +162,19 @@ void AddTokens(CLI::App& app, Context& context) {
     }
     auto opened = OpenPlane(context.dir, clock);
     if (!opened) return context.Fail(opened.error());
+    auto place = TokenPlace::Reserve(add_options->out);
+    if (!place) return FailForFile(context, place.error());
     auto issued =
         (*opened)->CreatePrincipal(plane::Caller::Local(LocalUser()), add_options->name, roles);
     if (!issued) return context.Fail(issued.error());
-    Status done = DeliverToken(context, issued->token, add_options->out,
-                               json::Object{{"name", add_options->name},
-                                            {"roles", json::Value::Texts(add_options->roles)}},
-                               "token of principal " + add_options->name);
-    if (!done) context.Fail(kUsage, done.error());
+    DeliverToken(context, issued->token, *place,
+                 json::Object{{"name", add_options->name},
+                              {"roles", json::Value::Texts(add_options->roles)}},
+                 "token of principal " + add_options->name);
   });
 
   CLI::App* list = principals->add_subcommand("list", "List principals and their roles");
+  list->footer("Examples:\n  writ principals list\n  writ principals list --json");
   list->callback([&context] {
     SystemClock clock;
     auto opened = OpenPlane(context.dir, clock);
@@ -149,6 +204,7 @@ void AddTokens(CLI::App& app, Context& context) {
   auto revoke_name = std::make_shared<std::string>();
   CLI::App* revoke = principals->add_subcommand("revoke", "Revoke a principal's token");
   revoke->add_option("NAME", *revoke_name, "Name")->required();
+  revoke->footer("Examples:\n  writ principals revoke ci");
   revoke->callback([&context, revoke_name] {
     SystemClock clock;
     auto opened = OpenPlane(context.dir, clock);

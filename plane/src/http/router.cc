@@ -1,6 +1,7 @@
 #include "http/router.h"
 
 #include <algorithm>
+#include <cerrno>
 
 #include "http/answers.h"
 #include "http/parameters.h"
@@ -44,6 +45,16 @@ Kind KindOf(const Error& error) {
       break;
   }
   return {500, "internal"};
+}
+
+// What the plane's caller is told: a full disk is one, whichever file found no room (and where the
+// plane keeps them is nobody's business).
+Error ForCaller(const Error& error) {
+  if (error.sys_errno != ENOSPC && error.sys_errno != EDQUOT) return error;
+  return Error{.kind = ErrorKind::kUnavailable,
+               .code = "store.full",
+               .message = "the plane's disk is full",
+               .hint = "the plane's operator has to make room on it; try again then"};
 }
 
 bool IsWrongCredential(const Error& error) {
@@ -152,15 +163,16 @@ std::string Router::TraceOf(const std::string& run_id) {
 }
 
 Response Router::FromError(const Error& error) {
-  const Kind kind = KindOf(error);
+  const Error told = ForCaller(error);
+  const Kind kind = KindOf(told);
   if (kind.status == 500) {
     log::Error("plane.internal", error.ToString(), {{"code", error.code}});
     return ErrorAnswer(500, kind.code, "internal server error");
   }
-  Response out = ErrorAnswer(kind.status, kind.code, error.message, error);
-  if (kind.status == 429) out.headers.emplace_back("Retry-After", RetryAfter(error));
+  Response out = ErrorAnswer(kind.status, kind.code, told.message, told);
+  if (kind.status == 429) out.headers.emplace_back("Retry-After", RetryAfter(told));
   if (kind.status == 503) {
-    log::Warn("plane.unavailable", error.ToString(), {{"code", error.code}});
+    log::Warn("plane.unavailable", error.ToString(), {{"code", told.code}});
     out.headers.emplace_back("Retry-After", "1");
   }
   if (kind.status == 401) out.headers.emplace_back("WWW-Authenticate", "Bearer");

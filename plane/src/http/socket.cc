@@ -150,13 +150,22 @@ class TlsSocket final : public Socket {
   SSL* ssl_;
 };
 
+// The first of OpenSSL's reasons: a file that cannot be opened says so with its errno.
 Error TlsError(const std::string& message) {
-  unsigned long code = ERR_get_error();
-  const char* reason = code == 0 ? nullptr : ERR_reason_error_string(code);
+  const unsigned long code = ERR_get_error();
   ERR_clear_error();
-  return Error{.kind = ErrorKind::kInvalid,
-               .code = "plane.tls",
-               .message = message + (reason == nullptr ? "" : std::string(": ") + reason)};
+  Error error{.kind = ErrorKind::kInvalid,
+              .code = "plane.tls",
+              .message = message,
+              .hint =
+                  "--tls-cert takes a PEM certificate chain, --tls-key its private key, "
+                  "--client-ca a PEM CA; look whether the files are there and readable"};
+  if (ERR_SYSTEM_ERROR(code)) {
+    error.sys_errno = ERR_GET_REASON(code);
+  } else if (const char* reason = code == 0 ? nullptr : ERR_reason_error_string(code)) {
+    error.message += std::string(": ") + reason;
+  }
+  return error;
 }
 
 bool IsLoopback(const sockaddr* address) {

@@ -16,7 +16,10 @@ RunFailure Reserved(const std::string& name, const char* how) {
   return RunFailure{FailureClass::kCapabilityMismatch, "env.reserved",
                     std::string("the contract's ") + how + " would replace the variable " + name +
                         ", which belongs to the launcher or the proxy",
-                    "leave proxy and CA variables, LD_* and PATH out of the execution's env"};
+                    "take " + name +
+                        " out of the execution's env: PATH, HOME, USER, LOGNAME, SHELL, TMPDIR, "
+                        "ENV, BASH_ENV, IFS, LD_*, WRIT_* and the variables of proxies and "
+                        "certificate authorities are not the contract's"};
 }
 
 }  // namespace
@@ -48,9 +51,12 @@ std::variant<EnvironmentPlan, RunFailure> PlanEnvironment(
     auto value = host_env.find(name.text());
     if (protocol::IsReservedEnvName(name.text()) || value == host_env.end()) {
       plan.findings.push_back(
-          {"env.inherit_not_allowed",
-           "the variable " + name.text() +
-               " was not inherited: the operator does not allow it, or it is not set here"});
+          {"env.inherit_not_allowed", "the variable " + name.text() +
+                                          " was not inherited: the operator does not allow it, or "
+                                          "it is not set here; the runner's "
+                                          "operator lists it in envAllow of runner.json and sets "
+                                          "it where the runner starts, or the "
+                                          "contract gives a value in env.vars"});
       continue;
     }
     names[name.text()] = {std::nullopt, value->second};
@@ -61,7 +67,7 @@ std::variant<EnvironmentPlan, RunFailure> PlanEnvironment(
       return RunFailure{
           FailureClass::kCapabilityMismatch, "env.nul",
           "the contract's variable " + name + " holds a NUL byte, which no environment can carry",
-          ""};
+          "hand it over as a file of the workspace, or encoded"};
     names[name] = {std::nullopt, value};
   }
   for (const auto& mapping : env.secrets) {

@@ -48,6 +48,13 @@ TEST(DisclosureReport, IsForPeopleAndHoldsNoJson) {
   EXPECT_TRUE(Has(screen, "allow: policy allows this run")) << screen;
 }
 
+TEST(DisclosureReport, SaysWhetherALostRunWouldBeRepeated) {
+  EXPECT_TRUE(Has(Screen(Plain()), "never: it is not said to be idempotent"));
+  Object report = Plain();
+  report.Set("execution", Object{{"kind", "shell"}, {"script", "make"}, {"idempotent", true}});
+  EXPECT_TRUE(Has(Screen(report), "yes, where its runner is lost"));
+}
+
 TEST(DisclosureReport, CountsOneFileAsOneAndNamesThePatternThatKeptAPathBack) {
   workspace::Captured captured = Capture();
   captured.summary.changed_files = 1;

@@ -1,6 +1,13 @@
 #include "doctor.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "machine_layers.h"
 
 namespace writ::cli {
 namespace {
@@ -12,6 +19,26 @@ TEST(Doctor, KnowsUidsThatTheNamespaceDoesNotHave) {
   EXPECT_TRUE(UidsAreMapped("2000000001 7 2\n0 0 1\n2000000000 5 1\n", range)) << "in two pieces";
   EXPECT_FALSE(UidsAreMapped("2000000000 5 1\n2000000002 7 2\n", range)) << "with a gap";
   EXPECT_FALSE(UidsAreMapped("", range));
+}
+
+TEST(Doctor, SaysOfEveryRuntimeThatTheContainerTierUsesThatItDoes) {
+  char folder[] = "/tmp/writ-doctor-XXXXXX";
+  ASSERT_NE(::mkdtemp(folder), nullptr);
+  const std::string path = ::getenv("PATH") != nullptr ? ::getenv("PATH") : "";
+  for (const char* program : {"crun", "runc", "runsc", "qemu-system-x86_64"})
+    ::close(::open((std::string(folder) + "/" + program).c_str(), O_CREAT | O_WRONLY, 0700));
+  ::setenv("PATH", folder, 1);
+  const std::vector<Layer> layers = LookAtRuntimes();
+  ::setenv("PATH", path.c_str(), 1);
+  std::filesystem::remove_all(folder);
+  int seen = 0;
+  for (const Layer& layer : layers) {
+    const bool used = layer.name == "crun" || layer.name == "runc" || layer.name == "gvisor";
+    if (!used && layer.name != "qemu") continue;
+    ++seen;
+    EXPECT_EQ(layer.found.find("for the container tier") != std::string::npos, used) << layer.found;
+  }
+  EXPECT_EQ(seen, 4);
 }
 
 TEST(Doctor, SaysWhatIsMissingWithCauseAndMend) {

@@ -108,6 +108,23 @@ TEST(ReceiptScreen, SaysWhyAnInterruptedRunTellsNoEnforcement) {
   EXPECT_TRUE(Has(Screen({}), "does not say what was enforced"));
 }
 
+TEST(ReceiptScreen, HasTheCodeAndTheMendOfAFailure) {
+  const Array failed{OfType(
+      {{"type", "run.failed"}, {"failure", "capability_mismatch"}, {"message", "it has HOME"}})};
+  const Object told{{"environment", Object{{"failureCode", "env.reserved"},
+                                           {"failureMend", "take HOME out\nverified: yes"}}}};
+  const Shape shape{.events = failed, .runner_more = told};
+  EXPECT_TRUE(Has(Screen(shape),
+                  "failure: capability_mismatch: it has HOME [env.reserved]\n"
+                  "hint: take HOME out\\x0averified: yes\n"))
+      << Screen(shape);
+  const Value answers = ReceiptAnswers(Bundle(shape), protocol::VerifyReport());
+  EXPECT_EQ(answers.Find("failure")->FindString("code"), "env.reserved");
+  EXPECT_EQ(answers.Find("failure")->FindString("class"), "capability_mismatch");
+  // Of a runner that records none.
+  EXPECT_TRUE(Has(Screen({.events = failed}), "failure: capability_mismatch: it has HOME\n"));
+}
+
 TEST(ReceiptScreen, OffersAPullOnlyWhereTheRunsOwnChangeLeftItsRunner) {
   const auto offered = [](Array disclosures, Object runner_more) {
     return Has(Screen({.disclosures = std::move(disclosures),

@@ -103,7 +103,9 @@ TEST_F(WritVerify, UsageAndUnreadableInputAreTheirOwnExitCode) {
     const Ran ran = RunVerify(arguments);
     EXPECT_EQ(ran.code, 2);
     EXPECT_TRUE(ran.err.starts_with("writ-verify: ")) << ran.err;
+    EXPECT_NE(ran.err.find("]\nhint: "), std::string::npos) << "code and hint: " << ran.err;
   }
+  EXPECT_NE(RunVerify({dir_ + "/absent"}).err.find("[file.open_failed]"), std::string::npos);
   EXPECT_EQ(RunVerify({"--help"}).code, 0);
   EXPECT_EQ(RunVerify({"--version"}).out.substr(0, 12), "writ-verify ");
 }

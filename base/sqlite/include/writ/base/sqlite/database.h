@@ -1,9 +1,9 @@
 // Database: one SQLite connection, its prepared statements, and typed rows.
 //
 // Knows SQLite, knows nothing of what is kept in it. Not thread-safe: one owner at a time.
-// Errors: kUnavailable "store.busy" where another process holds the lock for too long or the disk
-// is full, kIntegrity "store.damaged" for a file that is no database of ours, kInternal
-// "store.sqlite" else.
+// Errors: kUnavailable "store.busy" where another process holds the lock for too long, "store.full"
+// (ENOSPC) where its disk has no room, "store.unreachable" where it cannot be used for another
+// reason; kIntegrity "store.damaged" for no database of ours, kInternal "store.sqlite" else.
 #pragma once
 
 #include <cstdint>

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# A plane whose disk is full says so, to its operator and to who asks from afar: store.full, with what to do about
+# it, and 1; as soon as there is room everything is as before. 77: no small disk can be mounted here.
+if [ "${1:-}" != inside ]; then
+  [ "$(id -u)" -eq 0 ] || { echo "skipped: only root may mount a small disk"; exit 77; }
+  unshare --mount --propagation private true 2>/dev/null || { echo "skipped: no mount namespace can be made here"; exit 77; }
+  exec unshare --mount --propagation private "$BASH" "$0" inside  # the mounts end with it
+fi
+. "$(dirname "$0")/../../examples/common.sh"
+make_repository
+trap 'for pid in "${background[@]:-}"; do [ -z "$pid" ] || kill "$pid" 2>/dev/null || true; done; umount -l "$state" 2>/dev/null || true; clean_up' EXIT
+mkdir -m 711 "$state"
+mount -t tmpfs -o size=4m,mode=0711 writ-small-disk "$state" || { echo "skipped: no small disk can be mounted here"; exit 77; }
+fill() { dd if=/dev/zero of="$state/filler" bs=4096 status=none 2>/dev/null || true; }
+free() { rm "$state/filler"; }
+# full COMMAND...: ends with 1, the code and a hint.
+full() {
+  local got=0
+  "$@" >"$work/out" 2>&1 || got=$?
+  [ "$got" = 1 ] || { cat "$work/out"; fail "exit $got, 1 expected: $*"; }
+  grep -q "$code" "$work/out" || { cat "$work/out"; fail "$code is not said: $*"; }
+  grep -q '^hint: .*make room' "$work/out" || { cat "$work/out"; fail "no hint: $*"; }
+}
+
+say "no room for a state directory"
+code='\[file\.'
+fill
+full writ init
+free
+
+say "no room for the plane's store: nothing can be read either, which is said"
+code='\[store.full\]'
+rm -rf "${state:?}"/*
+writ init >/dev/null
+writ secrets set KEPT <<<"a value to keep" >/dev/null
+fill
+for command in runs "secrets list" "enroll-token --out $work/none" "principals list" "plane start --port 0" "policy show"; do
+  # shellcheck disable=SC2086
+  full writ $command
+done
+code='\[[a-z]*\.'
+full writ run --repo "$repo" true
+code='\[store.full\]'
+[ ! -e "$work/none" ] || fail "a token file without a token is left"
+"$WRIT_BIN/writ" --dir "$state" --json runs >"$work/out.json" 2>/dev/null && fail "it is no failure"
+[ "$(json "$work/out.json" 'd["code"]')" = store.full ] || fail "the code is not in the JSON"
+free
+
+say "a plane at work whose disk fills up: who asks from afar is told, and served again when there is room"
+writ principals add ci --role requester --out "$work/ci.token" >/dev/null
+"$WRIT_BIN/writ" --dir "$state" --json plane start --port 0 >"$work/plane.json" 2>"$work/plane.err" &
+plane=$!
+background+=("$plane")
+for _ in $(seq 1 400); do [ -s "$work/plane.json" ] && break; sleep 0.05; done
+url=$(json "$work/plane.json" 'd["url"]')
+ask() { "$WRIT_BIN/writ" --dir "$work/user" "$@" --plane "$url" --token-file "$work/ci.token"; }
+ask run --repo "$repo" --no-watch true >/dev/null 2>&1 || fail "a run cannot be asked for"
+fill
+# Some writes find room in what the store has already; each takes of it.
+for _ in $(seq 1 200); do ask run --repo "$repo" --no-watch true >"$work/out" 2>&1 || break; done
+full ask run --repo "$repo" --no-watch true
+ask runs >/dev/null || fail "a plane at work does not list its runs"
+free
+ask run --repo "$repo" --no-watch true >/dev/null 2>&1 || { cat "$work/plane.err"; fail "with room again it takes no run"; }
+kill -TERM "$plane"
+wait "$plane" || fail "the plane ended with $?"
+background=()
+writ secrets list | grep -q KEPT || fail "what was stored before is gone"
+umount "$state"
+echo "full plane disk: as expected"
