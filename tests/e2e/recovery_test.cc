@@ -141,6 +141,7 @@ TEST_F(RecoveryTest, TheReceiptOfAKilledRunNamesWhatHeldItsJobAndWhatItHadPrinte
   const json::Value* environment = receipt.Find("runner")->Find("environment");
   EXPECT_EQ(environment->FindString("tier"), "sandbox");
   EXPECT_NE(environment->Find("interrupted"), nullptr);
+  EXPECT_EQ(environment->FindString("failureCode"), "session.interrupted");
   for (const char* printed : {"printed\n", "warned\n"}) {
     const std::string hash = protocol::Sha256(printed).ToHex();
     EXPECT_NE(json::Write(*receipt.Find("workspaceOut")).find(hash), std::string::npos);

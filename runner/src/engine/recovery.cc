@@ -185,7 +185,9 @@ Status CloseInterrupted(SessionServices& services, Taken& taken, const LastFacts
     if (!facts.job.empty()) last.Set("job", facts.job);
     json::Object environment{{"key", "software"}};
     if (ending.environment) environment = std::move(ending.environment->object());
-    environment.Set("interrupted", std::move(last));
+    environment.Set("interrupted", std::move(last))
+        .Set("failureCode", ending.failure->code)
+        .Set("failureMend", ending.failure->hint);
     ending.environment = std::move(environment);
   }
   if (run.started) {

@@ -17,8 +17,8 @@ void CloseOpenRuns(SessionServices& services);
 
 enum class FinishFate {
   kDone,        // the plane has the receipt, or the journal keeps the bundle, or it was not ours
-  kLater,       // the plane answered, and is not itself
-  kUnanswered,  // it did not answer
+  kLater,       // the plane answered, and is not itself with this one
+  kUnanswered,  // it did not answer, or asks everybody to come later: those behind wait, in order
 };
 FinishFate FinishWaitingRun(SessionServices& services, PlaneClient& plane,
                             const protocol::RunId& run, std::stop_token stop);

@@ -65,7 +65,10 @@ Error PlaneClient::Refused(const std::string& method, const HttpResponse& respon
       : response.status < 400  ? "is this the plane's URL?"
                                : "";
   const bool acted_on = response.status == 403 || response.status == 409;
+  // Not this call but all of them: who has more to tell waits with it.
+  const bool busy = response.status == 429 || response.status == 503;
   std::string own = response.status < 400                  ? "plane.nonsense"
+                    : busy                                 ? "plane.busy"
                     : acted_on && code == "runner.revoked" ? "plane.revoked"
                     : acted_on && code == "run.ended"      ? "plane.run_ended"
                     : acted_on && code == "offer.expired"  ? "plane.offer_expired"
