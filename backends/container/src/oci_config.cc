@@ -19,7 +19,7 @@ json::Array Mounts(const std::vector<ConfigBind>& binds) {
   out.push_back(Mount("/dev", "tmpfs", "tmpfs",
                       {"nosuid", "noexec", "strictatime", "mode=755", "size=65536"}));
   out.push_back(Mount("/dev/pts", "devpts", "devpts",
-                      {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}));
+                      {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "max=64"}));
   out.push_back(
       Mount("/dev/shm", "tmpfs", "shm", {"nosuid", "nodev", "mode=1777", "size=268435456"}));
   for (const ConfigBind& bind : binds) {

@@ -93,10 +93,22 @@ Outcome OutcomeOf(const launch::EndedMessage& ended) {
   return outcome;
 }
 
+std::optional<Error> NoTerminalLeft(std::string_view stage, int err) {
+  if (stage != "terminal" || err != ENOSPC) return std::nullopt;
+  return Error{ErrorKind::kOverloaded, "job.no_terminal_left",
+               "no pseudo terminal is left: the job, or this host, has opened all that it may",
+               "end what holds them (sysctl kernel.pty.nr counts the host's), or raise "
+               "kernel.pty.max"};
+}
+
 Outcome OutcomeOf(const launch::SetupFailedMessage& failed) {
   Outcome outcome;
   outcome.kind = Outcome::Kind::kSetupFailed;
   outcome.duration = std::chrono::nanoseconds(1);
+  if (auto none_left = NoTerminalLeft(failed.stage, failed.err)) {
+    outcome.reason = none_left->message;
+    return outcome;
+  }
   outcome.reason = "set-up failed at: " + failed.stage;
   if (failed.err != 0) outcome.reason += " (" + std::string(std::strerror(failed.err)) + ")";
   return outcome;

@@ -12,6 +12,7 @@
 #include <csignal>
 #include <utility>
 
+#include "writ/backends/job/launched_job.h"
 #include "writ/backends/linux/terminal.h"
 
 namespace writ::backends {
@@ -34,6 +35,7 @@ std::optional<int> ExitOfExecFailure(int err) {
 }
 
 Error EntryFailed(const launch::EntryFailedMessage& failed) {
+  if (auto none_left = NoTerminalLeft(failed.stage, failed.err)) return *none_left;
   const std::string text = "nothing could be put into the session: " + failed.stage;
   if (failed.err == 0) return Error{ErrorKind::kInternal, "job.entry_failed", text};
   Error error = SysError(failed.err, "job.entry_failed", text);

@@ -42,6 +42,7 @@ constexpr std::chrono::seconds kEndBound{15};
 // In a network namespace of the job's own every port is free.
 
 Error SetupError(const launch::SetupFailedMessage& failed) {
+  if (auto none_left = NoTerminalLeft(failed.stage, failed.err)) return *none_left;
   Error error = failed.err != 0 ? SysError(failed.err, "job.setup_failed",
                                            "the job's set-up failed at " + failed.stage)
                                 : Error{ErrorKind::kInternal, "job.setup_failed",

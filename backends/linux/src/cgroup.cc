@@ -26,7 +26,11 @@ constexpr std::uint64_t kFileLimit = 1u << 20;
 constexpr std::uint64_t kPeriodMicros = 100'000;      // the kernel's own choice
 constexpr std::uint64_t kLeastQuotaMicros = 1'000;    // below it the kernel refuses
 constexpr std::uint64_t kMostCpuMillis = 1ull << 30;  // so that nothing wraps round
-constexpr std::size_t kMostDisks = 64;                // past it a rate is not set disk by disk
+// In v1 the buffers of TCP are beside the limit: little, and enough for a proxied connection or
+// two.
+constexpr std::uint64_t kTcpShare = 8;
+constexpr std::uint64_t kLeastTcpBytes = 4u << 20;
+constexpr std::size_t kMostDisks = 64;  // past it a rate is not set disk by disk
 
 Status WriteControl(const std::string& path, const std::string& value) {
   UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
@@ -69,6 +73,10 @@ std::vector<std::string> Disks() {
   std::sort(out.begin(), out.end());
   if (out.size() > kMostDisks) out.clear();
   return out;
+}
+
+std::uint64_t TcpBytes(std::uint64_t memory_bytes) {
+  return std::max(kLeastTcpBytes, memory_bytes / kTcpShare);
 }
 
 }  // namespace
@@ -224,6 +232,9 @@ CgroupPlan PlanCgroups(const CgroupSupport& support, const std::string& name,
     } else {
       write(plan.memory + "/memory.limit_in_bytes", value);
       write(plan.memory + "/memory.memsw.limit_in_bytes", value, Where::kIfThere);
+      // What TCP holds for sockets is counted by itself here, and only where it has a limit.
+      write(plan.memory + "/memory.kmem.tcp.limit_in_bytes",
+            std::to_string(TcpBytes(limits.memory_bytes)), Where::kIfThere);
     }
   }
   if (!support.io_base.empty() && limits.io_bytes_per_second != 0) {

@@ -2,12 +2,14 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
 
 #include "writ/backends/job/launched_backend.h"
 #include "writ/backends/job/private_dirs.h"
+#include "writ/backends/linux/system_roots.h"
 
 namespace writ::backends {
 namespace {
@@ -76,8 +78,9 @@ AspectCapability ProcessesCapability(const HostFeatures& f) {
 const std::vector<LandlockPath>& SystemPaths() {
   static const std::vector<LandlockPath> paths = [] {
     std::vector<LandlockPath> list;
-    for (const char* dir : {"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc"})
-      list.push_back({dir, PathAccess::kReadExecute, IfMissing::kSkip});
+    for (std::string_view name : kProgramRoots)
+      list.push_back({"/" + std::string(name), PathAccess::kReadExecute, IfMissing::kSkip});
+    list.push_back({"/" + std::string(kSettingsRoot), PathAccess::kReadExecute, IfMissing::kSkip});
     for (const char* dir : {"/proc", "/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm"})
       list.push_back({dir, PathAccess::kRead, IfMissing::kSkip});
     for (const char* device :
@@ -94,11 +97,8 @@ LandlockRules PlanLandlock(const Plan& plan, const HostFeatures& features,
   rules.abi = features.landlock_abi;
   if (rules.abi == 0) return rules;
   rules.paths = SystemPaths();
-  // Pseudo terminals of others are closed by their owner's uid; with our own uid they would not be.
-  if (features.root) {
-    for (const char* path : {"/dev/ptmx", "/dev/pts"})
-      rules.paths.push_back({path, PathAccess::kDevice, IfMissing::kSkip});
-  }
+  // No pseudo terminals but the one that the job may have been given, whose descriptor it holds:
+  // there is one devpts, and a job could take all that the host has.
   for (const std::string& tree : plan.read_only_trees)
     rules.paths.push_back({tree, PathAccess::kReadExecute, IfMissing::kFail});
   for (const std::string& dir : {facts.workspace, facts.home, facts.tmp})

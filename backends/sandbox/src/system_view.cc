@@ -6,6 +6,8 @@
 
 #include <string>
 
+#include "writ/backends/linux/system_roots.h"
+
 namespace writ::backends {
 namespace {
 
@@ -14,9 +16,6 @@ using launch::ViewStep;
 using Kind = launch::ViewStep::Kind;
 
 constexpr std::uint64_t kShmBytes = 256u << 20;
-
-// Names in the host's root that hold programs. Where /usr is merged most are links into it.
-constexpr const char* kSystemNames[] = {"usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"};
 
 // Names in /etc that say nothing of this host but how its programs work. No accounts, no keys, no
 // resolver, no mounts.
@@ -125,7 +124,7 @@ void AddProc(std::vector<ViewStep>& view) {
 
 std::vector<ViewStep> SystemView() {
   std::vector<ViewStep> view;
-  for (const char* name : kSystemNames) AddFromHost(name, view);
+  for (std::string_view name : kProgramRoots) AddFromHost(std::string(name), view);
   for (const char* name : kEtcNames) AddFromHost(std::string("etc/") + name, view);
   AddCertificates(view);
   view.push_back(Step(Kind::kSymlink, "etc/mtab", "/proc/mounts"));

@@ -2,6 +2,7 @@
 // read by everybody: only the guard, not the mode, stands between.
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -141,6 +142,22 @@ Result WatchOutside() {
   return From(::inotify_add_watch(::inotify_init1(IN_CLOEXEC), Target("OUTSIDE").c_str(),
                                   IN_ALL_EVENTS) >= 0);
 }
+// What is shown to every job, and is the same file for all who see it.
+constexpr const char* kSeenFolders[] = {"/usr/bin", "/bin", "/usr"};
+constexpr const char* kSeenFiles[] = {"/usr/bin/env", "/bin/sh", "/bin/busybox"};
+Result WatchSeen() {
+  const int watches = ::inotify_init1(IN_CLOEXEC);
+  for (const char* folder : kSeenFolders)
+    if (::inotify_add_watch(watches, folder, IN_ALL_EVENTS) >= 0) return Result::kGotThrough;
+  return Result::kRefused;
+}
+Result LockSeen() {
+  for (const char* path : kSeenFiles) {
+    const int file = ::open(path, O_RDONLY | O_CLOEXEC);
+    if (file >= 0) return From(::flock(file, LOCK_EX) == 0);
+  }
+  return Result::kCannotTry;
+}
 Result ExecuteOutside() {
   const std::string program = Outside("program");
   ::execl(program.c_str(), program.c_str(), nullptr);
@@ -182,6 +199,8 @@ const std::vector<Attack>& FileAttacks() {
       {"utimes-outside", ChangeTimesOutside},
       {"setxattr-outside", AttributeOutside},
       {"inotify-outside", WatchOutside},
+      {"inotify-seen", WatchSeen},
+      {"flock-seen", LockSeen},
   };
   return attacks;
 }

@@ -157,7 +157,10 @@ void ConnectSupervision::OnConnectInside(const Notification& call, const SocketA
     std::memcpy(&in, &address.storage, sizeof in);
     const std::uint32_t host = ntohl(in.sin_addr.s_addr);
     loopback = host == INADDR_ANY || (host >> 24) == 127;
-    if (proxy_ && in.sin_addr.s_addr == proxy_->ipv4 && ntohs(in.sin_port) == proxy_->port)
+    // What it asks the kernel for after this is its own affair; a number that is no socket is not
+    // even an attempt.
+    if (proxy_ && in.sin_addr.s_addr == proxy_->ipv4 && ntohs(in.sin_port) == proxy_->port &&
+        IsPlainTcp(TakeSocket(call).get()))
       ++proxied_total_;
   }
   if (family == AF_INET6 && address.size >= sizeof(sockaddr_in6)) {

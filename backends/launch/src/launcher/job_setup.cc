@@ -78,18 +78,30 @@ void AttachTerminal(const LaunchPlan& plan, const ProcessStart& start, int repor
     Fail(report, "terminal", sent.error().sys_errno);
 }
 
+void SetLimit(const ResourceLimit& limit, int report) {
+  const auto resource = static_cast<__rlimit_resource_t>(limit.resource);
+  rlimit now{};
+  if (::getrlimit(resource, &now) != 0) Fail(report, "rlimit", errno);
+  // A hard limit that is lower already stays: it is the stricter one and could not be raised.
+  rlim_t most = now.rlim_max;
+  // What the job may have in flight between sockets is counted with its uid, against the limit of
+  // whoever sends: we and later entries must be able to send when it has sent all that it may.
+  if (limit.resource == RLIMIT_NOFILE && most != RLIM_INFINITY) most -= most / 2;
+  const rlim_t value = most == RLIM_INFINITY ? limit.value : std::min<rlim_t>(most, limit.value);
+  rlimit wanted{value, value};
+  if (::setrlimit(resource, &wanted) != 0) Fail(report, "rlimit", errno);
+}
+
+// All but the one of descriptors, which comes last.
 void SetLimits(const std::vector<ResourceLimit>& limits, int report) {
-  for (const ResourceLimit& limit : limits) {
-    rlimit now{};
-    if (::getrlimit(static_cast<__rlimit_resource_t>(limit.resource), &now) != 0)
-      Fail(report, "rlimit", errno);
-    // A hard limit that is lower already stays: it is the stricter one and could not be raised.
-    rlim_t value =
-        now.rlim_max == RLIM_INFINITY ? limit.value : std::min<rlim_t>(now.rlim_max, limit.value);
-    rlimit wanted{value, value};
-    if (::setrlimit(static_cast<__rlimit_resource_t>(limit.resource), &wanted) != 0)
-      Fail(report, "rlimit", errno);
-  }
+  for (const ResourceLimit& limit : limits)
+    if (limit.resource != RLIMIT_NOFILE) SetLimit(limit, report);
+}
+
+// Once nothing has to be sent any more.
+void SetDescriptorLimit(const std::vector<ResourceLimit>& limits, int report) {
+  for (const ResourceLimit& limit : limits)
+    if (limit.resource == RLIMIT_NOFILE) SetLimit(limit, report);
 }
 
 void LeaveKeyring(SessionKeyring keyring, int report) {
@@ -195,6 +207,7 @@ int Execute(const ProcessStart& start) {
   AttachTerminal(plan, start, report);
   if (start.copy == nullptr && ::chdir(start.cwd.c_str()) != 0) Fail(report, "cwd", errno);
   InstallGuards(plan, ruleset, report);
+  SetDescriptorLimit(plan.limits, report);
   if (start.copy != nullptr) RunCopy(*start.copy);
   if (Status kept = CloseDescriptorsOnExec(3); !kept)
     Fail(report, "descriptors", kept.error().sys_errno);

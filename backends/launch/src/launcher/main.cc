@@ -104,6 +104,7 @@ int FailSetup(const std::string& stage) {
 
 int main(int argc, char** argv) {
   namespace launch = writ::backends::launch;
+  writ::RaiseDescriptorLimit();
   if (argc == 2 && std::string_view(argv[1]) == "--probe") return launch::RunProbe();
   if (argc >= 2 && std::string_view(argv[1]) == "--hook") return launch::RunHookWarden(argc, argv);
   if (argc == 3 && std::string_view(argv[1]) == "--probe-namespaces")

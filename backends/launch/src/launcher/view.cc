@@ -18,6 +18,8 @@ namespace {
 
 constexpr std::uint64_t kHarmless = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
 constexpr char kNull[] = "/dev/null";
+// All devpts of the host draw on one number (kernel.pty.max, 4,096 by default).
+constexpr char kMostTerminals[] = "64";
 constexpr char kMoment[] = ".lower";
 
 std::string Through(const UniqueFd& fd) {
@@ -45,9 +47,10 @@ class View {
       case Kind::kProc:
         return NewOver(step.target, "proc", {{"hidepid", "2"}}, kHarmless | MOUNT_ATTR_NOEXEC);
       case Kind::kDevpts:
-        return NewOver(step.target, "devpts",
-                       {{"newinstance", ""}, {"ptmxmode", "0666"}, {"mode", "0620"}},
-                       MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+        return NewOver(
+            step.target, "devpts",
+            {{"newinstance", ""}, {"ptmxmode", "0666"}, {"mode", "0620"}, {"max", kMostTerminals}},
+            MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
       case Kind::kOverlay:
         return Overlay(step);
       case Kind::kMask:

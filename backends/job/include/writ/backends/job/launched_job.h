@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "writ/backends/backend.h"
@@ -106,5 +107,8 @@ class LaunchedJob final : public Job {
 // What the launcher's last message means (also for a message found in a status file).
 Outcome OutcomeOf(const launch::EndedMessage& ended);
 Outcome OutcomeOf(const launch::SetupFailedMessage& failed);
+// Where that is why a process could not be set up: no pseudo terminal was left. Not the disk's
+// affair, though the kernel has one number for both.
+std::optional<Error> NoTerminalLeft(std::string_view stage, int err);
 
 }  // namespace writ::backends
