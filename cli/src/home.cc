@@ -10,6 +10,8 @@
 
 #include "settings.h"
 #include "writ/base/file.h"
+#include "writ/base/log.h"
+#include "writ/runner/own_modes.h"
 
 namespace writ::cli {
 
@@ -17,15 +19,22 @@ std::string AbsolutePath(const std::string& path) {
   return std::filesystem::absolute(path).lexically_normal().string();
 }
 
+std::string RealDir(const std::string& path) {
+  const std::string absolute = AbsolutePath(path);
+  std::error_code error;
+  const std::filesystem::path real = std::filesystem::weakly_canonical(absolute, error);
+  return error ? absolute : real.string();  // whoever opens it says what is wrong
+}
+
 Result<std::string> DefaultDir() {
   auto env = [](const char* name) -> std::string {
     const char* value = std::getenv(name);
     return value != nullptr ? value : "";
   };
-  if (std::string dir = env("WRIT_DIR"); !dir.empty()) return AbsolutePath(dir);
-  if (::geteuid() == 0) return std::string("/var/lib/writ");
+  if (std::string dir = env("WRIT_DIR"); !dir.empty()) return RealDir(dir);
+  if (::geteuid() == 0) return RealDir("/var/lib/writ");
   if (std::string data = env("XDG_DATA_HOME"); !data.empty() && data.front() == '/')
-    return data + "/writ";
+    return RealDir(data + "/writ");
   std::string home = env("HOME");
   if (home.empty()) {
     if (const passwd* entry = ::getpwuid(::geteuid()); entry != nullptr) home = entry->pw_dir;
@@ -33,7 +42,7 @@ Result<std::string> DefaultDir() {
   if (home.empty() || home.front() != '/')
     return Error{ErrorKind::kInvalid, "cli.no_home", "there is no home directory to keep state in",
                  "name one with --dir or WRIT_DIR"};
-  return home + "/.local/share/writ";
+  return RealDir(home + "/.local/share/writ");
 }
 
 Result<Programs> FindPrograms() {
@@ -110,6 +119,11 @@ Result<PlaneSettings> ReadPlaneSettings(const std::string& dir, std::vector<Flag
 }
 
 Result<std::unique_ptr<plane::Plane>> OpenPlane(const std::string& dir, const Clock& clock) {
+  if (::geteuid() != 0) {
+    for (const std::string& path : runner::MendOwnModes(dir))
+      log::Warn("cli.mode_mended", "a mode that was taken away from us was set back",
+                {{"path", path}});
+  }
   auto settings = ReadPlaneSettings(dir, {});
   if (!settings) return std::move(settings).error();
   auto opened = plane::Plane::Open(plane::PlaneOptions{dir, settings->config}, clock);

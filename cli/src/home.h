@@ -15,10 +15,14 @@ namespace writ::cli {
 struct FlagSetting;
 struct PlaneSettings;
 
-// $WRIT_DIR, else /var/lib/writ for root, else $XDG_DATA_HOME/writ or ~/.local/share/writ.
+// Without links: $WRIT_DIR, else /var/lib/writ for root, else $XDG_DATA_HOME/writ or
+// ~/.local/share/writ.
 Result<std::string> DefaultDir();
 // Absolute and lexically normal, without asking the file system.
 std::string AbsolutePath(const std::string& path);
+// The directory that it is or would be, whatever links lead to it (a home that was moved): what is
+// below the state directory is never reached through a link.
+std::string RealDir(const std::string& path);
 
 struct Programs {
   std::string launch;        // writ-launch

@@ -13,6 +13,7 @@
 #include "context.h"
 #include "home.h"
 #include "usage.h"
+#include "writ/base/close_descriptors.h"
 #ifdef WRIT_FAULTS
 #include "writ/base/fault.h"
 #endif
@@ -53,6 +54,7 @@ int main(int argc, char** argv) {
   // Keys, tokens and secrets are in this process's memory: it leaves no core file (L8).
   const rlimit none{0, 0};
   (void)::setrlimit(RLIMIT_CORE, &none);
+  writ::RaiseDescriptorLimit();
   writ::cli::Context context;
   std::string dir;
   std::string log_level;
@@ -95,7 +97,7 @@ int main(int argc, char** argv) {
       level = Level::kWarn;
     writ::log::Configure(level,
                          context.log_json ? writ::log::Format::kJson : writ::log::Format::kText);
-    auto found = dir.empty() ? writ::cli::DefaultDir() : writ::cli::AbsolutePath(dir);
+    auto found = dir.empty() ? writ::cli::DefaultDir() : writ::cli::RealDir(dir);
     if (!found) {
       context.Fail(found.error());
       throw CLI::RuntimeError(context.exit_code);

@@ -77,6 +77,9 @@ Result<RunnerSettings> ReadRunnerSettings(const RunnerSetup& setup) {
   if (c.state_dir.empty())
     c.state_dir = setup.dir + "/runner/" + (setup.name.empty() ? c.pool : setup.name);
   if (c.work_dir.empty()) c.work_dir = c.state_dir + "/work";
+  for (std::string* dir : {&c.state_dir, &c.work_dir})
+    if (dir->front() == '/') *dir = RealDir(*dir);  // what is relative is refused later
+  c.private_dirs = {setup.dir};
   c.egress_proxy = programs.egress_proxy;
   c.launcher = programs.launch;
   if (c.mock_agent.empty() && ::access(programs.mock_agent.c_str(), X_OK) == 0)

@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -47,9 +48,37 @@ void AddFolders(std::map<std::string, bool>& expected, const std::string& path) 
     if (!expected.try_emplace(path.substr(0, slash), true).second) return;
 }
 
+// A handle opened with O_PATH has no call of its own for this. What we made has no attributes of a
+// user's; on a lower layer some would be the overlay's marks.
+Status CheckAttributes(int handle, const std::string& path) {
+  const std::string by_handle = "/proc/self/fd/" + std::to_string(handle);
+  const ssize_t size = ::listxattr(by_handle.c_str(), nullptr, 0);
+  if (size == 0 || (size < 0 && errno == EOPNOTSUPP)) return {};
+  std::string names(size > 0 ? static_cast<std::size_t>(size) : 0, '\0');
+  const ssize_t got = ::listxattr(by_handle.c_str(), names.data(), names.size());
+  if (got < 0) return Differs(path, "has attributes that cannot be read");
+  names.resize(static_cast<std::size_t>(got));
+  for (std::size_t at = 0; at < names.size(); at = names.find('\0', at) + 1)
+    if (names.compare(at, 5, "user.") == 0) return Differs(path, "has attributes of somebody's");
+  return {};
+}
+
+// A folder, or what `.git` holds: of that kind, ours, with all that its owner needs of `mode`
+// (which a umask may have narrowed for others) and no more than it.
+Status CheckOwnPart(int handle, const std::string& path, mode_t mode) {
+  struct stat st {};
+  if (::fstat(handle, &st) != 0) return Differs(path, "is not there");
+  if (st.st_uid != ::geteuid()) return Differs(path, "belongs to somebody else");
+  const mode_t needed = mode & (S_IFMT | S_IRWXU);
+  if ((st.st_mode & needed) != needed || (st.st_mode & ~mode) != 0)
+    return Differs(path, "has another mode");
+  return CheckAttributes(handle, path);
+}
+
 Status CheckText(int tree, const std::string& path, std::string_view expected) {
   auto fd = OpenBeneath(tree, path, O_RDONLY | O_NONBLOCK);
   if (!fd) return Differs(path, "is not there");
+  WRIT_TRY(CheckOwnPart(fd->get(), path, S_IFREG | 0644));
   auto bytes = ReadAll(fd->get(), expected.size() + 1);
   if (!bytes || *bytes != expected) return Differs(path, "has another content");
   return {};
@@ -72,6 +101,7 @@ Status CheckFile(int tree, InputFile& file) {
     mode_t mode = item.mode == kModeExecutable ? 0755 : 0644;
     if (!S_ISREG(st.st_mode) || (st.st_mode & 07777) != mode || st.st_nlink != 1)
       return Differs(item.path, "has another mode");
+    WRIT_TRY(CheckAttributes(handle->get(), item.path));
     WRIT_ASSIGN(UniqueFd fd, OpenBeneath(tree, item.path, O_RDONLY));
     WRIT_ASSIGN(content, ReadAll(fd.get(), static_cast<std::uint64_t>(st.st_size)));
   }
@@ -86,6 +116,11 @@ Status CheckNames(int tree, const std::map<std::string, bool>& expected) {
   while (!folders.empty()) {
     std::string folder = std::move(folders.back());
     folders.pop_back();
+    UniqueFd handle(folder.empty() ? ::openat(tree, ".", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1);
+    if (!folder.empty()) {
+      WRIT_ASSIGN(handle, OpenBeneath(tree, folder, O_PATH | O_DIRECTORY));
+    }
+    WRIT_TRY(CheckOwnPart(handle.get(), folder, S_IFDIR | 0755));
     WRIT_ASSIGN(std::vector<FolderName> names, NamesInFolder(tree, folder));
     for (const FolderName& name : names) {
       std::string path = folder.empty() ? name.text : folder + "/" + name.text;

@@ -27,6 +27,7 @@ constexpr std::string_view kRunningPrefix = ".running-";
 constexpr std::string_view kLockSuffix = ".lock";
 constexpr std::uint64_t kMaxFactsBytes = 64 << 20;
 constexpr int kMaxAttempts = 16;
+constexpr mode_t kEntryMode = 0711;
 
 Error CacheError(int err, std::string what) {
   Error error = SysError(err, "checkout.io_failed", std::move(what));
@@ -100,17 +101,30 @@ struct CheckoutCache::State {
   std::string path;
   CheckoutCacheLimits limits;
   UniqueFd dir;
+  mutable std::mutex mutex;  // guards epoch and the two below it
   std::string epoch;
-  std::string marker;  // name of the file that says this process has the cache open
+  Exposures exposures;
+  bool stale_epoch = false;  // the one on the disk is an older one
+  std::string marker;        // name of the file that says this process has the cache open
   UniqueFd marker_lock;
 
   std::vector<std::string> Names() const;
   Status StartEpoch();
+  Status RenewEpoch();
+  std::string Epoch() const {
+    std::lock_guard lock(mutex);
+    return epoch;
+  }
+  // Whether what that epoch vouched for may be used as it is.
+  bool Vouches(const std::string& of) const {
+    std::lock_guard lock(mutex);
+    return exposures.now == 0 && of == epoch;
+  }
   void Sweep() const;
   // The lock file of an entry, open and locked; nullopt where it was replaced meanwhile.
   Result<std::optional<UniqueFd>> Lock(const std::string& name, int how) const;
   std::optional<EntryFacts> Load(const std::string& name) const;
-  Status Note(const std::string& name, const CheckoutFacts& facts) const;
+  Status Note(const std::string& name, const CheckoutFacts& facts, const std::string& of) const;
   Status Fill(const std::string& name, CheckoutContent& content) const;
   Result<UniqueFd> Turn() const;
   Status TakeOut(const std::string& name, const UniqueFd& lock) const;
@@ -119,6 +133,8 @@ struct CheckoutCache::State {
 CheckoutCache::CheckoutCache(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
 CheckoutCache::~CheckoutCache() {
+  // An exposure without an end, or an end that the disk did not take: no orderly end of ours.
+  if (state_->exposures.now > 0 || state_->stale_epoch) return;
   (void)::unlinkat(state_->dir.get(), state_->marker.c_str(), 0);
 }
 
@@ -173,17 +189,43 @@ Status CheckoutCache::State::StartEpoch() {
       (void)::unlinkat(dir.get(), name.c_str(), 0);
     }
   }
-  std::string boot = BootId();
   auto noted = ReadFile(path + "/.epoch", 1000);
-  if (clean && noted && noted->starts_with(boot + ":")) {
+  if (clean && noted && noted->starts_with(BootId() + ":")) {
     epoch = *noted;
   } else {
-    epoch = boot + ":" + HexEncode(RandomBytes(8));
-    WRIT_TRY(WriteFileAtomic(dir.get(), ".epoch", epoch, 0600));
+    WRIT_TRY(RenewEpoch());
   }
   marker = std::string(kRunningPrefix) + HexEncode(RandomBytes(8));
   WRIT_ASSIGN(marker_lock, LockFile(dir.get(), marker));
   return {};
+}
+
+Status CheckoutCache::State::RenewEpoch() {
+  epoch = BootId() + ":" + HexEncode(RandomBytes(8));
+  return WriteFileAtomic(dir.get(), ".epoch", epoch, 0600);
+}
+
+CheckoutExposure::~CheckoutExposure() {
+  if (cache_ != nullptr) cache_->EndExposure();
+}
+
+CheckoutExposure CheckoutCache::Expose() {
+  std::lock_guard lock(state_->mutex);
+  ++state_->exposures.begun;
+  ++state_->exposures.now;
+  return CheckoutExposure(this);
+}
+
+void CheckoutCache::EndExposure() {
+  std::lock_guard lock(state_->mutex);
+  // A process that is killed before this leaves its marker, which has the same effect.
+  state_->stale_epoch = !state_->RenewEpoch();
+  --state_->exposures.now;
+}
+
+CheckoutCache::Exposures CheckoutCache::Exposed() const {
+  std::lock_guard lock(state_->mutex);
+  return state_->exposures;
 }
 
 void CheckoutCache::State::Sweep() const {
@@ -222,25 +264,27 @@ std::optional<EntryFacts> CheckoutCache::State::Load(const std::string& name) co
   return value ? FromJson(*value) : std::nullopt;
 }
 
-Status CheckoutCache::State::Note(const std::string& name, const CheckoutFacts& facts) const {
+Status CheckoutCache::State::Note(const std::string& name, const CheckoutFacts& facts,
+                                  const std::string& of) const {
   WRIT_ASSIGN(UniqueFd entry, OpenBeneath(dir.get(), name, O_RDONLY | O_DIRECTORY));
-  return WriteFileAtomic(entry.get(), "facts", json::Write(ToJson(facts, epoch)), 0600);
+  return WriteFileAtomic(entry.get(), "facts", json::Write(ToJson(facts, of)), 0600);
 }
 
 // Under the entry's exclusive lock.
 Status CheckoutCache::State::Fill(const std::string& name, CheckoutContent& content) const {
+  const std::string of = Epoch();  // from before it is made
   std::string temp = std::string(kFillPrefix) + name;
   WRIT_TRY(RemoveTreeBeneath(dir.get(), temp));
   auto filled = [&]() -> Status {
-    WRIT_ASSIGN(UniqueFd entry, MakeDirectoriesBeneath(dir.get(), temp, 0711));
+    WRIT_ASSIGN(UniqueFd entry, MakeDirectoriesBeneath(dir.get(), temp, kEntryMode));
     WRIT_ASSIGN(UniqueFd tree, MakeDirectoriesBeneath(entry.get(), "tree", 0755));
-    if (::fchmod(entry.get(), 0711) != 0 || ::fchmod(tree.get(), 0755) != 0)
+    if (::fchmod(entry.get(), kEntryMode) != 0 || ::fchmod(tree.get(), 0755) != 0)
       return CacheError(errno, "cannot set the mode of a checkout");
     WRIT_ASSIGN(CheckoutFacts facts, content.Fill(tree.get()));
     // Not made durable: what a crash of the host may lose is verified after it.
     WRIT_ASSIGN(UniqueFd file,
                 OpenBeneath(entry.get(), "facts", O_WRONLY | O_CREAT | O_EXCL, 0600));
-    WRIT_TRY(WriteAll(file.get(), json::Write(ToJson(facts, epoch))));
+    WRIT_TRY(WriteAll(file.get(), json::Write(ToJson(facts, of))));
     if (::renameat(dir.get(), temp.c_str(), dir.get(), name.c_str()) != 0)
       return CacheError(errno, "cannot put a checkout in place");
     return {};
@@ -296,12 +340,18 @@ Result<CheckoutCache::Found> CheckoutCache::Get(const CheckoutKey& key, Checkout
     }
     std::optional<EntryFacts> entry = state_->Load(name);
     Status sound = entry ? Status{} : Status(Error{.code = "checkout.damaged"});
-    if (entry && entry->epoch != state_->epoch) {
-      WRIT_ASSIGN(UniqueFd tree, OpenDirectory(tree_path));
-      Result<CheckoutFacts> verified = content.Verify(tree.get());
-      if (!verified && verified.error().kind != ErrorKind::kIntegrity)
-        return std::move(verified).error().With("verifying a checkout");
-      sound = verified ? state_->Note(name, *verified) : Status(std::move(verified).error());
+    if (entry && !filled && !state_->Vouches(entry->epoch)) {
+      const std::string epoch = state_->Epoch();
+      Result<UniqueFd> tree = OpenDirectory(tree_path);
+      Result<CheckoutFacts> verified =
+          tree ? content.Verify(tree->get()) : Result<CheckoutFacts>(std::move(tree).error());
+      // We could read what we made: where we cannot, it was altered.
+      if (verified && (st.st_mode & 07777) != kEntryMode)
+        verified = Error{ErrorKind::kIntegrity, "checkout.damaged", "its folder has another mode"};
+      const bool altered = !verified && (verified.error().kind == ErrorKind::kIntegrity ||
+                                         verified.error().sys_errno == EACCES);
+      if (!verified && !altered) return std::move(verified).error().With("verifying a checkout");
+      sound = verified ? state_->Note(name, *verified, epoch) : Status(std::move(verified).error());
       if (verified && !sound) return std::move(sound).error();
     }
     if (!sound) {

@@ -65,7 +65,10 @@ class Collector {
         .kind = ErrorKind::kInvalid,
         .code = "workspace.output_limit",
         .message = "the job's output is over a limit at '" + QuotePath(path) + "': " + what,
-        .hint = "raise the runner's output limits or let the job ignore such files"};
+        .hint =
+            "let the job ignore such files, or declare them as output; or raise "
+            "limits.maxDiffBytes "
+            "in the runner's configuration"};
   }
   void Report(std::string code, const std::string& path, std::string detail) {
     out_.findings.push_back({"workspace." + std::move(code), path, std::move(detail)});
@@ -124,7 +127,9 @@ class Collector {
         return std::optional<Side>();
       }
       if (static_cast<std::uint64_t>(before.st_size) > options_.limits.max_file_bytes)
-        return OverLimit(path, std::to_string(before.st_size) + " bytes in one file");
+        return OverLimit(path, std::to_string(before.st_size) + " bytes in one file, and at most " +
+                                   std::to_string(options_.limits.max_file_bytes) +
+                                   " are compared");
       WRIT_ASSIGN(side.content, ReadAll(fd->get(), options_.limits.max_file_bytes));
       struct stat after {};
       if (::fstat(fd->get(), &after) != 0 || FileStamp::Of(before) != FileStamp::Of(after) ||

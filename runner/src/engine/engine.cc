@@ -11,9 +11,11 @@
 #include "engine/engine_impl.h"
 #include "engine/readiness.h"
 #include "engine/recovery.h"
+#include "plan/private_places.h"
 #include "writ/base/file.h"
 #include "writ/base/log.h"
 #include "writ/base/paths.h"
+#include "writ/runner/own_modes.h"
 
 namespace writ::runner {
 namespace {
@@ -61,6 +63,12 @@ Result<std::unique_ptr<Engine>> Engine::Create(RunnerConfig config, Identity ide
                                                backends::BackendRegistry& registry,
                                                const Clock& clock, RunObserver* observer) {
   WRIT_TRY(CheckRunnerConfig(config));
+  WRIT_TRY(CheckOutOfView(config));
+  if (!config.uid_range) {
+    for (const std::string& path : MendOwnModes(config))
+      log::Warn("runner.mode_mended", "a mode that was taken away from the runner was set back",
+                {{"path", path}});
+  }
   WRIT_ASSIGN(protocol::PublicKey plane_key, protocol::PublicKey::FromPem(config.plane_key_pem));
   auto impl = std::make_unique<Impl>(std::move(config), std::move(identity), plane_key, clock);
   Impl& e = *impl;

@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 
+#include "plan/private_places.h"
 #include "writ/backends/linux/machine.h"
 #include "writ/runner/plan.h"
 #include "writ/runner/profiles.h"
@@ -77,15 +79,35 @@ void LookAtPath(const RunnerConfig& config, std::vector<ReadinessProblem>& probl
   }
 }
 
+// A job with our uid can take modes away from what is ours; the next start sets them back.
+void LookAtOwnFolders(const RunnerConfig& config, std::vector<ReadinessProblem>& problems) {
+  const std::string& state = config.state_dir;
+  const std::string& work = config.work_dir;
+  for (const std::string& path : {state, state + "/identity", state + "/journal", work,
+                                  work + "/sessions", work + "/cache", work + "/checkouts"}) {
+    if (access(path.c_str(), R_OK | W_OK | X_OK) == 0 || errno == ENOENT) continue;
+    problems.push_back({"ready.own_folder",
+                        "the runner may not enter and write " + path + ", which is its own",
+                        "chmod u+rwx it and the folders above it; a start of the runner does that "
+                        "where they are its own",
+                        true});
+    return;
+  }
+}
+
 }  // namespace
 
 std::vector<ReadinessProblem> LookAtReadiness(const RunnerConfig& config,
                                               backends::BackendRegistry& registry, int sessions_dir,
                                               Depth depth) {
   std::vector<ReadinessProblem> problems;
+  LookAtOwnFolders(config, problems);
   LookAtDisk(config, sessions_dir, problems);
   LookAtMemory(config, backends::ProbeMachine(), problems);
   LookAtPath(config, problems);
+  if (Status hidden = CheckOutOfView(config); !hidden)
+    problems.push_back(
+        {"ready.private_in_view", hidden.error().message, hidden.error().hint, true});
   if (access(config.egress_proxy.c_str(), X_OK) != 0)
     problems.push_back({"ready.egress_proxy", "the egress proxy's program cannot be executed",
                         "check egressProxy in the runner's configuration", true});

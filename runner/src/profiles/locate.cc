@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "plan/private_places.h"
 #include "writ/base/file.h"
 #include "writ/protocol/json.h"
 #include "writ/runner/config.h"
@@ -89,6 +90,25 @@ std::string TreeOf(const std::string& program) {
   return dir.ends_with("/bin") && Parent(dir) != "/" ? Parent(dir) : dir;
 }
 
+// Up from the program of a node package to the folder of the package; empty: it is of none.
+std::string PackageOf(const std::string& program) {
+  std::string at = Parent(program);
+  for (int i = 0; i < 8 && at != "/"; ++i, at = Parent(at))
+    if (access((at + "/package.json").c_str(), F_OK) == 0) return at;
+  return {};
+}
+
+// The most of an installation that can be shown to a job; empty: not even the program.
+std::string ShowablePartOf(const std::string& program, bool of_node, const PrivatePlaces* hidden) {
+  if (hidden == nullptr) return TreeOf(program);
+  auto showable = [hidden](const std::string& tree) {
+    return !tree.empty() && hidden->IsOneProgramsFolder(tree) && !hidden->ShownWith(tree);
+  };
+  for (const std::string& tree : {TreeOf(program), of_node ? PackageOf(program) : std::string()})
+    if (showable(tree)) return tree;
+  return hidden->ShownWith(program) ? std::string() : program;
+}
+
 // Of a program among the system's: npm's global node_modules, else the program alone.
 std::string SystemPartOf(const std::string& program) {
   return program.find("/node_modules/") != std::string::npos ? TreeOf(program) : program;
@@ -122,18 +142,26 @@ InstalledAgent Locate(const AgentProfile& profile, const LocateOptions& options)
                            ", or set agentPaths in the runner's configuration";
     return agent;
   }
-  auto need = [&](const std::string& path) {
+  auto need = [&](const std::string& path, bool of_node) {
     if (options.job_uid != 0 && !OthersReach(path)) {
       agent.lack = "agent " + kind + " stands at " + path + ", which the job's user cannot reach";
       agent.hint = "install it below /usr/local, or open the folders on the way (chmod o+x)";
     }
-    if (IsSystem(path))
+    if (IsSystem(path)) {
       agent.system_parts.push_back(SystemPartOf(path));
-    else
-      agent.read_only_trees.push_back(TreeOf(path));
+      return;
+    }
+    const std::string part = ShowablePartOf(path, of_node, options.hidden);
+    if (part.empty()) {
+      agent.lack = "agent " + kind + " stands at " + path +
+                   ", among what is private to the runner: a job must not see it";
+      agent.hint = "install it outside of the state and work directories";
+      return;
+    }
+    agent.read_only_trees.push_back(part);
   };
-  std::string first = FirstLine(program);
-  if (first.find("node") != std::string::npos) {
+  const bool of_node = FirstLine(program).find("node") != std::string::npos;
+  if (of_node) {
     std::string node = RealPath(Search("node", options.search_path));
     if (node.empty()) {
       agent.lack = "agent " + kind + " needs node, which is not in the runner's search path";
@@ -141,10 +169,10 @@ InstalledAgent Locate(const AgentProfile& profile, const LocateOptions& options)
       return agent;
     }
     agent.command.push_back(node);
-    need(node);
+    need(node, false);
   }
   agent.command.push_back(program);
-  need(program);
+  need(program, of_node);
   SortOnce(agent.read_only_trees);
   SortOnce(agent.system_parts);
   if (!profile.npm_package.empty()) agent.version = PackageVersion(program, profile.npm_package);
@@ -153,9 +181,11 @@ InstalledAgent Locate(const AgentProfile& profile, const LocateOptions& options)
 
 InstalledAgent LocateFor(const RunnerConfig& config, const AgentProfile& profile) {
   const std::string kind(profile.kind);
+  const PrivatePlaces hidden = PrivatePlaces::Of(config);
   LocateOptions options{.configured_path = {},
                         .search_path = config.search_path,
-                        .job_uid = config.uid_range ? config.uid_range->first : 0};
+                        .job_uid = config.uid_range ? config.uid_range->first : 0,
+                        .hidden = &hidden};
   if (kind == "mock") {
     options.configured_path = config.mock_agent;
     if (config.mock_agent.empty()) options.search_path.clear();

@@ -146,7 +146,9 @@ class Session {
   void Judge(const backends::Outcome& outcome);
   // session_end.cc
   void Collect();
+  void TellOfCompany();
   void Dismantle();
+  void EndExposure();
   // session_artifacts.cc
   void CollectDeclared();
   Result<std::string_view> BytesOf(const protocol::Digest& digest);  // good until the next call
@@ -191,6 +193,10 @@ class Session {
   std::string root_image_;  // digest; empty: the job ran in none
   std::string why_plain_;
   std::optional<workspace::Materialized> materialized_;
+  // Of a job that has our own uid and no mount namespace between it and our files; and how many of
+  // those there had been when our workspace was made.
+  std::optional<workspace::CheckoutExposure> exposure_;
+  workspace::CheckoutCache::Exposures exposed_before_;
   std::unique_ptr<backends::Job> job_;
   std::optional<egress::SpawnedProxy> spawned_proxy_;
   std::unique_ptr<ProxySession> proxy_;

@@ -164,6 +164,7 @@ std::optional<RunFailure> Session::Materialize() {
     received.push_back(digest);
     return fd;
   };
+  exposed_before_ = services_.checkouts.Exposed();
   Result<workspace::Materialized> made = workspace::Materialize(options);
   for (const protocol::Digest& digest : received)
     chain_->EmitOurs(protocol::events::BoundaryCrossed(protocol::Direction::kIn, digest,

@@ -5,6 +5,7 @@
 #include "writ/base/encoding.h"
 #include "writ/base/log.h"
 #include "writ/protocol/events.h"
+#include "writ/runner/own_modes.h"
 
 namespace writ::runner {
 
@@ -20,6 +21,7 @@ void Session::Collect() {
   options.xattrs = OverlayXattrsOf(*measured_);
   options.limits.max_changed_files = services_.config.limits.max_changed_files;
   options.limits.max_diff_bytes = services_.config.limits.max_diff_bytes;
+  options.limits.max_file_bytes = services_.config.limits.max_diff_bytes;
   if (services_.config.uid_range) options.owner = services_.config.uid_range->first + slot_;
   const Redactor& redactor = *redactor_;
   if (!redactor.empty())
@@ -59,7 +61,34 @@ void Session::Collect() {
         "keep secrets out of the workspace, or let the operator set grants.redactDiffs"});
   }
   CollectDeclared();
+  TellOfCompany();
   Tell(runner::Step::kCollected);
+}
+
+// L47. What such a job could do to this run's files cannot be told from the run's own work.
+void Session::TellOfCompany() {
+  const workspace::CheckoutCache::Exposures now = services_.checkouts.Exposed();
+  const std::uint64_t own = exposure_ ? 1 : 0;
+  if (exposed_before_.now == 0 && now.begun - exposed_before_.begun <= own) return;
+  chain_->EmitOurs(events::Finding(
+      "isolation.shared_uid",
+      "a job of the process tier ran meanwhile with the runner's own uid: it could change modes, "
+      "times and attributes of this run's files (not their content)"));
+}
+
+// The job is gone. Its next one, and this runner, need what it may have taken away.
+void Session::EndExposure() {
+  if (!leaks_.empty()) exposure_->StayForGood();
+  exposure_.reset();
+  const std::vector<std::string> mended = MendOwnModes(services_.config);
+  for (const std::string& path : mended)
+    log::Warn("runner.mode_mended", "a mode that was taken away from the runner was set back",
+              {{"path", path}});
+  if (mended.empty()) return;
+  chain_->EmitOurs(events::Finding(
+      "isolation.modes_changed",
+      "modes of " + std::to_string(mended.size()) +
+          " of the runner's own files were changed while the job ran, and were set back"));
 }
 
 // L37: every step is tried, what is left is said.
@@ -71,6 +100,7 @@ void Session::Dismantle() {
                {{"run", claim_.run_id.text()},
                 {"what", failure.what},
                 {"error", failure.error.ToString()}});
+  if (exposure_) EndExposure();
   if (!had_job) return;
   std::optional<std::uint64_t> duration;
   if (outcome_)

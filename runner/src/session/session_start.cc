@@ -209,6 +209,8 @@ std::optional<RunFailure> Session::DeliverSecrets() {
 
 std::optional<RunFailure> Session::StartJob() {
   Tell(runner::Step::kPrepared);
+  if (plan_->tier == protocol::Tier::kProcess && !services_.config.uid_range)
+    exposure_.emplace(services_.checkouts.Expose());
   Status started = job_->Start(std::move(late_env_));
   late_env_ = {};
   claim_.secrets.clear();  // wiped: from here on only the job has them

@@ -3,12 +3,27 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <cstdlib>
+#include <filesystem>
 
 #include "context.h"
 #include "duration.h"
 
 namespace writ::cli {
 namespace {
+
+TEST(StateDirectory, IsTheOneThatALinkLeadsTo) {
+  std::string place = "/var/tmp/writ-link-XXXXXX";
+  ASSERT_NE(::mkdtemp(place.data()), nullptr);
+  std::filesystem::create_directory(place + "/moved");
+  std::filesystem::create_directory_symlink(place + "/moved", place + "/home");
+  EXPECT_EQ(RealDir(place + "/home"), place + "/moved");
+  EXPECT_EQ(RealDir(place + "/home/./not/there"), place + "/moved/not/there");
+  ::setenv("WRIT_DIR", (place + "/home/state").c_str(), 1);
+  EXPECT_EQ(DefaultDir().value(), place + "/moved/state");
+  ::unsetenv("WRIT_DIR");
+  std::filesystem::remove_all(place);
+}
 
 TEST(StateDirectory, OneThatMayNotBeReadIsNotOneThatIsNotThere) {
   for (const int errno_value : {EACCES, EPERM}) {

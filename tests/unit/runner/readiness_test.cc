@@ -9,9 +9,11 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <limits>
 
 #include "writ/base/paths.h"
+#include "writ/runner/own_modes.h"
 
 namespace writ::runner {
 namespace {
@@ -104,6 +106,30 @@ TEST_F(ReadinessTest, LacksAnAgentThatTheOperatorNamed) {
 TEST_F(ReadinessTest, AMockAgentOutOfReachConcernsTheRunsThatAskForIt) {
   config_.mock_agent = "/nonexistent/writ-mock-agent";
   EXPECT_EQ(Blocking(), std::vector<std::string>());
+}
+
+// What a job with the runner's own uid can do to it. As root modes keep nobody out: then it is the
+// setting back alone that is shown.
+TEST_F(ReadinessTest, SeesModesThatWereTakenFromItAndSetsThemBack) {
+  config_.state_dir = dir_ + "/state";
+  const std::vector<std::string> folders = {config_.state_dir, config_.state_dir + "/identity",
+                                            config_.state_dir + "/journal"};
+  for (const std::string& folder : folders) std::filesystem::create_directories(folder);
+  const std::string database = folders[2] + "/journal.db";
+  const std::string key = folders[1] + "/runner.key.pem";
+  for (const std::string& file : {database, key}) std::ofstream(file) << "x";
+  EXPECT_TRUE(MendOwnModes(config_).empty());
+  EXPECT_FALSE(Blocks("ready.own_folder"));
+  ::chmod(database.c_str(), 0400);
+  for (const std::string& path : {key, folders[2], folders[1], folders[0]})
+    ::chmod(path.c_str(), 0);
+  if (::geteuid() != 0) {
+    EXPECT_TRUE(Blocks("ready.own_folder"));
+  }
+  EXPECT_EQ(MendOwnModes(config_).size(), 5u);
+  EXPECT_FALSE(Blocks("ready.own_folder"));
+  EXPECT_EQ(::access(database.c_str(), R_OK | W_OK), 0);
+  EXPECT_TRUE(MendOwnModes(config_).empty());
 }
 
 TEST_F(ReadinessTest, LacksItsEgressProxy) {

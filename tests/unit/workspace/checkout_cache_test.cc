@@ -158,6 +158,38 @@ TEST_F(CheckoutCacheTest, VerifiesAfterAnUncleanStopAndMakesADamagedCheckoutAgai
   EXPECT_EQ(content_.verified, 2) << "once for each stop";
 }
 
+TEST_F(CheckoutCacheTest, LooksAtWhatAJobOfOurUidCouldReachWhileItRunsAndOnceAfterwards) {
+  auto cache = Open();
+  WRIT_ASSERT_OK(cache->Get(Key("b"), content_));
+  {
+    const CheckoutExposure job = cache->Expose();
+    EXPECT_EQ(cache->Exposed().now, 1u);
+    for (int i = 1; i <= 2; ++i) {
+      WRIT_ASSERT_OK(cache->Get(Key("b"), content_));
+      EXPECT_EQ(content_.verified, i);
+    }
+    WRIT_ASSERT_OK(cache->Get(Key("made meanwhile"), content_));
+  }
+  EXPECT_EQ(cache->Exposed().begun, 1u);
+  for (const char* key : {"b", "b", "made meanwhile", "made meanwhile"})
+    WRIT_ASSERT_OK(cache->Get(Key(key), content_));
+  EXPECT_EQ(content_.verified, 4) << "each once";
+  cache.reset();
+  WRIT_ASSERT_OK(Open()->Get(Key("b"), content_));
+  EXPECT_EQ(content_.verified, 4) << "an orderly end keeps it";
+}
+
+TEST_F(CheckoutCacheTest, AJobOfOurUidThatWasNotSeenToEndCountsForTheNextProcessToo) {
+  {
+    auto cache = Open();
+    WRIT_ASSERT_OK(cache->Get(Key("b"), content_));
+    cache->Expose().StayForGood();
+    EXPECT_EQ(cache->Exposed().now, 1u);
+  }
+  WRIT_ASSERT_OK(Open()->Get(Key("b"), content_));
+  EXPECT_EQ(content_.verified, 1);
+}
+
 TEST_F(CheckoutCacheTest, RemovesTheLongestUnusedAndNeverOneInUse) {
   auto cache = Open({.max_bytes = 1 << 20, .max_entries = 2});
   auto held = cache->Get(Key("held"), content_).value().lease;

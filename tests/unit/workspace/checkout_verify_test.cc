@@ -1,5 +1,6 @@
 // Real checkouts after an unclean stop: one that was altered is never used again.
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -58,6 +59,10 @@ TEST_P(CheckoutVerify, MakesAnAlteredCheckoutAgainAfterAnUncleanStop) {  // L39
   EXPECT_TRUE(Run());
 }
 
+void Mark(const std::string& path, const char* name) {
+  ASSERT_EQ(::setxattr(path.c_str(), name, "y", 1, 0), 0) << path;
+}
+
 const Tampering kTamperings[] = {
     {"Content", [](const std::string& t) { WriteFileAt(t + "/a", "aaab\n"); }},
     {"Cut", [](const std::string& t) { EXPECT_EQ(::truncate((t + "/a").c_str(), 0), 0); }},
@@ -80,8 +85,32 @@ const Tampering kTamperings[] = {
     {"Hook", [](const std::string& t) { WriteFileAt(t + "/.git/hooks/pre-commit", "x", 0755); }},
     {"Config", [](const std::string& t) { WriteFileAt(t + "/.git/config", "[core]\n"); }},
     {"Index", [](const std::string& t) { WriteFileAt(t + "/.git/index", "DIRC"); }},
+    {"NoMode", [](const std::string& t) { EXPECT_EQ(::chmod((t + "/a").c_str(), 0), 0); }},
+    {"FolderMode", [](const std::string& t) { EXPECT_EQ(::chmod((t + "/d").c_str(), 0), 0); }},
+    {"OpenFolder", [](const std::string& t) { EXPECT_EQ(::chmod((t + "/d").c_str(), 0777), 0); }},
+    {"TreeMode", [](const std::string& t) { EXPECT_EQ(::chmod(t.c_str(), 0), 0); }},
+    {"EntryMode", [](const std::string& t) { EXPECT_EQ(::chmod((t + "/..").c_str(), 0), 0); }},
+    {"IndexMode",
+     [](const std::string& t) { EXPECT_EQ(::chmod((t + "/.git/index").c_str(), 0), 0); }},
+    {"OpaqueFolder", [](const std::string& t) { Mark(t + "/d", "user.overlay.opaque"); }},
+    {"OpaqueTree", [](const std::string& t) { Mark(t, "user.overlay.opaque"); }},
+    {"WhiteoutFile", [](const std::string& t) { Mark(t + "/d/x", "user.overlay.whiteout"); }},
+    {"MarkOfGit", [](const std::string& t) { Mark(t + "/.git", "user.overlay.opaque"); }},
     {"Facts", [](const std::string& t) { WriteFileAt(t + "/../facts", "{}"); }},
 };
+
+// What a job of the process tier with the runner's own uid can do, and needs no unclean stop for.
+TEST_P(CheckoutVerify, MakesACheckoutAgainThatAJobOfOurUidAltered) {
+  EXPECT_FALSE(Run());
+  EXPECT_TRUE(Run());
+  {
+    auto cache = CheckoutCache::Open(dir_.path() + "/caches/checkouts", {}).value();
+    const CheckoutExposure job = cache->Expose();
+    GetParam().apply(lower_);
+  }
+  EXPECT_FALSE(Run());
+  EXPECT_TRUE(Run());
+}
 
 INSTANTIATE_TEST_SUITE_P(Tamperings, CheckoutVerify, ::testing::ValuesIn(kTamperings),
                          [](const ::testing::TestParamInfo<Tampering>& one) {

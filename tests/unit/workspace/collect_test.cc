@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
+#include <string>
 
 #include "harness.h"
 
@@ -126,6 +128,30 @@ TEST(Collect, EndsInAClearFailureAtEachLimit) {  // L14
   CollectOptions entries;
   entries.limits.max_entries = 5;
   EXPECT_EQ(job.Collect(entries).error().code, "workspace.output_limit");
+}
+
+// What this process has read from files so far.
+std::uint64_t BytesRead() {
+  std::ifstream io("/proc/self/io");
+  std::string word;
+  std::uint64_t bytes = 0;
+  io >> word >> bytes;
+  return bytes;
+}
+
+// A file that costs its job nothing costs its runner nothing either.
+TEST(Collect, JudgesALongFileBeforeReadingIt) {  // L14
+  Job job;
+  for (const char* name : {"long", "also"}) {
+    UniqueFd file(::open(job.At(name).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+    ASSERT_EQ(::ftruncate(file.get(), off_t{510} << 20), 0);
+    const std::uint64_t before = BytesRead();
+    auto collected = job.Collect();
+    ASSERT_FALSE(collected.has_value());
+    EXPECT_EQ(collected.error().code, "workspace.output_limit");
+    EXPECT_NE(collected.error().message.find(std::to_string(off_t{510} << 20)), std::string::npos);
+    EXPECT_LT(BytesRead() - before, 16u << 20);
+  }
 }
 
 TEST(Collect, FailsClearlyOnATreeThatIsDeeperThanAPathCanBe) {  // L14

@@ -60,9 +60,9 @@ struct OperatorLimits {
   std::uint64_t disk_bytes = 64ull << 30;
   std::uint64_t disk_files = 4'000'000;  // inodes there
   std::uint64_t max_changed_files = 200'000;
-  std::uint64_t max_diff_bytes = 512ull << 20;
-  std::uint64_t max_blob_bytes = 4ull << 30;  // one downloaded blob
-  std::uint64_t copy_bytes = 1ull << 30;      // one copy into or out of a session
+  std::uint64_t max_diff_bytes = 128ull << 20;  // and of one changed file: both are held in memory
+  std::uint64_t max_blob_bytes = 4ull << 30;    // one downloaded blob
+  std::uint64_t copy_bytes = 1ull << 30;        // one copy into or out of a session
   std::uint64_t copy_files = 100'000;
   std::uint64_t min_free_disk_bytes = 512ull << 20;  // below it nothing is claimed (L41)
   std::uint64_t min_free_memory_bytes = 64ull << 20;
@@ -137,6 +137,8 @@ struct RunnerConfig {
   std::string state_dir;  // identity and journal; absolute, 0700 parts below
   std::string work_dir;   // sessions and caches; absolute; every parent must be enterable by job
                           // uids. Default state_dir/work
+  std::vector<std::string>
+      private_dirs;  // beside these two, what no job may see; absolute; not in the file
   HttpEndpoint plane;
   std::string plane_key_pem;  // the pinned key; contracts by any other are refused (L1)
   std::string pool = "default";

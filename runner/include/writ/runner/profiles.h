@@ -49,17 +49,23 @@ inline constexpr std::string_view kPlaceholderKey = "writ-placeholder-key";
 const AgentProfile* FindProfile(std::string_view kind);  // nullptr: unknown
 const std::vector<AgentProfile>& AllProfiles();
 
+class PrivatePlaces;
+
 struct LocateOptions {
   std::string configured_path;  // operator's path for this kind; empty: search
   std::vector<std::string> search_path;
   uid_t job_uid =
       0;  // who must be able to read it; 0: not checked (the runner's own uid runs the jobs)
+  // What must not be shown together with a program (borrowed); nullptr: nothing.
+  const PrivatePlaces* hidden = nullptr;
 };
 
 // What is installed. `lack` says what is missing; the rest is then not to be used.
 struct InstalledAgent {
   std::vector<std::string> command;  // program (and interpreter before it), absolute real paths
-  std::vector<std::string> read_only_trees;  // beside the system's own
+  // Beside the system's own. The folder of the installation; where that would show what is private,
+  // the package alone or the program alone.
+  std::vector<std::string> read_only_trees;
   // Files and folders of the system's own that a root directory of another system lacks.
   std::vector<std::string> system_parts;
   std::optional<std::string> version;  // "2.0.14"; nullopt: it does not tell without being run

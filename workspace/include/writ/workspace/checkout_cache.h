@@ -10,14 +10,16 @@
 // An entry is made beside its place and renamed into it: whole or not there. `<name>.lock` is held
 // shared by every use and exclusively while it is filled or removed; the kernel drops it with its
 // holder. An entry that was last vouched for before an unclean stop (of a process that had the
-// cache open, or of the host) is compared with its tree, byte by byte, before it is used again.
-// Bounded: after a fill the entries used longest ago go first, never one in use. Thread-safe;
-// several processes may share a directory.
+// cache open, or of the host) is compared with its tree, byte by byte, before it is used again. So
+// is one that a job with our own uid could reach since (CheckoutExposure). Bounded: after a fill
+// the entries used longest ago go first, never one in use. Thread-safe; several processes may share
+// a directory.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "writ/base/result.h"
@@ -61,6 +63,24 @@ class CheckoutLease {
   UniqueFd lock_;
 };
 
+// What a job with our own uid may do by path, whatever keeps it from reading and writing here:
+// change the mode, the times and the attributes of what it can name, and it can work out the names
+// (no mount namespace hides them, and a random one would be told by inotify). While one lives
+// nothing of the cache is used without a look at all of it, and nothing from before is afterwards.
+class CheckoutExposure {
+ public:
+  CheckoutExposure(CheckoutExposure&& other) noexcept
+      : cache_(std::exchange(other.cache_, nullptr)) {}
+  CheckoutExposure& operator=(CheckoutExposure&&) = delete;
+  ~CheckoutExposure();
+  void StayForGood() { cache_ = nullptr; }  // it could not be seen to end
+
+ private:
+  friend class CheckoutCache;
+  explicit CheckoutExposure(class CheckoutCache* cache) : cache_(cache) {}
+  CheckoutCache* cache_;  // borrowed
+};
+
 class CheckoutCache {
  public:
   // Makes the directory (0711) and removes what dead fills and removals left.
@@ -81,10 +101,20 @@ class CheckoutCache {
   // Blocks while another one fills it. Errors are those of the content, or "checkout.*".
   Result<Found> Get(const CheckoutKey& key, CheckoutContent& content);
 
+  // From before such a job begins until its end was seen.
+  [[nodiscard]] CheckoutExposure Expose();
+  struct Exposures {
+    std::uint64_t begun = 0;  // since the cache was opened
+    unsigned now = 0;
+  };
+  Exposures Exposed() const;
+
   // Removes the entries used longest ago until the limits hold. Get does this after a fill.
   void Trim();
 
  private:
+  friend class CheckoutExposure;
+  void EndExposure();
   struct State;
   explicit CheckoutCache(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;

@@ -28,8 +28,10 @@ namespace writ::workspace {
 struct CollectLimits {
   std::uint64_t max_entries = 5'000'000;  // files and folders that are looked at
   std::uint64_t max_changed_files = 200'000;
-  std::uint64_t max_file_bytes = std::uint64_t{512} << 20;  // of one changed file
-  std::uint64_t max_diff_bytes = std::uint64_t{512} << 20;  // of each of the two diffs
+  // Of one changed file, and of each of the two diffs. What is compared is in memory meanwhile, and
+  // a sparse file costs its job nothing: a file is judged by its length before any of it is read.
+  std::uint64_t max_file_bytes = std::uint64_t{128} << 20;
+  std::uint64_t max_diff_bytes = std::uint64_t{128} << 20;
   std::size_t max_findings = 1'000;  // the rest are counted in one last finding
 };
 
