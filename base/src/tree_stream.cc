@@ -66,6 +66,13 @@ Error Failed(int err, const std::string& path) {
     error.code = "copy.link";
     error.hint = "symbolic links are never followed here: name the place itself";
   }
+  if (err == ENOTDIR) {
+    error.kind = ErrorKind::kInvalid;
+    error.code = "copy.not_a_directory";
+    error.hint =
+        "a part of that path is a file or a symbolic link; links are never followed here: "
+        "name the place itself";
+  }
   return error;
 }
 
@@ -294,7 +301,7 @@ Result<std::string> TreeMaker::Place(const std::string& path) {
   if (in_place_) return path_.empty() ? path : path_ + "/" + path;
   const std::size_t slash = path.find('/');
   const std::string place = slash == std::string::npos ? path_ : path_ + path.substr(slash);
-  if (!IsTreePath(place)) return Failed(ENAMETOOLONG, path);
+  if (!IsTreePath(place)) return Failed(ENAMETOOLONG, shown_ + path);
   return place;
 }
 
@@ -303,11 +310,11 @@ Result<UniqueFd> TreeMaker::OpenParent(const std::string& place, std::string& na
   name = slash == std::string::npos ? place : place.substr(slash + 1);
   if (slash == std::string::npos) {
     UniqueFd own(::openat(root_, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!own) return Failed(errno, place);
+    if (!own) return Failed(errno, shown_ + place);
     return own;
   }
   auto parent = OpenBeneath(root_, place.substr(0, slash), O_RDONLY | O_DIRECTORY);
-  if (!parent) return FailedAt(parent.error(), place);
+  if (!parent) return FailedAt(parent.error(), shown_ + place);
   return parent;
 }
 
@@ -316,10 +323,10 @@ Status TreeMaker::OnDirectory(const std::string& path, mode_t mode) {
   std::string name;
   WRIT_ASSIGN(const UniqueFd parent, OpenParent(place, name));
   if (::mkdirat(parent.get(), name.c_str(), mode | S_IRWXU) == 0) return {};
-  if (errno != EEXIST) return Failed(errno, place);
+  if (errno != EEXIST) return Failed(errno, shown_ + place);
   // Whatever stands there must be a directory itself.
   auto there = OpenBeneath(parent.get(), name, O_RDONLY | O_DIRECTORY);
-  if (!there) return FailedAt(there.error(), place);
+  if (!there) return FailedAt(there.error(), shown_ + place);
   return {};
 }
 
@@ -333,12 +340,12 @@ Status TreeMaker::OnFile(const std::string& path, mode_t mode) {
   const std::string temporary = ".writ-cp-" + std::to_string(random);
   file_.reset(::openat(parent_.get(), temporary.c_str(),
                        O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode));
-  if (!file_) return Failed(errno, place);
+  if (!file_) return Failed(errno, shown_ + place);
   temporary_ = temporary;
   // Until it is whole it is for its owner alone, and then for no more than the umask leaves.
   struct stat st {};
   if (::fstat(file_.get(), &st) != 0 || ::fchmod(file_.get(), 0600) != 0)
-    return Failed(errno, place);
+    return Failed(errno, shown_ + place);
   mode_ = st.st_mode & kModeBits;
   return {};
 }

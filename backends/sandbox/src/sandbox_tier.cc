@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -19,13 +21,15 @@
 namespace writ::backends {
 namespace {
 
-// "yes", or "no ERRNO STAGE" in a line "WORD=...".
+// "yes", or why not, in a line "WORD=yes" or "WORD=no WHY".
 std::string AnswerOf(const std::string& answers, const std::string& word) {
   const std::string start = word + "=";
   for (std::size_t at = 0; at < answers.size();) {
     const std::size_t end = std::min(answers.find('\n', at), answers.size());
-    if (answers.compare(at, start.size(), start) == 0)
-      return answers.substr(at + start.size(), end - at - start.size());
+    if (answers.compare(at, start.size(), start) == 0) {
+      const std::string answer = answers.substr(at + start.size(), end - at - start.size());
+      return answer.starts_with("no ") ? answer.substr(3) : answer;
+    }
     at = end + 1;
   }
   return "no answer";
@@ -88,6 +92,9 @@ HostFeatures SandboxTier::Probe() const {
   found.usable = usable == "yes";
   if (!found.usable) {
     found.reason = usable;
+    // Of a disk the kernel is not speaking here.
+    if (usable.find(std::strerror(ENOSPC)) != std::string::npos)
+      found.reason += ": as many user namespaces as user.max_user_namespaces allows are there";
     found.mend = MendFor(usable);
     return features;
   }

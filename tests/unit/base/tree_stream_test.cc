@@ -100,7 +100,10 @@ TEST_F(TreeStream, FollowsNoLinkOnEitherSide) {  // L13
   ASSERT_TRUE(Make(Stream("from/one"), "to/planted"));
   EXPECT_EQ(Text("victim"), "kept");
   EXPECT_EQ(Text("to/planted"), "1");
-  EXPECT_FALSE(Make(Stream("from/one"), "to/loop/x"));
+  const Status through = Make(Stream("from/one"), "to/loop/x");
+  ASSERT_FALSE(through);
+  EXPECT_EQ(through.error().code, "copy.not_a_directory");
+  EXPECT_NE(through.error().hint.find("symbolic link"), std::string::npos);
 }
 
 TEST_F(TreeStream, RefusesPathsThatLeave) {  // L13

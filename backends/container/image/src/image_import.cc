@@ -48,8 +48,11 @@ Result<ImageRecord> ImportInto(int into, const std::string& path, const ImportOp
   record.imported_at = FormatRfc3339(SystemClock().Now());
   UniqueFd given(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat st {};
-  if (!given || ::fstat(given.get(), &st) != 0)
-    return SysError(errno, "image.read", "cannot open " + path);
+  if (!given || ::fstat(given.get(), &st) != 0) {
+    Error error = SysError(errno, "image.read", "cannot open " + path);
+    error.hint = "name an OCI image layout, a docker-archive or a root directory";
+    return error;
+  }
   WRIT_ASSIGN(UniqueFd root_dir, MakeEmpty(into, "root", 0755));
   RootWriter root(root_dir.get(), limits, record.findings);
   if (S_ISDIR(st.st_mode) && IsOciLayout(given.get())) {
@@ -77,7 +80,9 @@ Result<ImageRecord> ImportInto(int into, const std::string& path, const ImportOp
                  path + " is neither a file nor a directory"};
   }
   if (record.findings.entries == 0)
-    return Error{ErrorKind::kInvalid, "image.empty", "the image has no files"};
+    return Error{ErrorKind::kInvalid, "image.empty", "the image has no files",
+                 "it has to hold the programs that jobs run; give a root directory, or write the "
+                 "image with its layers"};
   WRIT_TRY(root.MakePlaces());
   return record;
 }

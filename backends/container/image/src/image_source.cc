@@ -72,7 +72,11 @@ bool FitsHost(const Descriptor& descriptor) {
 Result<Descriptor> ChooseManifest(int dir, const std::string& tag, const ImportLimits& limits) {
   WRIT_ASSIGN(std::string bytes, ReadDocument(dir, "index.json", limits));
   for (int depth = 0; depth < kIndexDepth; ++depth) {
-    WRIT_ASSIGN(Index index, ParseIndex(bytes));
+    auto parsed = ParseIndex(bytes);
+    if (!parsed)
+      return std::move(parsed).error().With(depth == 0 ? "reading index.json"
+                                                       : "reading an index of the layout");
+    const Index index = std::move(*parsed);
     std::vector<Descriptor> fitting;
     for (const Descriptor& each : index.manifests) {
       if (depth == 0 && !tag.empty() && each.name != tag) continue;

@@ -14,7 +14,8 @@ constexpr std::string_view kPrefix = "sha256:";
 
 Error Malformed(const std::string& what, const std::string& pointer) {
   return Error{ErrorKind::kInvalid, "image.document",
-               what + " at " + (pointer.empty() ? "/" : pointer)};
+               what + " at " + (pointer.empty() ? "/" : pointer),
+               "the image is damaged or was written wrongly; get it again"};
 }
 
 Result<json::Value> ParseObject(std::string_view bytes) {
@@ -42,7 +43,11 @@ Result<Descriptor> ReadDescriptor(const json::Value& value, const std::string& p
   Descriptor out;
   auto digest = value.FindString("digest");
   if (!digest) return Malformed("a digest is missing", pointer);
-  WRIT_ASSIGN(out.digest, ParseImageDigest(*digest));
+  auto parsed = ParseImageDigest(*digest);
+  if (!parsed)
+    return Malformed("a digest is none (" + parsed.error().message + ")",
+                     json::PointerTo(pointer, "digest"));
+  out.digest = *parsed;
   const json::Value* size = value.Find("size");
   auto bytes = size != nullptr ? size->AsInteger() : std::nullopt;
   if (!bytes || *bytes < 0) return Malformed("a size is missing", pointer);

@@ -23,7 +23,7 @@ Status Send(const EntryRequest& request, int root) {
 }
 
 Status Receive(const EntryRequest& request, int root) {
-  TreeMaker maker(root, request.path.substr(1));
+  TreeMaker maker(root, request.path.substr(1), "/");
   TreeReader reader(request.limits, &maker);
   std::string piece(kMaxPiece, '\0');
   while (!reader.ended()) {

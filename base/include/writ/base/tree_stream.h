@@ -94,7 +94,9 @@ class TreeReader {
 // are kept and filled.
 class TreeMaker final : public TreeVisitor {
  public:
-  TreeMaker(int root, std::string path) : root_(root), path_(std::move(path)) {}
+  // `shown`: what stands before a path where an error names it ("/" where that is what root is).
+  TreeMaker(int root, std::string path, std::string shown = {})
+      : root_(root), path_(std::move(path)), shown_(std::move(shown)) {}
   ~TreeMaker() override;
   Status OnDirectory(const std::string& path, mode_t mode) override;
   Status OnFile(const std::string& path, mode_t mode) override;
@@ -108,6 +110,7 @@ class TreeMaker final : public TreeVisitor {
 
   int root_;
   std::string path_;
+  std::string shown_;
   bool decided_ = false;
   bool in_place_ = false;  // `path_` is a directory: names go into it
   UniqueFd parent_;        // of the file that is being written
