@@ -4,5 +4,6 @@ add_dependencies(bench_backends writ-launch bench_connects)
 add_executable(bench_connects backends_connects.cc)
 target_link_libraries(bench_connects PRIVATE writ_options)
 add_executable(bench_empty_job empty_job.cc)
-target_link_libraries(bench_empty_job PRIVATE writ_test_places writ::backends_process writ::backends_sandbox writ::backends_container writ_options)
-add_dependencies(bench_empty_job writ-launch)
+target_link_libraries(bench_empty_job PRIVATE writ_test_places writ::backends_process writ::backends_sandbox writ::backends_container
+  writ::backends_microvm writ::backends_microvm_images writ_options)
+add_dependencies(bench_empty_job writ-launch writ-vm writ-guest-agent)

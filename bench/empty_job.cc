@@ -2,6 +2,7 @@
 // bubblewrap with everything unshared, the OCI runtimes with a bundle of their own.
 //
 //   bench_empty_job [ROUNDS, default 200] [NAME...]     NAME: only those whose name begins so
+//   bench_empty_job 30 microvm                          a machine for each job: only where named
 //
 // Every round runs each of them once, in an order of its own, so that what the kernel still cleans
 // up after one falls on all alike. A tier's time goes from Prepare to the verified end.
@@ -29,6 +30,8 @@
 #include "support/places.h"
 #include "writ/backends/container/container_backend.h"
 #include "writ/backends/image/image_store.h"
+#include "writ/backends/microvm/guest_image.h"
+#include "writ/backends/microvm/microvm_backend.h"
 #include "writ/backends/process_backend.h"
 #include "writ/backends/sandbox_backend.h"
 #include "writ/base/child.h"
@@ -246,7 +249,29 @@ Candidate Elsewhere(Candidate candidate, const std::shared_ptr<Aside>& aside) {
   return candidate;
 }
 
-std::vector<Candidate> All(const Place& place) {
+// From the root that MakeRoot made.
+Candidate Machine(const Place& place, const backends::LaunchedOptions& launched) {
+  backends::microvm::GuestBuild build;
+  build.root = place.base + "/rootfs";
+  build.agent = test::BinDir() + "/writ-guest-agent";
+  build.launcher = test::BinDir() + "/writ-launch";
+  build.version = "bench";
+  build.name = "default";
+  auto made = backends::microvm::BuildGuestImage(backends::microvm::GuestStore(place.base), build);
+  if (!made) {
+    std::printf("microvm is left out: %s\n", made.error().ToString().c_str());
+    return Candidate{"microvm", nullptr};
+  }
+  backends::MicrovmBackendOptions options;
+  options.launched = launched;
+  options.machine_program = test::BinDir() + "/writ-vm";
+  options.images_dir = place.base;
+  auto backend = backends::MakeMicrovmBackend(std::move(options));
+  std::printf("%s\n", backend->Probe().version.c_str());
+  return InTier(place, "microvm", std::move(backend));
+}
+
+std::vector<Candidate> All(const Place& place, const std::vector<std::string>& names) {
   const backends::LaunchedOptions launched{.launcher = test::BinDir() + "/writ-launch"};
   std::vector<Candidate> all;
   all.push_back(Program("fork+exec", {"/bin/true"}));
@@ -272,6 +297,8 @@ std::vector<Candidate> All(const Place& place) {
     all.push_back(
         InTier(place, "container-" + runtime, backends::MakeContainerBackend(std::move(options))));
   }
+  if (std::find(names.begin(), names.end(), "microvm") != names.end())
+    all.push_back(Machine(place, launched));
   if (::geteuid() != 0) return all;  // they would need user namespaces, and we another bundle
   auto aside = std::make_shared<Aside>(HideCgroups);
   Candidate crun{"run-crun", nullptr};
@@ -299,7 +326,8 @@ void Print(const Candidate& c) {
 int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::max(1, std::atoi(argv[1])) : 200;
   const Place place;
-  std::vector<Candidate> all = All(place);
+  const std::vector<std::string> names(argv + std::min(argc, 2), argv + argc);
+  std::vector<Candidate> all = All(place, names);
   std::erase_if(all, [&](const Candidate& c) {
     if (c.once == nullptr) return true;
     return argc > 2 && std::none_of(argv + 2, argv + argc,

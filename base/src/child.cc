@@ -86,11 +86,12 @@ Result<Child> Child::Spawn(const SpawnOptions& options) {
   posix_spawn_file_actions_addchdir_np(actions.get(), options.cwd.c_str());
 
   SpawnAttributes attributes;
-  sigset_t none;
+  sigset_t blocked;
   sigset_t all;
-  sigemptyset(&none);
+  sigemptyset(&blocked);
+  for (int signal : options.blocked_signals) sigaddset(&blocked, signal);
   sigfillset(&all);
-  posix_spawnattr_setsigmask(attributes.get(), &none);
+  posix_spawnattr_setsigmask(attributes.get(), &blocked);
   posix_spawnattr_setsigdefault(attributes.get(), &all);
   short flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
   if (options.new_session) flags |= POSIX_SPAWN_SETSID;

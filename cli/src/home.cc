@@ -55,7 +55,8 @@ Result<Programs> FindPrograms() {
     std::error_code ignored;
     if (!std::filesystem::exists(folder / "writ-launch", ignored)) continue;
     return Programs{(folder / "writ-launch").string(), (folder / "writ-egress-proxy").string(),
-                    (folder / "writ-mock-agent").string()};
+                    (folder / "writ-mock-agent").string(), (folder / "writ-vm").string(),
+                    (folder / "writ-guest-agent").string()};
   }
   return Error{ErrorKind::kNotFound, "cli.program_missing",
                "writ-launch is neither beside this program nor in ../libexec/writ",

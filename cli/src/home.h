@@ -28,6 +28,8 @@ struct Programs {
   std::string launch;        // writ-launch
   std::string egress_proxy;  // writ-egress-proxy
   std::string mock_agent;    // writ-mock-agent
+  std::string machine;       // writ-vm
+  std::string guest_agent;   // writ-guest-agent
 };
 // Beside this program (a build tree), else ../libexec/writ (installed). kNotFound
 // "cli.program_missing".

@@ -205,9 +205,8 @@ Layer LookAtKvm() {
   if (!kvm) {
     out.found = std::string("/dev/kvm: ") + std::strerror(errno);
     out.cause =
-        "no hardware virtualization here, or not for this user; the microvm tier needs it, "
-        "and " +
-        std::string(kNoBackend);
+        "no hardware virtualization here, or not for this user; the microvm tier emulates its "
+        "machines without it";
     return out;
   }
   const int version = ::ioctl(kvm.get(), KVM_GET_API_VERSION, 0);
@@ -218,7 +217,7 @@ Layer LookAtKvm() {
     return out;
   }
   out.health = Health::kGood;
-  out.found = "a machine was made (API " + std::to_string(version) + "); " + kNoBackend;
+  out.found = "a machine was made (API " + std::to_string(version) + "); for the microvm tier";
   return out;
 }
 
@@ -227,16 +226,16 @@ std::vector<Layer> LookAtRuntimes() {
     const char* layer;
     const char* program;
     const char* socket;
-    bool for_containers = false;
+    const char* used_by = nullptr;  // a tier
   };
   static constexpr Known kKnown[] = {
       {"docker", "docker", "/var/run/docker.sock"},
       {"podman", "podman", nullptr},
       {"containerd", "containerd", "/run/containerd/containerd.sock"},
-      {"crun", "crun", nullptr, true},
-      {"runc", "runc", nullptr, true},
-      {"gvisor", "runsc", nullptr, true},
-      {"qemu", "qemu-system-x86_64", nullptr},
+      {"crun", "crun", nullptr, "container"},
+      {"runc", "runc", nullptr, "container"},
+      {"gvisor", "runsc", nullptr, "container"},
+      {"qemu", "qemu-system-x86_64", nullptr, "microvm"},
       {"firecracker", "firecracker", nullptr},
       {"cloud-hypervisor", "cloud-hypervisor", nullptr}};
   std::vector<Layer> out;
@@ -249,8 +248,9 @@ std::vector<Layer> LookAtRuntimes() {
       layer.found = program + ", and nobody answers at " + known.socket + "; " + kNoBackend;
     } else {
       layer.health = Health::kGood;
-      layer.found = program + (known.for_containers ? "; for the container tier"
-                                                    : std::string("; ") + kNoBackend);
+      layer.found =
+          program + (known.used_by != nullptr ? std::string("; for the ") + known.used_by + " tier"
+                                              : std::string("; ") + kNoBackend);
     }
     out.push_back(std::move(layer));
   }

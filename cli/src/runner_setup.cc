@@ -5,6 +5,7 @@
 
 #include "home.h"
 #include "writ/backends/container/container_backend.h"
+#include "writ/backends/microvm/microvm_backend.h"
 #include "writ/backends/process_backend.h"
 #include "writ/backends/registry.h"
 #include "writ/backends/sandbox_backend.h"
@@ -146,7 +147,12 @@ Status RegisterBackends(backends::BackendRegistry& registry, const std::string& 
   options.runtime = config.container.runtime;
   options.images_dir = images;
   options.default_image = config.container.image;
-  return registry.Add(backends::MakeContainerBackend(std::move(options)));
+  backends::MicrovmBackendOptions machines;
+  machines.launched = options.launched;
+  machines.machine_program = programs.machine;
+  machines.images_dir = dir;
+  WRIT_TRY(registry.Add(backends::MakeContainerBackend(std::move(options))));
+  return registry.Add(backends::MakeMicrovmBackend(std::move(machines)));
 }
 
 }  // namespace writ::cli

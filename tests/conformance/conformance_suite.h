@@ -62,6 +62,12 @@ class Conformance : public testing::TestWithParam<std::string> {
     return job ? (*job)->WorkspacePath() : job.error().ToString();
   }
   std::string TmpPath() const { return OwnView() ? "/tmp" : job_.session_dir() + "/tmp"; }
+  // What is added to a bound that a start falls within.
+  std::chrono::milliseconds Boot() const { return conformance::FindTested(GetParam()).times.start; }
+  // Long enough for a job to say its first word, and no longer.
+  std::chrono::milliseconds FirstWord() const {
+    return conformance::FindTested(GetParam()).times.first_word;
+  }
   // The uid that jobs see of themselves; files are the plan's identity's outside whatever it is.
   std::string UidInside() const { return OwnView() ? "1000" : std::to_string(job_.identity().uid); }
 

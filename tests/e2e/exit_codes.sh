@@ -177,7 +177,7 @@ expect 0 '"blobsLeft"' writ plane gc --json
 writ run --repo "$repo" --isolation microvm true >"$work/out" 2>&1 || true
 grep -q 'receipt: ' "$work/out" || fail "a refused run has a receipt"
 if grep -q 'writ.*pull' "$work/out"; then cat "$work/out"; fail "nothing to pull, and pull is offered"; fi
-[ "$(grep -c 'no backend of the tier' "$work/out")" = 1 ] || { cat "$work/out"; fail "the reason is to be said once"; }
+[ "$(grep -c 'no guest image\|no machine can be made' "$work/out")" = 1 ] || { cat "$work/out"; fail "the reason is to be said once"; }
 
 # A state directory of somebody else is not one that lacks a plane.
 if [ "$(id -u)" -eq 0 ] && setpriv --reuid 65534 --regid 65534 --clear-groups test -x "$WRIT_BIN/writ"; then

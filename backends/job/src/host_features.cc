@@ -144,7 +144,7 @@ Capabilities DescribeLauncher(const HostFeatures& f, Tier tier, const std::strin
   utsname host{};
   ::uname(&host);
   c.version = "writ " WRIT_VERSION ", linux " + std::string(host.release);
-  c.limits = DescribeLimits(f);
+  c.limits = DescribeLimits(HoldLimits(EveryLimit(), f));
   c.usable = f.launcher_problem.empty() && !f.filter.empty();
   c.pty = f.terminals;
   if (!f.launcher_problem.empty()) {

@@ -9,7 +9,7 @@
 namespace writ::backends {
 
 CgroupPlan PlanGroups(const Plan& plan, const LaunchedTier& tier, const HostFeatures& features) {
-  const Limits& limits = plan.limits;
+  const Limits limits = tier.OutsideLimits(plan);
   CgroupLimits held;
   if (ProcessesInGroup(limits, features)) held.processes = limits.processes + tier.OwnTasks();
   held.memory_bytes = limits.memory_bytes;

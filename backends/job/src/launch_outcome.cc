@@ -85,6 +85,11 @@ Outcome OutcomeOf(const launch::EndedMessage& ended) {
       outcome.kind = Outcome::Kind::kViolated;
       outcome.reason = "the job passed one of its limits";
       break;
+    case Cause::kMachineEnded:
+      outcome.kind = Outcome::Kind::kLost;
+      outcome.status.reset();  // what was told by a guest that then failed is no observation
+      outcome.reason = ended.note.empty() ? "the job's machine ended" : ended.note;
+      break;
     case Cause::kOrphaned:
       outcome.kind = Outcome::Kind::kLost;
       outcome.reason = "the runner went away and the supervisor ended the job";

@@ -113,6 +113,8 @@ json::Value NamespacesJson(const launch::NamespacePlan& plan) {
   if (!plan.runtime.empty()) {
     const bool own = plan.container_kernel == launch::ContainerKernel::kOwn;
     out.Set("runtime", json::Value::Texts(plan.runtime)).Set("kernel", own ? "own" : "host");
+    if (plan.ready_bound_ms != 0) out.Set("readyBoundMs", plan.ready_bound_ms);
+    if (plan.leave_bound_ms != 0) out.Set("leaveBoundMs", plan.leave_bound_ms);
   }
   return out;
 }

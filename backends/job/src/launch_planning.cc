@@ -75,8 +75,8 @@ Status CheckAspect(Aspect aspect, Enforcement wanted, const Capabilities& capabi
 }
 
 // L4: what the contract limits is held for the job as a whole, or refused.
-Status CheckLimits(const Plan& plan, const HostFeatures& features) {
-  for (const HeldLimit& held : HoldLimits(plan.limits, features)) {
+Status CheckLimits(const Plan& plan, const std::vector<HeldLimit>& holders) {
+  for (const HeldLimit& held : holders) {
     if (held.limit.source != LimitSource::kContract) continue;
     if (HeldForTheWholeJob(held)) continue;
     return Unsupported(plan.tier, "limit_not_held",
@@ -129,8 +129,8 @@ Status CheckLeastMemory(const Plan& plan, std::uint64_t least_bytes) {
                      "give it at least " + std::to_string(least_bytes >> 20) + " MiB");
 }
 
-Status CheckCommon(const Plan& plan, const Capabilities& capabilities,
-                   const HostFeatures& features) {
+Status CheckCommon(const Plan& plan, const Capabilities& capabilities, const HostFeatures& features,
+                   const std::vector<HeldLimit>& held) {
   WRIT_TRY(ValidatePlan(plan));
   const Tier tier = capabilities.tier;
   const std::string name(TierName(tier));
@@ -143,7 +143,7 @@ Status CheckCommon(const Plan& plan, const Capabilities& capabilities,
     return Unsupported(tier, "no_pty", "the " + name + " tier gives no terminal");
   if (!plan.image.empty() && tier == Tier::kProcess)
     return Unsupported(tier, "no_image", "the " + name + " tier runs jobs in no image",
-                       "ask for the sandbox or container tier, or for no image");
+                       "ask for the sandbox, container or microvm tier, or for no image");
   WRIT_TRY(CheckSyscalls(plan, tier));
   if (std::holds_alternative<HostNetworkGrant>(plan.network))
     return Unsupported(
@@ -159,7 +159,7 @@ Status CheckCommon(const Plan& plan, const Capabilities& capabilities,
   WRIT_TRY(CheckAspect(Aspect::kSyscalls, plan.require.syscalls, capabilities));
   WRIT_TRY(CheckAspect(Aspect::kResources, plan.require.resources, capabilities));
   WRIT_TRY(CheckAspect(Aspect::kProcesses, plan.require.processes, capabilities));
-  return CheckLimits(plan, features);
+  return CheckLimits(plan, held);
 }
 
 }  // namespace writ::backends

@@ -170,7 +170,8 @@ class LaunchedBackend final : public Backend {
               same != described_.end() ? &*same : &described_.emplace_back(std::move(fresh))};
   }
   Status CheckWith(const Plan& plan, const HostFound& found) const {
-    WRIT_TRY(CheckCommon(plan, *found.capabilities, *found.features));
+    WRIT_TRY(CheckCommon(plan, *found.capabilities, *found.features,
+                         tier_->HoldersOf(plan.limits, *found.features)));
     WRIT_TRY(CheckLeastMemory(plan, tier_->LeastMemory(*found.features)));
     return tier_->CheckPlan(plan, *found.features);
   }

@@ -58,7 +58,8 @@ LaunchedJob::LaunchedJob(Plan plan, const LaunchedTier& tier, HostFound found, L
       found_(std::move(found)),
       features_(*found_.features),
       launchers_(launchers),
-      paths_(tier.PathsOf(plan_)) {}
+      paths_(tier.PathsOf(plan_)),
+      outside_(tier.OutsideLimits(plan_)) {}
 
 Result<std::unique_ptr<LaunchedJob>> LaunchedJob::Make(Plan plan, const LaunchedTier& tier,
                                                        HostFound found, Launchers& launchers) {
@@ -245,7 +246,8 @@ Result<launch::Message> LaunchedJob::AwaitWord(std::vector<UniqueFd>& fds) {
     setup_failed_ = std::move(failed);
     return SetupError(*setup_failed_);
   };
-  const auto bound = steady_clock::now() + kStartBound;
+  const auto bound =
+      steady_clock::now() + std::max(std::chrono::milliseconds(kStartBound), tier_.StartBound());
   for (;;) {
     pollfd fd{control_.get(), POLLIN, 0};
     auto left = std::chrono::ceil<std::chrono::milliseconds>(bound - steady_clock::now()).count();

@@ -13,7 +13,6 @@
 #include <utility>
 
 #include "writ/backends/job/launched_job.h"
-#include "writ/backends/job/limit_holders.h"
 #include "writ/backends/launch/launch_plan.h"
 
 namespace writ::backends {
@@ -93,7 +92,7 @@ Outcome LaunchedJob::Watch(OutputSink& sink, const WatchOptions& options) {
   std::stop_callback on_stop(options.stop, [fd = stop_event.get()] { ::eventfd_write(fd, 1); });
   UniqueFd kill_event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   std::stop_callback on_kill(options.kill, [fd = kill_event.get()] { ::eventfd_write(fd, 1); });
-  ResourceWatch resources(plan_.limits, cgroups_, {supervisor_.pid(), init_, own_tasks_},
+  ResourceWatch resources(outside_, cgroups_, {supervisor_.pid(), init_, own_tasks_},
                           std::move(written_trees_));
   launchers_.Prepare();  // while the job runs
   OutputPipe out(out_, Stream::kStdout, plan_.limits.output, sink);
@@ -179,13 +178,13 @@ Outcome LaunchedJob::MakeOutcome(ResourceWatch& resources) const {
         std::chrono::nanoseconds(1),
         std::chrono::duration_cast<std::chrono::nanoseconds>(steady_clock::now() - start_time_));
   }
-  outcome.limits = HoldLimits(plan_.limits, features_);
+  outcome.limits = tier_.HoldersOf(plan_.limits, features_);
   resources.AddTo(outcome.usage);
   auto ended_by = [this, &outcome](LimitKind kind) {
     for (const PlannedLimit& limit : PlannedLimits(plan_.limits))
       if (limit.kind == kind) outcome.limit = limit;
   };
-  const Limits& limits = plan_.limits;
+  const Limits& limits = outside_;
   if (!passed && limits.cpu_time.count() != 0 && outcome.usage.cpu_time > limits.cpu_time)
     passed = PlannedLimit{LimitKind::kCpu, static_cast<std::uint64_t>(limits.cpu_time.count()),
                           limits.sources.cpu};
@@ -193,6 +192,14 @@ Outcome LaunchedJob::MakeOutcome(ResourceWatch& resources) const {
   using Cause = launch::EndedMessage::Cause;
   if (ended_->cause == Cause::kTimeOut) ended_by(LimitKind::kWall);
   if (ended_->cause == Cause::kOutputLimit) ended_by(LimitKind::kOutput);
+  if (ended_->cause == Cause::kLimitPassed && ended_->limit != 0) {
+    // Seen by who was beside the job in its machine. One that nobody set is the machine's own size.
+    const auto kind = static_cast<LimitKind>(ended_->limit - 1);
+    passed = PlannedLimit{kind, kind == LimitKind::kMemory ? outside_.memory_bytes : 0,
+                          LimitSource::kOperator};
+    for (const PlannedLimit& limit : PlannedLimits(plan_.limits))
+      if (limit.kind == kind) passed = limit;
+  }
   const bool by_itself = ended_->cause == Cause::kItself;
   if (passed && (by_itself || ended_->cause == Cause::kLimitPassed)) {
     outcome.kind = Outcome::Kind::kViolated;

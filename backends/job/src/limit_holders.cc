@@ -122,15 +122,19 @@ bool HeldForTheWholeJob(const HeldLimit& held) {
   return held.holder != LimitHolder::kNone && !per_process;
 }
 
-std::vector<LimitCapability> DescribeLimits(const HostFeatures& features) {
+Limits EveryLimit() {
   Limits every;
   every.cpu_time = std::chrono::milliseconds(1);
   every.cpu_millis = 1;
   every.memory_bytes = 1;
   every.disk_bytes = 1;
   every.disk_files = 1;
+  return every;
+}
+
+std::vector<LimitCapability> DescribeLimits(std::vector<HeldLimit> every) {
   std::vector<LimitCapability> out;
-  for (HeldLimit& held : HoldLimits(every, features))
+  for (HeldLimit& held : every)
     out.push_back({held.limit.kind, held.holder, HeldForTheWholeJob(held), std::move(held.note)});
   return out;
 }

@@ -74,6 +74,8 @@ void WriteNamespaces(const NamespacePlan& plan, Writer& out) {
   out.Texts(plan.counted);
   out.Texts(plan.runtime);
   out.Number(static_cast<std::uint64_t>(plan.container_kernel));
+  out.Number(plan.ready_bound_ms);
+  out.Number(plan.leave_bound_ms);
 }
 
 NamespacePlan ReadNamespaces(Reader& in) {
@@ -88,6 +90,8 @@ NamespacePlan ReadNamespaces(Reader& in) {
   plan.runtime = in.Texts();
   plan.container_kernel = static_cast<ContainerKernel>(
       in.NumberAtMost(static_cast<std::uint64_t>(ContainerKernel::kOwn)));
+  plan.ready_bound_ms = in.Number();
+  plan.leave_bound_ms = in.Number();
   return plan;
 }
 

@@ -37,6 +37,8 @@ struct Body {
           m.duration_ns, m.user_us, m.system_us, m.max_resident_bytes, m.read_bytes,
           m.written_bytes, m.refused_total, m.proxied_total})
       out.Number(n);
+    out.Number(m.limit);
+    out.Text(m.note);
   }
   void operator()(const EnterMessage& m) const { out.Number(m.id); }
   void operator()(const SignalEntryMessage& m) const {
@@ -63,7 +65,7 @@ EndedMessage ReadEnded(Reader& in) {
   constexpr std::uint64_t kMaxInt = 0x7fffffff;
   EndedMessage m;
   m.cause = static_cast<EndedMessage::Cause>(
-      in.NumberAtMost(static_cast<std::uint64_t>(EndedMessage::Cause::kLimitPassed)));
+      in.NumberAtMost(static_cast<std::uint64_t>(EndedMessage::Cause::kMachineEnded)));
   m.observed = static_cast<std::uint8_t>(in.NumberAtMost(1));
   m.signalled = static_cast<std::uint8_t>(in.NumberAtMost(1));
   m.code = static_cast<std::int32_t>(in.NumberAtMost(kMaxInt));
@@ -78,6 +80,8 @@ EndedMessage ReadEnded(Reader& in) {
   m.written_bytes = in.Number();
   m.refused_total = in.Number();
   m.proxied_total = in.Number();
+  m.limit = static_cast<std::uint8_t>(in.NumberAtMost(0xff));
+  m.note = in.Text();
   return m;
 }
 

@@ -1,4 +1,5 @@
-// image import, ls, inspect, rm: root directories for the container tier.
+// image import, build, ls, inspect, rm: root directories for the container tier, guest images for
+// the microvm tier.
 #include <CLI/CLI.hpp>
 
 #include <memory>
@@ -9,6 +10,7 @@
 #include "usage.h"
 #include "writ/backends/image/image_store.h"
 #include "writ/backends/image/oci_documents.h"
+#include "writ/backends/microvm/guest_image.h"
 
 namespace writ::cli {
 namespace {
@@ -19,10 +21,40 @@ image::ImageStore StoreOf(const Context& context) {
   return image::ImageStore(context.dir + "/images");
 }
 
+namespace microvm = backends::microvm;
+
+image::ImageStore GuestStoreOf(const Context& context) {
+  return microvm::GuestStore(context.dir);
+}
+
+// Images and guest images are told apart by where they are; a name or digest means one of either.
+struct Found {
+  image::ImageStore store;
+  image::ImageRecord record;
+  bool guest = false;
+};
+Result<Found> FindAnywhere(const Context& context, const std::string& reference) {
+  auto record = StoreOf(context).Find(reference);
+  if (record) return Found{StoreOf(context), std::move(record).value(), false};
+  auto guest = GuestStoreOf(context).Find(reference);
+  if (guest) return Found{GuestStoreOf(context), std::move(guest).value(), true};
+  return std::move(record).error();
+}
+
 json::Object RecordJson(const image::ImageRecord& record) {
   json::Value value = record.ToJson();
   json::Object out = value.object();
   out.Set("names", json::Value::Texts(record.names));
+  return out;
+}
+
+// With what is in it.
+json::Object GuestJson(const image::ImageStore& store, const image::ImageRecord& record) {
+  json::Object out = RecordJson(record);
+  out.Set("source", "guest");
+  auto held = store.Hold(image::ImageDigestText(record.id));
+  auto manifest = held ? microvm::ReadGuestManifest(held->root) : std::move(held).error();
+  if (manifest) out.Set("guest", manifest->ToJson());
   return out;
 }
 
@@ -48,16 +80,50 @@ void Import(Context& context, const ImportCommand& command) {
   TellFindings(context, record->findings);
 }
 
+struct BuildCommand {
+  microvm::GuestBuild build;
+  std::string image;
+};
+
+void Build(Context& context, BuildCommand command) {
+  auto programs = FindPrograms();
+  if (!programs) return context.Fail(programs.error());
+  UniqueFd lock;
+  if (!command.image.empty()) {
+    auto held = StoreOf(context).Hold(command.image);
+    if (!held) return context.Fail(held.error());
+    command.build.root = held->root;
+    lock = std::move(held->lock);
+  } else {
+    command.build.root = AbsolutePath(command.build.root);
+  }
+  command.build.agent = programs->guest_agent;
+  command.build.launcher = programs->launch;
+  command.build.version = WRIT_VERSION;
+  auto record = microvm::BuildGuestImage(GuestStoreOf(context), command.build);
+  if (!record) return context.Fail(record.error());
+  if (context.json) return context.PrintJson(GuestJson(GuestStoreOf(context), *record));
+  context.Print(image::ImageDigestText(record->id) + "\n");
+}
+
 void List(Context& context) {
   std::vector<std::string> damaged;
   auto all = StoreOf(context).List(&damaged);
   if (!all) return context.Fail(all.error());
+  std::vector<std::string> damaged_guests;
+  auto guests = GuestStoreOf(context).List(&damaged_guests);
+  if (!guests) return context.Fail(guests.error());
   if (context.json) {
     json::Array items;
     for (const image::ImageRecord& record : *all) items.push_back(RecordJson(record));
+    for (const image::ImageRecord& record : *guests)
+      items.push_back(GuestJson(GuestStoreOf(context), record));
+    damaged.insert(damaged.end(), damaged_guests.begin(), damaged_guests.end());
     return context.PrintJson(
         json::Object{{"images", std::move(items)}, {"damaged", json::Value::Texts(damaged)}});
   }
+  for (image::ImageRecord& record : *guests) record.source = "guest";
+  all->insert(all->end(), guests->begin(), guests->end());
   for (const image::ImageRecord& record : *all) {
     std::string names;
     for (const std::string& name : record.names) names += (names.empty() ? "" : ",") + name;
@@ -68,31 +134,35 @@ void List(Context& context) {
   for (const std::string& folder : damaged)
     context.Note(context.dir + "/images/" + TerminalSafe(folder) +
                  " is damaged; importing the image again mends it");
+  for (const std::string& folder : damaged_guests)
+    context.Note(context.dir + "/guest-images/" + TerminalSafe(folder) +
+                 " is damaged; building the image again mends it");
   if (all->empty()) context.Note("no images");
 }
 
 void Inspect(Context& context, const std::string& reference) {
-  auto record = StoreOf(context).Find(reference);
-  if (!record) return context.Fail(record.error());
-  const json::Value value = RecordJson(*record);
+  auto found = FindAnywhere(context, reference);
+  if (!found) return context.Fail(found.error());
+  const json::Value value =
+      found->guest ? GuestJson(found->store, found->record) : RecordJson(found->record);
   if (context.json) return context.PrintJson(value);
   context.Print(TerminalSafe(json::WritePretty(value), Newlines::kKeep) + "\n");
 }
 
 void Remove(Context& context, const std::string& reference) {
-  auto record = StoreOf(context).Find(reference);
-  Status removed =
-      record ? StoreOf(context).Remove(image::ImageDigestText(record->id)) : Status(record.error());
-  if (!removed) return context.Fail(removed.error());
-  if (context.json)
-    return context.PrintJson(json::Object{{"removed", image::ImageDigestText(record->id)}});
-  context.Print("removed " + image::ImageDigestText(record->id) + "\n");
+  auto found = FindAnywhere(context, reference);
+  if (!found) return context.Fail(found.error());
+  const std::string digest = image::ImageDigestText(found->record.id);
+  if (Status removed = found->store.Remove(digest); !removed) return context.Fail(removed.error());
+  if (context.json) return context.PrintJson(json::Object{{"removed", digest}});
+  context.Print("removed " + digest + "\n");
 }
 
 }  // namespace
 
 void AddImage(CLI::App& app, Context& context) {
-  CLI::App* group = app.add_subcommand("image", "Images that jobs of the container tier run in");
+  CLI::App* group =
+      app.add_subcommand("image", "Images that jobs of the container and microvm tiers run in");
   group->require_subcommand(1);
   group->footer(
       "Examples:\n  writ image import debian.tar --name debian\n  writ image ls\n  writ image "
@@ -114,6 +184,34 @@ void AddImage(CLI::App& app, Context& context) {
       "debian.tar --name debian\n  docker save -o agent.tar agent:1 && writ image import "
       "agent.tar");
   add->callback([&context, import] { Import(context, *import); });
+
+  auto build = std::make_shared<BuildCommand>();
+  CLI::App* make = group->add_subcommand("build", "Make a guest image and print its digest");
+  CLI::Option* root = make->add_option("--root", build->build.root,
+                                       "Directory that becomes the guest's root file system");
+  make->add_option("--image", build->image, "Image of `writ image import` that becomes it")
+      ->excludes(root);
+  make->add_option("--kernel", build->build.kernel,
+                   "bzImage or ELF (default: the newest /boot/vmlinuz-*-cloud-amd64)");
+  make->add_option("--modules", build->build.modules,
+                   "The kernel's modules (default: /lib/modules/RELEASE)");
+  make->add_option("--name", build->build.name,
+                   "A name for it here; runs that name none take the one called default");
+  make->require_option(1, 4);
+  make->footer(
+      "The same kernel, programs and root give the same digest. The guest sees the root "
+      "read-only,\n"
+      "with a layer in memory above it.\n\n"
+      "Examples:\n  writ image import debian.tar --name debian && writ image build --image debian "
+      "--name default\n  writ image build --root ./rootfs --kernel ./vmlinux --modules "
+      "./lib/modules/6.1.0");
+  make->callback([&context, build] {
+    if (build->image.empty() && build->build.root.empty())
+      return context.Fail(Error{ErrorKind::kInvalid, "image.no_root",
+                                "a guest image needs a root file system",
+                                "name it with --root DIRECTORY or --image NAME"});
+    Build(context, *build);
+  });
 
   CLI::App* list = group->add_subcommand("ls", "List the images");
   list->footer("Examples:\n  writ image ls\n  writ image ls --json");

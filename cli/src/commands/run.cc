@@ -361,13 +361,12 @@ void AddRun(CLI::App& app, Context& context) {
   run->add_option("--allow-untracked", options->allow_untracked,
                   "Untracked files to take along (glob); may be repeated")
       ->allow_extra_args(false);
-  run->add_option(
-      "--isolation", options->isolation,
-      "Tier: process, sandbox or container (default: the runner's, which is sandbox unless its "
-      "operator says otherwise; microvm is refused where no backend has it)");
+  run->add_option("--isolation", options->isolation,
+                  "Tier: process, sandbox, container or microvm (default: the runner's, which is "
+                  "sandbox unless its operator says otherwise)");
   run->add_option("--image", options->image,
-                  "Image that the job's root is, by name or digest (`writ image ls`); sandbox and "
-                  "container tier");
+                  "Image that the job's root is, by name or digest (`writ image ls`); sandbox, "
+                  "container and microvm tier");
   run->add_option("--syscalls", options->syscalls,
                   "System calls that there are for the job: default, build (test suites with "
                   "servers, package tools) or none (all; needs the operator's grant)");

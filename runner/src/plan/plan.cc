@@ -274,7 +274,7 @@ std::variant<SessionPlan, RunFailure> PlanSession(const Contract& contract, cons
     job.argv = AgentArgv(*profile, facts.agent, task);
     job.read_only_trees = facts.agent.read_only_trees;
     // An image has a /usr of its own.
-    if (facts.tier == protocol::Tier::kContainer)
+    if (facts.tier == protocol::Tier::kContainer || facts.tier == protocol::Tier::kMicroVm)
       job.read_only_trees.insert(job.read_only_trees.end(), facts.agent.system_parts.begin(),
                                  facts.agent.system_parts.end());
     plan.agent_kind = kind;

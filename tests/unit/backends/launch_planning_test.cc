@@ -1,4 +1,5 @@
 #include "writ/backends/job/launch_planning.h"
+#include "writ/backends/job/limit_holders.h"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -44,7 +45,7 @@ Capabilities Describe(const HostFeatures& host) {
   return ATier().Describe(host);
 }
 Status CheckPlan(const Plan& plan, const HostFeatures& host) {
-  WRIT_TRY(CheckCommon(plan, Describe(host), host));
+  WRIT_TRY(CheckCommon(plan, Describe(host), host, HoldLimits(plan.limits, host)));
   return ATier().CheckPlan(plan, host);
 }
 
@@ -167,9 +168,9 @@ TEST(LaunchPlanning, RefusesEverySystemCallWhereTheyHoldTheNetworkOrMustBeHeld) 
   EXPECT_FALSE(checked.error().hint.empty());
   Capabilities sandbox = Describe(GoodHost());
   sandbox.tier = plan.tier = Tier::kSandbox;
-  EXPECT_TRUE(CheckCommon(plan, sandbox, GoodHost()));
+  EXPECT_TRUE(CheckCommon(plan, sandbox, GoodHost(), {}));
   plan.require.syscalls = Enforcement::kKernel;
-  checked = CheckCommon(plan, sandbox, GoodHost());
+  checked = CheckCommon(plan, sandbox, GoodHost(), {});
   ASSERT_FALSE(checked);
   EXPECT_EQ(checked.error().code, "sandbox.enforcement_too_weak");
 }

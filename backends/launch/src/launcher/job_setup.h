@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "writ/backends/launch/entry_request.h"
+#include "writ/backends/launch/inside.h"
 #include "writ/backends/launch/launch_plan.h"
 #include "writ/base/result.h"
 #include "writ/base/unique_fd.h"
@@ -20,8 +21,6 @@ namespace writ::backends::launch {
 // and the slave of the terminal.
 inline constexpr char kListenerReport = 'L';
 inline constexpr char kTerminalReport = 'T';
-// "F", errno in decimal, a blank, the stage. Stage "exec": the program is missing or cannot be run.
-inline constexpr char kFailureReport = 'F';
 
 // What is a process's own; everything else is the plan's.
 struct ProcessStart {

@@ -28,8 +28,8 @@ using std::chrono::steady_clock;
 constexpr std::size_t kMaxRefusedMessages = 64;
 constexpr std::uint64_t kRusageBlock = 512;
 constexpr std::uint64_t kMaxEnvironmentBytes = 64u << 20;
-constexpr std::chrono::seconds kLeaveBound{2};     // then a container is killed from outside
-constexpr std::chrono::milliseconds kKillPass{3};  // between two passes over the tree
+constexpr std::chrono::milliseconds kLeaveBound{2000};  // then a container is killed from outside
+constexpr std::chrono::milliseconds kKillPass{3};       // between two passes over the tree
 
 std::uint64_t Microseconds(const timeval& time) {
   return static_cast<std::uint64_t>(time.tv_sec) * 1000000 +
@@ -80,6 +80,7 @@ int Supervisor::Run() {
   }
   Loop();
   if (setup_failure_) return Finish(*setup_failure_);
+  JudgeMachine();
   ended_.tree_dead = children_left_ ? 0 : 1;
   rusage usage{};
   ::getrusage(RUSAGE_CHILDREN, &usage);  // all that were reaped, orphans included
@@ -88,6 +89,10 @@ int Supervisor::Run() {
   ended_.max_resident_bytes = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
   ended_.read_bytes = static_cast<std::uint64_t>(usage.ru_inblock) * kRusageBlock;
   ended_.written_bytes = static_cast<std::uint64_t>(usage.ru_oublock) * kRusageBlock;
+  if (guest_) {
+    ended_.refused_total = guest_->refused_total;
+    ended_.proxied_total = guest_->proxied_total;
+  }
   if (connects_) {
     ended_.refused_total = connects_->refused_total();
     ended_.proxied_total = connects_->proxied_total();
@@ -122,8 +127,13 @@ Status Supervisor::Prepare() {
                      fds);
 }
 
+std::chrono::milliseconds Supervisor::SetupBound() const {
+  const std::uint64_t own = plan_.namespaces ? plan_.namespaces->ready_bound_ms : 0;
+  return own == 0 ? kSetupBound : std::chrono::milliseconds(own);
+}
+
 Status Supervisor::AwaitInit(std::vector<UniqueFd>& handed_out) {
-  const Time bound = steady_clock::now() + kSetupBound;
+  const Time bound = steady_clock::now() + SetupBound();
   for (;;) {
     pollfd fds[2] = {{init_.socket.get(), POLLIN, 0}, {kControlFd, 0, 0}};
     int ready = ::poll(fds, 2, PollTimeout(bound));
@@ -195,7 +205,7 @@ Status Supervisor::StartJob(UniqueFd environment) {
 // Reports of the child until exec closes its end. Only control end-of-file and the bound end it
 // early.
 Supervisor::SetupResult Supervisor::AwaitExec() {
-  const Time bound = started_ + kSetupBound;
+  const Time bound = started_ + SetupBound();
   for (;;) {
     pollfd fds[2] = {{report_.get(), POLLIN, 0}, {kControlFd, 0, 0}};
     int ready = ::poll(fds, 2, PollTimeout(bound));
@@ -321,19 +331,49 @@ void Supervisor::ReapAll() {
 void Supervisor::OnInit() {
   pollfd ready{init_.socket.get(), POLLIN, 0};
   while (init_.socket && ::poll(&ready, 1, 0) > 0) {
-    auto word = ReceiveWithFds(init_.socket.get(), 512);
+    auto word = ReceiveWithFds(init_.socket.get(), kMaxMessageBytes);
     if (!word || word->bytes.empty()) {
       init_.socket.reset();
       return;
     }
     if (word->bytes.front() == kFailureReport) OnFailureReport(word->bytes);
     if (word->bytes.front() == kEntryEnded) entries_.OnInitWord(word->bytes);
+    if (word->bytes.front() == kGuestWord) OnGuestWord(word->bytes);
+    if (word->bytes.front() == kGuestDone) guest_done_ = true;
     int status = 0;
     const char* end = word->bytes.data() + word->bytes.size();
     if (word->bytes.front() == kJobEnded &&
         std::from_chars(word->bytes.data() + 1, end, status).ptr == end)
       OnJobEnded(status);
   }
+}
+
+// The first verdict wins: what the guest says of the end stands where nobody outside has ended it.
+void Supervisor::OnGuestWord(const std::string& bytes) {
+  auto message = DecodeMessage(std::string_view(bytes).substr(1));
+  if (!message) return;
+  if (const auto* refused = std::get_if<RefusedMessage>(&*message)) OnRefused(*refused);
+  const auto* ended = std::get_if<EndedMessage>(&*message);
+  if (ended == nullptr) return;
+  if (ended_.cause == EndedMessage::Cause::kItself) {
+    ended_.cause = ended->cause;
+    ended_.limit = ended->limit;
+    ended_.exec_errno = ended->exec_errno;
+    ended_.note = ended->note;
+  }
+  guest_ = *ended;
+}
+
+// Whatever ended the machine before its owner said that all is out - a crash, a bound, the runner's
+// death -, the job's own end is not the run's: part of what it did is missing.
+void Supervisor::JudgeMachine() {
+  using Cause = EndedMessage::Cause;
+  if (!plan_.namespaces || plan_.namespaces->leave_bound_ms == 0 || guest_done_) return;
+  if (ended_.cause != Cause::kItself) return;
+  ended_.cause = Cause::kMachineEnded;
+  if (ended_.note.empty())
+    ended_.note = ended_.observed != 0 ? "what the job changed was not brought out of its machine"
+                                       : "the job's machine ended without a word";
 }
 
 void Supervisor::OnJobEnded(int status) {
@@ -349,7 +389,8 @@ void Supervisor::OnJobEnded(int status) {
     // The container's init ends what is left and goes, and then the runtime: reaped by each other,
     // what they used is counted. Killed with their reaper it would not be.
     phase_ = Phase::kLeaving;
-    deadline_ = steady_clock::now() + kLeaveBound;
+    const std::uint64_t own = plan_.namespaces->leave_bound_ms;
+    deadline_ = steady_clock::now() + (own == 0 ? kLeaveBound : std::chrono::milliseconds(own));
     return;
   }
   StartKilling();  // what the job left behind ends with it

@@ -48,6 +48,9 @@ class Supervisor {
   void OnInit();
   void OnJobEnded(int status);
   void OnFailureReport(const std::string& text);
+  void OnGuestWord(const std::string& bytes);
+  void JudgeMachine();
+  std::chrono::milliseconds SetupBound() const;
   void Loop();
   void ReapAll();
   void OnControl();
@@ -78,6 +81,8 @@ class Supervisor {
   bool backend_gone_ = false;
   std::size_t refused_sent_ = 0;
   EndedMessage ended_;
+  bool guest_done_ = false;            // kGuestDone came
+  std::optional<EndedMessage> guest_;  // what was said of a job in a machine
   std::optional<SetupFailedMessage> setup_failure_;
 };
 

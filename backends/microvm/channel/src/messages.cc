@@ -51,6 +51,21 @@ Limits TakeLimits(Reader& in) {
   return limits;
 }
 
+void PutSyscalls(Writer& out, const Syscalls& syscalls) {
+  out.Number(syscalls.index());
+  const auto* all = std::get_if<AllSyscallsGrant>(&syscalls);
+  out.Text(all != nullptr ? all->granted_by : std::string());
+}
+
+Syscalls TakeSyscalls(Reader& in) {
+  const std::uint64_t profile = in.NumberAtMost(std::variant_size_v<Syscalls> - 1);
+  std::string granted_by = in.Text();
+  if (profile == 2) return AllSyscallsGrant{std::move(granted_by)};
+  if (!granted_by.empty()) in.Fail();
+  if (profile == 1) return BuildSyscalls{};
+  return DefaultSyscalls{};
+}
+
 struct HostBody {
   Writer& out;
   void operator()(const JobOrder& order) const {
@@ -67,6 +82,7 @@ struct HostBody {
     out.Texts(order.home_directories);
     out.Texts(order.read_only_trees);
     PutLimits(out, order.limits);
+    PutSyscalls(out, order.syscalls);
     Put(out, order.proxied);
     Put(out, order.merged);
   }
@@ -93,6 +109,7 @@ JobOrder TakeOrder(Reader& in) {
   order.home_directories = in.Texts();
   order.read_only_trees = in.Texts();
   order.limits = TakeLimits(in);
+  order.syscalls = TakeSyscalls(in);
   order.proxied = TakeBool(in);
   order.merged = TakeBool(in);
   return order;

@@ -156,6 +156,7 @@ Result<Plan> JobThread::MakePlan() {
   plan.limits = order_.limits;
   plan.limits.wall_timeout = kNoTimeOut;
   plan.limits.output = {kAllOutput, 0, 0};
+  plan.syscalls = order_.syscalls;
   if (plan.limits.memory_bytes == 0) plan.limits.memory_bytes = places_.job_memory;
   if (order_.proxied) plan.network = ProxiedNetwork{};
   if (order_.merged) plan.stderr_to = StderrTo::kStdout;

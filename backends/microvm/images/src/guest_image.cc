@@ -163,6 +163,11 @@ Result<GuestManifest> ReadGuestManifest(const std::string& root) {
 
 Result<image::ImageRecord> BuildGuestImage(const image::ImageStore& store,
                                            const GuestBuild& build) {
+  struct stat st {};
+  if (::stat((build.root + "/usr").c_str(), &st) != 0 || !S_ISDIR(st.st_mode))
+    return Error{ErrorKind::kInvalid, "microvm.no_usr",
+                 "there is no usr in the root, where jobs have their programs",
+                 "name the directory that is to be / of the guest"};
   std::string kernel_path = build.kernel;
   if (kernel_path.empty()) {
     WRIT_ASSIGN(kernel_path, NewestKernel());

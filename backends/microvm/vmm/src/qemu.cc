@@ -55,6 +55,8 @@ class Qemu final : public Vmm {
                  {channel.second.get(), kQemuChannelFd},
                  {console.second.get(), kQemuConsoleFd},
                  {console.second.get(), 2}};
+    // Ended by its owner alone; a signal to the whole tree is meant for the job in it.
+    spawn.blocked_signals = {SIGTERM, SIGINT, SIGHUP};
     WRIT_ASSIGN(child_, Child::Spawn(spawn));
     on_end_ = std::move(on_end);
     channel_ = std::move(channel.first);

@@ -37,7 +37,8 @@ struct SpawnOptions {
   // (ours, theirs): our descriptor appears in the child as `theirs`. 0, 1 and 2 that are not named
   // are /dev/null. Everything else is closed.
   std::vector<std::pair<int, int>> fds;
-  bool new_session = true;  // setsid, so that no signal of our terminal reaches it
+  bool new_session = true;                // setsid, so that no signal of our terminal reaches it
+  std::vector<int> blocked_signals = {};  // the child starts with these blocked; none else is
 };
 
 class Child {

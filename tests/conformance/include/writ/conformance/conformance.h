@@ -12,6 +12,7 @@
 // cannot do is skipped with the reason.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -31,6 +32,12 @@ enum class Workspaces {
   kOverlaysToo,  // where Capabilities::overlay_workspace says so; else those tests are skipped
 };
 
+// How long a start takes here: what boots first needs more than processes do.
+struct StartTimes {
+  std::chrono::milliseconds start{0};         // added to bounds that a start falls within
+  std::chrono::milliseconds first_word{400};  // of a job that has started, and no longer
+};
+
 struct TestedBackend {
   std::string name;  // [a-z0-9_]+: the tests are Backends/Conformance.*/NAME
   std::function<std::unique_ptr<backends::Backend>()> make;  // called once for each test
@@ -38,6 +45,7 @@ struct TestedBackend {
   Workspaces workspaces = Workspaces::kOverlaysToo;
   // Variables "NAME=value" that `make` needs in a process that has none (--one-job). May be empty.
   std::function<std::vector<std::string>()> environment = {};
+  StartTimes times = {};
 };
 
 struct Setup {

@@ -37,6 +37,17 @@ struct RuntimeFeatures {
   std::string mend;
 };
 
+// The monitor of the microvm tier.
+struct MachineFeatures {
+  std::string path;
+  std::string version;
+  bool usable = false;
+  std::string reason;  // why not
+  std::string mend;
+  bool kvm = false;  // guest code runs on the processor; else it is emulated
+  std::string no_kvm_reason;
+};
+
 struct HostFeatures {
   bool root = false;  // jobs get a uid of their own
   int landlock_abi = 0;
@@ -54,6 +65,7 @@ struct HostFeatures {
   std::string launcher_problem;  // empty: it runs
   NamespaceFeatures namespaces;
   RuntimeFeatures runtime;
+  MachineFeatures machine;
   std::vector<launch::ViewStep> system_view;        // what a view of a job's own shows of the host
   std::vector<launch::ViewStep> surroundings_view;  // the part of it that goes with an image
 };

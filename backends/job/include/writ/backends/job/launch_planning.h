@@ -35,8 +35,9 @@ launch::LaunchPlan PlanCommon(const Plan& plan, const HostFeatures& features,
                               const LaunchFacts& facts);
 
 // Whether a tier with these capabilities meets the plan, as far as all tiers ask the same.
-Status CheckCommon(const Plan& plan, const Capabilities& capabilities,
-                   const HostFeatures& features);
+// `held`: what holds each limit of the plan there.
+Status CheckCommon(const Plan& plan, const Capabilities& capabilities, const HostFeatures& features,
+                   const std::vector<HeldLimit>& held);
 
 // A limit that nothing could start below is refused, not run into.
 Status CheckLeastMemory(const Plan& plan, std::uint64_t least_bytes);

@@ -76,6 +76,7 @@ class LaunchedJob final : public Job {
   const HostFeatures& features_;  // of found_
   Launchers& launchers_;
   const JobPaths paths_;
+  const Limits outside_;  // LaunchedTier::OutsideLimits
 
   HeldRoot root_;
   UniqueFd session_dir_;

@@ -5,6 +5,7 @@
 // Stateless but for its options; thread-safe.
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -51,6 +52,16 @@ class LaunchedTier {
   virtual std::uint64_t OwnTasks() const { return writ::backends::OwnTasks(Surroundings()); }
   // Below it a job of this tier does not start: what sets it up counts as its memory.
   virtual std::uint64_t LeastMemory(const HostFeatures& features) const = 0;
+  // What is held around everything that is started for the job, on this host. Where the job is all
+  // of it, its own limits.
+  virtual Limits OutsideLimits(const Plan& plan) const { return plan.limits; }
+  // What holds each of the job's limits.
+  virtual std::vector<HeldLimit> HoldersOf(const Limits& limits,
+                                           const HostFeatures& features) const {
+    return HoldLimits(limits, features);
+  }
+  // From the launcher's start to Ready, and from Start to the job's; 0: as long as processes take.
+  virtual std::chrono::milliseconds StartBound() const { return std::chrono::milliseconds(0); }
   // Before anything is made for the job (kUnsupported: what the plan names is not there).
   virtual Result<HeldRoot> Hold(const Plan&) const { return HeldRoot(); }
   virtual JobPaths PathsOf(const Plan& plan) const = 0;

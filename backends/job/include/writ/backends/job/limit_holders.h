@@ -27,7 +27,8 @@ std::vector<HeldLimit> HoldLimits(const Limits& limits, const HostFeatures& feat
 // Whether a contract may ask for it: it is held for the job as a whole (L4).
 bool HeldForTheWholeJob(const HeldLimit& held);
 
-// The same for a job that has every limit.
-std::vector<LimitCapability> DescribeLimits(const HostFeatures& features);
+// What holds each kind of limit: that of a job that has every one.
+Limits EveryLimit();
+std::vector<LimitCapability> DescribeLimits(std::vector<HeldLimit> every);
 
 }  // namespace writ::backends

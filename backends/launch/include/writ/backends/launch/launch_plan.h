@@ -88,6 +88,11 @@ struct NamespacePlan {
   // where the kernel is the host's, else of the view.
   std::vector<std::string> runtime;
   ContainerKernel container_kernel = ContainerKernel::kHosts;
+  // Where what the runtime starts is no container but a machine: how long it may take to get ready,
+  // and from the job's end to its own, in which it brings out what the job changed. 0: as for a
+  // container.
+  std::uint64_t ready_bound_ms = 0;
+  std::uint64_t leave_bound_ms = 0;
 };
 
 enum class Entries : std::uint8_t { kRefused, kAccepted };

@@ -63,7 +63,8 @@ struct EndedMessage {
     kOutputLimit,
     kOrphaned,
     kExecFailed,
-    kLimitPassed
+    kLimitPassed,
+    kMachineEnded  // the machine that the job ran in; `note` says how
   };
   Cause cause = Cause::kItself;
   std::uint8_t observed = 0;  // 1: code/signal are what wait(2) told
@@ -80,6 +81,10 @@ struct EndedMessage {
   std::uint64_t written_bytes = 0;
   std::uint64_t refused_total = 0;
   std::uint64_t proxied_total = 0;
+  // Of kLimitPassed where the job runs in a machine: which limit, counted from 1 in the order of
+  // LimitKind; 0: the backend knows.
+  std::uint8_t limit = 0;
+  std::string note;  // one sentence, printable; may be empty
 };
 
 // Backend to launcher: put something beside the running job (entry_request.h). Comes with

@@ -63,6 +63,7 @@ struct JobOrder {
   std::vector<std::string> home_directories;
   std::vector<std::string> read_only_trees;  // absolute; found in the inputs in this order
   Limits limits;                             // wall time and output are the host's affair
+  Syscalls syscalls = DefaultSyscalls{};
   bool proxied = false;
   bool merged = false;  // stderr goes to stdout
 };

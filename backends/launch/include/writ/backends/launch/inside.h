@@ -1,0 +1,35 @@
+// What the supervisor and the process beside the job say to each other, on a SEQPACKET socket: init
+// of the job's namespaces, the first process of a container, or the owner of a machine.
+#pragma once
+
+namespace writ::backends::launch {
+
+// To the supervisor. kInitReady comes with descriptors: the proxy's listener where there is one,
+// then one for each NamespacePlan::counted.
+inline constexpr char kInitReady = 'R';
+inline constexpr char kJobEnded = 'X';  // followed by the wait status in decimal
+// "F", errno in decimal, a blank, the stage. Stage "exec": the program is missing or cannot be run.
+inline constexpr char kFailureReport = 'F';
+// Followed by an encoded Message (messages.h): of a job that runs where this kernel does not see
+// it. Refused: recorded and counted here. Ended: what it says stands beside kJobEnded, or alone
+// where no end was observed.
+inline constexpr char kGuestWord = 'G';
+// All that the job left has been brought out of its machine. Without it an end that the guest told
+// is not the run's.
+inline constexpr char kGuestDone = 'D';
+
+// From the supervisor.
+inline constexpr char kMapped[] = "M";
+// With two descriptors: the environment on a memfd, and a SEQPACKET socket that is closed when the
+// job's program runs, after a kFailureReport where it does not.
+inline constexpr char kStart[] = "S";
+inline constexpr char kTerminate[] = "T";  // where the container has a kernel of its own
+
+// While the job runs, where the plan accepts entries. To init: kEnter and the id, with descriptors
+// (entry_forks.h); kSignalEntry, the id, a blank and the signal. From init: kEntryEnded, the id, a
+// blank and the wait status. Numbers in decimal.
+inline constexpr char kEnter = 'E';
+inline constexpr char kSignalEntry = 'K';
+inline constexpr char kEntryEnded = 'x';
+
+}  // namespace writ::backends::launch

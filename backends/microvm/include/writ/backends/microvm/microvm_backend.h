@@ -1,0 +1,32 @@
+// The `microvm` tier: a virtual machine per run.
+//
+// The machine's monitor runs where a job of the sandbox tier would: in namespaces of its own, as
+// the job's uid, with an empty network and nothing of the host's but its programs and this
+// machine's parts. Inside, the guest's agent runs the job as the sandbox tier does. So a job has to
+// leave a sandbox, a machine and another sandbox. There is no network card. The guest's proxy port
+// is a stream to the session's proxy.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "writ/backends/backend.h"
+#include "writ/backends/job/launched_options.h"
+
+namespace writ::backends {
+
+struct MicrovmBackendOptions {
+  LaunchedOptions launched{};
+  std::string machine_program{};  // absolute path of writ-vm
+  std::string qemu = "/usr/bin/qemu-system-x86_64";
+  std::string images_dir{};               // of the runner: its guest images are below (GuestStore)
+  std::string default_image = "default";  // of a job that names none
+  // Of a job without a limit of its own; what the guest keeps for itself comes on top.
+  std::uint64_t job_memory_bytes = 768ull << 20;
+};
+
+// Name "microvm".
+std::unique_ptr<Backend> MakeMicrovmBackend(MicrovmBackendOptions options);
+
+}  // namespace writ::backends

@@ -1,0 +1,39 @@
+// MachineOrder: what writ-vm boots and which job it has done there. Made by the tier, found by
+// writ-vm as a file in its view; holds no secret.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "writ/backends/microvm/messages.h"
+#include "writ/backends/microvm/vmm.h"
+#include "writ/base/result.h"
+
+namespace writ::backends::microvm {
+
+// Places in writ-vm's view.
+inline constexpr char kOrderPlace[] = "/machine/order";
+inline constexpr char kKernelPlace[] = "/machine/kernel";
+inline constexpr char kInitramfsPlace[] = "/machine/initramfs";
+inline constexpr char kRootPlace[] = "/machine/root.erofs";
+inline constexpr char kInputsPlace[] = "/inputs";               // becomes the inputs drive
+inline constexpr char kWorkspacePlace[] = "/inputs/workspace";  // writable: changes come back here
+inline constexpr char kMadePlace[] = "/tmp";                    // for what is made for this machine
+
+struct MachineOrder {
+  std::string vmm;
+  Acceleration acceleration = Acceleration::kTcg;
+  std::uint64_t memory_bytes = 0;
+  std::uint64_t cpus = 1;
+  std::uint64_t tsc_khz = 0;
+  std::uint64_t boot_ms = 0;       // until the agent is ready for its job
+  std::uint64_t change_bytes = 0;  // TreeLimits of what comes back
+  std::uint64_t change_entries = 0;
+  JobOrder job;
+};
+
+std::string Encode(const MachineOrder& order);
+Result<MachineOrder> DecodeMachineOrder(std::string_view bytes);
+
+}  // namespace writ::backends::microvm

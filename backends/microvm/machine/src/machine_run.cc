@@ -1,0 +1,267 @@
+#include "machine_run.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "writ/backends/launch/inside.h"
+#include "writ/backends/launch/messages.h"
+#include "writ/backends/microvm/cpio.h"
+#include "writ/backends/microvm/erofs.h"
+#include "writ/backends/microvm/guest_client.h"
+#include "writ/backends/microvm/guest_layout.h"
+#include "writ/base/file.h"
+#include "writ/base/paths.h"
+
+namespace writ::backends::microvm {
+namespace {
+
+constexpr uid_t kJobUid = 1000;  // of the guest
+constexpr std::uint64_t kFileLimit = 512u << 20;
+constexpr std::uint64_t kMaxEnvironmentBytes = 64u << 20;
+constexpr int kExecNotFound = 127;
+constexpr int kExecRefused = 126;
+
+const std::string kInputsFile = std::string(kMadePlace) + "/inputs.erofs";
+const std::string kInitramfsFile = std::string(kMadePlace) + "/initramfs";
+
+// The image's archive, and behind it one with this boot's tokens alone.
+Status MakeInitramfs(const GuestTokens& tokens) {
+  WRIT_ASSIGN(std::string bytes, ReadFile(kInitramfsPlace, kFileLimit));
+  Cpio cpio;
+  cpio.File(kTokenFile + 1, 0400, tokens.host + "\n" + tokens.guest + "\n");
+  bytes += cpio.Take();
+  WRIT_ASSIGN(UniqueFd made, OpenDirectory(kMadePlace));
+  return WriteFileAtomic(made.get(), "initramfs", bytes, 0400);
+}
+
+launch::EndedMessage FromGuest(const Ended& ended) {
+  using Cause = launch::EndedMessage::Cause;
+  launch::EndedMessage out;
+  out.refused_total = ended.refused_total;
+  out.proxied_total = ended.proxied_total;
+  const int code = ended.status && !ended.status->signalled ? ended.status->code : 0;
+  if (ended.kind == Outcome::Kind::kExited && !ended.reason.empty() &&
+      (code == kExecNotFound || code == kExecRefused)) {
+    out.cause = Cause::kExecFailed;
+    out.exec_errno = code == kExecNotFound ? ENOENT : EACCES;
+  } else if (ended.limit) {
+    out.cause = Cause::kLimitPassed;
+    out.limit = static_cast<std::uint8_t>(static_cast<int>(*ended.limit) + 1);
+  } else if (!ended.status && ended.kind != Outcome::Kind::kCancelled) {
+    out.cause = Cause::kMachineEnded;
+    out.note = "no end of the job was seen in the guest: " + ended.reason;
+  }
+  return out;
+}
+
+class MachineRun {
+ public:
+  MachineRun(const MachineOrder& order, const launch::LaunchPlan& plan, MachineFds fds)
+      : order_(order),
+        plan_(plan),
+        fds_(std::move(fds)),
+        tokens_(GuestTokens::Make()),
+        vmm_(MakeQemu(loop_)),
+        client_(loop_, tokens_, ClientEvents()) {}
+
+  std::string Run() {
+    if (Status begun = Begin(); !begun) return begun.error().ToString();
+    loop_.Run();
+    vmm_->Kill();
+    return failed_;
+  }
+
+ private:
+  Status Begin() {
+    sigset_t mask;
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGTERM);
+    ::sigprocmask(SIG_BLOCK, &mask, nullptr);
+    signals_.reset(::signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (!signals_) return SysError(errno, "microvm.signals", "cannot make a signal descriptor");
+    loop_.Add(signals_.get(), POLLIN, [this](short) { OnSignal(); });
+    loop_.Add(fds_.socket.get(), POLLIN, [this](short) { OnSupervisor(); });
+
+    WRIT_TRY(MakeErofs(kInputsPlace, kInputsFile, {kJobUid, kJobUid}, ErofsTimes::kOfTheFiles));
+    WRIT_TRY(MakeInitramfs(tokens_));
+    MachineSpec spec;
+    spec.vmm = order_.vmm;
+    spec.acceleration = order_.acceleration;
+    spec.memory_bytes = order_.memory_bytes;
+    spec.cpus = static_cast<unsigned>(order_.cpus);
+    spec.tsc_khz = order_.tsc_khz;
+    spec.kernel = kKernelPlace;
+    spec.initramfs = kInitramfsFile;
+    spec.root = kRootPlace;
+    spec.inputs = kInputsFile;
+    WRIT_TRY(vmm_->Boot(spec, [this](const MachineEnd& end) { OnMachineEnd(end); }));
+    boot_bound_ =
+        loop_.At(EventLoop::Clock::now() + std::chrono::milliseconds(order_.boot_ms), [this] {
+          OnLost("the guest was not ready after " + std::to_string(order_.boot_ms) + " ms");
+        });
+    return client_.Begin(vmm_->TakeChannel(), order_.job,
+                         {std::move(fds_.out), std::move(fds_.err)});
+  }
+
+  GuestClient::Events ClientEvents() {
+    GuestClient::Events events;
+    events.on_prepared = [this] { OnPrepared(); };
+    events.on_started = [this] { report_.reset(); };
+    events.on_refused = [this](const Refused& refused) {
+      Tell(launch::RefusedMessage{0, refused.program, refused.address, refused.reason});
+    };
+    events.on_ended = [this](const Ended& ended) { OnEnded(ended); };
+    events.on_changes = [this](Status taken) { OnChanges(std::move(taken)); };
+    if (plan_.proxy) events.connect = [this] { return ConnectToProxy(); };
+    events.on_lost = [this](const std::string& why) { OnChannelLost(why); };
+    return events;
+  }
+
+  void Tell(const launch::Message& message) {
+    const std::string bytes = launch::kGuestWord + launch::EncodeMessage(message);
+    (void)SendWithFds(fds_.socket.get(), bytes, {}).has_value();
+  }
+
+  void OnPrepared() {
+    loop_.Remove(boot_bound_);
+    auto counted = OpenDirectory(kMadePlace);
+    if (!counted) return OnLost(counted.error().message);
+    ready_ = true;
+    (void)!::write(fds_.told.get(), &launch::kInitReady, 1);
+    std::vector<int> out;
+    if (fds_.listener) out.push_back(fds_.listener.get());
+    out.push_back(counted->get());
+    if (!SendWithFds(fds_.socket.get(), std::string(1, launch::kInitReady), out)) loop_.Stop();
+    fds_.listener.reset();
+  }
+
+  // The word to start, or the supervisor's end.
+  void OnSupervisor() {
+    auto word = ReceiveWithFds(fds_.socket.get(), 16);
+    if (!word || word->bytes != launch::kStart || word->fds.size() != 2 || !ready_)
+      return loop_.Stop();
+    auto bytes = ReadAll(word->fds[0].get(), kMaxEnvironmentBytes);
+    auto env = bytes ? launch::DecodeEnvironment(*bytes) : std::move(bytes).error();
+    if (bytes) ::explicit_bzero(bytes->data(), bytes->size());
+    if (!env) return loop_.Stop();
+    report_ = std::move(word->fds[1]);
+    client_.Start(Go{std::move(env).value()});
+  }
+
+  void OnSignal() {
+    signalfd_siginfo info{};
+    while (::read(signals_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info))
+      client_.Cancel();
+  }
+
+  UniqueFd ConnectToProxy() {
+    UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = plan_.proxy->ipv4;
+    address.sin_port = htons(plan_.proxy->port);
+    if (socket &&
+        ::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 &&
+        errno != EINPROGRESS)
+      socket.reset();
+    return socket;
+  }
+
+  void OnEnded(const Ended& ended) {
+    if (report_ && ended.kind == Outcome::Kind::kSetupFailed) {
+      const std::string text = launch::kFailureReport + std::string("0 guest: ") + ended.reason;
+      (void)SendWithFds(report_.get(), text.substr(0, 400), {}).has_value();
+      return loop_.Stop();
+    }
+    const launch::EndedMessage message = FromGuest(ended);
+    if (message.cause == launch::EndedMessage::Cause::kExecFailed && report_) {
+      const std::string text =
+          launch::kFailureReport + std::to_string(message.exec_errno) + " exec";
+      (void)SendWithFds(report_.get(), text, {}).has_value();
+    }
+    report_.reset();
+    ended_ = ended;
+    ended_message_ = message;
+    // Told first, so that no time-out of the job's counts what follows.
+    Tell(message);
+    if (ended.status) {
+      const int status = ended.status->signalled ? ended.status->signal : ended.status->code << 8;
+      (void)SendWithFds(fds_.socket.get(), launch::kJobEnded + std::to_string(status), {})
+          .has_value();
+    }
+    auto workspace = OpenDirectory(kWorkspacePlace);
+    if (!workspace) return OnChanges(std::move(workspace).error());
+    client_.FetchChanges(std::move(workspace).value(),
+                         {order_.change_bytes, order_.change_entries});
+  }
+
+  void OnChanges(Status taken) {
+    if (taken)
+      (void)SendWithFds(fds_.socket.get(), std::string(1, launch::kGuestDone), {}).has_value();
+    else
+      TellMachineEnd("what the job changed was not brought out: " + taken.error().ToString());
+    loop_.Stop();
+  }
+
+  // The machine's own end is waited for: it says more than the channel's.
+  void OnChannelLost(const std::string& why) {
+    lost_ = why;
+    loop_.At(EventLoop::Clock::now() + std::chrono::seconds(2), [this] { OnLost(lost_); });
+  }
+
+  void OnMachineEnd(const MachineEnd& end) { OnLost(end.text); }
+
+  void OnLost(const std::string& why) {
+    if (!ready_)
+      failed_ = why;
+    else
+      TellMachineEnd(why);
+    loop_.Stop();
+  }
+
+  void TellMachineEnd(const std::string& why) {
+    launch::EndedMessage message = ended_message_;
+    message.cause = launch::EndedMessage::Cause::kMachineEnded;
+    message.note = why.substr(0, 600);
+    report_.reset();
+    Tell(message);
+  }
+
+  const MachineOrder& order_;
+  const launch::LaunchPlan& plan_;
+  MachineFds fds_;
+  GuestTokens tokens_;
+  EventLoop loop_;
+  UniqueFd signals_;
+  UniqueFd report_;  // from the word to start until the job runs
+  std::unique_ptr<Vmm> vmm_;
+  GuestClient client_;
+  std::optional<Ended> ended_;
+  launch::EndedMessage ended_message_;
+  EventLoop::WatchId boot_bound_ = 0;
+  bool ready_ = false;
+  std::string lost_;
+  std::string failed_;
+};
+
+}  // namespace
+
+std::string RunMachine(const MachineOrder& order, const launch::LaunchPlan& plan, MachineFds fds) {
+  return MachineRun(order, plan, std::move(fds)).Run();
+}
+
+}  // namespace writ::backends::microvm

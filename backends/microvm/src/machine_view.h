@@ -1,0 +1,28 @@
+// The view of writ-vm and the monitor that it starts: pure.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "writ/backends/job/launched_tier.h"
+#include "writ/backends/launch/view_step.h"
+#include "writ/backends/plan.h"
+
+namespace writ::backends {
+
+struct MachineView {
+  std::vector<launch::ViewStep> system;  // of the sandbox: programs, libraries, devices are taken
+  std::vector<launch::ViewStep> image;   // the guest image's files at their places
+  std::vector<launch::ViewStep> job;     // of the sandbox: the workspace is taken
+  std::string program;                   // writ-vm
+  std::string order;                     // bytes of the machine's order
+  std::string made;                      // directory of the host for what is made
+  std::vector<std::string> read_only_trees;
+  bool kvm = false;
+};
+
+inline constexpr char kMachineProgramPlace[] = "/machine/writ-vm";
+
+std::vector<launch::ViewStep> PlanMachineView(const MachineView& parts);
+
+}  // namespace writ::backends

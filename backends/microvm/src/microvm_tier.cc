@@ -1,0 +1,313 @@
+#include "microvm_tier.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <memory>
+#include <utility>
+
+#include "machine_view.h"
+#include "writ/backends/image/oci_documents.h"
+#include "writ/backends/job/launched_backend.h"
+#include "writ/backends/job/private_dirs.h"
+#include "writ/backends/microvm/guest_image.h"
+#include "writ/backends/microvm/machine_order.h"
+#include "writ/backends/sandbox/view_planning.h"
+#include "writ/base/child.h"
+#include "writ/base/file.h"
+
+namespace writ::backends {
+namespace {
+
+constexpr std::chrono::seconds kProbeBound{20};
+constexpr std::uint64_t kProbeText = 64 * 1024;
+constexpr std::chrono::minutes kBootBound{3};  // emulated, beside others, on a busy host
+constexpr std::chrono::minutes kLeaveBound{10};
+constexpr std::chrono::seconds kGraceMore{10};           // the guest holds the job's own grace
+constexpr std::uint64_t kGuestMemory = 128ull << 20;     // of kernel and agent
+constexpr std::uint64_t kMonitorMemory = 1280ull << 20;  // translated code, page tables, itself
+constexpr std::uint64_t kMonitorTasks = 256;
+constexpr std::uint64_t kChangeBytes = 16ull << 30;
+constexpr std::uint64_t kChangeEntries = 2'000'000;
+constexpr char kBuild[] = "make one with `writ image build`";
+
+// What it says in answer to `arguments`; why it says nothing.
+Result<std::string> Ask(const std::string& program, std::vector<std::string> arguments) {
+  WRIT_ASSIGN(Pipe pipe, MakePipe());
+  SpawnOptions spawn;
+  spawn.path = program;
+  spawn.argv = {program};
+  spawn.argv.insert(spawn.argv.end(), arguments.begin(), arguments.end());
+  spawn.fds = {{pipe.write_end.get(), 1}};
+  WRIT_ASSIGN(Child child, Child::Spawn(spawn));
+  pipe.write_end.reset();
+  WRIT_ASSIGN(auto status, child.Wait(kProbeBound));
+  if (!status || status->ShellCode() != 0)
+    return Error{ErrorKind::kUnavailable, "microvm.probe", program + " did not answer"};
+  return ReadAll(pipe.read_end.get(), kProbeText);
+}
+
+// A device that only a group may open is closed to a uid of the job's own.
+bool OpenToJobs(const char* device, bool root) {
+  struct stat st {};
+  return !root || (::stat(device, &st) == 0 && (st.st_mode & 06) == 06);
+}
+
+// Looks for an image first: whoever has none pays for no more.
+MachineFeatures ProbeMachine(const MicrovmBackendOptions& options, const image::ImageStore& store,
+                             bool root) {
+  MachineFeatures found;
+  found.path = options.qemu;
+  if (auto images = store.List(); !images || images->empty()) {
+    found.reason = "this runner has no guest image";
+    found.mend = kBuild;
+    return found;
+  }
+  if (::access(options.qemu.c_str(), X_OK) != 0) {
+    found.reason = "there is no " + options.qemu;
+    found.mend = "apt-get install qemu-system-x86 erofs-utils";
+    return found;
+  }
+  auto said = Ask(options.qemu, {"--version"});
+  auto version = said ? microvm::QemuVersion(*said) : std::move(said).error();
+  if (!version) {
+    found.reason = version.error().message;
+    found.mend = "QEMU 7.2 or newer";
+    return found;
+  }
+  found.version = *version;
+  auto kvm = Ask(options.machine_program, {"--probe-kvm"});
+  if (!kvm) {
+    found.reason = "writ-vm cannot be used: " + kvm.error().message;
+    found.mend = "install writ-vm beside writ-launch";
+    return found;
+  }
+  const std::string no = "kvm=no ";
+  found.kvm = *kvm == "kvm=yes\n";
+  if (kvm->starts_with(no))
+    found.no_kvm_reason = kvm->substr(no.size(), kvm->size() - no.size() - 1);
+  if (found.kvm && !OpenToJobs("/dev/kvm", root)) {
+    found.kvm = false;
+    found.no_kvm_reason = "/dev/kvm is not open to the uids of jobs (mode 0666)";
+  }
+  found.usable = true;
+  return found;
+}
+
+std::uint64_t HostTscKhz() {
+  constexpr std::uint64_t kFileLimit = 1u << 20;
+  auto text = ReadFile("/proc/cpuinfo", kFileLimit);
+  const auto at = text ? text->find("cpu MHz") : std::string::npos;
+  if (at == std::string::npos) return 0;
+  const auto colon = text->find(':', at);
+  double megahertz = 0;
+  const char* start = text->data() + colon + 2;
+  if (colon != std::string::npos) std::from_chars(start, text->data() + text->size(), megahertz);
+  return static_cast<std::uint64_t>(megahertz * 1000);
+}
+
+launch::ViewStep Part(const std::string& root, const char* name, const char* place) {
+  launch::ViewStep step;
+  step.kind = launch::ViewStep::Kind::kBind;
+  step.target = place + 1;
+  step.source = root + "/" + name;
+  return step;
+}
+
+}  // namespace
+
+MicrovmTier::MicrovmTier(MicrovmBackendOptions options)
+    : options_(std::move(options)),
+      store_(microvm::GuestStore(options_.images_dir)),
+      sandbox_({.launched = options_.launched}) {}
+
+HostFeatures MicrovmTier::Probe() const {
+  HostFeatures features = sandbox_.Probe();
+  features.machine = ProbeMachine(options_, store_, features.root);
+  return features;
+}
+
+Capabilities MicrovmTier::Describe(const HostFeatures& f) const {
+  Capabilities c = sandbox_.Describe(f);
+  c.tier = Tier::kMicrovm;
+  c.backend = std::string(Name());
+  const std::string speed = f.machine.kvm ? "kvm" : "tcg";
+  if (!f.machine.version.empty()) c.version += ", qemu " + f.machine.version + ", " + speed;
+  if (c.usable && !f.machine.usable) {
+    c.usable = false;
+    c.unusable_reason = "no machine can be made: " + f.machine.reason;
+    c.unusable_mend = f.machine.mend;
+    for (AspectCapability* aspect : {&c.files, &c.network, &c.processes}) {
+      *aspect = {};
+      aspect->reason = c.unusable_reason;
+    }
+  }
+  if (!c.usable) return c;
+  const std::string machine = "virtual machine (qemu, " + speed + ")";
+  c.files.mechanism = machine + ", in a " + c.files.mechanism;
+  c.network.mechanism = machine + " without a network card";
+  c.network.reason.clear();
+  c.processes.mechanism = machine;
+  c.syscalls = {Enforcement::kKernel, machine + ", seccomp in the guest", "", ""};
+  c.resources = {Enforcement::kKernel, "size of the machine, cgroup v2 in the guest", "", ""};
+  c.limits = DescribeLimits(HoldersOf(EveryLimit(), f));
+  c.pty = false;
+  c.notes = {
+      "HOME, temporary files and what the job changes lie in the machine's memory",
+      "a job that is ended without its grace leaves no changes: they were in the machine",
+      "CPU time is the machine's, its boot included",
+  };
+  if (!f.machine.kvm)
+    c.notes.push_back("without KVM (" + f.machine.no_kvm_reason +
+                      ") the machine is emulated: several times slower");
+  return c;
+}
+
+Result<image::ImageRecord> MicrovmTier::FindImage(const Plan& plan) const {
+  const std::string& wanted = plan.image.empty() ? options_.default_image : plan.image;
+  auto record = store_.Find(wanted);
+  if (record) return record;
+  if (record.error().kind == ErrorKind::kNotFound)
+    return Unsupported(Tier::kMicrovm, "image_unknown", "this runner has no guest image " + wanted,
+                       "name one of `writ image ls`, or make one with `writ image build`");
+  return std::move(record).error();
+}
+
+Status MicrovmTier::CheckPlan(const Plan& plan, const HostFeatures& features) const {
+  WRIT_TRY(sandbox_.CheckPlan(plan, features));
+  if (plan.entries)
+    return Unsupported(Tier::kMicrovm, "no_entry", "nothing can be put beside a job in its machine",
+                       "ask for the sandbox or container tier, or a runner without grants.session");
+  auto image = FindImage(plan);
+  return image ? Status() : Status(std::move(image).error());
+}
+
+std::uint64_t MicrovmTier::MachineMemory(const Plan& plan) const {
+  constexpr std::uint64_t kStep = 16ull << 20;
+  const std::uint64_t job =
+      plan.limits.memory_bytes == 0 ? options_.job_memory_bytes : plan.limits.memory_bytes;
+  return (job + kGuestMemory + kStep - 1) / kStep * kStep;
+}
+
+// The job's own are held in the guest; these bound the machine, whatever the guest does.
+Limits MicrovmTier::OutsideLimits(const Plan& plan) const {
+  Limits outside;
+  outside.wall_timeout = plan.limits.wall_timeout;
+  outside.term_grace = plan.limits.term_grace;
+  outside.output = plan.limits.output;
+  outside.processes = kMonitorTasks;
+  outside.memory_bytes = MachineMemory(plan) + kMonitorMemory;
+  return outside;
+}
+
+std::vector<HeldLimit> MicrovmTier::HoldersOf(const Limits& limits, const HostFeatures&) const {
+  std::vector<HeldLimit> out;
+  for (const PlannedLimit& limit : PlannedLimits(limits)) {
+    HeldLimit held{limit, LimitHolder::kSupervisor, ""};
+    switch (limit.kind) {
+      case LimitKind::kWall:
+      case LimitKind::kOutput:
+        break;
+      case LimitKind::kMemory:
+        held = {limit, LimitHolder::kCgroupV2, "in the guest; the machine has little more"};
+        break;
+      case LimitKind::kProcesses:
+      case LimitKind::kCpuShare:
+        held = {limit, LimitHolder::kCgroupV2, "in the guest"};
+        break;
+      case LimitKind::kOpenFiles:
+        held = {limit, LimitHolder::kRlimit,
+                "in the guest, per process; refused call by call, the job goes on"};
+        break;
+      case LimitKind::kIo:
+        held = {limit, LimitHolder::kNone,
+                "a machine's job writes to memory alone, and reads its image from the host"};
+        break;
+      case LimitKind::kCpu:
+      case LimitKind::kDisk:
+      case LimitKind::kDiskFiles:
+        held.note = "in the guest";
+        break;
+    }
+    out.push_back(std::move(held));
+  }
+  return out;
+}
+
+std::chrono::milliseconds MicrovmTier::StartBound() const {
+  return kBootBound + std::chrono::seconds(10);
+}
+
+Result<HeldRoot> MicrovmTier::Hold(const Plan& plan) const {
+  WRIT_ASSIGN(image::ImageRecord record, FindImage(plan));
+  HeldRoot out;
+  out.digest = image::ImageDigestText(record.id);
+  WRIT_ASSIGN(image::HeldImage held, store_.Hold(out.digest));
+  // A folder that is no guest image is refused here, before anything boots.
+  WRIT_ASSIGN(microvm::GuestManifest manifest, microvm::ReadGuestManifest(held.root));
+  (void)manifest;
+  out.lock = std::move(held.lock);
+  out.view = {Part(held.root, microvm::kKernelName, microvm::kKernelPlace),
+              Part(held.root, microvm::kInitramfsName, microvm::kInitramfsPlace),
+              Part(held.root, microvm::kRootName, microvm::kRootPlace)};
+  return out;
+}
+
+launch::LaunchPlan MicrovmTier::PlanLaunch(const Plan& plan, const HostFeatures& features,
+                                           const LaunchFacts& facts) const {
+  launch::LaunchPlan out = sandbox_.PlanLaunch(plan, features, facts);
+  microvm::MachineOrder order;
+  order.vmm = features.machine.path;
+  order.acceleration =
+      features.machine.kvm ? microvm::Acceleration::kKvm : microvm::Acceleration::kTcg;
+  order.memory_bytes = MachineMemory(plan);
+  order.tsc_khz = HostTscKhz();
+  order.boot_ms = static_cast<std::uint64_t>(std::chrono::milliseconds(kBootBound).count());
+  order.change_bytes = plan.limits.disk_bytes == 0 ? kChangeBytes : plan.limits.disk_bytes;
+  order.change_entries = plan.limits.disk_files == 0 ? kChangeEntries : plan.limits.disk_files;
+  order.job.run_id = plan.run_id;
+  order.job.argv = plan.argv;
+  order.job.cwd = plan.cwd;
+  order.job.user_name = plan.identity.user_name;
+  order.job.home_files = plan.home_files;
+  order.job.home_directories = plan.home_directories;
+  order.job.read_only_trees = plan.read_only_trees;
+  order.job.limits = plan.limits;
+  order.job.syscalls = plan.syscalls;
+  order.job.proxied = out.proxy.has_value();
+  order.job.merged = plan.stderr_to == StderrTo::kStdout;
+
+  MachineView view;
+  view.system = features.system_view;
+  view.image = facts.root_view;
+  view.job = PlanView(plan, PathsOf(plan), {}, Programs::kOfAnImage,
+                      features.root ? launch::LowerOwner::kRoot : launch::LowerOwner::kJob);
+  view.program = options_.machine_program;
+  view.order = microvm::Encode(order);
+  view.made = plan.session_dir + "/" + kTmpName;
+  view.read_only_trees = plan.read_only_trees;
+  view.kvm = features.machine.kvm;
+  out.namespaces->view = PlanMachineView(view);
+  out.namespaces->counted.clear();
+  out.namespaces->runtime = {kMachineProgramPlace};
+  out.namespaces->ready_bound_ms = order.boot_ms;
+  out.namespaces->leave_bound_ms =
+      static_cast<std::uint64_t>(std::chrono::milliseconds(kLeaveBound).count());
+  out.term_grace_ms += static_cast<std::uint64_t>(std::chrono::milliseconds(kGraceMore).count());
+  out.supervise_connect = false;  // the guest's kernel tells of them
+  // The job's own list is held in the guest; the monitor's is the same whatever the job has.
+  out.allow_list = features.default_list;
+  out.filter.clear();
+  out.argv = {kMachineProgramPlace};
+  return out;
+}
+
+std::unique_ptr<Backend> MakeMicrovmBackend(MicrovmBackendOptions options) {
+  const LaunchedOptions launched = options.launched;
+  return MakeLaunchedBackend(std::make_unique<MicrovmTier>(std::move(options)), launched);
+}
+
+}  // namespace writ::backends
