@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Records a database of one schema version as SQL text, from the steps in schema.h.
 
-  tests/golden/schema/record.py plane 1 >tests/golden/schema/plane-1.sql
+  python3 tests/golden/schema/record.py plane 1 >tests/golden/schema/plane-1.sql
 
 Run it for the version that has just been followed by another, before that one ships; what is
 recorded is never edited. Rows are those below, as far as the version has their columns.
@@ -48,7 +48,9 @@ ROWS = {
 
 def main() -> None:
     kind, version = sys.argv[1], int(sys.argv[2])
-    steps = re.findall(r'R"sql\((.*?)\)sql"', (ROOT / HEADERS[kind]).read_text(), re.S)
+    array = (ROOT / HEADERS[kind]).read_text().split("std::array", 1)[1]
+    steps = [raw or plain for raw, plain in
+             re.findall(r'R"sql\((.*?)\)sql"|^ *"([^"\n]*)",$', array, re.S | re.M)]
     if not 1 <= version <= len(steps):
         sys.exit(f"{kind} has versions 1 to {len(steps)}")
     db = sqlite3.connect(":memory:")

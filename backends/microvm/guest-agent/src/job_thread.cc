@@ -1,6 +1,7 @@
 #include "job_thread.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -37,6 +38,18 @@ std::vector<std::string> OtherTrees() {
   }
   ::closedir(list);
   return trees;
+}
+
+// A tree may be a single program: what is mounted on is of the same sort.
+Status MakePlaceFor(const std::string& source, const std::string& place) {
+  struct stat info {};
+  if (::stat(source.c_str(), &info) != 0)
+    return SysError(errno, "agent.read_only_tree", "cannot find what is shown as " + place);
+  const bool single = !S_ISDIR(info.st_mode);
+  WRIT_TRY(MakeDirectories(single ? place.substr(0, place.rfind('/')) : place, 0755));
+  if (!single) return {};
+  UniqueFd file(::open(place.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0755));
+  return file ? Status{} : SysError(errno, "agent.read_only_tree", "cannot make " + place);
 }
 
 // Bytes on their way to the loop; a host that does not read slows the job.
@@ -163,8 +176,8 @@ Result<Plan> JobThread::MakePlan() {
   plan.read_only_trees = OtherTrees();
   for (std::size_t i = 0; i < order_.read_only_trees.size(); ++i) {
     const std::string& tree = order_.read_only_trees[i];
-    WRIT_TRY(MakeDirectories(tree, 0755));
     const std::string source = places_.inputs + "/" + std::to_string(i);
+    WRIT_TRY(MakePlaceFor(source, tree));
     if (::mount(source.c_str(), tree.c_str(), nullptr, MS_BIND, nullptr) != 0)
       return SysError(errno, "agent.read_only_tree", "cannot show " + tree);
     plan.read_only_trees.push_back(tree);
