@@ -15,6 +15,8 @@
 #include <fstream>
 #include <iterator>
 
+#include "writ/base/file.h"
+
 namespace writ::test {
 namespace fs = std::filesystem;
 namespace {
@@ -241,9 +243,8 @@ std::string HostTargets::HostSettings() {
 }
 
 std::vector<pid_t> HostTargets::ProcessesMarked(const std::string& mark) {
-  const auto text = [](const fs::path& file) {
-    std::ifstream in(file, std::ios::binary);
-    return std::string(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
+  const auto text = [](const fs::path& file) {  // of one that has gone meanwhile: nothing
+    return ReadFile(file.string(), std::uint64_t{4} << 20).value_or("");
   };
   const std::string variable = "MARK=" + mark + std::string(1, '\0');
   std::vector<pid_t> found;

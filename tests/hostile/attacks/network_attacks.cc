@@ -201,9 +201,8 @@ Result RewriteAddressDuringConnect() {
   bool through = false;
   // Long enough for the rewriter to get a turn on a busy machine.
   const auto enough = std::chrono::steady_clock::now() +
-                      std::chrono::milliseconds(Target("GUARDED").empty() ? 8000 : 800);
-  for (int i = 0;
-       !through && (i < 2000 || (i < 15000 && std::chrono::steady_clock::now() < enough)); ++i) {
+                      std::chrono::milliseconds(Target("GUARDED").empty() ? 30000 : 800);
+  for (int i = 0; !through && (i < 2000 || std::chrono::steady_clock::now() < enough); ++i) {
     if (i % 16 == 0) ::usleep(50);  // the other one has a turn, and is stopped anywhere in it
     int socket = Tcp();
     const linger at_once{1, 0};  // thousands of them would use the ports up
