@@ -189,6 +189,7 @@ TEST_F(SessionFailure, NamesTheReservedVariableAndTheMendInTheReceipt) {
   const json::Value* environment = receipt.Find("runner")->Find("environment");
   ASSERT_NE(environment, nullptr);
   EXPECT_EQ(environment->FindString("failureCode"), "env.reserved");
+  EXPECT_EQ(environment->Find("enforcement"), nullptr);  // L47: no job, nothing held
   EXPECT_NE(environment->FindString("failureMend").value_or("").find("take HOME out"),
             std::string_view::npos);
 }
