@@ -76,9 +76,14 @@ Result<runner::Identity> FindIdentity(const runner::RunnerConfig& config,
   Secret token = Secret::Consume(text);
   context.Note("enrolling at " + config.plane.url);
   Result<runner::Identity> enrolled = Error{};
+  std::stop_token stopped;
   WRIT_TRY(UntilStopped(signals, [&](std::stop_token stop) {
-    enrolled = runner::Enroll(config, token, clock, std::move(stop));
+    stopped = std::move(stop);
+    enrolled = runner::Enroll(config, token, clock, stopped);
   }));
+  // Its signal is used up: also where the plane's answer came just before it.
+  if (stopped.stop_requested())
+    return Error{ErrorKind::kCancelled, "runner.stopped", "stopped while enrolling"};
   return enrolled;
 }
 
@@ -128,8 +133,7 @@ void StartRunner(Context& context, RunnerCommand& command) {
     return context.Fail(kFailed, registered.error());
   auto identity = FindIdentity(config, command.enroll_token_file, clock, *signals, context);
   if (!identity && identity.error().kind == ErrorKind::kCancelled)
-    return context.Note(
-        "stopped before the runner was enrolled: start it again with the same token");
+    return context.Note("stopped while enrolling: start it again with the same token");
   if (!identity) return context.Fail(identity.error());
   std::string runner_id = identity->runner_id.text();
   Narrator narrator(context);

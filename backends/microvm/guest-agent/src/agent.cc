@@ -172,7 +172,7 @@ class Agent {
         proxies_.pop_front();
       }
     }
-    // As pid 1 we are the last parent of whoever lost his own; nobody of ours is waited for now.
+    // As pid 1 we are the last parent of whoever lost his own; none of ours is being waited for.
     if (ended && ::getpid() == 1)
       while (::waitpid(-1, nullptr, WNOHANG | __WALL) > 0) continue;
     job_stream_->Write(Frame(Encode(word)));

@@ -1,7 +1,7 @@
 // Agent profiles: how each kind of agent is really started (design.md section 3).
 //
 // protocol's Prepare says what the execution *hash* covers; a profile says what *runs*: the argv
-// per tier, the program and the trees it needs, folders and placeholders in the private HOME,
+// per tier, the program and the trees it needs, folders and stand-ins in the private HOME,
 // variables that stop updates and telemetry. The profile table is data; Locate looks at this host's
 // files and changes nothing; AgentArgv is pure.
 #pragma once
@@ -29,8 +29,8 @@ struct AgentProfile {
       home_directories;  // writable configuration, made in the private HOME
   std::vector<std::pair<std::string_view, std::string_view>>
       vars;  // no updates (L45), no telemetry
-  // Key variables that must exist for the agent to start: set to a placeholder unless the run sets
-  // them or one of other_key_vars, which a placeholder would win over.
+  // Key variables that must exist for the agent to start: set to a stand-in value unless the run
+  // sets them or one of other_key_vars, which a stand-in would win over.
   std::vector<std::string_view> key_vars;
   std::vector<std::string_view> other_key_vars;
   // Secrets that people store under a name which the agent does not read: (secret, variable it
