@@ -4,6 +4,7 @@
 
 #include "oci_config.h"
 #include "runtime.h"
+#include "writ/backends/sandbox/system_view.h"
 
 namespace writ::backends {
 namespace {
@@ -13,24 +14,6 @@ using launch::ViewStep;
 using Kind = launch::ViewStep::Kind;
 
 constexpr char kLauncherPlace[] = "/.writ/launch";
-
-ViewStep Step(Kind kind, std::string target, std::string source = {}) {
-  ViewStep step;
-  step.kind = kind;
-  step.target = std::move(target);
-  step.source = std::move(source);
-  return step;
-}
-
-// Of the system's view: programs, libraries, device nodes. No data of the host.
-bool RuntimeNeeds(const ViewStep& step) {
-  if (step.kind == Kind::kBind && step.access == BindAccess::kDevice) return true;
-  if (step.kind != Kind::kBind && step.kind != Kind::kSymlink) return false;
-  for (const char* name :
-       {"usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc/ld.so.cache"})
-    if (step.target == name) return true;
-  return false;
-}
 
 // The roots of what the job writes: HOME, TMPDIR, workspace.
 bool IsWritableTree(const ViewStep& step) {
@@ -50,24 +33,24 @@ std::vector<ViewStep> StagedView(const HostFeatures& features, const std::string
                                  const std::vector<ViewStep>& job_view) {
   std::vector<ViewStep> view;
   for (const ViewStep& step : features.system_view)
-    if (RuntimeNeeds(step)) view.push_back(step);
-  view.push_back(Step(Kind::kBind, kRuntimePlace, features.runtime.path));
-  view.push_back(Step(Kind::kProc, "proc"));  // whole: a masked one forbids to mount another
-  view.push_back(Step(Kind::kTmpfs, "run"));
+    if (IsSystemProgram(step)) view.push_back(step);
+  view.push_back(MakeStep(Kind::kBind, kRuntimePlace, features.runtime.path));
+  view.push_back(MakeStep(Kind::kProc, "proc"));  // whole: a masked one forbids to mount another
+  view.push_back(MakeStep(Kind::kTmpfs, "run"));
   // crun looks here first and refuses a host with both generations; runc wants to find one.
   const bool own_kernel = KernelOf(features.runtime) == launch::ContainerKernel::kOwn;
   if (features.runtime.name == "runc")
-    view.push_back(Step(Kind::kBind, "sys/fs/cgroup", "/sys/fs/cgroup"));
+    view.push_back(MakeStep(Kind::kBind, "sys/fs/cgroup", "/sys/fs/cgroup"));
   else
-    view.push_back(Step(Kind::kDirectory, "sys/fs/cgroup"));
+    view.push_back(MakeStep(Kind::kDirectory, "sys/fs/cgroup"));
   if (own_kernel)
-    view.push_back(Step(Kind::kTmpfs, "tmp"));  // gVisor builds a root of its own there
+    view.push_back(MakeStep(Kind::kTmpfs, "tmp"));  // gVisor builds a root of its own there
   view.insert(view.end(), root_view.begin(), root_view.end());
   for (const char* name : {"rootfs/proc", "rootfs/dev", "rootfs/run"})
-    view.push_back(Step(Kind::kDirectory, name));
-  view.push_back(Step(Kind::kBind, "rootfs/sys/devices/system/cpu", "/sys/devices/system/cpu"));
+    view.push_back(MakeStep(Kind::kDirectory, name));
+  view.push_back(MakeStep(Kind::kBind, "rootfs/sys/devices/system/cpu", "/sys/devices/system/cpu"));
   view.back().if_missing = IfMissing::kSkip;
-  view.push_back(Step(Kind::kBind, std::string("rootfs") + kLauncherPlace, launcher));
+  view.push_back(MakeStep(Kind::kBind, std::string("rootfs") + kLauncherPlace, launcher));
   std::vector<ConfigBind> binds;
   for (ViewStep step : job_view) {
     if (IsOwnFileOfEtc(step)) {
@@ -81,8 +64,8 @@ std::vector<ViewStep> StagedView(const HostFeatures& features, const std::string
     }
     view.push_back(std::move(step));
   }
-  view.push_back(Step(Kind::kFile, std::string(kBundlePlace) + "/config.json",
-                      OciConfig(kLauncherPlace, host_name, binds, KernelOf(features.runtime))));
+  view.push_back(MakeStep(Kind::kFile, std::string(kBundlePlace) + "/config.json",
+                          OciConfig(kLauncherPlace, host_name, binds, KernelOf(features.runtime))));
   return view;
 }
 

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "writ/backends/linux/landlock.h"
 
@@ -55,6 +56,15 @@ struct ViewStep {
   IfMissing if_missing = IfMissing::kFail;
   LowerOwner lower_owner = LowerOwner::kJob;
 };
+inline ViewStep MakeStep(ViewStep::Kind kind, std::string target, std::string source = {},
+                         BindAccess access = BindAccess::kReadOnly) {
+  ViewStep step;
+  step.kind = kind;
+  step.target = std::move(target);
+  step.source = std::move(source);
+  step.access = access;
+  return step;
+}
 std::string_view ViewStepName(ViewStep::Kind kind);  // "directory", "symlink", ...
 
 }  // namespace writ::backends::launch

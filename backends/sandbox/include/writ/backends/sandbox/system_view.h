@@ -15,4 +15,8 @@ std::vector<launch::ViewStep> SystemView();
 // count them there.
 std::vector<launch::ViewStep> SurroundingsView();
 
+// Of a SystemView: programs, libraries and device nodes, no data of the host. What a program of the
+// host that stands beside a job is shown.
+bool IsSystemProgram(const launch::ViewStep& step);
+
 }  // namespace writ::backends
