@@ -53,6 +53,13 @@ Result<Actor> ActingAs(const Caller& caller, const std::optional<Actor>& named) 
   return *named;
 }
 
+Status NoteActingAs(Plane::Impl& plane, store::Database& db, const Caller& caller,
+                    const Actor& actor, const std::string& run_id, std::string_view act) {
+  if (actor.id == caller.name) return {};
+  return plane.Admin(db, "admin.acted_as", caller,
+                     {{"runId", run_id}, {"act", act}, {"inTheNameOf", ActorJson(actor)}});
+}
+
 Result<RunState> Plane::Approve(const Caller& caller, const std::string& run_id,
                                 std::optional<Actor> named) {
   if (!caller.Has(Role::kApprover)) return Forbidden("role approver is needed");
@@ -80,6 +87,7 @@ Result<RunState> Plane::Approve(const Caller& caller, const std::string& run_id,
   const WallTime now = impl_->clock.Now();
   RunState result = RunState::kAwaitingApproval;
   WRIT_TRY(impl_->store->Write([&](store::Database& db) -> Status {
+    WRIT_TRY(NoteActingAs(*impl_, db, caller, actor, run_id, "approve"));
     WRIT_ASSIGN(int still, db.Run("UPDATE runs SET updated_at = max(?, updated_at + 1) "
                                   "WHERE run_id = ? AND status = 'awaiting_approval'",
                                   now.unix_ms, run_id));
@@ -158,6 +166,7 @@ Result<CancelResult> Plane::Cancel(const Caller& caller, const std::string& run_
           .code = "run.ended",
           .message = "run " + run_id + " is " + word + ": it has ended and cannot be cancelled"};
     }
+    WRIT_TRY(NoteActingAs(*impl_, db, caller, actor, run_id, "cancel"));
     const bool unclaimed = state == RunState::kCreated || state == RunState::kAwaitingApproval;
     if (!unclaimed) {
       // The first one who asked stays recorded.
@@ -173,6 +182,9 @@ Result<CancelResult> Plane::Cancel(const Caller& caller, const std::string& run_
       WRIT_ASSIGN(auto head, ChainHeadOf(db, run_id, row.Text(1)));
       protocol::EventChain chain(head);
       WRIT_TRY(InsertEvent(db, run_id, chain.Append(now, protocol::events::RunCancelled(actor))));
+    } else {  // never had a contract, so it has no chain of its own
+      WRIT_TRY(impl_->Admin(db, "admin.run.cancelled", caller,
+                            {{"runId", run_id}, {"inTheNameOf", ActorJson(actor)}}));
     }
     WRIT_ASSIGN(int moved,
                 db.Run("UPDATE runs SET status = 'cancelled', cancel_actor = ?, "

@@ -101,6 +101,10 @@ Result<std::vector<std::string>> EventTexts(store::Database& db, const std::stri
 // In whose name the caller acts or asks: an administrator may name somebody; anybody else is who
 // they are. kDenied "forbidden".
 Result<Actor> ActingAs(const Caller& caller, const std::optional<Actor>& named);
+// An entry of the admin chain where the caller acts in another's name: the run's own chain holds
+// the named one. `act`: "submit", "approve", "cancel".
+Status NoteActingAs(Plane::Impl& plane, store::Database& db, const Caller& caller,
+                    const Actor& actor, const std::string& run_id, std::string_view act);
 json::Value ActorJson(const Actor& actor);
 Result<Actor> ParseActor(std::string_view text);
 

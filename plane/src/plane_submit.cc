@@ -13,7 +13,8 @@ using json::Object;
 using json::Value;
 
 // What would leave, for whom, under which terms: the dry run's answer (as recorded).
-std::string DisclosureReport(const RunRequest& request, const PolicyDecision& decision) {
+std::string DisclosureReport(const RunRequest& request, const PolicyDecision& decision,
+                             const std::vector<RequestIssue>& unset) {
   Object workspace{{"baseRef", request.workspace.base_ref},
                    {"bundleHash", request.workspace.bundle_hash}};
   workspace.SetOptional("dirtyDiffHash", request.workspace.dirty_diff_hash);
@@ -46,7 +47,31 @@ std::string DisclosureReport(const RunRequest& request, const PolicyDecision& de
                 {"execution", shape.EffectiveExecution().ToJson()}};
   if (request.isolation) report.Set("isolation", *request.isolation);
   report.Set("policyDecision", verdict);
+  if (!unset.empty()) {
+    std::vector<std::string> texts;
+    for (const RequestIssue& issue : unset) texts.push_back(issue.text);
+    report.Set("unmet", Value::Texts(texts));
+  }
   return json::Write(report);
+}
+
+// Secrets that the policy would release and that have no value here.
+Result<std::vector<RequestIssue>> UnsetSecrets(Plane::Impl& plane, const PolicyDecision& decision) {
+  std::vector<RequestIssue> out;
+  for (std::size_t i = 0; i < decision.secrets.size(); ++i) {
+    const auto& grant = decision.secrets[i];
+    WRIT_ASSIGN(auto held, plane.store->Read([&](store::Database& db) {
+      return db.Number("SELECT 1 FROM secrets WHERE name = ? AND scope = ?", grant.name.text(),
+                       grant.scope);
+    }));
+    if (held) continue;
+    const std::string place = std::to_string(i);
+    out.push_back({"/request/secretNames/" + place,
+                   "request.secretNames." + place + ": this plane holds no value for " +
+                       std::string(grant.name.text()) + " in scope " + grant.scope +
+                       " (writ secrets set)"});
+  }
+  return out;
 }
 
 // Every blob that the runner will ask for is here. Kept, so that no collection takes it meanwhile.
@@ -121,9 +146,10 @@ Result<Submission> Plane::Submit(const Caller& caller, std::string_view body) {
   WRIT_ASSIGN(auto policy, impl_->Policy());
   PolicyDecision decision = Evaluate(policy->policy, request, impl_->config.open_network);
   Submission out;
+  WRIT_ASSIGN(auto unset, UnsetSecrets(*impl_, decision));
   if (parsed.mode == RunMode::kDryRun) {
     out.kind = Submission::Kind::kDryRun;
-    out.report = DisclosureReport(request, decision);
+    out.report = DisclosureReport(request, decision, unset);
     out.reasons = decision.reasons;
     return out;
   }
@@ -134,18 +160,7 @@ Result<Submission> Plane::Submit(const Caller& caller, std::string_view body) {
     return out;
   }
   auto missing = MissingBlobs(impl_->blobs, request.workspace);
-  for (std::size_t i = 0; i < decision.secrets.size(); ++i) {
-    const auto& grant = decision.secrets[i];
-    WRIT_ASSIGN(auto held, impl_->store->Read([&](store::Database& db) {
-      return db.Number("SELECT 1 FROM secrets WHERE name = ? AND scope = ?", grant.name.text(),
-                       grant.scope);
-    }));
-    if (!held) {
-      missing.push_back({"/request/secretNames/" + std::to_string(i),
-                         "request.secretNames." + std::to_string(i) +
-                             ": this plane holds no value for it in scope " + grant.scope});
-    }
-  }
+  missing.insert(missing.end(), unset.begin(), unset.end());
   if (!missing.empty()) return Invalid(missing);
 
   const bool ask = decision.verdict == PolicyDecision::Verdict::kAsk;
@@ -165,6 +180,7 @@ Result<Submission> Plane::Submit(const Caller& caller, std::string_view body) {
     WRIT_TRY(TakeFromBucket(db, config.per_principal, "principal " + caller.name, now));
     WRIT_TRY(TakeFromBucket(db, config.per_agent, "agent " + request.agent.kind.text(), now));
     WRIT_TRY(TakeFromBucket(db, config.per_pool, "pool " + request.pool.text(), now));
+    WRIT_TRY(NoteActingAs(*impl_, db, caller, *request.requested_by, input.run_id, "submit"));
     WRIT_TRY(InsertRun(db, {input, parsed.raw, caller.name, now + config.approval_timeout}));
     return contract ? BeginChain(db, *contract, decision, now) : Status{};
   }));

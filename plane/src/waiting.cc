@@ -24,7 +24,7 @@ Waiting NoRunner(const std::string& pool, std::size_t enrolled,
   else
     out.message += ": " + std::to_string(enrolled) +
                    (last_heard ? " enrolled, last heard of at " + FormatRfc3339(*last_heard)
-                               : " enrolled, never heard of");
+                               : " enrolled, none of which waits for runs");
   return out;
 }
 

@@ -56,6 +56,40 @@ TEST(Consent, AnApproverActsInTheirOwnNameOnly) {
   EXPECT_EQ(plane->Approve(lead, made->run_id, std::nullopt).value(), plane::RunState::kCreated);
 }
 
+std::vector<json::Value> AdminEntries(TestPlane& plane, std::string_view type) {
+  std::vector<json::Value> out;
+  EXPECT_TRUE(plane->Export({}, [&](std::string_view line) -> Status {
+    json::Value entry = json::Parse(line).value();
+    const json::Value* event = entry.Find("event");
+    if (event != nullptr && event->FindString("type") == type) out.push_back(std::move(entry));
+    return {};
+  }));
+  return out;
+}
+
+TEST(Consent, WhoActedInAnothersNameIsInTheAdminChain) {
+  TestPlane plane(ConsentPolicy(1));
+  auto made = plane->Submit(plane.local, json::Write(RunBody(*plane)));
+  const std::size_t before = AdminEntries(plane, "admin.acted_as").size();
+  ASSERT_TRUE(
+      plane->Approve(plane.local, made->run_id, plane::Actor{protocol::ActorKind::kHuman, "lead"}));
+  const auto entries = AdminEntries(plane, "admin.acted_as");
+  ASSERT_EQ(entries.size(), before + 1);
+  const std::string text = json::Write(entries.back());
+  for (const std::string& word : {std::string("\"owner\""), std::string("\"lead\""),
+                                  std::string("\"approve\""), made->run_id})
+    EXPECT_NE(text.find(word), std::string::npos) << word << " in " << text;
+}
+
+TEST(Consent, TheEndOfARunThatNeverHadAContractIsInTheAdminChain) {
+  TestPlane plane(ConsentPolicy(1));
+  auto made = plane->Submit(plane.local, json::Write(RunBody(*plane)));
+  ASSERT_TRUE(plane->Cancel(plane.local, made->run_id, std::nullopt));
+  const auto entries = AdminEntries(plane, "admin.run.cancelled");
+  ASSERT_EQ(entries.size(), 1u);
+  EXPECT_NE(json::Write(entries[0]).find(made->run_id), std::string::npos);
+}
+
 TEST(Consent, APolicyThatDeniesMeanwhileIsNotApprovedAway) {
   TestPlane plane(ConsentPolicy(1));
   auto made = plane->Submit(plane.local, json::Write(RunBody(*plane)));

@@ -19,6 +19,16 @@ TEST_F(Api, HealthListsTheExtensionAndReadyLooksForItself) {
   EXPECT_EQ(client->Get("/v1/ready").status, 200);
 }
 
+TEST_F(Api, EveryAnswerSaysWhatTimeItIsByThePlanesClock) {  // L1: runners judge contracts by it
+  plane = std::make_unique<TestPlane>();
+  server = plane::HttpServer::Start(**plane, plane->clock, {}).value();
+  client = std::make_unique<HttpClient>(server->url());
+  for (const char* path : {"/v1/health", "/v1/runs", "/nowhere"})
+    EXPECT_EQ(client->Get(path).headers["date"], "Sat, 22 Nov 2025 08:26:40 GMT") << path;
+  plane->clock.Advance(std::chrono::hours(1));
+  EXPECT_EQ(client->Get("/v1/health").headers["date"], "Sat, 22 Nov 2025 09:26:40 GMT");
+}
+
 TEST_F(Api, IsNotReadyWithADamagedPolicy) {
   Start();
   plane->SetPolicyText("{");

@@ -275,6 +275,14 @@ TEST(Submitting, NeedsTheWorkspacesBlobsAndTheSecretsValues) {
       plane->Submit(plane.local, json::Write(RunBody(*plane, {.secrets = {"TOKEN"}})));
   ASSERT_EQ(missing_secret->kind, Submission::Kind::kInvalid);
   EXPECT_EQ(missing_secret->pointer, "/request/secretNames/0");
+  // A dry run says so beforehand.
+  Object dry = RunBody(*plane, {.secrets = {"TOKEN"}}).object();
+  dry.Set("dryRun", true);
+  auto report = plane->Submit(plane.local, json::Write(json::Value(dry)));
+  ASSERT_EQ(report->kind, Submission::Kind::kDryRun);
+  const json::Value told = json::Parse(report->report).value();
+  ASSERT_NE(told.Find("unmet"), nullptr);
+  EXPECT_NE(json::Write(*told.Find("unmet")).find("TOKEN"), std::string::npos);
   Object body = RunBody(*plane).object();
   Object request = body.Find("request")->object();
   Object workspace = request.Find("workspace")->object();
@@ -311,6 +319,20 @@ TEST(Submitting, IsLimitedPerPrincipalAgentAndPoolAcrossRestarts) {
     EXPECT_EQ(limited->Submit(other, json::Write(RunBody(*limited))).error().kind,
               ErrorKind::kOverloaded);
   }
+}
+
+TEST(Submitting, ALimitOutlivesAClockThatWasSetBack) {  // L42
+  plane::Config config;
+  config.per_principal = plane::RateLimit{6, 2};
+  TestPlane plane("", config);
+  plane.clock.Advance(std::chrono::hours(1));
+  Submit(plane);
+  plane.clock.Advance(-std::chrono::hours(1));
+  Submit(plane);  // not an hour from now
+  EXPECT_EQ(plane->Submit(plane.local, json::Write(RunBody(*plane))).error().hint,
+            "retry after 10 s");
+  plane.clock.Advance(std::chrono::seconds(10));
+  Submit(plane);
 }
 
 TEST(Submitting, APolicyFileThatIsDamagedStopsEverythingThatNeedsIt) {  // L4
