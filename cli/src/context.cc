@@ -14,9 +14,12 @@ ExitCode ExitCodeFor(const Error& error) {
       error.code == "plane.timeout")
     return kPlaneUnreachable;
   // What the plane's rules or roles do not let this caller do.
-  if (error.code == "policy_denied" || error.code == "unauthorized" || error.code == "forbidden")
+  if (error.code == "policy_denied" || error.code == "unauthorized" || error.code == "forbidden" ||
+      (error.code == "plane.error" && error.kind == ErrorKind::kDenied))
     return kPolicyDenied;
-  if (error.code.starts_with("cli.dir_")) return kUsage;  // unreadable input
+  if (error.code == "plane.nonsense") return kPlaneUnreachable;  // it is not a plane that answers
+  if (error.code == "run.state") return kUsage;                  // as run.ended
+  if (error.code.starts_with("cli.dir_")) return kUsage;         // unreadable input
   if (error.sys_errno == ENOSPC || error.sys_errno == EDQUOT)
     return kFailed;  // a full disk is no fault of the command line, nor a plane out of reach
   if (error.code.starts_with("workspace.")) return kUsage;  // not a checkout that can be run

@@ -174,6 +174,8 @@ void PolicySays(Report& out, const Value& report) {
   const Array& consent = Items(At(decision, {"consentRequirements"}));
   if (consent.empty()) out.Row("consent", "nobody would be asked");
   for (const Value& requirement : consent) out.Row("consent", "needed: " + Text(requirement));
+  for (const Value& unmet : Items(At(report, {"unmet"})))
+    out.Row("unmet", "the run would be refused: " + Text(unmet));
 }
 
 }  // namespace

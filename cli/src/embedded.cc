@@ -143,8 +143,8 @@ struct Embedded::Impl {
         std::lock_guard lock(mutex);
         trouble = Error{ErrorKind::kConflict, "run.parked",
                         "the plane did not take the receipt of run " + only_run,
-                        "its signed bundle is kept: writ runner receipts export " + only_run +
-                            " --name " + name + " --out FILE"};
+                        "its signed bundle, unless the disk is full: writ runner receipts export " +
+                            only_run + " --name " + name + " --out FILE"};
         return;
       }
     }

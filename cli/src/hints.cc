@@ -15,8 +15,23 @@ std::string HintFor(const Error& error, const Context& context) {
     return "ask an administrator of the plane for a principal that has the role";
   if (code == "workspace.unreadable")
     return "look whether it is there and give yourself permission to read it; `git fsck` tells "
-           "what "
-           "of a repository is damaged";
+           "what of a repository is damaged";
+  if (code.starts_with("workspace.object_"))
+    return "`git fsck` tells what of the repository is damaged; fetch or clone it again";
+  if (code == "workspace.write_failed") return "look whether its disk is full or read-only";
+  if (code == "workspace.hostile_path")
+    return "no checkout of yours is changed by such a path: rename it in the repository";
+  if (code == "run.state" || code == "run.ended" || code == "run.no_receipt")
+    return "see where it stands with: " + context.Command("runs");
+  if (code == "name.run_id")
+    return "a run's id begins with run_; list them with: " + context.Command("runs");
+  if (code.starts_with("secret."))
+    return "a name is of A-Z, 0-9 and _, and begins with a letter; a value is text without NUL";
+  if (code == "runner.config.pool") return "choose another name for the pool";
+  if (code == "cli.half_tls") return "give both --tls-cert and --tls-key, or neither";
+  if (code == "cli.way_without_plane" || code == "cli.token_without_plane")
+    return "name the plane with --plane URL, or leave this out";
+  if (code == "verify.output") return "look whether the disk is full, or name another place";
   if (code == "file.too_large") return "name a smaller file";
   if (code.starts_with("file.") || code.starts_with("path.") || error.sys_errno == ENOSPC ||
       error.sys_errno == EDQUOT)

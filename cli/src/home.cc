@@ -11,12 +11,24 @@
 #include "settings.h"
 #include "writ/base/file.h"
 #include "writ/base/log.h"
+#include "writ/base/paths.h"
 #include "writ/runner/own_modes.h"
 
 namespace writ::cli {
 
 std::string AbsolutePath(const std::string& path) {
   return std::filesystem::absolute(path).lexically_normal().string();
+}
+
+Status WriteOutput(const std::string& absolute, std::string_view bytes) {
+  const std::size_t slash = absolute.rfind('/');
+  auto dir = OpenDirectory(slash == 0 ? "/" : absolute.substr(0, slash));
+  Status done = dir ? WriteFileAtomic(dir->get(), absolute.substr(slash + 1), bytes, 0644)
+                    : Status(std::move(dir).error());
+  if (done) return {};
+  Error error = std::move(done).error().With("writing " + absolute);
+  if (error.sys_errno != ENOSPC && error.sys_errno != EDQUOT) error.kind = ErrorKind::kInvalid;
+  return error;
 }
 
 std::string RealDir(const std::string& path) {

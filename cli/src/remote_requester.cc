@@ -23,7 +23,7 @@ Error Nonsense(std::string_view call) {
 // The plane's own words for a refusal, as an Error. Its text is data from outside: bounded, shown
 // escaped.
 Error Refusal(const runner::HttpResponse& response, std::string_view call) {
-  Error error{ErrorKind::kInternal, "plane.error", "", ""};
+  Error error{ErrorKind::kUnavailable, "plane.error", "", ""};
   switch (response.status) {
     case 400:
     case 413:
@@ -35,18 +35,22 @@ Error Refusal(const runner::HttpResponse& response, std::string_view call) {
       break;
     case 403:
       error.kind = ErrorKind::kDenied;
+      error.hint = "ask an administrator of the plane for a principal that has the role";
       break;
     case 404:
       error.kind = ErrorKind::kNotFound;
+      error.hint = "is this the URL of a plane, without anything behind the port?";
       break;
     case 409:
       error.kind = ErrorKind::kConflict;
       break;
     case 429:
       error.kind = ErrorKind::kOverloaded;
+      error.hint = "wait a moment and ask again";
       break;
     default:
-      error.kind = response.status >= 500 ? ErrorKind::kUnavailable : ErrorKind::kInternal;
+      error.hint = response.status >= 500 ? "its log says why; ask again in a moment"
+                                          : "name the plane's own URL: redirects are not followed";
   }
   error.message =
       "the plane refused " + std::string(call) + " with status " + std::to_string(response.status);
@@ -56,9 +60,17 @@ Error Refusal(const runner::HttpResponse& response, std::string_view call) {
   // Our planes have a finer code beside the protocol's, and a hint.
   if (auto detail = body->FindString("detail")) error.code = std::string(detail->substr(0, 64));
   if (auto text = body->FindString("error")) error.message = std::string(text->substr(0, 1024));
-  if (auto hint = body->FindString("hint"); hint && error.hint.empty())
+  if (auto hint = body->FindString("hint"); hint && response.status != 401)
     error.hint = std::string(hint->substr(0, 1024));
   return error;
+}
+
+// Whoever reads it verifies it; here only that it is one.
+Result<std::string> BundleOf(runner::HttpResponse& response, std::string_view call) {
+  auto bundle = json::Parse(response.body, {.max_bytes = kMaxAnswer});
+  if (!bundle || bundle->Find("contract") == nullptr || bundle->Find("events") == nullptr)
+    return Nonsense(call);
+  return std::move(response.body);
 }
 
 std::vector<std::string> TextsOf(const json::Value* value) {
@@ -210,7 +222,7 @@ class RemoteRequester final : public Requester {
     WRIT_ASSIGN(runner::HttpResponse response,
                 Call("GET", "/v1/runs/" + run_id + "/bundle", "", "", kTransferTimeout));
     if (response.status != 200) return Refusal(response, "the bundle");
-    return std::move(response.body);
+    return BundleOf(response, "the bundle");
   }
   Result<std::optional<std::vector<plane::ArtifactInfo>>> Artifacts(
       const std::string& run_id) override {
@@ -245,7 +257,7 @@ class RemoteRequester final : public Requester {
     WRIT_ASSIGN(runner::HttpResponse response,
                 Call("GET", "/v1/runs/" + run_id + "/bundle?late=1", "", "", kTransferTimeout));
     if (response.status != 200) return Refusal(response, "the late bundle");
-    return std::move(response.body);
+    return BundleOf(response, "the late bundle");
   }
   Status RevokeRunner(const std::string& runner_id) override {
     return ActOnRunner(runner_id, "revoke");
@@ -262,7 +274,12 @@ class RemoteRequester final : public Requester {
     while (!rest.empty()) {
       std::size_t end = rest.find('\n');
       if (end == std::string_view::npos) end = rest.size();
-      if (end > 0) WRIT_TRY(write(rest.substr(0, end)));
+      if (end > 0) {
+        auto entry = json::Parse(rest.substr(0, end), {.max_bytes = kMaxAnswer});
+        if (!entry || (entry->Find("runId") == nullptr && entry->Find("chain") == nullptr))
+          return Nonsense("the export");
+        WRIT_TRY(write(rest.substr(0, end)));
+      }
       rest.remove_prefix(std::min(rest.size(), end + 1));
     }
     return {};
@@ -272,12 +289,13 @@ class RemoteRequester final : public Requester {
     const json::Value* policy = answer.Find("policy");
     std::string hash = TextOf(answer, "policyHash");
     if (policy == nullptr) policy = &answer;
+    if (!policy->FindString("version")) return Nonsense("the policy");
     if (hash.empty()) hash = protocol::HashValue(*policy).ToHex();
     return plane::Plane::PolicyDocument{json::Write(*policy), hash};
   }
   Result<std::vector<plane::RunnerInfo>> Runners() override {
     WRIT_ASSIGN(json::Value answer, GetJson("/v1/runners", "the list of runners"));
-    const json::Value* list = answer.if_array() != nullptr ? &answer : answer.Find("runners");
+    const json::Value* list = answer.Find("runners");
     if (list == nullptr || list->if_array() == nullptr) return Nonsense("the list of runners");
     std::vector<plane::RunnerInfo> out;
     for (const json::Value& item : list->array()) {

@@ -11,6 +11,7 @@
 #include "writ/backends/sandbox_backend.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
+#include "writ/protocol/names.h"
 
 namespace writ::cli {
 namespace {
@@ -75,8 +76,14 @@ Result<RunnerSettings> ReadRunnerSettings(const RunnerSetup& setup) {
   // What a contract gets that names no tier, unless the operator has said.
   if (layered.document.Find("defaultIsolation") == nullptr) c.default_isolation = "sandbox";
   WRIT_ASSIGN(Programs programs, FindPrograms());
-  if (c.state_dir.empty())
-    c.state_dir = setup.dir + "/runner/" + (setup.name.empty() ? c.pool : setup.name);
+  if (c.state_dir.empty()) {
+    const std::string& folder = setup.name.empty() ? c.pool : setup.name;
+    if (!protocol::PoolName::Parse(folder) || folder == "." || folder == "..")
+      return Error{ErrorKind::kInvalid, "runner.name",
+                   "a runner's folder cannot be called " + folder,
+                   "a name, and a pool, match [A-Za-z0-9_.:-]{1,128}; . and .. are none"};
+    c.state_dir = setup.dir + "/runner/" + folder;
+  }
   if (c.work_dir.empty()) c.work_dir = c.state_dir + "/work";
   for (std::string* dir : {&c.state_dir, &c.work_dir})
     if (dir->front() == '/') *dir = RealDir(*dir);  // what is relative is refused later
@@ -110,11 +117,11 @@ Result<RunnerSettings> MakeRunnerSettings(const RunnerSetup& setup) {
   if (out.config.plane.url.empty())
     return Error{ErrorKind::kInvalid, "runner.no_plane", "this runner has no plane to serve",
                  "name it with --plane and --plane-key, or as plane in runner.json"};
+  WRIT_TRY(runner::CheckRunnerConfig(out.config));
   WRIT_TRY(MakePassable(setup.dir));
   WRIT_TRY(MakePassable(setup.dir + "/runner"));
   if (out.config.state_dir.starts_with(setup.dir + "/runner/"))
     WRIT_TRY(MakePassable(out.config.state_dir));
-  WRIT_TRY(runner::CheckRunnerConfig(out.config));
   return out;
 }
 

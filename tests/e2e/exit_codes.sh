@@ -19,6 +19,15 @@ expect 2 '"code": "cli.usage"' writ --json run --bogus x
 expect 2 "has no command 'bogus'" writ bogus
 expect 2 "\`writ secrets\` has no command 'bogus'" writ secrets bogus
 expect 2 'needs a command' writ policy
+writ policy show --json >"$work/policy.json"
+expect 0 'can be enforced' writ policy check "$work/policy.json"
+expect 2 'secret.args_without_command' writ secrets set UNUSED --from-env UNUSED --arg x
+expect 2 'cli.usage' writ runs --limit -1
+expect 2 'cli.usage' writ runs --limit 0
+for name in ../../../x .. 'a b'; do
+  expect 2 'runner.name' writ runner start --pool default --name "$name" --plane http://127.0.0.1:1 --plane-key "$state/keys/plane.pub.pem"
+done
+[ -z "$(ls -A "$state/runner" 2>/dev/null)" ] || fail "a runner whose name was refused has a folder"
 expect 2 'writ secrets set --help' writ secrets set
 expect 2 'list the runs with: writ' writ receipt run_none
 expect 2 'plane.plain_http' writ plane start --host 0.0.0.0
@@ -122,9 +131,18 @@ class Nonsense(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
     def log_message(self, *_): pass
+class Refusing(Nonsense):
+    def do_GET(self):
+        body = b'{"error":"unauthorized"}'
+        self.send_response(401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+refusing = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+threading.Thread(target=refusing.serve_forever, daemon=True).start()
 nonsense = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Nonsense)
 silent = socket.create_server(("127.0.0.1", 0))
-print(nonsense.server_port, silent.getsockname()[1], flush=True)
+print(nonsense.server_port, silent.getsockname()[1], refusing.server_port, flush=True)
 kept = []
 threading.Thread(target=lambda: [kept.append(silent.accept()) for _ in iter(int, 1)], daemon=True).start()
 nonsense.serve_forever()
@@ -133,12 +151,17 @@ mkfifo "$work/ports"
 python3 "$work/peer.py" >"$work/ports" &
 peer=$!
 background+=("$peer")
-read -r nonsense silent <"$work/ports"
+read -r nonsense silent refusing <"$work/ports"
 far() { writ "$1" --plane "http://127.0.0.1:$2" --token-file "$work/token" "${@:3}"; }
 expect 6 "plane.bad_answer" far runs "$nonsense"
 expect 6 "is not what the protocol says" far runs "$nonsense"
 expect 6 "is this the URL of a plane?" far runners "$nonsense"
 expect 6 '"code": "plane.bad_answer"' far runs "$nonsense" --json
+expect 6 'plane.bad_answer' far export "$nonsense"
+expect 6 'plane.bad_answer' far bundle "$nonsense" run_1
+expect 6 'plane.bad_answer' far receipt "$nonsense" run_1
+expect 6 'plane.bad_answer' writ policy show --plane "http://127.0.0.1:$nonsense" --token-file "$work/token"
+expect 3 'is the token in --token-file' far runs "$refusing"
 expect 6 'plane.timeout' far runs "$silent" --plane-timeout 300ms
 expect 6 'got no full answer' far runs "$silent" --plane-timeout 300ms
 expect 2 'cli.bad_duration' far runs "$silent" --plane-timeout soon

@@ -24,7 +24,7 @@ Result<std::string> ReadTyped(const ObjectSource& source, const ObjectId& id, Ob
   if (!object) return std::move(object).error();
   if (object->type != type)
     return Error{.kind = ErrorKind::kInvalid,
-                 .code = "object.wrong_type",
+                 .code = "workspace.object_wrong_type",
                  .message = "object " + id.Hex() + " is a " +
                             std::string(ObjectTypeName(object->type)) + ", not a " +
                             std::string(ObjectTypeName(type))};
@@ -49,7 +49,7 @@ Result<CommitInfo> ParseCommit(std::string_view content) {
   auto tree = take("tree ");
   if (!tree)
     return Error{.kind = ErrorKind::kInvalid,
-                 .code = "object.malformed",
+                 .code = "workspace.object_malformed",
                  .message = "a commit does not name its tree"};
   info.tree = *tree;
   while (auto parent = take("parent ")) info.parents.push_back(*parent);

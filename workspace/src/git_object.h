@@ -19,7 +19,7 @@ struct GitObject {
 class ObjectSource {
  public:
   virtual ~ObjectSource() = default;
-  // kNotFound "object.missing", kIntegrity "object.damaged".
+  // kNotFound "workspace.object_missing", kIntegrity "workspace.object_damaged".
   virtual Result<GitObject> Read(const ObjectId& id) const = 0;
   virtual bool Has(const ObjectId& id) const = 0;
   // How many hex digits git would print of `id` here: enough for the number of packed objects,

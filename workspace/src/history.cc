@@ -36,7 +36,7 @@ Status CheckHistory(const ObjectSource& source, const ObjectId& tip) {
     auto content = ReadTyped(source, id, ObjectType::kCommit);
     if (!content) {
       Error error = std::move(content).error();
-      if (error.code == "object.missing" || error.code == "object.wrong_type")
+      if (error.code == "workspace.object_missing" || error.code == "workspace.object_wrong_type")
         return Incomplete(id);
       return error;
     }

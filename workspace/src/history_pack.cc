@@ -114,7 +114,7 @@ class Packer {
         std::size_t nul = bytes.find('\0');
         if (nul == std::string_view::npos || bytes.size() - nul < 21)
           return Error{.kind = ErrorKind::kInvalid,
-                       .code = "object.malformed",
+                       .code = "workspace.object_malformed",
                        .message = "the tree " + id.Hex() + " is damaged"};
         ObjectId entry;
         std::memcpy(entry.bytes.data(), bytes.data() + nul + 1, 20);

@@ -302,7 +302,7 @@ Result<GitObject> PackStore::Read(const ObjectId& id) const {
   std::uint64_t offset = 0;
   if (position < 0)
     return Error{.kind = ErrorKind::kNotFound,
-                 .code = "object.missing",
+                 .code = "workspace.object_missing",
                  .message = "object " + id.Hex() + " is not in the bundle"};
   if (!OffsetAt(static_cast<std::uint32_t>(position), offset))
     return Damaged("has an index that leads nowhere");

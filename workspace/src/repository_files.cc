@@ -264,10 +264,11 @@ Result<GitObject> OdbSource::Read(const ObjectId& id) const {
   int rc = ::git_odb_read(object.out(), odb_.get(), &oid);
   if (rc == GIT_ENOTFOUND)
     return Error{.kind = ErrorKind::kNotFound,
-                 .code = "object.missing",
+                 .code = "workspace.object_missing",
                  .message = "object " + id.Hex() + " is not in the repository"};
   if (rc != 0)
-    return GitError(ErrorKind::kIntegrity, "object.damaged", "object " + id.Hex() + " is damaged");
+    return GitError(ErrorKind::kIntegrity, "workspace.object_damaged",
+                    "object " + id.Hex() + " is damaged");
   GitObject out;
   switch (::git_odb_object_type(object.get())) {
     case GIT_OBJECT_COMMIT:

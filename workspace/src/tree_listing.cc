@@ -73,7 +73,7 @@ class Lister {
         .message = "the base tree has more than " + std::to_string(limits_.max_files) + " files"};
   }
   static Error Missing(Error error) {
-    if (error.code == "object.missing" || error.code == "object.wrong_type") {
+    if (error.code == "workspace.object_missing" || error.code == "workspace.object_wrong_type") {
       error.kind = ErrorKind::kInvalid;
       error.code = "workspace.bundle_incomplete";
     }

@@ -48,7 +48,9 @@ void AddPolicy(CLI::App& app, Context& context) {
     auto readable = json::Parse(*bytes, {.max_depth = 16, .max_bytes = 1 << 20});
     if (!readable)
       return context.Fail(kUsage, std::move(readable).error().With("reading " + *file));
-    plane::PolicyVerdict verdict = plane::CheckPolicy(*bytes);
+    // What `policy show --json` prints has the policy beside its hash.
+    const json::Value* inner = readable->Find("policyHash") ? readable->Find("policy") : nullptr;
+    plane::PolicyVerdict verdict = plane::CheckPolicy(inner ? json::Write(*inner) : *bytes);
     bool ok = verdict.issues.empty();
     const Error refused{ErrorKind::kInvalid, "policy.refused", "the policy cannot be enforced",
                         "correct these places and check it again"};

@@ -96,11 +96,8 @@ void WriteBundle(Context& context, BundleCommand& command) {
     return;
   }
   std::string path = AbsolutePath(command.out);
-  std::size_t slash = path.rfind('/');
-  auto dir = OpenDirectory(slash == 0 ? "/" : path.substr(0, slash));
-  if (!dir) return context.Fail(kUsage, dir.error());
-  auto written = WriteFileAtomic(dir->get(), path.substr(slash + 1), *text + "\n", 0644);
-  if (!written) return context.Fail(kUsage, written.error());
+  if (Status written = WriteOutput(path, *text + "\n"); !written)
+    return context.Fail(written.error());
   if (context.json) {
     context.PrintJson(
         json::Object{{"runId", command.run_id}, {"bundle", path}, {"bytes", text->size() + 1}});
@@ -187,7 +184,8 @@ void AddReceipt(CLI::App& app, Context& context) {
   check->add_option("--runner-key", verify->runner_key, "PEM public key that the runner must have");
   CLI::Option* plane_key = check->get_option("--plane-key");
   CLI::Option* org_key = check->add_option("--org-key", verify->org_key,
-                                           "PEM public key that the organisation must have");
+                                           "PEM public key that must have signed the contract, or "
+                                           "with --key-manifest the plane's keys");
   check
       ->add_option("--key-manifest", verify->key_manifest,
                    "The plane's keys as the organisation signed them (writ plane keys), instead of "

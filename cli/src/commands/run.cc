@@ -225,13 +225,14 @@ Status Upload(const Context& context, Requester& requester, const workspace::Cap
 }
 
 // Denied and invalid requests, with all of their reasons.
-void ReportRefusal(Context& context, const plane::Submission& submission) {
+void ReportRefusal(Context& context, const Access& access, const plane::Submission& submission) {
   bool denied = submission.kind == plane::Submission::Kind::kDenied;
   const std::vector<std::string>& reasons = denied ? submission.reasons : submission.issues;
   Error error{denied ? ErrorKind::kDenied : ErrorKind::kInvalid,
               denied ? "policy_denied" : "bad_request",
               denied ? "policy denied the run" : "the plane refused the request",
-              denied ? "see it with: " + context.Command("policy show") : "see `writ run --help`"};
+              denied ? "see it with: " + context.Command("policy show" + access.Arguments())
+                     : "see `writ run --help`"};
   for (std::size_t i = 0; i < reasons.size(); ++i)
     error.message += (i == 0 ? ": " : "; ") + reasons[i];
   context.Fail(denied ? kPolicyDenied : kUsage, error);
@@ -287,7 +288,8 @@ void Run(Context& context, RunCommand& command) {
   if (command.dry_run || command.print_plan) {
     auto answer = submit(true);
     if (!answer) return context.Fail(answer.error());
-    if (answer->kind != plane::Submission::Kind::kDryRun) return ReportRefusal(context, *answer);
+    if (answer->kind != plane::Submission::Kind::kDryRun)
+      return ReportRefusal(context, command.access, *answer);
     if (command.print_plan) {
       auto report = json::Parse(answer->report);
       if (!report) return context.Fail(kFailed, report.error());
@@ -308,7 +310,8 @@ void Run(Context& context, RunCommand& command) {
     return context.Fail(uploaded.error());
   auto answer = submit(false);
   if (!answer) return context.Fail(answer.error());
-  if (answer->kind != plane::Submission::Kind::kAccepted) return ReportRefusal(context, *answer);
+  if (answer->kind != plane::Submission::Kind::kAccepted)
+    return ReportRefusal(context, command.access, *answer);
   const std::string& run_id = answer->run_id;
   context.run_id = run_id;
   context.Note("run " + run_id);

@@ -118,12 +118,8 @@ void Export(Context& context, const ReceiptsCommand& command) {
   auto found = Find(context, command);
   if (!found) return context.Fail(kFailed, found.error());
   const std::string path = AbsolutePath(command.out);
-  const std::size_t slash = path.rfind('/');
-  auto dir = OpenDirectory(slash == 0 ? "/" : path.substr(0, slash));
-  if (!dir) return context.Fail(kUsage, dir.error());
   const std::string text = json::Write(found->bundle) + "\n";
-  if (auto written = WriteFileAtomic(dir->get(), path.substr(slash + 1), text, 0644); !written)
-    return context.Fail(kUsage, written.error());
+  if (Status written = WriteOutput(path, text); !written) return context.Fail(written.error());
   if (context.json) {
     context.PrintJson(
         json::Object{{"runId", command.run_id}, {"bundle", path}, {"bytes", text.size()}});

@@ -134,11 +134,8 @@ void HandOutKey(Context& context, KeyCommand& command) {
     context.Print(key->ToPem());
   } else {
     std::string path = AbsolutePath(command.out);
-    std::size_t slash = path.rfind('/');
-    auto dir = OpenDirectory(slash == 0 ? "/" : path.substr(0, slash));
-    if (!dir) return context.Fail(kUsage, dir.error());
-    auto written = WriteFileAtomic(dir->get(), path.substr(slash + 1), key->ToPem(), 0644);
-    if (!written) return context.Fail(kUsage, written.error());
+    if (Status written = WriteOutput(path, key->ToPem()); !written)
+      return context.Fail(written.error());
     facts.Set("file", path);
     context.Print("key of " + found->runner_id + ": " + path + "\n");
   }

@@ -154,7 +154,13 @@ void AddRuns(CLI::App& app, Context& context) {
   auto runs = std::make_shared<RunsCommand>();
   CLI::App* list = app.add_subcommand("runs", "List runs and their states");
   list->add_option("--status", runs->status, "Only runs in this state");
-  list->add_option("--limit", runs->limit, "At most so many, the newest")->capture_default_str();
+  list->add_option("--limit", runs->limit, "At most so many, the newest")
+      ->check(
+          [](const std::string& text) {
+            return text == "0" || text.starts_with('-') ? "must be 1 or more" : std::string();
+          },
+          "", "")
+      ->capture_default_str();
   runs->access.AddOptions(*list);
   list->footer(
       "A run that nobody has claimed says why it waits, by what the runners of its pool say that "

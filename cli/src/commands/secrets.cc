@@ -119,6 +119,10 @@ void AddSecrets(CLI::App& app, Context& context) {
       return context.Fail(Error{ErrorKind::kInvalid, "secret.two_sources",
                                 "a secret has one source",
                                 "give only one of --file and --from-..."});
+    if (!set_options->args.empty() && set_options->from_command.empty())
+      return context.Fail(Error{ErrorKind::kInvalid, "secret.args_without_command",
+                                "--arg is for --from-command",
+                                "name the program, or leave it out"});
     auto opened = OpenPlane(context.dir, clock);
     if (!opened) return context.Fail(opened.error());
     plane::Caller caller = plane::Caller::Local(LocalUser());

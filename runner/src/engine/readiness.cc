@@ -95,22 +95,8 @@ void LookAtOwnFolders(const RunnerConfig& config, std::vector<ReadinessProblem>&
   }
 }
 
-}  // namespace
-
-std::vector<ReadinessProblem> LookAtReadiness(const RunnerConfig& config,
-                                              backends::BackendRegistry& registry, int sessions_dir,
-                                              Depth depth) {
-  std::vector<ReadinessProblem> problems;
-  LookAtOwnFolders(config, problems);
-  LookAtDisk(config, sessions_dir, problems);
-  LookAtMemory(config, backends::ProbeMachine(), problems);
-  LookAtPath(config, problems);
-  if (Status hidden = CheckOutOfView(config); !hidden)
-    problems.push_back(
-        {"ready.private_in_view", hidden.error().message, hidden.error().hint, true});
-  if (access(config.egress_proxy.c_str(), X_OK) != 0)
-    problems.push_back({"ready.egress_proxy", "the egress proxy's program cannot be executed",
-                        "check egressProxy in the runner's configuration", true});
+void LookAtBackends(backends::BackendRegistry& registry, Depth depth,
+                    std::vector<ReadinessProblem>& problems) {
   bool any = false;
   for (backends::Backend* backend : registry.All()) {
     const backends::Capabilities& can = backend->Probe();
@@ -128,6 +114,26 @@ std::vector<ReadinessProblem> LookAtReadiness(const RunnerConfig& config,
   if (!any)
     problems.push_back(
         {"ready.no_backend", "no backend can be used on this host", "see writ doctor", true});
+}
+
+}  // namespace
+
+std::vector<ReadinessProblem> LookAtReadiness(const RunnerConfig& config,
+                                              backends::BackendRegistry& registry, int sessions_dir,
+                                              Depth depth) {
+  std::vector<ReadinessProblem> problems;
+  LookAtOwnFolders(config, problems);
+  LookAtDisk(config, sessions_dir, problems);
+  LookAtMemory(config, backends::ProbeMachine(), problems);
+  LookAtPath(config, problems);
+  if (Status hidden = CheckOutOfView(config); !hidden)
+    problems.push_back(
+        {"ready.private_in_view", hidden.error().message, hidden.error().hint, true});
+  if (access(config.egress_proxy.c_str(), X_OK) != 0)
+    problems.push_back({"ready.egress_proxy", "the egress proxy's program cannot be executed",
+                        "check egressProxy in the runner's configuration", true});
+  // The one run's own tier is looked at when it is chosen, and no other.
+  if (config.only_run.empty()) LookAtBackends(registry, depth, problems);
   for (const AgentProfile& profile : AllProfiles()) {
     if (!profile.spawnable || profile.program.empty()) continue;
     const bool configured = IsConfigured(config, profile);

@@ -69,6 +69,14 @@ TEST(LinkGraph, HasOnlyTheAllowedArrows) {
     }
   }
   EXPECT_GT(arrows, 0);
+  // An auditor's program has the protocol in it, and nothing that runs or serves.
+  const std::set<std::string> ours = {"$<TARGET_FILE:writ_protocol>", "$<TARGET_FILE:writ_base>",
+                                      "writ_options"};
+  ASSERT_EQ(targets.count("writ-verify"), 1u);
+  for (const std::string& dependency : targets["writ-verify"].dependencies) {
+    if (dependency.find("writ") == std::string::npos) continue;
+    EXPECT_TRUE(ours.count(dependency)) << "writ-verify links " << dependency;
+  }
 }
 
 TEST(IncludeGraph, HasOnlyTheAllowedArrows) {
