@@ -71,6 +71,8 @@ told workspace.unreadable 'look whether it is there' writ run --repo "$work/nowh
 git init -q "$work/odd"
 echo 'ref: refs/heads/a..b' >"$work/odd/.git/HEAD"
 told workspace.no_head 'check a branch out' writ run --repo "$work/odd" true
+echo garbage >"$work/odd/.git/HEAD"
+told workspace.no_head 'git status' writ run --repo "$work/odd" true
 told cli.usage 'has examples' writ plane start --port 99999
 grep -q '65535' "$work/out" || { cat "$work/out"; fail "the range of ports is not said"; }
 told cli.usage 'has examples' writ run --max-spend -1 true

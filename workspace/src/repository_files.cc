@@ -65,6 +65,12 @@ Result<std::string> FollowPointer(const std::string& file, std::string_view pref
   return RealPath(text.starts_with('/') ? text : relative_to + "/" + text);
 }
 
+// What is there and closed to us is told as that, not as absent.
+Status CheckReadable(const std::string& folder) {
+  if (::access(folder.c_str(), R_OK | X_OK) == 0 || errno == ENOENT || errno == ENOTDIR) return {};
+  return SysError(errno, "workspace.unreadable", "cannot read " + folder);
+}
+
 // Looks upwards from `start` for a checkout.
 Result<RepositoryFiles> Locate(const std::string& start) {
   RepositoryFiles found;
@@ -80,6 +86,7 @@ Result<RepositoryFiles> Locate(const std::string& start) {
       WRIT_ASSIGN(found.git_dir, FollowPointer(dot_git, "gitdir: ", at));
       return found;
     }
+    WRIT_TRY(CheckReadable(dot_git));
     if (LooksLikeGitDir(at))
       return Refuse("bare", at + " is a bare repository", "name a checkout of it");
     if (at == "/")
@@ -161,6 +168,9 @@ Status ResolveHead(RepositoryFiles& repository) {
     if (!id && name != "HEAD") {
       WRIT_ASSIGN(id, ReadRef(repository, name));
     }
+    if (!id && name == "HEAD")
+      return Refuse("no_head", "HEAD of the repository is damaged: it names neither ref nor commit",
+                    "`git status` tells what is wrong; check a branch out");
     if (!id)
       return Refuse("no_head", "the repository has no commit yet (HEAD leads to nothing)",
                     "make a first commit");
@@ -242,6 +252,7 @@ Result<std::optional<ObjectId>> ReadRef(const RepositoryFiles& repository,
 Result<std::unique_ptr<OdbSource>> OdbSource::Open(const RepositoryFiles& repository) {
   auto source = std::make_unique<OdbSource>();
   std::string objects = repository.common_dir + "/objects";
+  WRIT_TRY(CheckReadable(objects));
   if (::git_odb_open(source->odb_.out(), objects.c_str()) != 0)
     return GitError(ErrorKind::kInvalid, "workspace.unreadable",
                     "the repository's objects cannot be read");

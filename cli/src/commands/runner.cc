@@ -74,7 +74,8 @@ Result<runner::Identity> FindIdentity(const runner::RunnerConfig& config,
   while (!text.empty() && (text.back() == '\n' || text.back() == '\r' || text.back() == ' '))
     text.pop_back();
   Secret token = Secret::Consume(text);
-  context.Note("enrolling at " + config.plane.url);
+  context.Note("enrolling at " + config.plane.url +
+               " (a plane that is away is asked again for up to a minute)");
   Result<runner::Identity> enrolled = Error{};
   std::stop_token stopped;
   WRIT_TRY(UntilStopped(signals, [&](std::stop_token stop) {
