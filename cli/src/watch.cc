@@ -1,275 +1,288 @@
 #include "watch.h"
 
-#include <signal.h>
-#include <unistd.h>
-
-#include <atomic>
-#include <cstdio>
+#include <CLI/CLI.hpp>
 
 #include "duration.h"
 #include "embedded.h"
 #include "home.h"
-#include "json_view.h"
-#include "progress_lines.h"
-#include "receipt_view.h"
+#include "interrupts.h"
+#include "live_output.h"
+#include "plane_away.h"
+#include "run_end.h"
 
 namespace writ::cli {
 namespace {
 
-std::atomic<int> g_interrupts{0};  // set by the signal handler only
-std::atomic<int> g_signal{0};      // the last one; set by the signal handler only
-std::atomic<bool> g_cancels{false};
+using namespace std::chrono_literals;
 
-extern "C" void TakeInterrupt(int signal) {
-  g_signal = signal;
-  if (g_interrupts.fetch_add(1) >= 1) _exit(g_cancels ? int{kRunCancelled} : 128 + signal);
-}
+// How long a run that was told to end may take before its watcher leaves.
+constexpr auto kCancelPatience = 60s;
 
-// Ctrl-C, SIGTERM and a closed terminal count while this object lives.
-class InterruptCounter {
+class Watch {
  public:
-  explicit InterruptCounter(OnInterrupt on_interrupt) {
-    g_interrupts = 0;
-    g_cancels = on_interrupt == OnInterrupt::kCancelRun;
-    struct sigaction action {};
-    action.sa_handler = TakeInterrupt;
-    ::sigaction(SIGINT, &action, &old_int_);
-    ::sigaction(SIGTERM, &action, &old_term_);
-    ::sigaction(SIGHUP, nullptr, &old_hup_);  // nohup's wish is respected
-    if (old_hup_.sa_handler != SIG_IGN) ::sigaction(SIGHUP, &action, nullptr);
+  Watch(Context& context, Requester& requester, const Clock& clock, const std::string& run_id,
+        const WatchOptions& options)
+      : context_(context),
+        requester_(requester),
+        clock_(clock),
+        run_id_(run_id),
+        options_(options),
+        away_(context, clock, options.reconnect),
+        status_(away_),
+        cancel_(away_),
+        output_(context, requester, run_id, away_, [this] { TellRunning(); }) {
+    if (options.on_interrupt == OnInterrupt::kCancelRun && options.embedded != nullptr)
+      interrupts_.LeavingCancels();
   }
-  ~InterruptCounter() {
-    ::sigaction(SIGINT, &old_int_, nullptr);
-    ::sigaction(SIGTERM, &old_term_, nullptr);
-    ::sigaction(SIGHUP, &old_hup_, nullptr);
-  }
-  InterruptCounter(const InterruptCounter&) = delete;
-  InterruptCounter& operator=(const InterruptCounter&) = delete;
+
+  // The exit code.
+  int Follow();
 
  private:
-  struct sigaction old_int_ {};
-  struct sigaction old_term_ {};
-  struct sigaction old_hup_ {};
-};
-
-// The job's output goes out as it is where that is no terminal, escaped where it is: a job does not
-// drive its watcher's terminal.
-void PrintOutput(const Context& context, std::FILE* to, const std::string& bytes) {
-  const std::string safe =
-      ::isatty(::fileno(to)) != 0 ? TerminalSafe(bytes, Newlines::kKeep) : bytes;
-  if (to == stdout) return context.Print(safe);
-  if (context.json) return;
-  std::fwrite(safe.data(), 1, safe.size(), to);
-  std::fflush(to);
-}
-
-// One live stream of the run as far as it was shown.
-struct Shown {
-  plane::LogStream stream = plane::LogStream::kOutput;
-  std::FILE* to = stdout;
-  bool available = true;  // no more after the plane has refused it: the log artifact has it
-  bool cut = false;       // the plane keeps no more of it than this
-  std::uint64_t offset = 0;
-};
-
-bool CapturesStderr(const std::string& contract) {
-  auto value = json::Parse(contract);
-  return value && Text(At(*value, {"execution", "log", "stderr"})) == "capture";
-}
-
-std::string FailureText(const plane::RunDetail& detail) {
-  for (auto it = detail.events.rbegin(); it != detail.events.rend(); ++it) {
-    auto event = json::Parse(*it);
-    if (!event) continue;
-    const json::Value* inner = event->Find("event");
-    if (inner == nullptr || inner->FindString("type") != "run.failed") continue;
-    return std::string(inner->FindString("failure").value_or("failed")) + ": " +
-           std::string(inner->FindString("message").value_or(""));
+  using Then = PlaneAway::Call::Then;
+  bool Ended() const { return detail_ && plane::IsTerminal(detail_->summary.status); }
+  bool Live() const {
+    using plane::RunState;
+    return detail_ && (detail_->summary.status == RunState::kClaimed ||
+                       detail_->summary.status == RunState::kProvisioning ||
+                       detail_->summary.status == RunState::kRunning);
   }
-  return detail.summary.failure;
+  std::string See(const char* verb) const {
+    return context_.Command(verb + run_id_ + options_.next.access);
+  }
+  // Each: an exit code where the watching ends with it.
+  std::optional<int> Look();
+  std::optional<int> HeedSignals();
+  std::optional<int> Trouble();
+  int Fail(ExitCode code, const Error& error);
+  int GivenUp(const Error& error);
+  int AskForConsent();
+  int Leave();
+  void SendCancel();
+  void TellState();
+  void TellRunning();
+  void TellWaiting();
+  std::chrono::milliseconds Pause() const;
+
+  Context& context_;
+  Requester& requester_;
+  const Clock& clock_;
+  const std::string run_id_;
+  const WatchOptions& options_;
+  Interrupts interrupts_;
+  PlaneAway away_;
+  PlaneAway::Call status_, cancel_;
+  LiveOutput output_;
+  std::optional<plane::RunDetail> detail_;  // as seen last
+  plane::RunState last_ = plane::RunState::kCreated;
+  bool running_told_ = false;
+  std::string waits_told_;
+  enum class Cancelling { kNo, kAsked, kTaken, kRefused };
+  Cancelling cancelling_ = Cancelling::kNo;
+  std::optional<Error> cancel_refusal_;
+  std::chrono::nanoseconds give_up_{0};  // when cancelling
+};
+
+int Watch::Fail(ExitCode code, const Error& error) {
+  context_.Fail(code, error);
+  return code;
 }
 
-// With the code and the mend of the receipt, where its runner wrote them.
-Error FailureOf(const plane::RunDetail& detail) {
-  auto receipt = json::Parse(detail.receipt);
-  return RecordedFailure(receipt ? *receipt : json::Value(), FailureText(detail));
+// Whoever watches has lost sight of the run; it has not ended.
+int Watch::GivenUp(const Error& error) {
+  const std::string span = FormatDuration(status_.FailingFor());
+  if (options_.embedded != nullptr) return Fail(ExitCodeFor(error), error);
+  return Fail(kPlaneUnreachable,
+              Error{ErrorKind::kUnavailable, "plane.away",
+                    "the plane was away for " + span + " and the run is no longer watched: " +
+                        error.message + " [" + error.code + "]",
+                    "the run goes on without its watcher; when the plane is back, follow it "
+                    "again with: " +
+                        See("watch ")});
+}
+
+// The state of the run, from its plane.
+std::optional<int> Watch::Look() {
+  if (Ended() || status_.Wait() > 0ms) return std::nullopt;
+  // Output is waited for where there is some.
+  const bool here = Live() && output_.Follows();
+  auto detail = detail_ ? requester_.WaitRun(run_id_, detail_->summary.updated_at,
+                                             here || status_.failing() ? 0ms : 1000ms)
+                        : requester_.Run(run_id_);
+  if (detail) {
+    status_.Answered();
+    detail_ = std::move(*detail);
+    return std::nullopt;
+  }
+  switch (status_.Failed(detail.error())) {
+    case Then::kAgain:
+      return std::nullopt;
+    case Then::kGivenUp:
+      return GivenUp(detail.error());
+    case Then::kRefused:
+      break;
+  }
+  return Fail(ExitCodeFor(detail.error()), detail.error());
+}
+
+void Watch::TellState() {
+  // The end is said when all output is out, and with its reason. No state is said behind output
+  // that only a later one can have.
+  const plane::RunState status = detail_->summary.status;
+  if (status == last_) return;
+  last_ = status;
+  if (status == plane::RunState::kRunning) return TellRunning();
+  if (!plane::IsTerminal(status) && !running_told_)
+    context_.Note("-- " + std::string(protocol::Word(status)));
+}
+
+// Output may be here before the state that allows it was seen: its line comes first.
+void Watch::TellRunning() {
+  if (running_told_) return;
+  running_told_ = true;
+  context_.Note("-- " + std::string(protocol::Word(plane::RunState::kRunning)));
+}
+
+void Watch::TellWaiting() {
+  // Our own runner takes this very run, whatever the others can do.
+  const std::optional<plane::Waiting>& waiting = detail_->summary.waiting;
+  if (options_.embedded != nullptr || !waiting || cancelling_ != Cancelling::kNo ||
+      waiting->message == waits_told_ || waiting->code == "wait.turn" ||
+      waiting->code == "wait.offered")
+    return;
+  waits_told_ = waiting->message;
+  context_.Note("-- waiting: " + TerminalSafe(waits_told_));
+  if (!waiting->mend.empty()) context_.Note("mend: " + TerminalSafe(waiting->mend));
+}
+
+int Watch::AskForConsent() {
+  const std::vector<std::string>& requirements = detail_->summary.consent_requirements;
+  if (context_.json) {
+    context_.PrintJson(json::Object{{"runId", run_id_},
+                                    {"status", "awaiting_approval"},
+                                    {"consentRequirements", json::Value::Texts(requirements)}});
+  }
+  for (const std::string& requirement : requirements)
+    context_.Note("needs consent: " + TerminalSafe(requirement));
+  context_.Note("approve it with: " + See("approve "));
+  return kWaitingApproval;
 }
 
 // The watching ends, and not the run.
-void Leave(const Context& context, const std::string& run_id, plane::RunState status,
-           const NextSteps& next) {
-  if (context.json)
-    context.PrintJson(json::Object{
-        {"runId", run_id}, {"status", std::string(protocol::Word(status))}, {"left", true}});
-  context.Note("-- no longer watched; the run " +
-               std::string(status == plane::RunState::kCreated ? "stays queued" : "goes on") +
-               ". Cancel it with: " + context.Command("cancel " + run_id + next.access));
+int Watch::Leave() {
+  const bool queued = detail_ && detail_->summary.status == plane::RunState::kCreated;
+  if (context_.json) {
+    json::Object out{{"runId", run_id_}};
+    if (detail_) out.Set("status", std::string(protocol::Word(detail_->summary.status)));
+    context_.PrintJson(std::move(out.Set("left", true)));
+  }
+  context_.Note("-- no longer watched; the run " +
+                std::string(queued ? "stays queued" : "goes on") +
+                ". Cancel it with: " + See("cancel "));
+  return 128 + interrupts_.LastSignal();
 }
 
-// A log over its limit: then what was shown live was over it too.
-bool HasLeftOutOfTheLog(const std::string& receipt) {
-  auto value = json::Parse(receipt);
-  if (!value) return false;
-  const double* bytes = At(*value, {"runner", "environment", "log", "leftOutBytes"}).if_number();
-  return bytes != nullptr && *bytes > 0;
+void Watch::SendCancel() {
+  auto cancelled = requester_.Cancel(run_id_, std::nullopt);
+  if (cancelled) {
+    cancel_.Answered();
+    cancelling_ = Cancelling::kTaken;
+    interrupts_.LeavingCancels();
+    return;
+  }
+  if (options_.embedded != nullptr) {  // its runner was told already
+    cancelling_ = Cancelling::kTaken;
+    return;
+  }
+  cancel_refusal_ = cancelled.error();
+  if (cancel_.Failed(cancelled.error()) == Then::kAgain) return;
+  cancel_.Abandon();
+  cancelling_ = Cancelling::kRefused;
+  context_.NoteError("the plane did not take the cancellation", cancelled.error());
 }
 
-// Only what there is: a run that was refused has no change to pull, one whose change stayed with
-// its runner (disclosure, a secret in it) neither, and one that nobody claimed has no receipt.
-void TellNext(const Context& context, const plane::RunDetail& detail, const NextSteps& next) {
-  if (detail.receipt.empty()) return;
-  const std::string& run = detail.summary.run_id;
-  context.Note("receipt: " + context.Command("receipt " + run + next.access));
-  auto receipt = json::Parse(detail.receipt);
-  if (receipt && HasChangeToPull(*receipt))
-    context.Note("changes: " + context.Command("pull " + run + next.access) +
-                 (next.repository.empty() ? "" : " --repo " + ShellWord(next.repository)));
+std::optional<int> Watch::HeedSignals() {
+  if (!interrupts_.Any()) return std::nullopt;
+  const bool ours = options_.embedded != nullptr && options_.embedded->HasTakenTheRun();
+  if (options_.on_interrupt == OnInterrupt::kLeaveRun && !ours) return Leave();
+  if (cancelling_ == Cancelling::kNo) {
+    cancelling_ = Cancelling::kAsked;
+    give_up_ = clock_.Monotonic() + kCancelPatience;
+    context_.Note("-- cancelling (press Ctrl-C again to leave at once)");
+    if (options_.embedded != nullptr) {
+      interrupts_.LeavingCancels();
+      options_.embedded->Cancel();
+    }
+  }
+  if (cancelling_ == Cancelling::kAsked && cancel_.Wait() == 0ms) SendCancel();
+  if (clock_.Monotonic() <= give_up_) return std::nullopt;
+  if (cancelling_ == Cancelling::kTaken)
+    return Fail(kRunCancelled, Error{ErrorKind::kCancelled, "watch.not_ended",
+                                     "the run was told to stop and has not ended yet",
+                                     "its runner may be gone; look again with: " +
+                                         context_.Command("runs" + options_.next.access)});
+  const Error& why = *cancel_refusal_;
+  return Fail(MayPass(why) ? kPlaneUnreachable : ExitCodeFor(why),
+              Error{why.kind, "watch.not_cancelled",
+                    "the plane did not take the cancellation and the run goes on: " + why.message +
+                        " [" + why.code + "]",
+                    "cancel it later with: " + See("cancel ")});
+}
+
+std::optional<int> Watch::Trouble() {
+  if (options_.embedded == nullptr) return std::nullopt;
+  auto trouble = options_.embedded->Trouble();
+  if (!trouble) return std::nullopt;
+  return Fail(kFailed, *trouble);
+}
+
+// Until something is to be asked again; what waits at the plane waits there.
+std::chrono::milliseconds Watch::Pause() const {
+  if (Ended()) return output_.Wait();
+  if (status_.failing()) return status_.Wait();
+  return Live() ? output_.Wait() : 0ms;
+}
+
+int Watch::Follow() {
+  for (;;) {
+    if (auto code = Look()) return *code;
+    if (detail_) {
+      TellState();
+      if (detail_->summary.status == plane::RunState::kAwaitingApproval) return AskForConsent();
+      TellWaiting();
+      if (Live() || Ended()) output_.Read(*detail_);
+      if (Ended() && !output_.HasMore()) break;
+    }
+    if (auto code = HeedSignals()) return *code;
+    if (auto code = Trouble()) return *code;
+    if (const auto span = Pause(); span > 0ms) interrupts_.Pause(span);
+  }
+  // With --json no output is shown, so none is missing.
+  const auto output =
+      context_.json ? LiveOutput::End::kWhole : output_.Finish(*detail_, interrupts_);
+  return TellRunEnd(context_, *detail_, {output, away_.AwayFor(), options_.next});
 }
 
 }  // namespace
 
-int WatchRun(Context& context, Requester& requester, const std::string& run_id, Embedded* embedded,
-             OnInterrupt on_interrupt, const NextSteps& next) {
-  using namespace std::chrono_literals;
-  InterruptCounter interrupts(on_interrupt);
-  Shown merged;
-  Shown err{.stream = plane::LogStream::kStderr, .to = stderr};
-  Shown transfers{.stream = plane::LogStream::kProgress, .to = nullptr};
-  ProgressLines progress(context);
-  bool cancel_sent = false;
-  bool running_told = false;
-  std::string waits_told;
-  std::chrono::steady_clock::time_point give_up;
-  plane::RunState last = plane::RunState::kCreated;
-  auto detail = requester.Run(run_id);
-  for (;;) {
-    if (!detail) {
-      context.Fail(detail.error());
-      return context.exit_code;
-    }
-    plane::RunState status = detail->summary.status;
-    if (status != last) {
-      // The end is said when all output is out, and with its reason. No state is said behind output
-      // that only a later one can have.
-      if (!plane::IsTerminal(status) && !running_told)
-        context.Note("-- " + std::string(protocol::Word(status)));
-      running_told |= status == plane::RunState::kRunning;
-      last = status;
-    }
-    if (status == plane::RunState::kAwaitingApproval) {
-      if (context.json) {
-        context.PrintJson(json::Object{
-            {"runId", run_id},
-            {"status", "awaiting_approval"},
-            {"consentRequirements", json::Value::Texts(detail->summary.consent_requirements)}});
-      }
-      for (const std::string& requirement : detail->summary.consent_requirements)
-        context.Note("needs consent: " + TerminalSafe(requirement));
-      context.Note("approve it with: " + context.Command("approve " + run_id + next.access));
-      return kWaitingApproval;
-    }
-    // Our own runner takes this very run, whatever the others can do.
-    const std::optional<plane::Waiting>& waiting = detail->summary.waiting;
-    if (embedded == nullptr && waiting && !cancel_sent && waiting->message != waits_told &&
-        waiting->code != "wait.turn" && waiting->code != "wait.offered") {
-      waits_told = waiting->message;
-      context.Note("-- waiting: " + TerminalSafe(waits_told));
-      if (!waiting->mend.empty()) context.Note("mend: " + TerminalSafe(waiting->mend));
-    }
-    bool terminal = plane::IsTerminal(status);
-    bool live = status == plane::RunState::kClaimed || status == plane::RunState::kProvisioning ||
-                status == plane::RunState::kRunning;
-    if (live && transfers.available) {
-      auto chunk = requester.ReadLog(run_id, transfers.stream, transfers.offset, 0ms);
-      transfers.available = chunk.has_value();  // an older plane has no such stream
-      if (chunk) {
-        transfers.offset += chunk->bytes.size();
-        progress.Take(chunk->bytes);
-      }
-    }
-    bool more = false;
-    for (Shown* shown : {&merged, &err}) {
-      if (!shown->available || !(live || terminal)) continue;
-      if (shown == &err && !CapturesStderr(detail->contract)) continue;
-      auto chunk = requester.ReadLog(run_id, shown->stream, shown->offset,
-                                     terminal || shown == &err ? 0ms : 250ms);
-      if (!chunk) {
-        shown->available = false;
-        continue;
-      }
-      // Output may be here before the state that allows it was seen: its line comes first.
-      if (!chunk->bytes.empty() && !running_told) {
-        if (last != plane::RunState::kRunning)
-          context.Note("-- " + std::string(protocol::Word(plane::RunState::kRunning)));
-        running_told = true;
-      }
-      PrintOutput(context, shown->to, chunk->bytes);
-      shown->offset = chunk->offset + chunk->bytes.size();
-      shown->cut |= chunk->truncated;
-      more |= terminal && !chunk->bytes.empty() && !chunk->complete;
-    }
-    if (more) continue;
-    if (terminal) break;
-    if (cancel_sent && std::chrono::steady_clock::now() > give_up) {
-      context.Fail(kRunCancelled, Error{ErrorKind::kCancelled, "watch.not_ended",
-                                        "the run was told to stop and has not ended yet",
-                                        "its runner may be gone; look again with: " +
-                                            context.Command("runs" + next.access)});
-      return kRunCancelled;
-    }
-    if (g_interrupts > 0 && on_interrupt == OnInterrupt::kLeaveRun &&
-        (embedded == nullptr || !embedded->HasTakenTheRun())) {
-      Leave(context, run_id, status, next);
-      return 128 + g_signal;
-    }
-    if (g_interrupts > 0 && !cancel_sent) {
-      cancel_sent = true;
-      g_cancels = true;
-      give_up = std::chrono::steady_clock::now() + 60s;
-      context.Note("-- cancelling (press Ctrl-C again to leave at once)");
-      auto cancelled = requester.Cancel(run_id, std::nullopt);
-      if (!cancelled && embedded == nullptr)
-        context.NoteError("the plane did not take the cancellation", cancelled.error());
-      if (embedded != nullptr) embedded->Cancel();
-    }
-    if (embedded != nullptr) {
-      if (auto trouble = embedded->Trouble()) {
-        context.Fail(kFailed, *trouble);
-        return kFailed;
-      }
-    }
-    detail = requester.WaitRun(run_id, detail->summary.updated_at,
-                               live && merged.available ? 0ms : 1000ms);
-  }
-  plane::RunState status = detail->summary.status;
-  const Error failure = status == plane::RunState::kFailed ? FailureOf(*detail) : Error{};
-  if (context.json) {
-    json::Object out{{"runId", run_id}, {"status", std::string(protocol::Word(status))}};
-    if (!failure.message.empty()) out.Set("failure", failure.message);
-    if (!failure.code.empty()) out.Set("failureCode", failure.code);
-    if (!failure.hint.empty()) out.Set("failureMend", failure.hint);
-    if (!detail->receipt.empty()) {
-      if (auto receipt = json::Parse(detail->receipt)) out.Set("receipt", *receipt);
-    }
-    context.PrintJson(std::move(out));
-  }
-  const std::string said = "-- " + std::string(protocol::Word(status));
-  if (failure.message.empty())
-    context.Note(said);
-  else
-    context.NoteError(said, failure);
-  if (merged.cut || err.cut || HasLeftOutOfTheLog(detail->receipt))
-    context.Note("the output above ends early, the log does not: " +
-                 context.Command("artifacts " + run_id + " --log" + next.access));
-  TellNext(context, *detail, next);
-  switch (status) {
-    case plane::RunState::kCompleted:
-      return kDone;
-    case plane::RunState::kCancelled:
-      return kRunCancelled;
-    default:
-      return failure.message.starts_with("policy_denied") ? kPolicyDenied : kFailed;
-  }
+int WatchRun(Context& context, Requester& requester, const Clock& clock, const std::string& run_id,
+             const WatchOptions& options) {
+  context.run_id = run_id;
+  return Watch(context, requester, clock, run_id, options).Follow();
+}
+
+void AddReconnect(CLI::App& command, std::string& text) {
+  command.add_option("--reconnect", text,
+                     "How long a plane that is away is asked again before the watching ends "
+                     "(default: 5m; 0: not at all)");
+}
+
+Result<std::chrono::milliseconds> ParseReconnect(const std::string& text) {
+  if (text.empty()) return std::chrono::milliseconds(kReconnect);
+  if (text == "0") return 0ms;
+  if (auto span = ParseDuration(text)) return *span;
+  return Error{ErrorKind::kInvalid, "cli.bad_duration", "--reconnect is not a duration",
+               "write it like 30s or 10m"};
 }
 
 }  // namespace writ::cli

@@ -1,10 +1,15 @@
 // WatchRun: follows a run to its end, printing its output as it happens, and tells the exit code.
 #pragma once
 
+#include <chrono>
 #include <string>
 
 #include "context.h"
 #include "requester.h"
+
+namespace CLI {
+class App;
+}
 
 namespace writ::cli {
 
@@ -21,10 +26,26 @@ struct NextSteps {
 // ends with the process.
 enum class OnInterrupt { kCancelRun, kLeaveRun };
 
-// `embedded`, where not null, is the runner in this process: its troubles end the watching too. A
-// second signal leaves at once. Returns the exit code of the run, or 128 and the signal's number
+// How long a plane that is away is asked again, where nothing else was said.
+inline constexpr std::chrono::minutes kReconnect{5};
+
+struct WatchOptions {
+  OnInterrupt on_interrupt = OnInterrupt::kLeaveRun;
+  NextSteps next{};
+  std::chrono::milliseconds reconnect{kReconnect};
+  // The runner in this process: its troubles end the watching too. Borrowed; may be null.
+  Embedded* embedded = nullptr;
+};
+
+// A plane that does not answer for a while ends nothing: the watching goes on where it was
+// (PlaneAway, LiveOutput), and after `reconnect` it ends with kPlaneUnreachable; the run goes on.
+// A second signal leaves at once. Returns the exit code of the run, or 128 and the signal's number
 // where it was left; with --json prints {"runId","status",...} once at the end.
-int WatchRun(Context& context, Requester& requester, const std::string& run_id, Embedded* embedded,
-             OnInterrupt on_interrupt, const NextSteps& next);
+int WatchRun(Context& context, Requester& requester, const Clock& clock, const std::string& run_id,
+             const WatchOptions& options);
+
+// --reconnect of the commands that watch: a duration, "0", or nothing for kReconnect.
+void AddReconnect(CLI::App& command, std::string& text);
+Result<std::chrono::milliseconds> ParseReconnect(const std::string& text);
 
 }  // namespace writ::cli

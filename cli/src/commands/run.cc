@@ -45,6 +45,7 @@ struct RunCommand {
   std::vector<std::string> artifacts;
   std::string result;
   std::string traceparent;
+  std::string reconnect;  // as typed
   std::string repository = ".";
   double max_spend_usd = 0;
   std::string memory, disk, io;  // sizes; io a second
@@ -258,6 +259,8 @@ void Run(Context& context, RunCommand& command) {
     return context.Fail(Error{ErrorKind::kInvalid, "cli.plan_is_elsewhere",
                               "a run at that plane is planned by the runner that claims it",
                               "leave --plane out to see this machine's plan"});
+  auto reconnect = ParseReconnect(command.reconnect);
+  if (!reconnect) return context.Fail(reconnect.error());
   if (command.access.local() && !command.dry_run && !command.print_plan) {
     // A first run needs no ceremony: what is missing is made, nothing is overwritten.
     auto report = plane::Init(context.dir);
@@ -341,7 +344,8 @@ void Run(Context& context, RunCommand& command) {
   NextSteps next{.access = command.access.Arguments(), .repository = ""};
   if (command.repository != ".") next.repository = AbsolutePath(command.repository);
   context.exit_code =
-      WatchRun(context, **requester, run_id, embedded.get(), OnInterrupt::kCancelRun, next);
+      WatchRun(context, **requester, command.access.clock(), run_id,
+               {OnInterrupt::kCancelRun, std::move(next), *reconnect, embedded.get()});
 }
 
 }  // namespace
@@ -425,11 +429,13 @@ void AddRun(CLI::App& app, Context& context) {
       ->excludes(dry_run);
   run->add_flag("--no-watch", options->no_watch,
                 "Submit and leave; a runner has to be serving the plane");
+  AddReconnect(*run, options->reconnect);
   options->access.AddOptions(*run);
   run->footer(
       "Without --plane, plane and runner are started in this process for this run.\n"
       "Ctrl-C, SIGTERM and a closed terminal cancel the run, at a far plane too; a second Ctrl-C\n"
-      "leaves at once. `writ watch RUN` only looks on.\n\n"
+      "leaves at once. `writ watch RUN` only looks on. A plane that is away is asked again\n"
+      "(--reconnect); one that stays away ends the command with 6, and not the run.\n\n"
       "Examples:\n"
       "  writ run \"make test\"\n"
       "  writ run --agent argv -- make -j2 test\n"

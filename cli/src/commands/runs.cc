@@ -126,9 +126,12 @@ void CancelRun(Context& context, ActCommand& command) {
 struct WatchCommand {
   Access access;
   std::string run_id;
+  std::string reconnect;  // as typed
 };
 
 void WatchOne(Context& context, WatchCommand& command) {
+  auto reconnect = ParseReconnect(command.reconnect);
+  if (!reconnect) return context.Fail(reconnect.error());
   auto requester = command.access.Open(context);
   if (!requester) return context.Fail(requester.error());
   auto detail = (*requester)->Run(command.run_id);
@@ -143,9 +146,11 @@ void WatchOne(Context& context, WatchCommand& command) {
     if (!started) return context.Fail(started.error());
     embedded = std::move(*started);
   }
-  context.exit_code =
-      WatchRun(context, **requester, command.run_id, embedded.get(), OnInterrupt::kLeaveRun,
-               {.access = command.access.Arguments(), .repository = ""});
+  context.exit_code = WatchRun(context, **requester, command.access.clock(), command.run_id,
+                               {.on_interrupt = OnInterrupt::kLeaveRun,
+                                .next = {.access = command.access.Arguments(), .repository = ""},
+                                .reconnect = *reconnect,
+                                .embedded = embedded.get()});
 }
 
 }  // namespace
@@ -172,11 +177,14 @@ void AddRuns(CLI::App& app, Context& context) {
   CLI::App* watcher =
       app.add_subcommand("watch", "Follow a run to its end, with its output as it happens");
   watcher->add_option("RUN", watch->run_id, "Run id")->required();
+  AddReconnect(*watcher, watch->reconnect);
   watch->access.AddOptions(*watcher);
   watcher->footer(
       "A run of the local plane that nobody has claimed is started here.\n"
       "Ctrl-C, SIGTERM and a closed terminal end the watching; the run goes on (`writ cancel RUN`\n"
-      "ends it). A run that was started here ends with it: it is cancelled.\n\n"
+      "ends it). A run that was started here ends with it: it is cancelled.\n"
+      "While the plane is away it is asked again (--reconnect), and the output goes on where it\n"
+      "was; a plane that stays away ends the watching with 6, and not the run.\n\n"
       "Examples:\n  writ watch run_1234\n  writ watch run_1234 --json\n\n"
       "Exit: as for `writ run`; 128 and the signal's number where a signal ended the watching.");
   watcher->callback([&context, watch] { WatchOne(context, *watch); });

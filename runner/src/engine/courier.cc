@@ -1,8 +1,8 @@
 #include "engine/courier.h"
 
 #include "engine/recovery.h"
-#include "plane/backoff.h"
 #include "session/session.h"
+#include "writ/base/backoff.h"
 #include "writ/base/log.h"
 
 namespace writ::runner {

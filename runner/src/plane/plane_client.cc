@@ -1,7 +1,7 @@
 #include "writ/runner/plane_client.h"
 
-#include "plane/backoff.h"
 #include "plane/plane_parts.h"
+#include "writ/base/backoff.h"
 #include "writ/base/fault.h"
 #include "writ/protocol/digest.h"
 

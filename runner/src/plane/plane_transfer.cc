@@ -2,8 +2,8 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-#include "plane/backoff.h"
 #include "plane/plane_parts.h"
+#include "writ/base/backoff.h"
 #include "writ/base/fault.h"
 #include "writ/base/file.h"
 #include "writ/protocol/digest.h"

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "plane/backoff.h"
+#include "writ/base/backoff.h"
 #include "writ/base/log.h"
 #include "writ/base/log_context.h"
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "journal/unnoted.h"
-#include "plane/backoff.h"
+#include "writ/base/backoff.h"
 #include "writ/base/log.h"
 #include "writ/base/log_context.h"
 

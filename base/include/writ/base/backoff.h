@@ -5,7 +5,7 @@
 #include <chrono>
 #include <stop_token>
 
-namespace writ::runner {
+namespace writ {
 
 class Backoff {
  public:
@@ -23,4 +23,4 @@ class Backoff {
   std::chrono::milliseconds most_;
 };
 
-}  // namespace writ::runner
+}  // namespace writ

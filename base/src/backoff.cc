@@ -1,4 +1,4 @@
-#include "plane/backoff.h"
+#include "writ/base/backoff.h"
 
 #include <sys/random.h>
 
@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <mutex>
 
-namespace writ::runner {
+namespace writ {
 namespace {
 
 std::int64_t RandomBelow(std::int64_t bound) {
@@ -37,4 +37,4 @@ std::chrono::milliseconds Backoff::Jittered(std::chrono::milliseconds span) {
   return span / 2 + std::chrono::milliseconds(RandomBelow(span.count() + 1));
 }
 
-}  // namespace writ::runner
+}  // namespace writ
