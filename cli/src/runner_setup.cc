@@ -117,7 +117,9 @@ Result<RunnerSettings> MakeRunnerSettings(const RunnerSetup& setup) {
   if (out.config.plane.url.empty())
     return Error{ErrorKind::kInvalid, "runner.no_plane", "this runner has no plane to serve",
                  "name it with --plane and --plane-key, or as plane in runner.json"};
-  WRIT_TRY(runner::CheckRunnerConfig(out.config));
+  if (Status checked = runner::CheckRunnerConfig(out.config); !checked)
+    return ExplainSettingsError(std::move(checked).error(),
+                                out.file.empty() ? "what is set" : out.file);
   WRIT_TRY(MakePassable(setup.dir));
   WRIT_TRY(MakePassable(setup.dir + "/runner"));
   if (out.config.state_dir.starts_with(setup.dir + "/runner/"))

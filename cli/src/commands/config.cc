@@ -10,8 +10,8 @@
 #include "runner_setup.h"
 #include "settings.h"
 #include "writ/base/file.h"
-#include "writ/plane/config.h"
-#include "writ/runner/config.h"
+#include "writ/plane/serve_check.h"
+#include "writ/runner/config_check.h"
 
 namespace writ::cli {
 namespace {
@@ -84,26 +84,32 @@ void Show(Context& context, const ShowCommand& command) {
 }
 
 // Which of the two a file is follows from its first line of defence: the plane's names its version.
-Status CheckText(const std::string& text, std::string_view& kind) {
+// Then it is taken as `plane start` and `runner start` take it here, short of asking a plane.
+Status CheckFile(const Context& context, const std::string& file, const std::string& text,
+                 std::string_view& kind) {
   WRIT_ASSIGN(json::Value value, json::Parse(text, {.max_depth = 16, .max_bytes = 1 << 20}));
   if (value.Find("version") != nullptr) {
     kind = "plane";
     Sources sources;
-    sources.file = "the file";
+    sources.file = file;
     sources.text = text;
-    auto settings = ParsePlaneSettings(sources);
-    return settings ? Status() : Status(std::move(settings).error());
+    sources.environment = CurrentEnvironment();
+    WRIT_ASSIGN(PlaneSettings settings, ParsePlaneSettings(sources));
+    return plane::CheckServing(settings.serve);
   }
   kind = "runner";
-  auto config = runner::ParseRunnerConfig(text);
-  return config ? Status() : Status(std::move(config).error());
+  RunnerSetup setup;
+  setup.dir = context.dir;
+  setup.config_file = file;
+  WRIT_ASSIGN(RunnerSettings settings, ReadRunnerSettings(setup));
+  return runner::CheckRunnerFile(settings.config);
 }
 
 void Check(Context& context, const std::string& file) {
   auto text = ReadFile(file, 1 << 20);
   if (!text) return context.Fail(kUsage, text.error());
   std::string_view kind;
-  if (Status checked = CheckText(*text, kind); !checked)
+  if (Status checked = CheckFile(context, file, *text, kind); !checked)
     return context.Fail(kUsage, ExplainSettingsError(std::move(checked).error(), file));
   if (context.json)
     return context.PrintJson(json::Object{{"valid", true}, {"kind", std::string(kind)}});
@@ -139,6 +145,8 @@ void AddConfig(CLI::App& app, Context& context) {
   CLI::App* check = config->add_subcommand("check", "Say whether a file can be taken");
   check->add_option("FILE", *file, "A runner.json or config.json")->required();
   check->footer(
+      "It is checked as `writ runner start` and `writ plane start` take it here, with the\n"
+      "environment above it; no plane is asked.\n\n"
       "Exit: 0 it can be taken, 2 it cannot.\n\nExamples:\n  writ config check runner.json");
   check->callback([&context, file] { Check(context, *file); });
 }

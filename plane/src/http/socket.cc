@@ -247,7 +247,11 @@ std::unique_ptr<Socket> Socket::Tls(UniqueFd fd, const TlsContext& context, mill
   return socket;
 }
 
-Result<Listener> Listen(const std::string& host, std::uint16_t port, PlainHttp plain) {
+namespace {
+
+using Addresses = std::unique_ptr<addrinfo, void (*)(addrinfo*)>;
+
+Result<Addresses> Resolve(const std::string& host, std::uint16_t port, PlainHttp plain) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
@@ -259,16 +263,28 @@ Result<Listener> Listen(const std::string& host, std::uint16_t port, PlainHttp p
                  .message = "the host " + host +
                             " is not an address of this machine: " + ::gai_strerror(failed)};
   }
-  std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(list, ::freeaddrinfo);
-  Listener out;
-  out.loopback = IsLoopback(list->ai_addr);
-  if (!out.loopback && plain == PlainHttp::kOnLoopbackOnly) {
+  Addresses out(list, ::freeaddrinfo);
+  if (!IsLoopback(list->ai_addr) && plain == PlainHttp::kOnLoopbackOnly) {
     return Error{
         .kind = ErrorKind::kDenied,
         .code = "plane.plain_http",
         .message = "plain http is only served on a loopback address, and " + host + " is none",
         .hint = "give --tls-cert and --tls-key, or bind to 127.0.0.1"};
   }
+  return out;
+}
+
+}  // namespace
+
+Status CheckHost(const std::string& host, PlainHttp plain) {
+  auto found = Resolve(host, 0, plain);
+  return found ? Status() : Status(std::move(found).error());
+}
+
+Result<Listener> Listen(const std::string& host, std::uint16_t port, PlainHttp plain) {
+  WRIT_ASSIGN(Addresses list, Resolve(host, port, plain));
+  Listener out;
+  out.loopback = IsLoopback(list->ai_addr);
   out.fd.reset(::socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!out.fd) return SysError(errno, "plane.bind", "cannot make a socket");
   int one = 1;

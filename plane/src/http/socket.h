@@ -53,6 +53,8 @@ struct Listener {
 };
 enum class PlainHttp { kOnLoopbackOnly, kNotUsed };
 // kDenied "plane.plain_http", kUnavailable "plane.bind", kInvalid "plane.host".
+// What Listen refuses of an address before it binds.
+Status CheckHost(const std::string& host, PlainHttp plain);
 Result<Listener> Listen(const std::string& host, std::uint16_t port, PlainHttp plain);
 
 struct PeerAddress {

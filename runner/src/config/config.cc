@@ -4,6 +4,7 @@
 
 #include "config/operations.h"
 #include "plan/network.h"
+#include "plan/private_places.h"
 #include "writ/egress/address.h"
 #include "writ/egress/host_name.h"
 #include "writ/protocol/execution.h"
@@ -11,6 +12,7 @@
 #include "writ/protocol/names.h"
 #include "writ/protocol/reader.h"
 #include "writ/protocol/words.h"
+#include "writ/runner/config_check.h"
 #include "writ/runner/profiles.h"
 
 namespace writ::runner {
@@ -328,7 +330,16 @@ std::string RunnerConfigJson(const RunnerConfig& c) {
   return json::WritePretty(std::move(out)) + "\n";
 }
 
-Status CheckRunnerConfig(const RunnerConfig& c) {
+namespace {
+
+Status CheckWayToPlane(const RunnerConfig& c) {
+  if (auto origin = ParseOriginUrl(c.plane.url); !origin) return std::move(origin).error();
+  if (auto key = protocol::PublicKey::FromPem(c.plane_key_pem); !key)
+    return std::move(key).error().With("while reading the pinned plane key");
+  return {};
+}
+
+Status CheckOwnParts(const RunnerConfig& c) {
   for (const auto& [name, path] :
        {std::pair<const char*, const std::string&>{"stateDir", c.state_dir},
         {"workDir", c.work_dir},
@@ -340,9 +351,6 @@ Status CheckRunnerConfig(const RunnerConfig& c) {
     if (!IsAbsolute(path)) return Wrong("path", "the path of agent " + kind + " must be absolute");
   for (const std::string& path : c.search_path)
     if (!IsAbsolute(path)) return Wrong("path", "searchPath must hold absolute paths");
-  if (auto origin = ParseOriginUrl(c.plane.url); !origin) return std::move(origin).error();
-  if (auto key = protocol::PublicKey::FromPem(c.plane_key_pem); !key)
-    return std::move(key).error().With("while reading the pinned plane key");
   if (!protocol::PoolName::Parse(c.pool))
     return Wrong("pool", "the pool's name must match [A-Za-z0-9_.:-]{1,128}");
   if (c.slots < 1 || c.slots > 1024) return Wrong("slots", "slots must be from 1 to 1024");
@@ -400,6 +408,19 @@ Status CheckRunnerConfig(const RunnerConfig& c) {
   if (c.limits.default_log_bytes > c.limits.max_log_bytes)
     return Wrong("limits", "defaultLogBytes is above maxLogBytes");
   return CheckOperations(c);
+}
+
+}  // namespace
+
+Status CheckRunnerConfig(const RunnerConfig& c) {
+  WRIT_TRY(CheckOwnParts(c));
+  return CheckWayToPlane(c);
+}
+
+Status CheckRunnerFile(const RunnerConfig& c) {
+  WRIT_TRY(CheckOwnParts(c));
+  if (!c.plane.url.empty() || !c.plane_key_pem.empty()) WRIT_TRY(CheckWayToPlane(c));
+  return CheckOutOfView(c);
 }
 
 }  // namespace writ::runner
