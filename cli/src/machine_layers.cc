@@ -207,6 +207,9 @@ Layer LookAtKvm() {
     out.cause =
         "no hardware virtualization here, or not for this user; the microvm tier emulates its "
         "machines without it";
+    out.mend =
+        "load kvm_intel or kvm_amd (in a virtual machine: ask its host for nested "
+        "virtualization), and join the group kvm";
     return out;
   }
   const int version = ::ioctl(kvm.get(), KVM_GET_API_VERSION, 0);
@@ -226,16 +229,20 @@ std::vector<Layer> LookAtRuntimes() {
     const char* layer;
     const char* program;
     const char* socket;
-    const char* used_by = nullptr;  // a tier
+    const char* use = kNoBackend;
+    const char* mend = "";  // where a tier uses it
   };
+  static constexpr char kContainer[] =
+      "the container tier uses it (crun, runc or runsc: one is enough)";
   static constexpr Known kKnown[] = {
       {"docker", "docker", "/var/run/docker.sock"},
       {"podman", "podman", nullptr},
       {"containerd", "containerd", "/run/containerd/containerd.sock"},
-      {"crun", "crun", nullptr, "container"},
-      {"runc", "runc", nullptr, "container"},
-      {"gvisor", "runsc", nullptr, "container"},
-      {"qemu", "qemu-system-x86_64", nullptr, "microvm"},
+      {"crun", "crun", nullptr, kContainer, "apt-get install crun"},
+      {"runc", "runc", nullptr, kContainer, "apt-get install runc"},
+      {"gvisor", "runsc", nullptr, kContainer, "apt-get install runsc"},
+      {"qemu", "qemu-system-x86_64", nullptr, "the microvm tier uses it",
+       "apt-get install qemu-system-x86"},
       {"firecracker", "firecracker", nullptr},
       {"cloud-hypervisor", "cloud-hypervisor", nullptr}};
   std::vector<Layer> out;
@@ -243,14 +250,13 @@ std::vector<Layer> LookAtRuntimes() {
     Layer layer{known.layer, Health::kAbsent, "", "", ""};
     const std::string program = FindProgram(known.program);
     if (program.empty()) {
-      layer.found = std::string(known.program) + " is not on the PATH; " + kNoBackend;
+      layer.found = std::string(known.program) + " is not on the PATH; " + known.use;
+      layer.mend = known.mend;
     } else if (known.socket != nullptr && !Listens(known.socket)) {
-      layer.found = program + ", and nobody answers at " + known.socket + "; " + kNoBackend;
+      layer.found = program + ", and nobody answers at " + known.socket + "; " + known.use;
     } else {
       layer.health = Health::kGood;
-      layer.found =
-          program + (known.used_by != nullptr ? std::string("; for the ") + known.used_by + " tier"
-                                              : std::string("; ") + kNoBackend);
+      layer.found = program + "; " + known.use;
     }
     out.push_back(std::move(layer));
   }

@@ -12,7 +12,7 @@ namespace writ::cli {
 enum class Health {
   kGood,     // there and usable
   kLimited,  // works, with something left open
-  kAbsent,   // not there; nothing that this build does needs it
+  kAbsent,   // not there, and nothing that was asked for needs it
   kBad,      // needed, and missing
 };
 std::string_view HealthName(Health health);  // "ok", "limited", "absent", "missing"

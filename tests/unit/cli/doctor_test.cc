@@ -21,24 +21,45 @@ TEST(Doctor, KnowsUidsThatTheNamespaceDoesNotHave) {
   EXPECT_FALSE(UidsAreMapped("", range));
 }
 
-TEST(Doctor, SaysOfEveryRuntimeThatTheContainerTierUsesThatItDoes) {
+// LookAtRuntimes with nothing on the PATH but these programs.
+std::vector<Layer> RuntimesOf(std::initializer_list<const char*> programs) {
   char folder[] = "/tmp/writ-doctor-XXXXXX";
-  ASSERT_NE(::mkdtemp(folder), nullptr);
+  EXPECT_NE(::mkdtemp(folder), nullptr);
   const std::string path = ::getenv("PATH") != nullptr ? ::getenv("PATH") : "";
-  for (const char* program : {"crun", "runc", "runsc", "qemu-system-x86_64"})
+  for (const char* program : programs)
     ::close(::open((std::string(folder) + "/" + program).c_str(), O_CREAT | O_WRONLY, 0700));
   ::setenv("PATH", folder, 1);
-  const std::vector<Layer> layers = LookAtRuntimes();
+  std::vector<Layer> layers = LookAtRuntimes();
   ::setenv("PATH", path.c_str(), 1);
   std::filesystem::remove_all(folder);
-  int seen = 0;
-  for (const Layer& layer : layers) {
-    const bool used = layer.name == "crun" || layer.name == "runc" || layer.name == "gvisor";
-    if (!used && layer.name != "qemu") continue;
-    ++seen;
-    EXPECT_EQ(layer.found.find("for the container tier") != std::string::npos, used) << layer.found;
+  return layers;
+}
+
+// There or not, each is told with the tier that uses it; what is absent and used also with its
+// mend.
+TEST(Doctor, SaysOfEveryRuntimeWhatUsesItAndHowItIsInstalled) {  // L43
+  for (const bool there : {true, false}) {
+    const std::vector<Layer> layers =
+        there ? RuntimesOf({"crun", "runc", "runsc", "qemu-system-x86_64", "firecracker"})
+              : RuntimesOf({});
+    int used = 0;
+    for (const Layer& layer : layers) {
+      const bool container = layer.name == "crun" || layer.name == "runc" || layer.name == "gvisor";
+      const bool machine = layer.name == "qemu";
+      EXPECT_EQ(layer.found.find("the container tier uses it") != std::string::npos, container)
+          << layer.found;
+      EXPECT_EQ(layer.found.find("the microvm tier uses it") != std::string::npos, machine)
+          << layer.found;
+      EXPECT_EQ(layer.found.find("no backend of this build uses it") != std::string::npos,
+                !container && !machine)
+          << layer.found;
+      if (!container && !machine) continue;
+      ++used;
+      EXPECT_EQ(layer.health, there ? Health::kGood : Health::kAbsent) << layer.name;
+      EXPECT_EQ(layer.mend.find("install") != std::string::npos, !there) << layer.name;
+    }
+    EXPECT_EQ(used, 4);
   }
-  EXPECT_EQ(seen, 4);
 }
 
 TEST(Doctor, SaysWhatIsMissingWithCauseAndMend) {
