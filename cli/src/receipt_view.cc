@@ -175,6 +175,19 @@ std::vector<std::string> Uses(const Value& bundle) {
   return out;
 }
 
+// Limits that a job may have run into and only it would know: a kernel that refuses a call tells
+// nobody else. Of interest where a job failed by itself.
+std::vector<std::string> LimitsOnlyTheJobSees(const Value& receipt) {
+  std::vector<std::string> out;
+  const Value& environment = At(receipt, {"runner", "environment"});
+  if (!Text(At(environment, {"failureCode"})).starts_with("job.")) return out;
+  for (const Value& limit : Items(At(environment, {"enforcement", "resources", "limits"})))
+    if (limit.FindString("heldBy") == "rlimit" && limit.FindString("limit") != "processes")
+      out.push_back(Text(At(limit, {"limit"})) + " " + Text(At(limit, {"value"})) + " " +
+                    Text(At(limit, {"unit"})) + ": " + Text(At(limit, {"note"})));
+  return out;
+}
+
 // The lines that bring an auditor from nothing to a verification with pinned keys.
 void HowToVerify(Screen& screen, const Value& contract, const Value& receipt,
                  const ReceiptCommands& commands) {
@@ -285,6 +298,7 @@ std::string RenderReceipt(const Value& bundle, const protocol::VerifyReport& rep
   std::vector<std::string> enforcement = Enforcement(receipt);
   screen.Row("isolation", isolation + (enforcement.empty() ? NotSaid(receipt)
                                                            : ": " + JoinLimited(enforcement, 8)));
+  for (const std::string& limit : LimitsOnlyTheJobSees(receipt)) screen.Row("limit", limit);
   std::string version = Text(At(receipt, {"runner", "environment", "agent", "version"}));
   screen.Row("agent",
              Text(At(contract, {"agent", "kind"})) + (version.empty() ? "" : " " + version));

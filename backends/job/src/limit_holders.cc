@@ -15,7 +15,10 @@ void HoldMemory(HeldLimit& held, const HostFeatures& f) {
     return;
   }
   held.holder = LimitHolder::kRlimit;
-  held.note = "per process and not for the whole job: " + f.cgroups.reason;
+  held.note =
+      "per process (RLIMIT_DATA) and not for the whole job; a refused allocation is the "
+      "job's to tell";
+  if (!f.cgroups.reason.empty()) held.note += ": " + f.cgroups.reason;
 }
 
 void HoldCpuShare(HeldLimit& held, const HostFeatures& f) {
@@ -104,7 +107,7 @@ std::vector<HeldLimit> HoldLimits(const Limits& limits, const HostFeatures& feat
         break;
       case LimitKind::kOpenFiles:
         held.holder = LimitHolder::kRlimit;
-        held.note = "per process; refused call by call, the job goes on";
+        held.note = "per process (RLIMIT_NOFILE); refused call by call, which is the job's to tell";
         break;
       case LimitKind::kDisk:
       case LimitKind::kDiskFiles:

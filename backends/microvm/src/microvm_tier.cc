@@ -220,7 +220,7 @@ std::vector<HeldLimit> MicrovmTier::HoldersOf(const Limits& limits, const HostFe
         break;
       case LimitKind::kOpenFiles:
         held = {limit, LimitHolder::kRlimit,
-                "in the guest, per process; refused call by call, the job goes on"};
+                "in the guest, per process; refused call by call, which is the job's to tell"};
         break;
       case LimitKind::kIo:
         held = {limit, LimitHolder::kNone,

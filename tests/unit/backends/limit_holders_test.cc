@@ -103,11 +103,16 @@ TEST(LimitHolders, ListOnlyLimitsThatAreSetWithTheirSource) {
 TEST(LimitHolders, SayWhatARlimitLeavesOpen) {
   Limits limits;
   limits.memory_bytes = 1u << 30;
+  int told_by_the_job_alone = 0;
   for (const HeldLimit& held : HoldLimits(limits, Host("", false, "", false, false))) {
-    if (held.holder == LimitHolder::kRlimit) {
-      EXPECT_NE(held.note, "") << LimitName(held.limit.kind);
-    }
+    if (held.holder != LimitHolder::kRlimit) continue;
+    EXPECT_NE(held.note, "") << LimitName(held.limit.kind);
+    if (held.limit.kind == LimitKind::kProcesses) continue;  // its supervisor ends the job
+    ++told_by_the_job_alone;
+    EXPECT_NE(held.note.find("the job's to tell"), std::string::npos) << held.note;
+    EXPECT_NE(held.note.find("(RLIMIT_"), std::string::npos) << held.note;
   }
+  EXPECT_EQ(told_by_the_job_alone, 2);  // memory, openFiles
 }
 
 }  // namespace

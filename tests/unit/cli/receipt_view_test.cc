@@ -56,6 +56,31 @@ TEST(ReceiptScreen, SaysWhatCameOutOfTheRunnersCache) {
   EXPECT_FALSE(Has(fetched, "cache")) << fetched;
 }
 
+// A kernel that refuses a call tells the job and nobody else.
+TEST(ReceiptScreen, NamesTheLimitsThatOnlyAFailedJobMayHaveSeen) {  // L43
+  const auto with = [](const char* code) {
+    const Array limits{
+        Object{{"limit", "memory"},
+               {"value", 4096},
+               {"unit", "bytes"},
+               {"heldBy", "rlimit"},
+               {"note", "per process (RLIMIT_DATA)"}},
+        Object{{"limit", "processes"}, {"value", 9}, {"unit", "tasks"}, {"heldBy", "rlimit"}},
+        Object{{"limit", "disk"}, {"value", 7}, {"unit", "bytes"}, {"heldBy", "supervisor"}}};
+    return Screen(
+        {.runner_more = {
+             {"environment",
+              Object{{"failureCode", code},
+                     {"enforcement",
+                      Object{{"resources", Object{{"level", "rlimit"}, {"limits", limits}}}}}}}}});
+  };
+  const std::string failed = with("job.exit");
+  EXPECT_TRUE(Has(failed, "memory 4096 bytes: per process (RLIMIT_DATA)")) << failed;
+  EXPECT_FALSE(Has(failed, "processes 9")) << failed;
+  EXPECT_FALSE(Has(failed, "disk 7")) << failed;
+  EXPECT_FALSE(Has(with("limit.cpu"), "RLIMIT_DATA"));
+}
+
 TEST(ReceiptScreen, ClaimsNoCacheWhereTheRunnerRecordsNoArrivalsOrNothingCame) {
   EXPECT_TRUE(Has(Screen({.runner_more = {}}), "how it came is not recorded"));
   const std::string refused = Screen({.events = {}});
