@@ -97,17 +97,18 @@ void DescribeGvisor(const HostFeatures& f, Capabilities& c) {
       "proxy's listener is the only one");
   c.pty = false;  // its descriptors would have to come out
   if (!c.usable) return;
-  c.syscalls.mechanism = "a kernel of its own (gVisor " + f.runtime.version + ", ptrace)";
+  c.syscalls.mechanism += ", in a kernel of its own (gVisor " + f.runtime.version + ", ptrace)";
   c.network.mechanism += ", sockets of the host's kernel there (gVisor's host networking)";
   c.network.mend = "crun or runc record them";
 }
 
-// What guards the host's kernel by its own means does nothing for a job that never calls it.
+// What the job's own kernel has not. It takes the job's filters as the host's does, but asks nobody
+// about a call.
 void TakeAwayTheHostsKernel(HostFeatures& features) {
   features.landlock_abi = 0;
   features.user_notification = false;
   features.no_notification_reason = "the job's system calls are gVisor's";
-  features.recording_filter.clear();
+  CompileFilters(JobSurroundings::kNamespaces, features);
   features.keyrings = false;
   features.namespaces.time = false;
 }
@@ -159,7 +160,8 @@ Status ContainerTier::CheckPlan(const Plan& plan, const HostFeatures& features) 
   if (plan.entries && KernelOf(features.runtime) == launch::ContainerKernel::kOwn)
     return Unsupported(
         Tier::kContainer, "no_entry",
-        "nothing can be put beside a job on gVisor's kernel: no descriptor comes out",
+        "nothing is put beside a job on gVisor's kernel, which keeps no process of one uid from "
+        "the environment of another: whoever enters would see the job's secrets",
         "use crun or runc");
   if (images_.Wanted(plan).empty())
     return Unsupported(Tier::kContainer, "no_image",
@@ -183,13 +185,9 @@ launch::LaunchPlan ContainerTier::PlanLaunch(const Plan& plan, const HostFeature
       StagedView(features, options_.launched.launcher, kHostName, facts.root_view, job_view);
   out.namespaces->runtime = RuntimeCommand(features.runtime, "job", out.proxy ? 5 : 4);
   out.namespaces->container_kernel = KernelOf(features.runtime);
-  if (out.namespaces->container_kernel == launch::ContainerKernel::kOwn) {
-    out.allow_list.clear();
-    out.filter.clear();
-    out.supervise_connect = false;
+  if (out.namespaces->container_kernel == launch::ContainerKernel::kOwn)
     for (std::string& path : out.namespaces->counted)
       path = std::string("/") + kImagePlace + path.substr(1);
-  }
   return out;
 }
 

@@ -69,7 +69,7 @@ std::string OciConfig(const std::string& launcher, const std::string& host_name,
       {"maskedPaths", json::Value::Texts(masked)},
       {"readonlyPaths", json::Value::Texts({"/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs"})}};
   return json::WritePretty(json::Object{
-      {"ociVersion", "1.0.2"},  // nothing here is newer, and runtimes refuse what they do not know
+      {"ociVersion", "1.1.0"},  // the newest that crun, runc and runsc of Debian 12 all take
       {"process", process},
       {"root", json::Object{{"path", "/rootfs"}, {"readonly", true}}},
       {"hostname", host_name},

@@ -22,7 +22,7 @@ struct ConfigBind {
 // view has at /rootfs, read-only but for what is mounted in it. Network and user namespace are the
 // ones that the runtime is in. There is no seccomp section: the container's first process must
 // still make the job's user namespace, and installs the job's filters - the same as in the sandbox
-// tier, notification included - before the job's program.
+// tier, notification included where the kernel has it - before the job's program.
 std::string OciConfig(const std::string& launcher, const std::string& host_name,
                       const std::vector<ConfigBind>& binds, launch::ContainerKernel kernel);
 

@@ -36,8 +36,13 @@ void ProbeNotification(const LaunchedOptions& options, HostFeatures& features) {
   }
 }
 
-// All of them or none: a job never has fewer guards than its profile says (L4).
+}  // namespace
+
 void CompileFilters(JobSurroundings surroundings, HostFeatures& features) {
+  features.filter.clear();
+  features.default_list.clear();
+  features.build_list.clear();
+  features.recording_filter.clear();
   auto filter = CompileJobFilter(
       features.user_notification ? ConnectRule::kSupervised : ConnectRule::kAllowed, surroundings);
   auto default_list = CompileAllowList(AllowList::kDefault);
@@ -54,8 +59,6 @@ void CompileFilters(JobSurroundings surroundings, HostFeatures& features) {
   if (auto recording = CompileRecordingFilter())
     features.recording_filter = std::move(recording).value();
 }
-
-}  // namespace
 
 std::string AskLauncher(const std::string& launcher, const std::vector<std::string>& arguments,
                         std::string& problem) {
@@ -144,7 +147,9 @@ Capabilities DescribeLauncher(const HostFeatures& f, Tier tier, const std::strin
   utsname host{};
   ::uname(&host);
   c.version = "writ " WRIT_VERSION ", linux " + std::string(host.release);
-  c.limits = DescribeLimits(HoldLimits(EveryLimit(), f));
+  c.limits = DescribeLimits(HoldLimits(
+      EveryLimit(), f,
+      tier == Tier::kProcess ? JobSurroundings::kTheHosts : JobSurroundings::kNamespaces));
   c.usable = f.launcher_problem.empty() && !f.filter.empty();
   c.pty = f.terminals;
   if (!f.launcher_problem.empty()) {

@@ -56,11 +56,12 @@ void HoldProcesses(HeldLimit& held, const Limits& limits, const HostFeatures& f)
                      : "of a uid that the job shares with the runner";
 }
 
-void HoldDisk(HeldLimit& held, const HostFeatures& f) {
+void HoldDisk(HeldLimit& held, const HostFeatures& f, JobSurroundings surroundings) {
   held.holder = LimitHolder::kSupervisor;
   held.note = "passed by what is written in " + std::to_string(kWatchInterval.count()) +
               " ms and one measurement";
-  if (f.landlock_abi == 0)
+  // In a root of its own there is no other place that it may write.
+  if (f.landlock_abi == 0 && surroundings == JobSurroundings::kTheHosts)
     held.note += "; without Landlock the job can also write where its uid may elsewhere";
 }
 
@@ -80,7 +81,8 @@ bool ProcessesInGroup(const Limits& limits, const HostFeatures& features) {
   return !features.root || groups.pids_is_v2 || moved_anyway;
 }
 
-std::vector<HeldLimit> HoldLimits(const Limits& limits, const HostFeatures& features) {
+std::vector<HeldLimit> HoldLimits(const Limits& limits, const HostFeatures& features,
+                                  JobSurroundings surroundings) {
   std::vector<HeldLimit> out;
   for (const PlannedLimit& limit : PlannedLimits(limits)) {
     HeldLimit held{limit, LimitHolder::kSupervisor, ""};
@@ -111,7 +113,7 @@ std::vector<HeldLimit> HoldLimits(const Limits& limits, const HostFeatures& feat
         break;
       case LimitKind::kDisk:
       case LimitKind::kDiskFiles:
-        HoldDisk(held, features);
+        HoldDisk(held, features, surroundings);
         break;
     }
     out.push_back(std::move(held));

@@ -45,7 +45,8 @@ Capabilities Describe(const HostFeatures& host) {
   return ATier().Describe(host);
 }
 Status CheckPlan(const Plan& plan, const HostFeatures& host) {
-  WRIT_TRY(CheckCommon(plan, Describe(host), host, HoldLimits(plan.limits, host)));
+  WRIT_TRY(CheckCommon(plan, Describe(host), host,
+                       HoldLimits(plan.limits, host, JobSurroundings::kTheHosts)));
   return ATier().CheckPlan(plan, host);
 }
 

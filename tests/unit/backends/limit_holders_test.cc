@@ -8,8 +8,10 @@
 namespace writ::backends {
 namespace {
 
+constexpr JobSurroundings kHosts = JobSurroundings::kTheHosts;
+
 LimitHolder HolderOf(LimitKind kind, const Limits& limits, const HostFeatures& features) {
-  for (const HeldLimit& held : HoldLimits(limits, features))
+  for (const HeldLimit& held : HoldLimits(limits, features, kHosts))
     if (held.limit.kind == kind) return held.holder;
   return LimitHolder::kNone;
 }
@@ -53,7 +55,7 @@ TEST(LimitHolders, HoldAShareOfCpuByACgroupOrSayThatNothingDoes) {  // L4, L47
   limits.cpu_millis = 500;
   HostFeatures none = Host("", false, "", false, true);
   EXPECT_EQ(HolderOf(LimitKind::kCpuShare, limits, none), LimitHolder::kNone);
-  for (const HeldLimit& held : HoldLimits(limits, none)) {
+  for (const HeldLimit& held : HoldLimits(limits, none, kHosts)) {
     if (held.limit.kind == LimitKind::kCpuShare) {
       EXPECT_NE(held.note, "");
     }
@@ -70,7 +72,7 @@ TEST(LimitHolders, HoldTheRateOfDisksByACgroupOrSayThatNothingDoes) {  // L47
   Limits limits;
   limits.io_bytes_per_second = 1u << 20;
   HostFeatures host = Host("/pids", false, "", false, true);
-  for (const HeldLimit& held : HoldLimits(limits, host)) {
+  for (const HeldLimit& held : HoldLimits(limits, host, kHosts)) {
     if (held.limit.kind != LimitKind::kIo) continue;
     EXPECT_EQ(held.holder, LimitHolder::kNone);
     EXPECT_NE(held.note, "");
@@ -79,13 +81,29 @@ TEST(LimitHolders, HoldTheRateOfDisksByACgroupOrSayThatNothingDoes) {  // L47
   host.cgroups.disks = {"8:0"};
   EXPECT_EQ(HolderOf(LimitKind::kIo, limits, host), LimitHolder::kCgroupV1);
   EXPECT_TRUE(ProcessesInGroup(limits, host));  // it is moved anyway
-  for (const HeldLimit& held : HoldLimits(limits, host)) {
+  for (const HeldLimit& held : HoldLimits(limits, host, kHosts)) {
     if (held.limit.kind == LimitKind::kIo) {
       EXPECT_NE(held.note.find("holds back"), std::string::npos);
     }
   }
   host.cgroups.io_is_v2 = true;
   EXPECT_EQ(HolderOf(LimitKind::kIo, limits, host), LimitHolder::kCgroupV2);
+}
+
+// In a root of the job's own there is nowhere else to write, with Landlock or without.
+TEST(LimitHolders, LeaveNoPlaceUnmeasuredButWithoutLandlockInTheHostsRoot) {  // L47
+  Limits limits;
+  limits.disk_bytes = 1;
+  auto note = [&limits](int landlock_abi, JobSurroundings surroundings) {
+    HostFeatures host;
+    host.landlock_abi = landlock_abi;
+    for (const HeldLimit& held : HoldLimits(limits, host, surroundings))
+      if (held.limit.kind == LimitKind::kDisk) return held.note;
+    return std::string("no such limit");
+  };
+  EXPECT_NE(note(0, kHosts).find("without Landlock"), std::string::npos);
+  EXPECT_EQ(note(0, JobSurroundings::kNamespaces), note(1, kHosts));
+  EXPECT_EQ(note(1, kHosts).find("Landlock"), std::string::npos);
 }
 
 TEST(LimitHolders, ListOnlyLimitsThatAreSetWithTheirSource) {
@@ -104,7 +122,7 @@ TEST(LimitHolders, SayWhatARlimitLeavesOpen) {
   Limits limits;
   limits.memory_bytes = 1u << 30;
   int told_by_the_job_alone = 0;
-  for (const HeldLimit& held : HoldLimits(limits, Host("", false, "", false, false))) {
+  for (const HeldLimit& held : HoldLimits(limits, Host("", false, "", false, false), kHosts)) {
     if (held.holder != LimitHolder::kRlimit) continue;
     EXPECT_NE(held.note, "") << LimitName(held.limit.kind);
     if (held.limit.kind == LimitKind::kProcesses) continue;  // its supervisor ends the job

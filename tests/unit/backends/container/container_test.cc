@@ -121,18 +121,40 @@ TEST_F(ContainerTest, CallsEachRuntimeInItsWords) {
 }
 
 // WRIT_ACCEPT=1 writes the golden file anew.
-TEST_F(ContainerTest, ConfigIsTheGoldenOne) {
-  const std::string made = OciConfig("/.writ/launch", "writ", {{"/etc/passwd", "/job/etc/passwd"}},
-                                     launch::ContainerKernel::kHosts) +
-                           "\n";
-  const std::string path = writ::test::SourceDir() + "/tests/golden/container/config.json";
+void ExpectGolden(const std::string& made, const std::string& name) {
+  const std::string path = writ::test::SourceDir() + "/tests/golden/container/" + name;
   if (std::getenv("WRIT_ACCEPT") != nullptr) std::ofstream(path) << made;
   std::ifstream in(path);
-  EXPECT_EQ(made, std::string(std::istreambuf_iterator<char>(in), {}));
+  EXPECT_EQ(made, std::string(std::istreambuf_iterator<char>(in), {})) << name;
   auto parsed = json::Parse(made);
   ASSERT_TRUE(parsed);
   EXPECT_EQ(parsed->Find("linux")->Find("seccomp"), nullptr);
   EXPECT_TRUE(*parsed->Find("root")->Find("readonly")->if_bool());
+}
+
+TEST_F(ContainerTest, ConfigIsTheGoldenOne) {
+  ExpectGolden(OciConfig("/.writ/launch", "writ", {{"/etc/passwd", "/job/etc/passwd"}},
+                         launch::ContainerKernel::kHosts) +
+                   "\n",
+               "config.json");
+}
+
+// As the staged view writes it: the places that a job writes are mounts of their own.
+TEST_F(ContainerTest, ConfigForGvisorIsTheGoldenOne) {
+  HostFeatures features;
+  features.runtime.name = "runsc";
+  features.runtime.path = "/usr/bin/runsc";
+  std::vector<launch::ViewStep> job_view(3);
+  job_view[0].kind = Kind::kTmpfs;
+  job_view[0].target = "home/job";
+  job_view[1].kind = Kind::kBind;
+  job_view[1].access = launch::BindAccess::kReadWrite;
+  job_view[1].target = "workspace";
+  job_view[2].kind = Kind::kFile;
+  job_view[2].target = "etc/passwd";
+  const auto view = StagedView(features, "/launch", "writ", {}, job_view);
+  ASSERT_EQ(view.back().target, "bundle/config.json");
+  ExpectGolden(view.back().source + "\n", "config-gvisor.json");
 }
 
 TEST_F(ContainerTest, ShowsTheRuntimeNoDataOfTheHost) {

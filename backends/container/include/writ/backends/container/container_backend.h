@@ -5,7 +5,8 @@
 // root of the host; what it keeps lies in memory and goes with them.
 //
 // What this tier does not give: another kernel - but with gVisor's runsc, whose kernel carries out
-// what the job asks for (ContainerKernel::kOwn; docs/decisions/0007).
+// what the job asks for and holds its filters, without Landlock (ContainerKernel::kOwn;
+// docs/decisions/0007).
 #pragma once
 
 #include <memory>

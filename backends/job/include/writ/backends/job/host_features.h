@@ -79,6 +79,9 @@ struct HostFound {
 // Tries what every launched tier needs; takes some milliseconds. Starts the launcher once in its
 // probe mode. `surroundings`: what the filter is compiled for.
 HostFeatures ProbeHost(const LaunchedOptions& options, JobSurroundings surroundings);
+// Makes the three filters for the notifications that `features` has. All of them, or none and the
+// reason: a job never has fewer guards than its profile says (L4).
+void CompileFilters(JobSurroundings surroundings, HostFeatures& features);
 // Runs `writ-launch ARGUMENTS` and reads its answer; empty, and `problem` says why: it gave none.
 std::string AskLauncher(const std::string& launcher, const std::vector<std::string>& arguments,
                         std::string& problem);

@@ -58,7 +58,7 @@ class LaunchedTier {
   // What holds each of the job's limits.
   virtual std::vector<HeldLimit> HoldersOf(const Limits& limits,
                                            const HostFeatures& features) const {
-    return HoldLimits(limits, features);
+    return HoldLimits(limits, features, Surroundings());
   }
   // From the launcher's start to Ready, and from Start to the job's; 0: as long as processes take.
   virtual std::chrono::milliseconds StartBound() const { return std::chrono::milliseconds(0); }

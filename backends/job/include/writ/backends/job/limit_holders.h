@@ -22,7 +22,8 @@ std::uint64_t OwnTasks(JobSurroundings surroundings);
 // move waits for the kernel (some ms), the next one costs nothing.
 bool ProcessesInGroup(const Limits& limits, const HostFeatures& features);
 
-std::vector<HeldLimit> HoldLimits(const Limits& limits, const HostFeatures& features);
+std::vector<HeldLimit> HoldLimits(const Limits& limits, const HostFeatures& features,
+                                  JobSurroundings surroundings);
 
 // Whether a contract may ask for it: it is held for the job as a whole (L4).
 bool HeldForTheWholeJob(const HeldLimit& held);
