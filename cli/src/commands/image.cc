@@ -1,5 +1,5 @@
-// image import, build, ls, inspect, rm: root directories for the container tier, guest images for
-// the microvm tier.
+// image import, build, ls, inspect, verify, rm: root directories for the container tier, guest
+// images for the microvm tier.
 #include <CLI/CLI.hpp>
 
 #include <memory>
@@ -149,6 +149,15 @@ void Inspect(Context& context, const std::string& reference) {
   context.Print(TerminalSafe(json::WritePretty(value), Newlines::kKeep) + "\n");
 }
 
+void Verify(Context& context, const std::string& reference) {
+  auto found = FindAnywhere(context, reference);
+  if (!found) return context.Fail(found.error());
+  const std::string digest = image::ImageDigestText(found->record.id);
+  if (auto verified = found->store.Verify(digest); !verified) return context.Fail(verified.error());
+  if (context.json) return context.PrintJson(json::Object{{"verified", digest}});
+  context.Print(digest + " is what was imported\n");
+}
+
 void Remove(Context& context, const std::string& reference) {
   auto found = FindAnywhere(context, reference);
   if (!found) return context.Fail(found.error());
@@ -222,6 +231,15 @@ void AddImage(CLI::App& app, Context& context) {
   inspect->add_option("IMAGE", *shown, "A name, a digest, or its first 12 digits")->required();
   inspect->footer("Examples:\n  writ image inspect debian");
   inspect->callback([&context, shown] { Inspect(context, *shown); });
+
+  auto compared = std::make_shared<std::string>();
+  CLI::App* verify =
+      group->add_subcommand("verify", "Read an image's files and compare them with its digest");
+  verify->add_option("IMAGE", *compared, "A name, a digest, or its first 12 digits")->required();
+  verify->footer(
+      "Runs do the same before an image's first use after a boot. One that is damaged is refused\n"
+      "from then on; importing it again mends it.\n\nExamples:\n  writ image verify debian");
+  verify->callback([&context, compared] { Verify(context, *compared); });
 
   auto gone = std::make_shared<std::string>();
   CLI::App* remove = group->add_subcommand("rm", "Remove an image that no job runs in");

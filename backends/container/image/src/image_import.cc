@@ -11,6 +11,7 @@
 #include "image_source.h"
 #include "layer.h"
 #include "root_writer.h"
+#include "tree_digest.h"
 #include "writ/base/clock.h"
 #include "writ/base/paths.h"
 
@@ -84,6 +85,7 @@ Result<ImageRecord> ImportInto(int into, const std::string& path, const ImportOp
                  "it has to hold the programs that jobs run; give a root directory, or write the "
                  "image with its layers"};
   WRIT_TRY(root.MakePlaces());
+  WRIT_ASSIGN(record.tree, TreeDigest(root_dir.get()));
   return record;
 }
 

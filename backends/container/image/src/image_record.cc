@@ -17,6 +17,7 @@ json::Value ImageRecord::ToJson() const {
                    {"bytes", findings.bytes},
                    {"skippedSpecialFiles", findings.skipped_special},
                    {"clearedSetIdBits", findings.cleared_set_id}};
+  if (tree) out.Set("tree", ImageDigestText(*tree));
   if (manifest) out.Set("manifest", ImageDigestText(*manifest));
   return out;
 }
@@ -42,6 +43,7 @@ Result<ImageRecord> ParseImageRecord(std::string_view bytes) {
   out.findings.bytes = count("bytes");
   out.findings.skipped_special = count("skippedSpecialFiles");
   out.findings.cleared_set_id = count("clearedSetIdBits");
+  if (auto tree = reader.OptionalString("tree")) out.tree = digest(*tree, "/tree");
   if (auto manifest = reader.OptionalString("manifest"))
     out.manifest = digest(*manifest, "/manifest");
   reader.RefuseUnknown();

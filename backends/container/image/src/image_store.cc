@@ -12,6 +12,7 @@
 #include <memory>
 #include <utility>
 
+#include "image_check.h"
 #include "image_record.h"
 #include "store_folder.h"
 #include "writ/backends/image/oci_documents.h"
@@ -36,6 +37,12 @@ std::vector<std::string> NamesIn(int dir) {
   return out;
 }
 
+Result<UniqueFd> OpenLock(int dir) {
+  UniqueFd lock(::openat(dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!lock) return StoreError(errno, "open an image's lock");
+  return lock;
+}
+
 Status MoveAwayAndRemove(int store, const std::string& name) {
   WRIT_ASSIGN(UniqueFd dir, OpenBeneath(store, name, O_RDONLY | O_DIRECTORY));
   (void)::flock(dir.get(), LOCK_EX);
@@ -57,19 +64,12 @@ Result<ImageRecord> ReadRecord(int store, const std::string& folder) {
 
 namespace {
 
-constexpr char kLock[] = "lock";
 constexpr std::size_t kShortestId = 12;
 constexpr std::size_t kHexDigits = 64;
 
 bool IsHex(std::string_view text) {
   return std::all_of(text.begin(), text.end(),
                      [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
-}
-
-Result<UniqueFd> OpenLock(int dir) {
-  UniqueFd lock(::openat(dir, kLock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!lock) return StoreError(errno, "open an image's lock");
-  return lock;
 }
 
 std::vector<std::pair<std::string, std::string>> ReadNames(int store) {
@@ -158,7 +158,19 @@ Result<HeldImage> ImageStore::Hold(const std::string& reference) const {
       ::fstatat(store.get(), folder.c_str(), &named, AT_SYMLINK_NOFOLLOW) != 0 ||
       held.st_ino != named.st_ino)
     return Unknown(reference);
+  WRIT_TRY(CheckOnceABoot(dir->get(), record));
   return HeldImage{std::move(record), dir_ + "/" + folder + "/root", std::move(lock)};
+}
+
+Result<ImageRecord> ImageStore::Verify(const std::string& reference) const {
+  WRIT_ASSIGN(ImageRecord record, Find(reference));
+  WRIT_ASSIGN(UniqueFd store, OpenDirectory(dir_));
+  WRIT_ASSIGN(UniqueFd dir, OpenBeneath(store.get(), std::string(kPrefix) + record.id.ToHex(),
+                                        O_RDONLY | O_DIRECTORY));
+  WRIT_ASSIGN(UniqueFd lock, OpenLock(dir.get()));
+  if (::flock(lock.get(), LOCK_SH | LOCK_NB) != 0) return Unknown(reference);  // being removed
+  WRIT_TRY(CheckTree(dir.get(), record));
+  return record;
 }
 
 Status ImageStore::Remove(const std::string& reference) const {

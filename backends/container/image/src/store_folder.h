@@ -8,6 +8,7 @@
 
 #include "image_record.h"
 #include "writ/base/result.h"
+#include "writ/base/unique_fd.h"
 
 namespace writ::backends::image {
 
@@ -18,6 +19,8 @@ inline constexpr char kNames[] = "names";
 Error StoreError(int err, const std::string& what);
 // Sorted; none where it cannot be read.
 std::vector<std::string> NamesIn(int dir);
+// Of an image's folder: shared while a job runs in it, alone for who takes it away.
+Result<UniqueFd> OpenLock(int dir);
 // Under a name of its own first, so that nobody finds half of it; locked, so that nobody sweeps it.
 Status MoveAwayAndRemove(int store, const std::string& name);
 Result<ImageRecord> ReadRecord(int store, const std::string& folder);

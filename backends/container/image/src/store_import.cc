@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "image_check.h"
 #include "image_import.h"
 #include "store_folder.h"
 #include "writ/backends/image/image_store.h"
@@ -55,6 +56,26 @@ Status SetName(int store, const std::string& name, const protocol::Digest& id) {
   return WriteFileAtomic(names.get(), name, id.ToHex() + "\n", 0600);
 }
 
+// Whether that image is in its place and as it was just imported anew.
+bool IsThere(int store, const std::string& folder, const ImageRecord& record) {
+  auto dir = OpenBeneath(store, folder, O_RDONLY | O_DIRECTORY);
+  if (!dir) return false;
+  auto there = ReadRecord(store, folder);
+  return there && there->tree == record.tree && CheckTree(dir->get(), *there);
+}
+
+// What is in the place of an image and is not it. No job may run in that meanwhile.
+Status TakeDamagedAway(int store, const std::string& folder) {
+  auto dir = OpenBeneath(store, folder, O_RDONLY | O_DIRECTORY);
+  if (!dir) return {};  // nothing is there
+  WRIT_ASSIGN(UniqueFd lock, OpenLock(dir->get()));
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
+    return Error{ErrorKind::kConflict, "image.in_use",
+                 "the image is damaged, and a job runs in what is left of it",
+                 "wait for its end, or cancel it, and import the image again"};
+  return MoveAwayAndRemove(store, folder);
+}
+
 }  // namespace
 
 Result<ImageRecord> ImageStore::Import(const std::string& path,
@@ -72,22 +93,22 @@ Result<ImageRecord> ImageStore::Import(const std::string& path,
   auto record = ImportInto(dir.get(), path, options);
   if (!record) return give_up(std::move(record).error());
   const std::string folder = std::string(kPrefix) + record->id.ToHex();
-  if (auto there = ReadRecord(store.get(), folder)) {
+  // One after the other from here on; until the end, where the store is closed.
+  if (::flock(store.get(), LOCK_EX) != 0) return give_up(StoreError(errno, "lock the image store"));
+  if (IsThere(store.get(), folder, *record)) {
     (void)RemoveTreeBeneath(store.get(), stage).has_value();
-    record = std::move(there);
   } else {
-    if (::faccessat(store.get(), folder.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-      (void)MoveAwayAndRemove(store.get(), folder).has_value();  // damaged
+    if (Status away = TakeDamagedAway(store.get(), folder); !away)
+      return give_up(std::move(away).error());
     const std::string bytes = json::WritePretty(record->ToJson()) + "\n";
     if (Status written = WriteFileAtomic(dir.get(), kRecord, bytes, 0600); !written)
       return give_up(std::move(written).error());
+    NoteLookedAt(dir.get());
     if (::fchmod(dir.get(), 0711) != 0 || ::syncfs(dir.get()) != 0)
       return give_up(StoreError(errno, "write the image to the disk"));
-    if (::renameat(store.get(), stage.c_str(), store.get(), folder.c_str()) != 0 &&
-        !ReadRecord(store.get(), folder))
+    if (::renameat(store.get(), stage.c_str(), store.get(), folder.c_str()) != 0)
       return give_up(StoreError(errno, "give the image its place"));
     (void)::fsync(store.get());
-    (void)RemoveTreeBeneath(store.get(), stage).has_value();  // another import was first
   }
   if (!options.name.empty()) WRIT_TRY(SetName(store.get(), options.name, record->id));
   return Find(ImageDigestText(record->id));

@@ -196,5 +196,86 @@ TEST_F(ImageStoreTest, ADamagedRecordIsToldAndMendedByAnotherImport) {
   EXPECT_TRUE(damaged.empty());
 }
 
+// What of a tree's files can be lost or changed, and what cannot be seen in it: when it was
+// written.
+TEST_F(ImageStoreTest, FindsOnDemandThatAnImageIsNotWhatWasImported) {  // L30
+  const std::vector<LayerBytes> layers = {
+      Plain({File("bin/sh", "program"), File("a", "1"), Link("to", "a")})};
+  auto record = ImportLayers(layers);
+  ASSERT_TRUE(record);
+  const std::string id = ImageDigestText(record->id);
+  const std::string root = Root(*record);
+  EXPECT_TRUE(store_.Verify(id));
+  fs::last_write_time(root + "/a", fs::file_time_type::clock::now());
+  EXPECT_TRUE(store_.Verify(id));
+  const std::vector<std::function<void()>> damages = {
+      [&] { fs::resize_file(root + "/bin/sh", 3); },
+      [&] { std::ofstream(root + "/a") << "2"; },
+      [&] { std::ofstream(root + "/more") << ""; },
+      [&] { fs::remove(root + "/a"); },
+      [&] { fs::permissions(root + "/a", fs::perms(0600)); },
+      [&] { fs::remove(root + "/to"), fs::create_symlink("b", root + "/to"); },
+      [&] { fs::remove(root + "/a"), fs::create_directory(root + "/a"); },
+      [&] { fs::remove_all(root); }};
+  for (std::size_t i = 0; i < damages.size(); ++i) {
+    damages[i]();
+    auto verified = store_.Verify(id);
+    ASSERT_FALSE(verified) << i;
+    EXPECT_EQ(verified.error().kind, ErrorKind::kIntegrity) << verified.error().ToString();
+    auto held = store_.Hold(id);
+    ASSERT_FALSE(held) << "no job gets what was found to be damaged: " << i;
+    EXPECT_EQ(held.error().code, "image.damaged") << held.error().ToString();
+    EXPECT_NE(held.error().hint, "");
+    ASSERT_TRUE(ImportLayers(layers)) << "importing it again mends it: " << i;
+    EXPECT_TRUE(store_.Verify(id)) << i;
+    auto mended = store_.Hold(id);
+    ASSERT_TRUE(mended) << i;
+    EXPECT_EQ(Read(mended->root + "/bin/sh"), "program");
+  }
+}
+
+// A boot is what a disk's losses show after: then it is read once, before its first use.
+TEST_F(ImageStoreTest, LooksAtAnImageOnceABoot) {
+  auto record = ImportLayers({Plain({File("a", "1")})});
+  ASSERT_TRUE(record);
+  const std::string id = ImageDigestText(record->id);
+  const std::string seen = fs::path(Root(*record)).parent_path() / "looked-at";
+  fs::resize_file(Root(*record) + "/a", 0);
+  EXPECT_TRUE(store_.Hold(id)) << "in this boot it was whole when it came";
+  std::ofstream(seen) << "another boot\n";
+  EXPECT_EQ(store_.Hold(id).error().code, "image.damaged");
+  std::ofstream(Root(*record) + "/a") << "1";
+  EXPECT_TRUE(store_.Hold(id));
+  EXPECT_NE(Read(seen), "another boot\n");
+}
+
+TEST_F(ImageStoreTest, MendsNoImageUnderARunningJob) {
+  auto record = ImportLayers({Plain({File("a", "1")})});
+  ASSERT_TRUE(record);
+  auto held = store_.Hold(ImageDigestText(record->id));
+  ASSERT_TRUE(held);
+  EXPECT_TRUE(ImportLayers({Plain({File("a", "1")})})) << "a whole one stays as it is";
+  fs::resize_file(Root(*record) + "/a", 0);
+  EXPECT_EQ(ImportLayers({Plain({File("a", "1")})}).error().code, "image.in_use");
+  EXPECT_TRUE(fs::exists(held->root + "/a"));
+  held->lock.reset();
+  ASSERT_TRUE(ImportLayers({Plain({File("a", "1")})}));
+  EXPECT_EQ(Read(Root(*record) + "/a"), "1");
+}
+
+// Of a store that an older version has filled.
+TEST_F(ImageStoreTest, SaysThatAnImageWithoutADigestOfItsFilesCannotBeCompared) {
+  auto record = ImportLayers({Plain({File("a", "1")})});
+  ASSERT_TRUE(record);
+  const std::string id = ImageDigestText(record->id);
+  const std::string path = fs::path(Root(*record)).parent_path() / "image.json";
+  record->tree.reset();
+  std::ofstream(path) << json::WritePretty(record->ToJson());
+  EXPECT_TRUE(store_.Hold(id));
+  EXPECT_EQ(store_.Verify(id).error().code, "image.not_comparable");
+  ASSERT_TRUE(ImportLayers({Plain({File("a", "1")})}));
+  EXPECT_TRUE(store_.Verify(id));
+}
+
 }  // namespace
 }  // namespace writ::test

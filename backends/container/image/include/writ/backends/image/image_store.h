@@ -1,12 +1,15 @@
 // ImageStore: images as root directories, named by what they are.
 //
-//   DIR/sha256-HEX/       image.json (record), root/ (the tree), lock (held while it is used)
+//   DIR/sha256-HEX/       image.json (record), root/ (the tree), lock (held while it is used),
+//                         looked-at (the boot in which the tree was last compared with the record)
 //   DIR/names/NAME        the HEX that a name stands for
 //   DIR/.new-*, .old-*    an import at work, a removal at work; swept when nobody holds their lock
 //
 // An image gets its name by one rename, after everything in it has reached the disk: a process that
-// is killed leaves a whole image or none. Safe for several processes at once; every method may be
-// called from any thread. An image is the importing user's own; jobs only pass through (mode 0711).
+// is killed leaves a whole image or none. What a disk loses later is found: a tree is compared with
+// its record before its first use after a boot, and whenever somebody asks. Safe for several
+// processes at once; every method may be called from any thread. An image is the importing user's
+// own; jobs only pass through (mode 0711).
 #pragma once
 
 #include <optional>
@@ -27,6 +30,7 @@ struct ImageRecord {
   std::string source;                        // "oci-layout", "docker-archive", "directory"
   std::optional<protocol::Digest> manifest;  // OCI
   std::vector<protocol::Digest> layers;      // of the decompressed layers, the lowest first
+  std::optional<protocol::Digest> tree;      // of root/ as it was written; older stores have none
   std::vector<std::string> tags;             // as the source had them
   std::string imported_at;                   // RFC 3339
   ImportFindings findings;
@@ -55,14 +59,20 @@ class ImageStore {
   const std::string& dir() const { return dir_; }
 
   // `path`: an OCI image layout (directory or tar), a docker-archive, or a root directory. An image
-  // that is there already is left as it is, and gets the name.
+  // that is there already and whole is left as it is, and gets the name; one that is damaged is
+  // replaced (kConflict "image.in_use" while a job runs in it).
   Result<ImageRecord> Import(const std::string& path, const ImportOptions& options) const;
   // The damaged ones are left out and named in `damaged`.
   Result<std::vector<ImageRecord>> List(std::vector<std::string>* damaged = nullptr) const;
   // `reference`: a name, "sha256:HEX" or HEX of image or manifest, or at least 12 digits of one.
   // kNotFound "image.unknown".
   Result<ImageRecord> Find(const std::string& reference) const;
+  // kIntegrity "image.damaged": it is not what was imported, as the first use after a boot, or
+  // Verify, has found; not looked at again for nothing.
   Result<HeldImage> Hold(const std::string& reference) const;
+  // Reads the whole tree. kIntegrity "image.damaged" as above; kUnsupported "image.not_comparable"
+  // where an older version imported it.
+  Result<ImageRecord> Verify(const std::string& reference) const;
   // kConflict "image.in_use" while a job runs in it.
   Status Remove(const std::string& reference) const;
 
