@@ -48,6 +48,45 @@ TEST_F(SelectionTest, ARaisedRunIsRunInTheHigherTier) {
   EXPECT_EQ(Environment().FindString("askedTier"), "process");
 }
 
+// Of two that could, the one that was resolved runs the job and stands in the receipt, whatever
+// another resolution would say by then (L7).
+TEST_F(SelectionTest, ABackendIsResolvedOnceAndThatOneRunsAndIsRecorded) {
+  FakeBackend* first = nullptr;
+  first = &world_.AddFake(
+      [&first](FakeJobView&) {
+        first->usable = false;
+        return test::Exited(0);
+      },
+      backends::Tier::kSandbox, "first");
+  FakeBackend& second = world_.AddFake([](FakeJobView&) { return test::Exited(0); },
+                                       backends::Tier::kSandbox, "second");
+  plane_.Add(Asking("sandbox"));
+  ASSERT_TRUE(world_.RunOne());
+  ExpectOneGoodReceipt("run_x", "completed");
+  EXPECT_EQ(first->prepared, 1);
+  EXPECT_EQ(first->dismantled, 1);
+  EXPECT_EQ(second.prepared, 0);
+  EXPECT_EQ(Environment().FindString("backend"), "first");
+}
+
+TEST_F(SelectionTest, TheBackendThatStandsInTheReceiptIsNotTheFirstOfItsTierButTheOneThatRan) {
+  FakeBackend& first = world_.AddFake([](FakeJobView&) { return test::Exited(0); },
+                                      backends::Tier::kSandbox, "first");
+  first.usable = false;
+  FakeBackend& second = world_.AddFake(
+      [&first](FakeJobView&) {
+        first.usable = true;
+        return test::Exited(0);
+      },
+      backends::Tier::kSandbox, "second");
+  plane_.Add(Asking("sandbox"));
+  ASSERT_TRUE(world_.RunOne());
+  ExpectOneGoodReceipt("run_x", "completed");
+  EXPECT_EQ(first.prepared, 0);
+  EXPECT_EQ(second.prepared, 1);
+  EXPECT_EQ(Environment().FindString("backend"), "second");
+}
+
 TEST_F(SelectionTest, WhatIsUnmetIsASignedRefusalWithTheReasonAndTheMend) {  // L4
   world_.AddFake([](FakeJobView&) { return test::Exited(0); });  // or the runner asks for nothing
   FakeBackend& broken =

@@ -95,8 +95,11 @@ void FakeJobView::Write(const std::string& path, std::string_view bytes) const {
   if (!fd.valid() || !WriteAll(fd.get(), bytes) || fchown(fd.get(), uid, uid) != 0) std::abort();
 }
 
-FakeBackend::FakeBackend(Agent agent, backends::Tier tier)
-    : agent_(std::move(agent)), tier_(tier) {}
+FakeBackend::FakeBackend(Agent agent, backends::Tier tier, std::string name)
+    : agent_(std::move(agent)), tier_(tier), name_(std::move(name)) {
+  if (name_.empty())
+    name_ = tier_ == backends::Tier::kProcess ? "fake" : std::string(backends::TierName(tier_));
+}
 
 const backends::Capabilities& FakeBackend::Probe() {
   std::lock_guard lock(mutex_);
@@ -106,7 +109,7 @@ const backends::Capabilities& FakeBackend::Probe() {
   if (made) {
     backends::Capabilities& fresh = it->second;
     fresh.tier = tier_;
-    fresh.backend = "fake";
+    fresh.backend = name_;
     fresh.version = "test";
     fresh.overlay_workspace = how;
     fresh.usable = can;

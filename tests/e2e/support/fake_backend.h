@@ -29,12 +29,11 @@ struct FakeJobView {
 class FakeBackend final : public backends::Backend {
  public:
   using Agent = std::function<backends::Outcome(FakeJobView&)>;
-  explicit FakeBackend(Agent agent, backends::Tier tier = backends::Tier::kProcess);
+  // `name`: "" for "fake" in the process tier, which journals of the tests name, else the tier's.
+  explicit FakeBackend(Agent agent, backends::Tier tier = backends::Tier::kProcess,
+                       std::string name = "");
 
-  // One for each tier; journals of the tests name the first.
-  std::string_view Name() const override {
-    return tier_ == backends::Tier::kProcess ? "fake" : backends::TierName(tier_);
-  }
+  std::string_view Name() const override { return name_; }
   backends::Tier GetTier() const override { return tier_; }
   const backends::Capabilities& Probe() override;
   Status Check(const backends::Plan& plan) override;
@@ -53,6 +52,7 @@ class FakeBackend final : public backends::Backend {
  private:
   Agent agent_;
   backends::Tier tier_;
+  std::string name_;
   std::mutex mutex_;  // guards what follows
   // For each setting of the knobs; never changed then, as sessions of several threads look at them.
   std::map<std::pair<bool, backends::OverlayWorkspace>, backends::Capabilities> capabilities_;

@@ -68,8 +68,8 @@ RunnerWorld::~RunnerWorld() {
   std::filesystem::remove_all(root_, ignored);
 }
 
-FakeBackend& RunnerWorld::AddFake(FakeBackend::Agent agent, backends::Tier tier) {
-  auto backend = std::make_unique<FakeBackend>(std::move(agent), tier);
+FakeBackend& RunnerWorld::AddFake(FakeBackend::Agent agent, backends::Tier tier, std::string name) {
+  auto backend = std::make_unique<FakeBackend>(std::move(agent), tier, std::move(name));
   FakeBackend& reference = *backend;
   if (!registry.Add(std::move(backend))) std::abort();
   return reference;

@@ -53,7 +53,8 @@ class RunnerWorld {
   backends::BackendRegistry registry;
   RecordingObserver observer;
 
-  FakeBackend& AddFake(FakeBackend::Agent agent, backends::Tier tier = backends::Tier::kProcess);
+  FakeBackend& AddFake(FakeBackend::Agent agent, backends::Tier tier = backends::Tier::kProcess,
+                       std::string name = "");
   runner::Engine& Open();  // enrols and creates the engine
   void Close() { engine_.reset(); }
   // Opens where needed and finishes one run; its receipt is at the plane afterwards.
