@@ -26,7 +26,7 @@ std::unique_ptr<backends::Backend> MakeBackend(const std::string& name) {
                         : name == "container_runsc" ? "runsc"
                                                     : "crun";
     container.images_dir = TestImages();
-    container.default_image = "host";
+    container.default_image = name == "container_runsc" ? "gvisor" : "host";
     return backends::MakeContainerBackend(std::move(container));
   }
   std::abort();

@@ -1,12 +1,20 @@
 // What a job finds: environment, directories, identity, descriptors.
+#include <grp.h>
+#include <linux/capability.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <iterator>
 #include <set>
 #include <sstream>
+#include <vector>
 
 #include "conformance/conformance_suite.h"
+#include "writ/base/child.h"
 #include "writ/base/file.h"
 
 namespace writ::test {
@@ -129,24 +137,83 @@ TEST_P(Conformance, GivesAPrivateHomeAndTmp) {
   EXPECT_EQ(run.out, "placeholder\n" + own + own + own + "job@writ.invalid\n") << run.err;
 }
 
+// What a runner that is root may have and its jobs must not: supplementary groups, and a right that
+// goes through every exec. The runner's own again at the end.
+class BelongingsOfRoot {
+ public:
+  BelongingsOfRoot() {
+    if (::geteuid() != 0) return;
+    groups_.resize(static_cast<std::size_t>(std::max(::getgroups(0, nullptr), 0)));
+    if (::getgroups(static_cast<int>(groups_.size()), groups_.data()) < 0) return;
+    have_ = ::setgroups(std::size(kGroups), kGroups) == 0 && SetInheritable(kRight) &&
+            ::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, kRight, 0, 0) == 0;
+  }
+  ~BelongingsOfRoot() {
+    if (::geteuid() != 0) return;
+    ::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    (void)SetInheritable(-1);
+    (void)::setgroups(groups_.size(), groups_.data());
+  }
+  BelongingsOfRoot(const BelongingsOfRoot&) = delete;
+  BelongingsOfRoot& operator=(const BelongingsOfRoot&) = delete;
+  bool have() const { return have_; }
+
+ private:
+  static constexpr gid_t kGroups[] = {54'321, 54'322};
+  static constexpr int kRight = CAP_KILL;
+
+  static bool SetInheritable(int capability) {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    __user_cap_data_struct data[2] = {};
+    if (::syscall(SYS_capget, &header, data) != 0) return false;
+    data[0].inheritable = capability < 0 ? 0 : 1u << capability;
+    data[1].inheritable = 0;
+    return ::syscall(SYS_capset, &header, data) == 0;
+  }
+
+  std::vector<gid_t> groups_;
+  bool have_ = false;
+};
+
 TEST_P(Conformance, IsNobodyOfImportance) {  // L20
-  JobRun run = Sh(
+  const std::string show =
       "id -u; id -g; id -G; umask; grep -E "
-      "'^(NoNewPrivs|Seccomp|CapEff|CapPrm|CapInh|CapBnd|CapAmb):' /proc/self/status; ulimit -c");
+      "'^(NoNewPrivs|Seccomp|CapEff|CapPrm|CapInh|CapBnd|CapAmb):' /proc/self/status; ulimit -c";
+  const BelongingsOfRoot belongings;
+  JobRun run = Sh(show);
   const std::string uid = UidInside();
   const std::string gid = OwnView() ? UidInside() : std::to_string(job_.identity().gid);
   EXPECT_THAT(run.out, testing::StartsWith(uid + "\n" + gid + "\n"));
   EXPECT_THAT(run.out, HasSubstr("\n0022\n"));
-  EXPECT_THAT(run.out, HasSubstr("CapEff:\t0000000000000000"));
-  EXPECT_THAT(run.out, HasSubstr("CapPrm:\t0000000000000000"));
+  for (const char* set : {"CapEff", "CapPrm", "CapInh", "CapAmb"})
+    EXPECT_THAT(run.out, HasSubstr(std::string(set) + ":\t0000000000000000")) << run.out;
   EXPECT_THAT(run.out, HasSubstr("NoNewPrivs:\t1"));
   EXPECT_THAT(run.out, HasSubstr("Seccomp:\t2"));
   EXPECT_THAT(run.out, testing::EndsWith("\n0\n"));
-  if (::geteuid() == 0) {
-    EXPECT_THAT(run.out, HasSubstr("CapBnd:\t0000000000000000"));
-    EXPECT_THAT(run.out, testing::StartsWith(uid + "\n" + gid + "\n" + gid +
-                                             "\n"));  // no supplementary groups
-  }
+  if (::geteuid() != 0) return;
+  EXPECT_THAT(run.out, HasSubstr("CapBnd:\t0000000000000000"));
+  EXPECT_THAT(run.out, testing::StartsWith(uid + "\n" + gid + "\n" + gid + "\n0022\n"))
+      << "supplementary groups came with it";
+  ASSERT_TRUE(belongings.have()) << "this runner had nothing that its job could have got";
+}
+
+// The guard of the one above, off: what is merely started has all of it.
+TEST(RootsBelongings, GoToWhateverItStarts) {
+  if (::geteuid() != 0) GTEST_SKIP() << "an ordinary user has none to give";
+  const BelongingsOfRoot belongings;
+  auto pipe = MakePipe();
+  ASSERT_TRUE(pipe);
+  SpawnOptions options;
+  options.path = "/bin/sh";
+  options.argv = {"sh", "-c", "id -G; grep -E '^Cap(Inh|Amb):' /proc/self/status"};
+  options.env = {"PATH=/usr/bin:/bin"};
+  options.fds = {{pipe->write_end.get(), 1}};
+  auto child = Child::Spawn(options);
+  ASSERT_TRUE(child);
+  pipe->write_end.reset();
+  auto text = ReadAll(pipe->read_end.get(), 4096);
+  ASSERT_TRUE(text);
+  EXPECT_EQ(*text, "0 54321 54322\nCapInh:\t0000000000000020\nCapAmb:\t0000000000000020\n");
 }
 
 TEST_P(Conformance, MakesFilesThatBelongToThePlansIdentity) {

@@ -6,7 +6,8 @@
 
 namespace writ::test {
 
-// An image store with an image of the name "host". Made once: in the build folder where that can be
+// An image store with an image of the name "host", and one, "gvisor", with the ls and stat of
+// busybox. Made once: in the build folder where that can be
 // written, else for this process alone and gone with it. $WRIT_TEST_IMAGES names one that is there.
 std::string TestImages();
 

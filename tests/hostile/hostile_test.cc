@@ -161,6 +161,8 @@ class Hostile : public testing::TestWithParam<Cell> {
     return *backend;
   }
 
+  bool OwnKernel() const { return TierOf(GetParam()) == "container_runsc"; }
+
   static bool Has(const std::string& program, const std::string& name) {
     auto pipe = MakePipe();
     SpawnOptions options;
@@ -172,6 +174,10 @@ class Hostile : public testing::TestWithParam<Cell> {
     auto text = ReadAll(pipe->read_end.get(), kMiB);
     return child && text && ("\n" + *text).find("\n" + name + "\n") != std::string::npos;
   }
+
+  // Of a deep tree: more than a process has descriptors, and more than fit into a path. gVisor
+  // walks from the top for each.
+  std::string Levels() const { return OwnKernel() ? "1100" : "2500"; }
 
   std::string Mark(char run) const {
     const std::string& base = job_.base();
@@ -202,6 +208,7 @@ class Hostile : public testing::TestWithParam<Cell> {
     options.env.push_back("MARK=" + Mark('u'));
     options.env.push_back("TMPDIR=" + place);
     options.env.push_back("JUST_PAST=1");
+    options.env.push_back("LEVELS=" + Levels());
     if (row_.guard_off == GuardOff::kStandIn)
       options.env.push_back("HOST_ROOT=" + job_.base() + "/stand-in");
     options.cwd = place;
@@ -249,7 +256,8 @@ class Hostile : public testing::TestWithParam<Cell> {
     const int code = RunUnguarded(targets);
     // A record shows by itself that it was the guard.
     if (code == 2 && (row_.lacking || expected_.kind == Kind::kRecorded)) {
-      if (row_.lacking) not_shown_ = "this kernel lacks what the attempt needs";
+      if (row_.lacking && expected_.kind != Kind::kRecorded)
+        not_shown_ = "this kernel lacks what the attempt needs";
     } else {
       ASSERT_EQ(code, row_.guard_off == GuardOff::kKernel ? 1 : 0)
           << "the attack shows nothing: it ends without a guard in another way than it should";
@@ -263,13 +271,15 @@ class Hostile : public testing::TestWithParam<Cell> {
   }
 
   void SetLimits(backends::Limits& limits) const {
+    limits.wall_timeout = std::chrono::minutes(1);  // what hangs ends in no way that a cell says
     if (!glutton_) return;
-    limits.wall_timeout = std::chrono::minutes(1);
     limits.processes = 50;
+    // There is a task of the host's for each of gVisor's threads in each of the job's processes.
+    if (OwnKernel() && row_.attack == "descriptors-of-many-processes") limits.processes = 500;
     limits.disk_bytes = 48 * kMiB;
     limits.disk_files = 3000;
     limits.open_files = 64;
-    if (row_.cgroup) limits.memory_bytes = 64 * kMiB;
+    if (row_.cgroup) limits.memory_bytes = (OwnKernel() ? 256 : 64) * kMiB;
     if (expected_.word == "limit.cpu") limits.cpu_time = std::chrono::milliseconds(500);
     if (expected_.word == "limit.wall") limits.wall_timeout = std::chrono::milliseconds(700);
     limits.output = {.head_bytes = 1000, .tail_bytes = 1000, .end_job_over_bytes = 8 * kMiB};
@@ -345,6 +355,8 @@ TEST_P(Hostile, DoesWhatTheTableSays) {
   backends::Environment late;
   late.vars = targets.Variables(row_.at_supervisor ? "parent" : "");
   late.vars.push_back({"GUARDED", "1"});
+  late.vars.push_back({"LEVELS", Levels()});
+  if (expected_.kind == Kind::kPossible) late.vars.push_back({"JUST_PAST", "1"});
   late.vars.push_back({"MARK", Mark('j')});
   const Status started = (*job)->Start(std::move(late));
   ASSERT_TRUE(started) << started.error().ToString();
@@ -354,7 +366,6 @@ TEST_P(Hostile, DoesWhatTheTableSays) {
   backends::Dismantled dismantled = (*job)->Dismantle();
 
   ExpectOutcome(outcome, run);
-  EXPECT_LT(outcome.duration, seconds(20));  // it ends, and does not hang
   EXPECT_THAT(targets.Arrived(), IsEmpty());
   EXPECT_THAT(targets.OutsideChanges(), IsEmpty());
   EXPECT_EQ(HostTargets::HostSettings(), settings);

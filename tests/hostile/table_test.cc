@@ -1,8 +1,12 @@
 // The table itself: whole, strict, and the one that the threat model shows.
 #include "hostile/table.h"
 
+#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <fstream>
@@ -13,6 +17,7 @@
 #include "support/places.h"
 #include "writ/base/child.h"
 #include "writ/base/file.h"
+#include "writ/base/unique_fd.h"
 
 namespace writ::test {
 namespace {
@@ -42,7 +47,7 @@ std::string ReadText(const std::string& path) {
 
 TEST(HostileTable, IsReadWhole) {
   ASSERT_TRUE(TheTable()) << TheTable().error().ToString();
-  EXPECT_EQ(TheTable()->tiers.size(), 3u);
+  EXPECT_EQ(TheTable()->tiers.size(), 4u);
 }
 
 TEST(HostileTable, HasARowForEveryAttackAndAnAttackForEveryRow) {
@@ -75,6 +80,42 @@ TEST(HostileTable, TakesNoCellThatIsMissingUnknownOrUnexplained) {
     EXPECT_FALSE(ParseTable(head + row + tail)) << row;
   EXPECT_FALSE(ParseTable(head + "x through refused own - -\n"));
   EXPECT_FALSE(ParseTable("[A]\nx through refused own - -\n" + tail));
+}
+
+int EndOfAttack(const std::string& attack, int port) {
+  SpawnOptions options;
+  options.path = writ::test::BinDir() + "/hostile";
+  options.argv = {"hostile"};
+  if (::geteuid() == 0) options.argv.insert(options.argv.end(), {"--as", "65534", "65534"});
+  options.argv.push_back(attack);
+  options.env = {"TCP_PORT=" + std::to_string(port)};
+  auto child = Child::Spawn(options);
+  auto status = child ? child->Wait(std::chrono::seconds(60)) : std::move(child).error();
+  return status && *status ? (*status)->ShellCode() : -1;
+}
+
+// "refused" in a cell is a refusal at once: an attempt that nobody answers ends in another way
+// (L25).
+TEST(HostileTable, CallsNothingRefusedThatIsLeftWaiting) {
+  UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof at;
+  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<sockaddr*>(&at), sizeof at), 0);
+  ASSERT_EQ(::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&at), &size), 0);
+  const int port = ntohs(at.sin_port);
+  for (const char* attack : {"tcp-other-port", "tcp-nonblocking"})
+    EXPECT_EQ(EndOfAttack(attack, port), 1) << attack;
+  // A full queue: the kernel drops what comes, as a host does that is not there.
+  ASSERT_EQ(::listen(listener.get(), 0), 0);
+  std::vector<UniqueFd> waiting;
+  for (int i = 0; i < 4; ++i) {
+    waiting.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    (void)::connect(waiting.back().get(), reinterpret_cast<sockaddr*>(&at), sizeof at);
+  }
+  for (const char* attack : {"tcp-other-port", "tcp-nonblocking"})
+    EXPECT_EQ(EndOfAttack(attack, port), 4) << attack;
 }
 
 // WRIT_ACCEPT=1 writes the table into the document anew.

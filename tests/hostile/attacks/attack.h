@@ -16,7 +16,8 @@ namespace writ::hostile {
 enum class Result {
   kGotThrough = 0,
   kRefused = 1,
-  kCannotTry = 2,  // this kernel or host lacks what the attempt needs
+  kCannotTry = 2,   // this kernel or host lacks what the attempt needs
+  kUnanswered = 4,  // it did not get through, and was left waiting instead of refused (L25)
 };
 
 struct Attack {
@@ -25,6 +26,7 @@ struct Attack {
 };
 
 const std::vector<Attack>& NetworkAttacks();
+bool LeftWaiting();  // a connection of theirs was neither made nor refused
 const std::vector<Attack>& SocketAttacks();
 const std::vector<Attack>& ServiceAttacks();
 const std::vector<Attack>& ProcessAttacks();

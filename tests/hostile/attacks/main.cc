@@ -1,5 +1,5 @@
 // hostile [--as UID GID] [--keep CAPABILITY | --in-namespace] ATTACK: tries one attack; exit 0 it
-// got through, 1 refused, 2 cannot be tried here. `hostile --list` names them all.
+// got through, 1 refused, 2 cannot be tried here, 4 left waiting. `hostile --list` names them all.
 // With --as (root only) the identity is dropped first: an attack never runs as root. The other two
 // are ways to run it with its guard off: with one capability (by number) kept, or as the owner of
 // namespaces of its own, with a file system in memory over /tmp.
@@ -124,7 +124,10 @@ int StandBy() {
 int Run(const char* name) {
   for (const auto* list : AllLists()) {
     for (const Attack& attack : *list) {
-      if (attack.name == name) return static_cast<int>(attack.run());
+      if (attack.name != name) continue;
+      const Result result = attack.run();
+      return static_cast<int>(result == Result::kRefused && LeftWaiting() ? Result::kUnanswered
+                                                                          : result);
     }
   }
   return 3;

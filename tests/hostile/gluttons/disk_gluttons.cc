@@ -54,7 +54,8 @@ int DeletedOpen() {
 }
 int NeverNamed() {
   int fd = ::open(InTmp("").c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-  return fd < 0 ? 2 : Filled(fd);
+  if (fd < 0) return std::getenv("GUARDED") != nullptr ? 1 : 2;
+  return Filled(fd);
 }
 // No descriptor is left, only a mapping.
 int DeletedMapped() {
