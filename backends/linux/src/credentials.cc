@@ -19,9 +19,19 @@ bool HoldsNoCapability() {
   __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
   if (::syscall(SYS_capget, &header, data) != 0) return false;
   for (const auto& word : data) {
-    if (word.effective != 0 || word.permitted != 0) return false;
+    if (word.effective != 0 || word.permitted != 0 || word.inheritable != 0) return false;
   }
   return true;
+}
+
+// A change of uid leaves this set as it was, and it goes through every exec.
+DropFailure ClearInheritable() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+  if (::syscall(SYS_capget, &header, data) != 0) return {"capget", errno};
+  for (auto& word : data) word.inheritable = 0;
+  if (::syscall(SYS_capset, &header, data) != 0) return {"inheritable set", errno};
+  return {};
 }
 
 DropFailure Verify(uid_t uid, gid_t gid) {
@@ -60,6 +70,7 @@ DropFailure DropIdentity(uid_t uid, gid_t gid) {
   if (::setresgid(gid, gid, gid) != 0) return {"setresgid", errno};
   if (::setresuid(uid, uid, uid) != 0) return {"setresuid", errno};
   if (::getgroups(0, nullptr) != 0) return {"supplementary groups", EPERM};
+  if (DropFailure failure = ClearInheritable(); failure.step != nullptr) return failure;
   return Verify(uid, gid);
 }
 
@@ -88,6 +99,7 @@ DropFailure DropCapabilities(uid_t uid, gid_t gid, CapabilityRules rules) {
 
 DropFailure CheckIdentity(uid_t uid, gid_t gid) {
   if (uid == 0 || gid == 0) return {"root identity", EINVAL};
+  if (DropFailure failure = ClearInheritable(); failure.step != nullptr) return failure;
   return Verify(uid, gid);
 }
 

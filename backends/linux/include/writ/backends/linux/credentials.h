@@ -12,12 +12,13 @@ struct DropFailure {
   int err = 0;
 };
 
-// From root: capability bounding set, supplementary groups, gid, uid - then reads everything back,
-// and that uid 0 cannot be had again. Refuses uid or gid 0. Async-signal-safe, single-threaded
-// callers only.
+// From root: capability bounding set, supplementary groups, gid, uid, inheritable set - then reads
+// everything back, and that uid 0 cannot be had again. Refuses uid or gid 0. Async-signal-safe,
+// single-threaded callers only.
 DropFailure DropIdentity(uid_t uid, gid_t gid);
 
-// From an ordinary user: nothing to drop; checks that we are that user and hold no capability.
+// From an ordinary user: nothing to drop but the inheritable set; checks that we are that user and
+// hold no capability.
 DropFailure CheckIdentity(uid_t uid, gid_t gid);
 
 // In a user namespace that maps these two ids alone: becomes them and keeps the namespace's
