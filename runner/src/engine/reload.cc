@@ -1,7 +1,8 @@
 // A changed configuration for the runs that come: what can be changed while an engine runs, and how
 // a run keeps what it began with.
+#include "engine/reload.h"
+
 #include <algorithm>
-#include <array>
 
 #include "engine/engine_impl.h"
 #include "writ/protocol/json.h"
@@ -12,15 +13,32 @@ namespace {
 // Members of runner.json that are read when a run begins or before it is claimed. The rest - where
 // things are, who the runner is to its plane, slots and uids, what is served, the pace of
 // the loops - stands in threads and directories that were made at the start.
-constexpr std::array<std::string_view, 16> kReloadable = {
-    "hooks",         "isolationWords", "defaultIsolation", "minimumIsolation",
-    "envAllow",      "searchPath",     "agentPaths",       "agentVars",
-    "hostOverrides", "addressGrants",  "allowHosts",       "limits",
-    "grants",        "artifacts",      "cancelGraceMs",    "planeLost"};
+struct Reloadable {
+  std::string_view member;
+  void (*take)(RunnerConfig& to, const RunnerConfig& from);
+};
 
-bool CanReload(std::string_view member) {
-  return std::find(kReloadable.begin(), kReloadable.end(), member) != kReloadable.end();
+template <auto kMember>
+void Take(RunnerConfig& to, const RunnerConfig& from) {
+  to.*kMember = from.*kMember;
 }
+
+constexpr Reloadable kReloadable[] = {{"hooks", Take<&RunnerConfig::hooks>},
+                                      {"isolationWords", Take<&RunnerConfig::isolation_words>},
+                                      {"defaultIsolation", Take<&RunnerConfig::default_isolation>},
+                                      {"minimumIsolation", Take<&RunnerConfig::minimum_isolation>},
+                                      {"envAllow", Take<&RunnerConfig::env_allow>},
+                                      {"searchPath", Take<&RunnerConfig::search_path>},
+                                      {"agentPaths", Take<&RunnerConfig::agent_paths>},
+                                      {"agentVars", Take<&RunnerConfig::agent_vars>},
+                                      {"hostOverrides", Take<&RunnerConfig::host_overrides>},
+                                      {"addressGrants", Take<&RunnerConfig::address_grants>},
+                                      {"allowHosts", Take<&RunnerConfig::allow_hosts>},
+                                      {"limits", Take<&RunnerConfig::limits>},
+                                      {"grants", Take<&RunnerConfig::grants>},
+                                      {"artifacts", Take<&RunnerConfig::artifacts>},
+                                      {"cancelGraceMs", Take<&RunnerConfig::cancel_grace>},
+                                      {"planeLost", Take<&RunnerConfig::plane_lost>}};
 
 }  // namespace
 
@@ -29,12 +47,10 @@ std::shared_ptr<const RunnerConfig> Engine::Impl::Live() const {
   return live;
 }
 
-Result<Engine::Reloaded> Engine::Reload(const RunnerConfig& next) {
-  WRIT_TRY(CheckRunnerConfig(next));
-  const std::shared_ptr<const RunnerConfig> before = impl_->Live();
-  WRIT_ASSIGN(json::Value from, json::Parse(RunnerConfigJson(*before)));
-  WRIT_ASSIGN(json::Value to, json::Parse(RunnerConfigJson(next)));
-  Reloaded out;
+Result<Merged> MergeReload(const RunnerConfig& before, const RunnerConfig& next) {
+  WRIT_ASSIGN(const json::Value from, json::Parse(RunnerConfigJson(before)));
+  WRIT_ASSIGN(const json::Value to, json::Parse(RunnerConfigJson(next)));
+  Merged out{.config = before, .applied = {}, .kept = {}};
   auto differs = [&](const std::string& member) {
     const json::Value* old_value = from.Find(member);
     const json::Value* new_value = to.Find(member);
@@ -46,27 +62,30 @@ Result<Engine::Reloaded> Engine::Reload(const RunnerConfig& next) {
     for (const json::Member& member : side->object())
       if (std::find(members.begin(), members.end(), member.name) == members.end())
         members.push_back(member.name);
-  json::Object merged = from.object();
   for (const std::string& member : members) {
     if (!differs(member)) continue;
-    if (!CanReload(member)) {
+    const auto* found = std::find_if(std::begin(kReloadable), std::end(kReloadable),
+                                     [&](const Reloadable& each) { return each.member == member; });
+    if (found == std::end(kReloadable)) {
       out.kept.push_back(member);
       continue;
     }
     out.applied.push_back(member);
-    if (const json::Value* value = to.Find(member))
-      merged.Set(member, *value);
-    else
-      merged.Erase(member);
+    found->take(out.config, next);
   }
+  return out;
+}
+
+Result<Engine::Reloaded> Engine::Reload(const RunnerConfig& next) {
+  WRIT_TRY(CheckRunnerConfig(next));
+  WRIT_ASSIGN(Merged merged, MergeReload(*impl_->Live(), next));
+  Reloaded out{merged.applied, merged.kept};
   impl_->report->Invalidate();  // whatever was mended meanwhile
   if (out.applied.empty()) return out;
-  WRIT_ASSIGN(RunnerConfig config, ParseRunnerConfig(json::Write(std::move(merged))));
-  config.only_run = before->only_run;  // not in the file
-  WRIT_TRY(CheckRunnerConfig(config));
-  if (config.grants.session.any()) WRIT_TRY(impl_->access.Listen(impl_->state_dir.get()));
+  WRIT_TRY(CheckRunnerConfig(merged.config));
+  if (merged.config.grants.session.any()) WRIT_TRY(impl_->access.Listen(impl_->state_dir.get()));
   std::lock_guard lock_state(impl_->mutex);
-  impl_->live = std::make_shared<const RunnerConfig>(std::move(config));
+  impl_->live = std::make_shared<const RunnerConfig>(std::move(merged.config));
   return out;
 }
 
