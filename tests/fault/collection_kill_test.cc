@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <functional>
 
+#include "fault/support/elsewhere.h"
 #include "writ/base/clock.h"
 #include "writ/base/fault.h"
 #include "writ/base/file.h"
@@ -21,13 +22,6 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr std::string_view kBytes = "nobody names it";
-
-std::vector<std::string_view> PointsOfACollection() {
-  std::vector<std::string_view> out;
-  for (std::string_view point : fault::kPoints)
-    if (point.starts_with("plane.gc.")) out.push_back(point);
-  return out;
-}
 
 // All work is done in children: a process reads its fault once.
 class CollectionKill : public ::testing::TestWithParam<std::string_view> {
@@ -127,7 +121,7 @@ std::string NameOf(const ::testing::TestParamInfo<std::string_view>& info) {
   return name;
 }
 
-INSTANTIATE_TEST_SUITE_P(EveryStep, CollectionKill, ::testing::ValuesIn(PointsOfACollection()),
+INSTANTIATE_TEST_SUITE_P(EveryStep, CollectionKill, ::testing::ValuesIn(test::CollectionPoints()),
                          NameOf);
 
 }  // namespace

@@ -2,6 +2,7 @@
 // next start does it again, and the plane has it once.
 #include <gtest/gtest.h>
 
+#include "fault/support/elsewhere.h"
 #include "fault/support/expect_well.h"
 
 namespace writ::test {
@@ -12,7 +13,7 @@ using std::chrono::milliseconds;
 constexpr milliseconds kLost{90'000};
 constexpr milliseconds kDeath{60'000};
 
-class LateCall : public ::testing::TestWithParam<std::tuple<const char*, Death>> {
+class LateCall : public ::testing::TestWithParam<std::tuple<std::string_view, Death>> {
  protected:
   FaultWorld world_;
 };
@@ -49,8 +50,7 @@ std::string NameOf(const ::testing::TestParamInfo<LateCall::ParamType>& info) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Runner, LateCall,
-                         ::testing::Combine(::testing::Values("call.late.before",
-                                                              "call.late.after"),
+                         ::testing::Combine(::testing::ValuesIn(kLateCall),
                                             ::testing::Values(Death::kKilled, Death::kPowerCut)),
                          NameOf);
 
@@ -71,8 +71,7 @@ TEST_P(RotateCall, IsFinishedByTheNextStartUnderOneNewKey) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Runner, RotateCall,
-                         ::testing::Combine(::testing::Values("call.rotate.before",
-                                                              "call.rotate.after"),
+                         ::testing::Combine(::testing::ValuesIn(kRotateCall),
                                             ::testing::Values(Death::kKilled, Death::kPowerCut)),
                          NameOf);
 

@@ -8,6 +8,7 @@
 #include <csignal>
 #include <tuple>
 
+#include "fault/support/elsewhere.h"
 #include "fault/support/power_cut.h"
 #include "lease_test.h"
 #include "writ/base/encoding.h"
@@ -25,7 +26,7 @@ using std::chrono::seconds;
 
 enum class Death { kKilled, kPowerCut };
 
-class PlaneKill : public ::testing::TestWithParam<std::tuple<const char*, Death>> {
+class PlaneKill : public ::testing::TestWithParam<std::tuple<std::string_view, Death>> {
  protected:
   // `work` in a process of its own, which dies at the point of the test.
   void Die(const std::function<void()>& work) {
@@ -78,9 +79,9 @@ std::string NameOf(const ::testing::TestParamInfo<PlaneKill::ParamType>& info) {
   return name + (std::get<1>(info.param) == Death::kKilled ? "" : "_and_the_power");
 }
 
-template <typename... Points>
-auto At(Points... points) {
-  return ::testing::Combine(::testing::Values(points...),
+template <typename Points>
+auto At(const Points& points) {
+  return ::testing::Combine(::testing::ValuesIn(points),
                             ::testing::Values(Death::kKilled, Death::kPowerCut));
 }
 
@@ -98,8 +99,7 @@ TEST_P(ClosingALostRun, HappensOnceAndRepeatsItOnce) {
   auto late = Late();
   EXPECT_TRUE(late) << late.error().ToString();
 }
-INSTANTIATE_TEST_SUITE_P(Plane, ClosingALostRun, At("plane.lost.signed", "plane.lost.committed"),
-                         NameOf);
+INSTANTIATE_TEST_SUITE_P(Plane, ClosingALostRun, At(kClosingALostRun), NameOf);
 
 class KeepingALateReceipt : public PlaneKill {};
 TEST_P(KeepingALateReceipt, IsDoneOnceAndAnsweredAgain) {
@@ -116,7 +116,7 @@ TEST_P(KeepingALateReceipt, IsDoneOnceAndAnsweredAgain) {
   ASSERT_EQ(kept.problems.size(), 1u);
   EXPECT_EQ(kept.problems[0].code, "receipt.plane_signature");
 }
-INSTANTIATE_TEST_SUITE_P(Plane, KeepingALateReceipt, At("plane.late.committed"), NameOf);
+INSTANTIATE_TEST_SUITE_P(Plane, KeepingALateReceipt, At(kKeepingALateReceipt), NameOf);
 
 class Revoking : public PlaneKill {};
 TEST_P(Revoking, BitesAndTheOpenRunIsClosed) {
@@ -129,7 +129,7 @@ TEST_P(Revoking, BitesAndTheOpenRunIsClosed) {
   EXPECT_EQ(Summary().closed_reason, plane::kClosedRunnerRevoked);
   ExpectClosedOnce();
 }
-INSTANTIATE_TEST_SUITE_P(Plane, Revoking, At("plane.revoked.committed"), NameOf);
+INSTANTIATE_TEST_SUITE_P(Plane, Revoking, At(kRevoking), NameOf);
 
 class RotatingARunner : public PlaneKill {};
 TEST_P(RotatingARunner, IsDoneOnceAndAnsweredAgain) {
@@ -153,7 +153,7 @@ TEST_P(RotatingARunner, IsDoneOnceAndAnsweredAgain) {
   const std::string after = RunToCompletion(plane, rotated, {.prompt = "after"});
   EXPECT_TRUE(protocol::VerifyBundle(plane->Bundle(after).value()).ok);
 }
-INSTANTIATE_TEST_SUITE_P(Plane, RotatingARunner, At("plane.rotated.committed"), NameOf);
+INSTANTIATE_TEST_SUITE_P(Plane, RotatingARunner, At(kRotatingARunner), NameOf);
 
 class RotatingThePlanesKey : public PlaneKill {};
 TEST_P(RotatingThePlanesKey, LeavesAPlaneThatOpensAndIsFinishedByTheNextOne) {
@@ -176,10 +176,7 @@ TEST_P(RotatingThePlanesKey, LeavesAPlaneThatOpensAndIsFinishedByTheNextOne) {
   for (const auto& id : {before, after})
     EXPECT_TRUE(protocol::VerifyBundle(plane->Bundle(id).value()).ok);
 }
-INSTANTIATE_TEST_SUITE_P(Plane, RotatingThePlanesKey,
-                         At("plane.key.next", "plane.key.manifest", "plane.key.private",
-                            "plane.key.public"),
-                         NameOf);
+INSTANTIATE_TEST_SUITE_P(Plane, RotatingThePlanesKey, At(kRotatingThePlanesKey), NameOf);
 
 }  // namespace
 }  // namespace writ::test
