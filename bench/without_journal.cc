@@ -30,7 +30,9 @@ class NoNotes final : public RunJournal {
  public:
   Status NoteStep(std::string_view, StepPhase) override { return {}; }
   Status NoteSession(const std::string&, const std::string&) override { return {}; }
-  Status NoteStarted(const std::string&, const json::Value&) override { return {}; }
+  Status NotePrepared(const std::string&) override { return {}; }
+  Status NoteStarted(const json::Value&) override { return {}; }
+  Status NoteLeft() override { return {}; }
   Status NoteOutput(std::uint64_t) override { return {}; }
   Status NoteCollected(std::span<const protocol::Event>, const json::Value&,
                        std::span<const JournalUpload>) override {
@@ -64,6 +66,9 @@ class NoJournal final : public Journal {
   Result<std::vector<OpenRun>> FindOpen() override { return std::vector<OpenRun>(); }
   Result<std::vector<protocol::RunId>> Waiting() override { return std::vector<protocol::RunId>(); }
   Result<OpenRun> Read(const protocol::RunId&) override { return Nothing(); }
+  Result<std::size_t> CountOpen() override { return std::size_t{0}; }
+  Result<std::vector<JobPlace>> Left() override { return std::vector<JobPlace>(); }
+  Status ForgetLeft(const protocol::RunId&) override { return {}; }
 };
 
 }  // namespace

@@ -38,7 +38,10 @@ int RunOneJob(char** argv) {
   plan.identity.gid = static_cast<gid_t>(std::strtoul(argv[5], nullptr, 10));
   plan.argv = {"/bin/sh", "-c", argv[6]};
   auto job = backend->Prepare(std::move(plan));
-  if (!job || !(*job)->Start({})) return 1;
+  if (!job) return 1;
+  std::printf("leftovers %s\n", (*job)->Leftovers().c_str());
+  std::fflush(stdout);
+  if (!(*job)->Start({})) return 1;
   PassOn sink;
   (*job)->Watch(sink, {});
   return 0;

@@ -1,7 +1,9 @@
 // What a dead runner left is brought to its end, and what the plane could not take goes out later.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <condition_variable>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <mutex>
@@ -127,7 +129,7 @@ TEST_F(RecoveryTest, TheReceiptOfAKilledRunNamesWhatHeldItsJobAndWhatItHadPrinte
                    {"environment", json::Object{{"tier", "sandbox"}, {"key", "software"}}}};
   {
     Left left = Claim("run_dead");
-    ASSERT_TRUE(left.note->NoteStarted("", ending));
+    ASSERT_TRUE(left.note->NoteStarted(ending));
     ASSERT_TRUE(left.note->NoteStep("watch", runner::StepPhase::kBegun));
     std::ofstream(left.session + "/private/live.log") << "printed\n";
     std::ofstream(left.session + "/private/live.stderr.log") << "warned\n";
@@ -153,14 +155,96 @@ TEST_F(RecoveryTest, TheReceiptOfAKilledRunNamesWhatHeldItsJobAndWhatItHadPrinte
 TEST_F(RecoveryTest, TheOutputOfAKilledRunLeavesByItsDisclosureOnly) {
   {
     Left left = Claim("run_dead");
-    ASSERT_TRUE(
-        left.note->NoteStarted("", json::Object{{"blobs", false}, {"isolation", "sandbox"}}));
+    ASSERT_TRUE(left.note->NoteStarted(json::Object{{"blobs", false}, {"isolation", "sandbox"}}));
     std::ofstream(left.session + "/private/live.log") << "printed\n";
   }
   Restart();
   AwaitCompletions("run_dead", 1);
   ExpectVerifies("run_dead");
   EXPECT_FALSE(plane_.HasBlob(protocol::Sha256("printed\n").ToHex()));
+}
+
+// L37, L47: what is left of a killed run is told in its receipt and in the counters, and no job is
+// put beside it - not after its receipt is delivered, nor by the next start, until it is gone.
+TEST_F(RecoveryTest, ASlotIsNotUsedWhileSomethingOfAKilledRunIsLeftInIt) {
+  {
+    Left left = Claim("run_dead");
+    ASSERT_TRUE(left.note->NotePrepared("7 1 boot 210000"));
+    ASSERT_TRUE(left.note->NoteStep("watch", runner::StepPhase::kBegun));
+  }
+  backend_->left = {{"process", "pid 7 (sleep)"}};
+  {
+    runner::Engine& engine = world_.Open();
+    ASSERT_TRUE(engine.Start());
+    const std::string metrics = test::AskRunner(world_.config.state_dir, "/metrics");
+    engine.Wait();  // it has no slot, so it leaves
+    ASSERT_TRUE(engine.Trouble());
+    EXPECT_EQ(engine.Trouble()->code, "runner.no_slot");
+    EXPECT_NE(metrics.find("writ_runner_leaks_total 1\n"), std::string::npos) << metrics;
+    EXPECT_NE(
+        metrics.find("writ_runner_runs_total{status=\"failed\",failure=\"session_failed\"} 1"),
+        std::string::npos)
+        << metrics;
+    EXPECT_NE(metrics.find("writ_runner_slots{state=\"out_of_service\"} 1"), std::string::npos)
+        << metrics;
+  }
+  ExpectVerifies("run_dead");
+  bool told = false;
+  for (const protocol::Event& event : plane_.Get("run_dead").events)
+    if (event.type() == "session.closed")
+      told = json::Write(event.event).find("pid 7 (sleep)") != std::string::npos;
+  EXPECT_TRUE(told);
+  EXPECT_EQ(plane_.Get("run_dead").events.back().event.FindString("message")->find("ended with it"),
+            std::string_view::npos);
+  Add("run_next");
+  world_.Close();
+  auto refused = world_.Open().RunOnce(std::chrono::milliseconds(0));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, "runner.no_slot");
+  EXPECT_EQ(plane_.Get("run_next").completions, 0);
+  world_.Close();
+  backend_->left.clear();
+  auto ran = world_.Open().RunOnce(std::chrono::milliseconds(0));
+  ASSERT_TRUE(ran && *ran) << (ran ? "nothing" : ran.error().ToString());
+  ExpectVerifies("run_next");
+}
+
+// L37: another slot may have the uid that the run had when its runner was configured otherwise.
+TEST_F(RecoveryTest, ASlotWhoseUidIsThatOfALeftProcessIsNotUsed) {
+  world_.config.slots = 4;
+  {
+    Left left = Claim("run_dead");
+    ASSERT_TRUE(left.note->NoteStep("watch", runner::StepPhase::kBegun));
+  }
+  world_.config.uid_range = runner::UidRange{210'000, 16};
+  backend_->left = {{"process", "processes"}};
+  backend_->left_uid = 210'002;
+  runner::Engine& engine = world_.Open();
+  ASSERT_TRUE(engine.Start());
+  EXPECT_NE(test::AskRunner(world_.config.state_dir, "/metrics")
+                .find("writ_runner_slots{state=\"out_of_service\"} 2"),
+            std::string::npos);  // its own, and the third
+}
+
+TEST_F(RecoveryTest, CountsTheRunsOfItsJournalAndNotThoseInWork) {
+  {
+    Left left = Claim("run_dead");
+    ASSERT_TRUE(left.note->NoteStep("watch", runner::StepPhase::kBegun));
+  }
+  auto open = [&] {
+    const std::string metrics = test::AskRunner(world_.config.state_dir, "/metrics");
+    const std::string name = "writ_runner_journal_runs{state=\"open\"} ";
+    const auto at = metrics.find(name);
+    return at == std::string::npos ? "none" : metrics.substr(at + name.size(), 1);
+  };
+  ASSERT_TRUE(world_.Open().Start());
+  EXPECT_EQ(open(), "0");  // closed: what is left of it waits, or is with the plane
+  // One that another process left, as far as this one's journal goes.
+  auto journal = runner::OpenJournal(world_.config.state_dir, clock_).value();
+  ASSERT_TRUE(journal->Begin(
+      {protocol::RunId::Parse("run_open").value(), json::Object{}, json::Array{}, true, 0},
+      Secret("token")));
+  EXPECT_EQ(open(), "1");
 }
 
 // L44
@@ -207,6 +291,36 @@ TEST_F(RecoveryTest, NeverUploadsCollectedBytesThatHaveChangedSince) {
   ExpectVerifies("run_torn");
   EXPECT_EQ(plane_.Get("run_torn").events.back().event.FindString("failure"), "transfer_failed");
   EXPECT_FALSE(plane_.HasBlob(protocol::Sha256("the lo").ToHex()));
+}
+
+// What is of this process alone: no mapped file.
+std::int64_t AnonymousKiB() {
+  const std::string status = ReadFile("/proc/self/status", 1 << 16).value_or("");
+  const auto at = status.find("RssAnon:");
+  return at == std::string::npos ? -1 : std::strtoll(status.c_str() + at + 8, nullptr, 10);
+}
+
+// Issue 3, 6: streamed. One collected file may be 4 GiB.
+TEST_F(RecoveryTest, HoldsNoCollectedFileInMemoryWhileItIsUploaded) {
+  constexpr std::size_t kBytes = 64u << 20;
+  {
+    Left left = Claim("run_large");
+    const std::string log(kBytes, 'x');
+    Collect(left, log, log);
+  }
+  const std::int64_t before = AnonymousKiB();
+  std::atomic<std::int64_t> while_asked{-1};
+  plane_.SetFault(
+      [&](const std::string& method, const std::string&) -> std::optional<FakePlane::Answer> {
+        if (method == "HEAD") while_asked = AnonymousKiB();
+        return std::nullopt;
+      });
+  Restart();
+  AwaitCompletions("run_large", 1);
+  ExpectVerifies("run_large");
+  ASSERT_GT(before, 0);
+  ASSERT_GT(while_asked, 0) << "it was not asked for";
+  EXPECT_LT(while_asked - before, static_cast<std::int64_t>(kBytes / 1024 / 2));
 }
 
 TEST_F(RecoveryTest, TakesNoFolderForTheRunsThatItsJournalNamesWrongly) {

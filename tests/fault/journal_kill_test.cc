@@ -11,6 +11,7 @@
 #include <sstream>
 #include <tuple>
 
+#include "fault/support/elsewhere.h"
 #include "fault/support/power_cut.h"
 #include "writ/base/fault.h"
 #include "writ/base/file.h"
@@ -20,12 +21,7 @@
 namespace writ::runner {
 namespace {
 
-std::vector<std::string_view> JournalPoints() {
-  std::vector<std::string_view> out;
-  for (std::string_view point : fault::kPoints)
-    if (point.starts_with("journal.")) out.push_back(point);
-  return out;
-}
+using test::JournalPoints;
 
 enum class Death { kKilled, kPowerCut };
 
@@ -64,7 +60,9 @@ class JournalKill : public ::testing::TestWithParam<std::tuple<std::string_view,
     tell("acknowledged", (*run)->NoteAcknowledged(before));
     tell("step", (*run)->NoteStep("start", StepPhase::kBegun));
     tell("session", (*run)->NoteSession("s-1", "process"));
-    tell("started", (*run)->NoteStarted("{}", json::Object{}));
+    tell("prepared", (*run)->NotePrepared("7 1 boot 2001"));
+    tell("started", (*run)->NoteStarted(json::Object{}));
+    tell("left", (*run)->NoteLeft());
     tell("output", (*run)->NoteOutput(5));
     tell("token", (*run)->NoteToken(Secret("second-token")));
     const protocol::Digest digest = protocol::Sha256("log");
@@ -81,6 +79,7 @@ class JournalKill : public ::testing::TestWithParam<std::tuple<std::string_view,
     if (Point().starts_with("journal.park"))
       tell("park", (*run)->Park({.code = "plane.forgotten", .message = "forgotten"}));
     tell("close", (*run)->Close());
+    tell("forget_left", (*journal)->ForgetLeft(protocol::RunId::Parse("run_k").value()));
   }
   // The first thing that is not as `told` says; empty: all is well. In a child too.
   std::string Compare(const std::string& told) {
@@ -93,6 +92,11 @@ class JournalKill : public ::testing::TestWithParam<std::tuple<std::string_view,
     if (!open) return "the journal cannot be read";
     const auto kept = ListKeptReceipts(dir_);
     if (!kept) return "the kept receipts cannot be read";
+    const auto left = (*journal)->Left();
+    if (!left) return "what is left cannot be read";
+    if (had("left") && !had("close") && !had("park") && left->size() != 1)
+      return "what is left is forgotten";
+    if (had("forget_left") && !left->empty()) return "what is gone is not forgotten";
     std::size_t parked = 0;
     for (const KeptReceipt& receipt : *kept) parked += receipt.parked ? 1 : 0;
     if (open->size() + parked > 1) return "the run is there twice";
@@ -105,7 +109,8 @@ class JournalKill : public ::testing::TestWithParam<std::tuple<std::string_view,
     const OpenRun& run = open->front();
     if (had("acknowledged") && run.claim.offered) return "the acknowledgement is lost";
     if (had("step") && run.step != "start") return "the step is lost";
-    if (had("session") && run.session_name != "s-1") return "the session is lost";
+    if (had("session") && run.place.session_name != "s-1") return "the session is lost";
+    if (had("prepared") && run.place.leftovers.empty()) return "the supervisor is lost";
     if (had("output") && run.output_bytes != 5) return "the output's place is lost";
     if (run.claim_token.Reveal() != "second-token" &&
         (had("token") || run.claim_token.Reveal() != "first-token"))

@@ -23,6 +23,7 @@ std::vector<std::string> BuildEnvironment(const BaseEnvironment& base, const Env
     for (const Variable& v : layer->vars) merged[v.name] = v.value;
     for (const SecretVariable& v : layer->secrets) merged[v.name] = v.value.Reveal();
   }
+  merged[kJobMark] = base.run_id;
   std::vector<std::string> entries;
   entries.reserve(merged.size());
   for (const auto& [name, value] : merged) {

@@ -52,9 +52,9 @@ Result<launch::EntryRequest> PlanEntry(const Plan& job, EntryPlan entry, const J
   WRIT_ASSIGN(request.cwd, Resolve(std::move(entry.cwd), paths.workspace));
   request.argv = std::move(entry.argv);
   request.terminal = entry.terminal;
-  request.environment = BuildEnvironment(
-      {paths.home, paths.tmp, job.identity.user_name, entry.terminal ? kSomeTerminal : kNoTerminal},
-      entry.env, {});
+  request.environment = BuildEnvironment({paths.home, paths.tmp, job.identity.user_name, job.run_id,
+                                          entry.terminal ? kSomeTerminal : kNoTerminal},
+                                         entry.env, {});
   return request;
 }
 

@@ -18,11 +18,10 @@
 #include "writ/backends/job/launch_plan_json.h"
 #include "writ/backends/job/launch_planning.h"
 #include "writ/backends/job/launched_job.h"
+#include "writ/backends/job/left_tree.h"
 #include "writ/backends/job/private_dirs.h"
 #include "writ/backends/launch/messages.h"
-#include "writ/backends/linux/pidfd.h"
 #include "writ/backends/linux/process_mark.h"
-#include "writ/backends/linux/process_tree.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
 #include "writ/protocol/canonical.h"
@@ -47,15 +46,33 @@ Status AwaitLock(int fd, std::chrono::milliseconds timeout) {
   return {};
 }
 
-std::optional<Outcome> ReadStatus(int fd) {
-  auto bytes = ReadAll(fd, launch::kMaxMessageBytes);
-  if (!bytes || bytes->empty()) return std::nullopt;
+// What the run's supervisor wrote down before it left; nullopt: nothing. `session` is the run's
+// directory.
+Result<std::optional<launch::Message>> ReadStatus(int session, const std::optional<JobMark>& mark,
+                                                  std::chrono::milliseconds timeout) {
+  UniqueFd status(::openat(session, kStatusName, O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (!status && errno == ENOENT) return std::optional<launch::Message>();
+  if (!status) return SysError(errno, "job.status_file", "cannot open the run's status file");
+  Status left = AwaitLock(status.get(), timeout);
+  if (!left && mark && KillMarked(mark->supervisor)) left = AwaitLock(status.get(), timeout);
+  WRIT_TRY(std::move(left));
+  auto bytes = ReadAll(status.get(), launch::kMaxMessageBytes);
+  if (!bytes || bytes->empty()) return std::optional<launch::Message>();
   auto message = launch::DecodeMessage(*bytes);
-  if (!message) return std::nullopt;
-  if (const auto* ended = std::get_if<launch::EndedMessage>(&*message)) return OutcomeOf(*ended);
-  if (const auto* failed = std::get_if<launch::SetupFailedMessage>(&*message))
+  return message ? std::optional(std::move(*message)) : std::nullopt;
+}
+
+std::optional<Outcome> OutcomeOfLast(const launch::Message& last) {
+  if (const auto* ended = std::get_if<launch::EndedMessage>(&last)) return OutcomeOf(*ended);
+  if (const auto* failed = std::get_if<launch::SetupFailedMessage>(&last))
     return OutcomeOf(*failed);
   return std::nullopt;
+}
+
+// After a failed set-up nothing of the job ever ran.
+bool SaysTreeDead(const launch::Message& last) {
+  if (const auto* ended = std::get_if<launch::EndedMessage>(&last)) return ended->tree_dead != 0;
+  return std::holds_alternative<launch::SetupFailedMessage>(last);
 }
 
 class LaunchedBackend final : public Backend {
@@ -115,40 +132,34 @@ class LaunchedBackend final : public Backend {
     return std::unique_ptr<Job>(std::move(job).value());
   }
 
-  void EndLeftovers(const std::string& leftovers) override {
-    if (auto mark = ProcessMark::Parse(leftovers)) KillMarked(*mark);
-  }
-
-  Result<Recovered> Recover(const std::string& run_id, const std::string& session_dir,
-                            Identity identity, std::chrono::milliseconds timeout) override {
+  Result<Recovered> Recover(const LeftJob& left, std::chrono::milliseconds timeout) override {
     const std::shared_ptr<const HostFeatures> features = Found().features;
+    const std::optional<JobMark> mark = JobMark::Parse(left.leftovers);
     Recovered recovered;
+    Dismantled& dismantled = recovered.dismantled;
     // A folder that is not there is gone, and so is what stood in it; any other error is one (L43).
     // Processes and cgroups are not found through it.
-    Result<UniqueFd> dir = OpenDirectory(session_dir);
+    Result<UniqueFd> dir = OpenDirectory(left.session_dir);
     if (!dir && dir.error().sys_errno != ENOENT) return std::move(dir).error();
+    bool told_dead = mark && !OfThisBoot(mark->supervisor);
     if (dir) {
-      UniqueFd status(::openat(dir->get(), kStatusName, O_RDWR | O_CLOEXEC | O_NOFOLLOW));
-      if (!status && errno != ENOENT)
-        return SysError(errno, "job.status_file", "cannot open the run's status file");
-      if (status) {
-        WRIT_TRY(AwaitLock(status.get(), timeout));
-        recovered.outcome = ReadStatus(status.get());
-      }
+      WRIT_ASSIGN(const std::optional<launch::Message> last, ReadStatus(dir->get(), mark, timeout));
+      if (last) recovered.outcome = OutcomeOfLast(*last);
+      told_dead = told_dead || (last && SaysTreeDead(*last));
     }
-    recovered.dismantled.tree_dead_verified = true;
     for (const std::string& base : features->cgroups.Bases()) {
-      std::string group = base + "/writ-" + run_id;
-      if (!KillAndRemoveCgroup(group)) {
-        recovered.dismantled.leaks.push_back({"cgroup", group});
-        recovered.dismantled.tree_dead_verified = false;
-      }
+      std::string group = base + "/writ-" + left.run_id;
+      if (!KillAndRemoveCgroup(group)) dismantled.leaks.push_back({"cgroup", group});
     }
-    if (features->root) EndProcessesOf(identity, recovered.dismantled);
+    LeftTree tree{.run_id = left.run_id, .uid = mark && mark->uid ? *mark->uid : left.identity.uid};
+    recovered.uid = tree.uid;
+    if (mark && !told_dead) tree.supervisor = mark->supervisor;
+    for (Leak& leak : EndLeftTree(tree)) dismantled.leaks.push_back(std::move(leak));
+    dismantled.tree_dead_verified = dismantled.leaks.empty();
     if (!dir) return recovered;
     for (std::string& error : RemovePrivateDirs(dir->get())) {
-      recovered.dismantled.leaks.push_back({"directory", error.substr(0, error.find(':'))});
-      recovered.dismantled.errors.push_back(std::move(error));
+      dismantled.leaks.push_back({"directory", error.substr(0, error.find(':'))});
+      dismantled.errors.push_back(std::move(error));
     }
     return recovered;
   }
@@ -174,23 +185,6 @@ class LaunchedBackend final : public Backend {
                          tier_->HoldersOf(plan.limits, *found.features)));
     WRIT_TRY(CheckLeastMemory(plan, tier_->LeastMemory(*found.features)));
     return tier_->CheckPlan(plan, *found.features);
-  }
-
-  // A uid of the job's own names what is left of it, should even the supervisor have been killed.
-  void EndProcessesOf(const Identity& identity, Dismantled& result) const {
-    if (identity.uid == 0) return;
-    constexpr int kPasses = 50;
-    for (int pass = 0; pass < kPasses; ++pass) {
-      std::vector<pid_t> left = ProcessesOfUid(identity.uid);
-      if (left.empty()) return;
-      for (pid_t pid : left) {
-        auto pidfd = OpenPidfd(pid);
-        if (pidfd) SignalPidfd(pidfd->get(), SIGKILL);
-      }
-      std::this_thread::sleep_for(kLockPoll);
-    }
-    result.tree_dead_verified = false;
-    result.leaks.push_back({"process", "processes of uid " + std::to_string(identity.uid)});
   }
 
   const std::unique_ptr<LaunchedTier> tier_;

@@ -17,10 +17,10 @@
 #include "writ/backends/job/entry_planning.h"
 #include "writ/backends/job/launch_facts.h"
 #include "writ/backends/job/launch_planning.h"
+#include "writ/backends/job/left_tree.h"
 #include "writ/backends/job/limit_holders.h"
 #include "writ/backends/job/private_dirs.h"
 #include "writ/backends/launch/launch_plan.h"
-#include "writ/backends/linux/pidfd.h"
 #include "writ/backends/linux/process_mark.h"
 #include "writ/backends/linux/process_tree.h"
 #include "writ/backends/linux/terminal.h"
@@ -227,6 +227,7 @@ Status LaunchedJob::EngageLauncher() {
     supervisor_ = std::move(launcher.process);
     control_ = std::move(launcher.control);
     spawned_ = true;
+    mark_ = ProcessMark::Of(supervisor_.pid());
     Status sent = SendWithFds(control_.get(), word, with);
     if (sent) break;
     if (launcher.fresh) return sent;
@@ -312,7 +313,7 @@ Status LaunchedJob::Start(Environment late) {
 
 Status LaunchedJob::SendGo(const Environment& late) {
   std::vector<std::string> entries =
-      BuildEnvironment({paths_.home, paths_.tmp, plan_.identity.user_name,
+      BuildEnvironment({paths_.home, paths_.tmp, plan_.identity.user_name, plan_.run_id,
                         plan_.terminal ? kSomeTerminal : kNoTerminal},
                        plan_.env, late);
   std::string bytes = launch::EncodeEnvironment(entries);
@@ -388,21 +389,18 @@ void LaunchedJob::EndSupervisor(Dismantled& result) {
       (ended_ && ended_->tree_dead != 0) || (setup_failed_ && status && *status);
 }
 
-// Only where the uid is the job's alone can it tell who is left.
+// Where the supervisor did not live to say that the tree is dead.
 void LaunchedJob::CheckNobodyLeft(Dismantled& result) {
-  if (!features_.root || result.tree_dead_verified) return;
-  for (pid_t pid : ProcessesOfUid(plan_.identity.uid)) {
-    auto pidfd = OpenPidfd(pid);
-    if (pidfd) SignalPidfd(pidfd->get(), SIGKILL);
-    result.leaks.push_back(
-        {"process", "pid " + std::to_string(pid) + " (" + ProgramName(pid) + ")"});
-  }
+  if (result.tree_dead_verified) return;
+  LeftTree left{.run_id = plan_.run_id, .uid = plan_.identity.uid};
+  if (started_) left.supervisor = mark_;
+  std::vector<Leak> found = EndLeftTree(left);
+  result.tree_dead_verified = found.empty();
+  result.leaks.insert(result.leaks.end(), found.begin(), found.end());
 }
 
 std::string LaunchedJob::Leftovers() const {
-  if (!spawned_) return {};
-  auto mark = ProcessMark::Of(supervisor_.pid());
-  return mark ? mark->Text() : std::string();
+  return mark_ ? JobMark{*mark_, plan_.identity.uid}.Text() : std::string();
 }
 
 Dismantled LaunchedJob::Dismantle() {

@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "writ/backends/linux/pidfd.h"
+#include "writ/backends/linux/process_facts.h"
 #include "writ/base/file.h"
 
 namespace writ::backends {
@@ -15,24 +16,10 @@ std::string BootId() {
   return text->substr(0, text->find('\n'));
 }
 
-// 0: gone. The name before the last ')' may hold anything.
-std::uint64_t StartTicks(pid_t pid) {
-  auto stat = ReadFile("/proc/" + std::to_string(pid) + "/stat", 64 * 1024);
-  if (!stat) return 0;
-  const auto at = stat->rfind(')');
-  if (at == std::string::npos) return 0;
-  std::istringstream rest(stat->substr(at + 1));
-  std::string field;
-  for (int number = 3; number < 22; ++number) rest >> field;
-  std::uint64_t ticks = 0;
-  rest >> ticks;
-  return ticks;
-}
-
 }  // namespace
 
 std::optional<ProcessMark> ProcessMark::Of(pid_t pid) {
-  ProcessMark mark{pid, StartTicks(pid), BootId()};
+  ProcessMark mark{pid, StartTicksOf(pid), BootId()};
   if (mark.start_ticks == 0 || mark.boot_id.empty()) return std::nullopt;
   return mark;
 }
@@ -50,10 +37,14 @@ std::string ProcessMark::Text() const {
   return std::to_string(pid) + " " + std::to_string(start_ticks) + " " + boot_id;
 }
 
+bool OfThisBoot(const ProcessMark& mark) {
+  return mark.boot_id == BootId();
+}
+
 bool KillMarked(const ProcessMark& mark) {
-  if (mark.pid <= 1 || mark.boot_id != BootId()) return false;
+  if (mark.pid <= 1 || !OfThisBoot(mark)) return false;
   auto pidfd = OpenPidfd(mark.pid);
-  if (!pidfd || StartTicks(mark.pid) != mark.start_ticks) return false;
+  if (!pidfd || StartTicksOf(mark.pid) != mark.start_ticks) return false;
   return SignalPidfd(pidfd->get(), SIGKILL) == 0;
 }
 

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "writ/backends/linux/pidfd.h"
+#include "writ/backends/linux/process_facts.h"
 #include "writ/base/file.h"
 
 namespace writ::backends {
@@ -40,17 +41,6 @@ std::vector<pid_t> NumericEntries(const std::string& path) {
 std::string ProcFile(pid_t pid, std::string_view name) {
   auto text = ReadFile("/proc/" + std::to_string(pid) + "/" + std::string(name), kProcFileLimit);
   return text ? std::move(text).value() : std::string();
-}
-
-// The parent, from /proc/PID/stat after the last ')' (the name before it may hold anything); 0:
-// gone.
-pid_t ParentOf(pid_t pid) {
-  std::string stat = ProcFile(pid, "stat");
-  auto at = stat.rfind(')');
-  if (at == std::string::npos || at + 4 >= stat.size()) return 0;
-  pid_t parent = 0;
-  std::from_chars(stat.data() + at + 4, stat.data() + stat.size(), parent);
-  return parent;
 }
 
 // Fields 14 (utime) to 17 (cstime) of /proc/PID/stat, two of them added.
@@ -159,18 +149,19 @@ int SignalDescendants(int signal) {
   return reached;
 }
 
+bool IsOfUid(pid_t pid, uid_t uid) {
+  // The directory belongs to the effective uid (to root where the process is not dumpable).
+  const std::string status = ProcFile(pid, "status");
+  const auto at = status.find("\nUid:\t");
+  if (at == std::string::npos) return false;
+  uid_t real = 0;
+  std::from_chars(status.data() + at + 6, status.data() + status.size(), real);
+  return real == uid && status.find("\nState:\tZ") == std::string::npos;
+}
+
 std::vector<pid_t> ProcessesOfUid(uid_t uid) {
-  std::vector<pid_t> found;
-  for (pid_t pid : NumericEntries("/proc")) {
-    // The directory belongs to the effective uid (to root where the process is not dumpable).
-    std::string status = ProcFile(pid, "status");
-    auto at = status.find("\nUid:\t");
-    if (at == std::string::npos) continue;
-    uid_t real = 0;
-    std::from_chars(status.data() + at + 6, status.data() + status.size(), real);
-    bool zombie = status.find("\nState:\tZ") != std::string::npos;
-    if (real == uid && !zombie) found.push_back(pid);
-  }
+  std::vector<pid_t> found = NumericEntries("/proc");
+  std::erase_if(found, [&](pid_t pid) { return !IsOfUid(pid, uid); });
   return found;
 }
 

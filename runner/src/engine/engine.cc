@@ -115,7 +115,7 @@ Result<std::unique_ptr<Engine>> Engine::Create(RunnerConfig config, Identity ide
   WRIT_ASSIGN(IdentityStore identities, IdentityStore::Open(e.config.state_dir));
   e.rotation_wanted = identities.HasNextKey();
   e.services->on_revoked = [engine = &e] { engine->OnRevoked(); };
-  CloseOpenRuns(*e.services);
+  for (const unsigned slot : CloseOpenRuns(*e.services)) WRIT_TRY(e.pool.TakeOut(slot));
   e.courier = std::make_unique<Courier>(*e.services);
   e.services->courier = e.courier.get();
   e.services->access = &e.access;

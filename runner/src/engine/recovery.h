@@ -7,13 +7,14 @@
 
 #include <stop_token>
 
+#include "engine/leftovers.h"
 #include "session/session.h"
 
 namespace writ::runner {
 
 // Every open run waits for the plane afterwards, or is logged and left for the next start. Called
-// before the first claim.
-void CloseOpenRuns(SessionServices& services);
+// before the first claim. The slots in which something of an earlier run is left.
+SlotsOut CloseOpenRuns(SessionServices& services);
 
 enum class FinishFate {
   kDone,        // the plane has the receipt, or the journal keeps the bundle, or it was not ours

@@ -150,4 +150,13 @@ Status SlotPool::End(unsigned slot, Teardown teardown) {
   return {};
 }
 
+Status SlotPool::TakeOut(unsigned slot) {
+  if (slot >= slots_.size() || slots_[slot].state != State::kFree)
+    return Error{.kind = ErrorKind::kConflict,
+                 .code = "slots.not_free",
+                 .message = "a slot that is not free cannot be taken out of service"};
+  slots_[slot].state = State::kOut;
+  return {};
+}
+
 }  // namespace writ::runner

@@ -64,6 +64,8 @@ class SlotPool {
   // The run in `slot` has ended. kConflict "slots.not_taken" where the slot is free or out of
   // service: what was never acquired is never released.
   Status End(unsigned slot, Teardown teardown);
+  // A free slot in which an earlier process has left something. kConflict "slots.not_free".
+  Status TakeOut(unsigned slot);
 
   // Whether Reserve(share) would be answered now.
   bool Fits(const ResourceShare& share) const;

@@ -85,7 +85,7 @@ status::StatusAnswer Engine::Impl::AnswerStatus(std::string_view path) {
                                                 {"draining", draining},
                                                 {"problems", ProblemsJson(blocking)}});
 
-  unsigned total = 0, in_use = 0, out = 0, active_runs = 0;
+  unsigned total = 0, in_use = 0, out = 0;
   std::string problem;
   ResourceShare capacity, reserved;
   {
@@ -96,7 +96,6 @@ status::StatusAnswer Engine::Impl::AnswerStatus(std::string_view path) {
     total = pool.capacity().slots;
     in_use = active;  // a slot that waits for a claim is free
     out = pool.out_of_service();
-    active_runs = active;
     problem = trouble ? trouble->code : last_trouble;
   }
   std::uint64_t waiting = 0, parked = 0;
@@ -112,7 +111,8 @@ status::StatusAnswer Engine::Impl::AnswerStatus(std::string_view path) {
       for (auto [state, share] : {std::pair{"total", &capacity}, {"reserved", &reserved}})
         metrics.Set(Family::kMachine, {{"resource", part.label}, {"state", state}},
                     static_cast<double>(share->*part.value));
-    metrics.Set(Family::kJournal, {{"state", "open"}}, active_runs);
+    if (Result<std::size_t> open = journal->CountOpen())
+      metrics.Set(Family::kJournal, {{"state", "open"}}, static_cast<double>(*open));
     if (kept) {
       metrics.Set(Family::kJournal, {{"state", "waiting"}}, static_cast<double>(waiting));
       metrics.Set(Family::kJournal, {{"state", "parked"}}, static_cast<double>(parked));

@@ -102,11 +102,24 @@ class SqliteRunJournal final : public RunJournal {
                    backend, ord_);
     });
   }
-  Status NoteStarted(const std::string& leftovers, const json::Value& ending) override {
-    return Lasting(WRIT_JOURNAL_POINTS("started"), [&](Database& db) -> Status {
-      WRIT_TRY(db.Do("INSERT OR REPLACE INTO starts (ord, body) VALUES (?,?)", ord_,
-                     json::Write(ending)));
+  Status NotePrepared(const std::string& leftovers) override {
+    return Lasting(WRIT_JOURNAL_POINTS("prepared"), [&](Database& db) {
       return db.Do("UPDATE progress SET leftovers = ? WHERE ord = ?", leftovers, ord_);
+    });
+  }
+  Status NoteStarted(const json::Value& ending) override {
+    return Lasting(WRIT_JOURNAL_POINTS("started"), [&](Database& db) {
+      return db.Do("INSERT OR REPLACE INTO starts (ord, body) VALUES (?,?)", ord_,
+                   json::Write(ending));
+    });
+  }
+  Status NoteLeft() override {
+    return Lasting(WRIT_JOURNAL_POINTS("left"), [&](Database& db) {
+      return db.Do(
+          "INSERT OR REPLACE INTO left_behind (run_id, slot, session, backend, leftovers) "
+          "SELECT run_id, slot, session, backend, leftovers FROM runs JOIN progress USING (ord) "
+          "WHERE ord = ?",
+          ord_);
     });
   }
   Status NoteOutput(std::uint64_t bytes) override {
@@ -276,6 +289,24 @@ class SqliteJournal final : public Journal {
                      .message = "the journal has no open run of this name"};
       return ReadRun(db, *ord);
     });
+  }
+
+  Result<std::size_t> CountOpen() override {
+    WRIT_ASSIGN(auto count, store_->Read([&](Database& db) {
+      return db.Number("SELECT count(*) FROM progress WHERE state = 'open'");
+    }));
+    return static_cast<std::size_t>(count.value_or(0));
+  }
+
+  Result<std::vector<JobPlace>> Left() override {
+    return store_->Read([&](Database& db) { return ReadLeft(db); });
+  }
+
+  Status ForgetLeft(const protocol::RunId& run) override {
+    return WriteNote(*store_, WRIT_JOURNAL_POINTS("forget_left"), Durability::kOutlivesProcess,
+                     [&](Database& db) {
+                       return db.Do("DELETE FROM left_behind WHERE run_id = ?", run.text());
+                     });
   }
 
   Result<std::vector<OpenRun>> FindOpen() override {

@@ -75,9 +75,7 @@ Result<OpenRun> ReadRun(sqlite::Database& db, std::int64_t ord) {
     run.step = row.Text(7);
     run.step_phase = row.Int(8) != 0 ? StepPhase::kDone : StepPhase::kBegun;
     run.step_at = WallTime{row.Int(9)};
-    run.session_name = row.Text(10);
-    run.backend = row.Text(11);
-    run.leftovers = row.Text(12);
+    run.place = {run.claim.run_id, run.claim.slot, row.Text(10), row.Text(11), row.Text(12)};
     run.output_bytes = static_cast<std::uint64_t>(row.Int(13));
     run.delivery =
         ChainDelivery{static_cast<std::size_t>(row.Int(14)), static_cast<std::size_t>(row.Int(15))};
@@ -102,6 +100,20 @@ Result<OpenRun> ReadRun(sqlite::Database& db, std::int64_t ord) {
     run.keys = BundleKeyTexts{row.Text(1), row.Text(2)};
   }
   return run;
+}
+
+Result<std::vector<JobPlace>> ReadLeft(sqlite::Database& db) {
+  std::vector<JobPlace> left;
+  WRIT_ASSIGN(auto row, db.Ask("SELECT run_id, slot, session, backend, leftovers FROM left_behind "
+                               "ORDER BY run_id"));
+  for (;;) {
+    WRIT_ASSIGN(bool any, row.Next());
+    if (!any) return left;
+    auto run_id = protocol::RunId::Parse(row.Text(0));
+    if (!run_id) return Damaged("run ids");
+    left.push_back(
+        {*run_id, static_cast<unsigned>(row.Int(1)), row.Text(2), row.Text(3), row.Text(4)});
+  }
 }
 
 json::Value BundleOf(const OpenRun& run) {

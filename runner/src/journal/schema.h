@@ -84,6 +84,16 @@ CREATE TABLE starts (
   body TEXT NOT NULL
 ) STRICT;
 )sql",
+    // 4: runs of whose isolation something is left: no slot is given out over it.
+    R"sql(
+CREATE TABLE left_behind (
+  run_id TEXT NOT NULL PRIMARY KEY,
+  slot INTEGER NOT NULL,
+  session TEXT NOT NULL,
+  backend TEXT NOT NULL,
+  leftovers TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+)sql",
 };
 
 }  // namespace writ::runner

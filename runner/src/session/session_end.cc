@@ -1,6 +1,7 @@
 // Collect output -> dismantle the isolation, verified.
 #include <algorithm>
 
+#include "journal/unnoted.h"
 #include "session/session.h"
 #include "writ/base/encoding.h"
 #include "writ/base/log.h"
@@ -107,7 +108,12 @@ void Session::Dismantle() {
     duration = static_cast<std::uint64_t>(
         std::chrono::duration_cast<std::chrono::milliseconds>(outcome_->duration).count());
   chain_->EmitOurs(events::SessionClosed(leaks_, duration));
-  if (!leaks_.empty()) services_.bus.Publish(LeaksFound{Ref(), leaks_.size()});
+  if (!leaks_.empty()) {
+    services_.bus.Publish(LeaksFound{Ref(), leaks_.size()});
+    if (journal_)
+      LogUnnoted(journal_->NoteLeft(), claim_.run_id,
+                 "that something is left could not be noted: the next start uses the slot again");
+  }
   if (proxy_ && proxy_->report()) {
     const egress::ClosingReport& report = *proxy_->report();
     services_.bus.Publish(ProxyDecided{Ref(), report.counters.allowed, report.counters.denied});

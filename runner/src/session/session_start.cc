@@ -80,6 +80,10 @@ std::optional<RunFailure> Session::PrepareBackend() {
     if (gone.errors.empty()) return {};
     return Error{.code = "session.dismantle", .message = gone.errors.front()};
   });
+  // A job that could not be found again after a kill is not started (L38).
+  if (journal_)
+    if (Status noted = journal_->NotePrepared(job_->Leftovers()); !noted)
+      return FailureFrom(noted.error(), FailureClass::kSessionFailed);
   return std::nullopt;
 }
 
@@ -217,8 +221,8 @@ std::optional<RunFailure> Session::StartJob() {
   if (!started) return FailureFrom(started.error(), FailureClass::kSessionFailed);
   started_ = true;
   if (journal_)
-    LogUnnoted(journal_->NoteStarted(job_->Leftovers(), MakeEnding().ToJson()), claim_.run_id,
-               "a job's supervisor could not be noted: after a kill it is left to end by itself");
+    LogUnnoted(journal_->NoteStarted(MakeEnding().ToJson()), claim_.run_id,
+               "that a job runs could not be noted: a receipt made after a kill says less of it");
   chain_->EmitOurs(protocol::events::SessionStarted(backend_->Name(), plan_->tier));
   Tell(runner::Step::kStarted);
   return std::nullopt;

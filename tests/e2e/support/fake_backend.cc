@@ -132,10 +132,10 @@ Result<std::unique_ptr<backends::Job>> FakeBackend::Prepare(backends::Plan plan)
   return std::unique_ptr<backends::Job>(std::make_unique<FakeJob>(*this, agent_, std::move(plan)));
 }
 
-Result<backends::Recovered> FakeBackend::Recover(const std::string&, const std::string&,
-                                                 backends::Identity, std::chrono::milliseconds) {
+Result<backends::Recovered> FakeBackend::Recover(const backends::LeftJob&,
+                                                 std::chrono::milliseconds) {
   ++recovered;
-  return backends::Recovered{std::nullopt, backends::Dismantled{true, {}, {}}};
+  return backends::Recovered{std::nullopt, backends::Dismantled{left.empty(), left, {}}, left_uid};
 }
 
 backends::Outcome Exited(int code) {

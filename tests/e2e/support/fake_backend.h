@@ -38,7 +38,7 @@ class FakeBackend final : public backends::Backend {
   const backends::Capabilities& Probe() override;
   Status Check(const backends::Plan& plan) override;
   Result<std::unique_ptr<backends::Job>> Prepare(backends::Plan plan) override;
-  Result<backends::Recovered> Recover(const std::string&, const std::string&, backends::Identity,
+  Result<backends::Recovered> Recover(const backends::LeftJob& left,
                                       std::chrono::milliseconds) override;
 
   // Knobs.
@@ -47,6 +47,9 @@ class FakeBackend final : public backends::Backend {
   // Set: workspaces are overlays, mounted in a mount namespace of the session's thread.
   std::atomic<backends::OverlayWorkspace> overlay{backends::OverlayWorkspace::kNone};
   std::vector<backends::Leak> leaks;
+  // Of Recover: what it finds left, and the uid that it says the job had.
+  std::vector<backends::Leak> left;
+  std::optional<uid_t> left_uid;
   std::atomic<int> prepared{0}, dismantled{0}, recovered{0};
 
  private:

@@ -1,7 +1,11 @@
 #include "e2e/support/runner_world.h"
 #include "support/places.h"
+#include "writ/base/file.h"
+#include "writ/base/unique_fd.h"
 
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -35,6 +39,19 @@ std::string RecordingObserver::output() const {
 runner::RunEnd RecordingObserver::end() const {
   std::lock_guard lock(mutex_);
   return end_;
+}
+
+std::string AskRunner(const std::string& state_dir, const std::string& path) {
+  UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const std::string name = state_dir + "/status.sock";
+  if (name.size() >= sizeof address.sun_path) return "";
+  name.copy(address.sun_path, name.size());
+  if (connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) return "";
+  const std::string request = "GET " + path + " HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  if (send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) return "";
+  return ReadAll(fd.get(), 1 << 20).value_or("");
 }
 
 RunnerWorld::RunnerWorld(FakePlane& plane, const Clock& clock) : plane_(plane), clock_(clock) {

@@ -45,6 +45,9 @@ class RecordingObserver final : public runner::RunObserver {
   runner::RunEnd end_;
 };
 
+// What the runner that works in `state_dir` answers to GET `path` at its own socket, headers too.
+std::string AskRunner(const std::string& state_dir, const std::string& path);
+
 class RunnerWorld {
  public:
   RunnerWorld(FakePlane& plane, const Clock& clock);

@@ -287,6 +287,13 @@ std::string FaultWorld::SubmitTrue() {
   return RunIdOf(Writ({"run", "--no-watch", "--repo", root_ + "/repo", "true"}));
 }
 
+std::string FaultWorld::SubmitStubborn(const std::string& isolation) {
+  return RunIdOf(Writ({"run", "--no-watch", "--repo", root_ + "/repo", "--isolation", isolation,
+                       "--timeout", "300s",
+                       "trap '' TERM; (setsid sh -c 'trap \"\" TERM; echo stubborn; sleep 600' &); "
+                       "sleep 600"}));
+}
+
 void FaultWorld::Cancel(const std::string& run_id) {
   (void)Writ({"cancel", run_id});
 }

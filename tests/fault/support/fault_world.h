@@ -58,6 +58,8 @@ class FaultWorld {
   // The same, with a change that goes to the plane in several pieces.
   std::string SubmitLarge();
   std::string SubmitTrue();  // the shortest there is
+  // One of that tier with a process that ends by no signal but SIGKILL and hides from its parent.
+  std::string SubmitStubborn(const std::string& isolation);
   void Cancel(const std::string& run_id);
   std::string AskRotation();  // of the one runner; its key's id then
   std::string RunnerKeyId();

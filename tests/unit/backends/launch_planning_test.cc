@@ -131,11 +131,12 @@ TEST(BaseEnvironment, LaterLayersReplaceEarlierOnes) {  // L20
   plan.vars = {{"TERM", "xterm"}, {"A", "1"}};
   plan.secrets.push_back({"A", Secret("2")});
   Environment late;
-  late.vars = {{"A", "3"}};
-  auto env = BuildEnvironment({"/h", "/t", "job"}, plan, late);
+  late.vars = {{"A", "3"}, {"WRIT_JOB_MARK", "run_of_somebody_else"}};
+  auto env = BuildEnvironment({"/h", "/t", "job", "run_1"}, plan, late);
   EXPECT_EQ(env, (std::vector<std::string>{"A=3", "HOME=/h", "LANG=C.UTF-8", "LOGNAME=job",
                                            "PATH=/usr/local/bin:/usr/bin:/bin", "SHELL=/bin/sh",
-                                           "TERM=xterm", "TMPDIR=/t", "USER=job"}));
+                                           "TERM=xterm", "TMPDIR=/t", "USER=job",
+                                           "WRIT_JOB_MARK=run_1"}));  // but for the mark (L38)
 }
 
 TEST(LaunchPlanning, GivesEachSyscallProfileItsOwnFilters) {

@@ -34,7 +34,7 @@ class Recover : public ::testing::Test {
 
   Result<Recovered> Try(const std::string& session_dir) {
     auto backend = MakeProcessBackend({.launcher = writ::test::BinDir() + "/writ-launch"});
-    return backend->Recover("recover_" + std::to_string(::getpid()), session_dir, identity_,
+    return backend->Recover({"recover_" + std::to_string(::getpid()), session_dir, identity_, ""},
                             std::chrono::milliseconds(1000));
   }
   std::string root_;

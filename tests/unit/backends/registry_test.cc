@@ -20,8 +20,7 @@ class FakeBackend final : public Backend {
   Result<std::unique_ptr<Job>> Prepare(Plan) override {
     return Error{ErrorKind::kUnsupported, "fake"};
   }
-  Result<Recovered> Recover(const std::string&, const std::string&, Identity,
-                            std::chrono::milliseconds) override {
+  Result<Recovered> Recover(const LeftJob&, std::chrono::milliseconds) override {
     return Recovered{};
   }
 

@@ -108,7 +108,7 @@ class ChangingBackend final : public backends::Backend {
   }
   Status Check(const backends::Plan&) override { return {}; }
   Result<std::unique_ptr<backends::Job>> Prepare(backends::Plan) override { return Error{}; }
-  Result<backends::Recovered> Recover(const std::string&, const std::string&, backends::Identity,
+  Result<backends::Recovered> Recover(const backends::LeftJob&,
                                       std::chrono::milliseconds) override {
     return Error{};
   }

@@ -65,7 +65,8 @@ TEST_F(JournalTest, TellsWhatWasNotedAboutAnOpenRunAndNothingOfAClosedOne) {
       {protocol::ArtifactKind::kDiff, "code-diff", digest, 4, false},
       {protocol::ArtifactKind::kLog, "session-log", protocol::Sha256("log"), 3, false}};
   ASSERT_TRUE(open->NoteSession("s-1", "process"));
-  ASSERT_TRUE(open->NoteStarted("{\"pid\":7}", json::Object{{"isolation", "sandbox"}}));
+  ASSERT_TRUE(open->NotePrepared("7 1 boot 2001"));
+  ASSERT_TRUE(open->NoteStarted(json::Object{{"isolation", "sandbox"}}));
   ASSERT_TRUE(open->NoteStep("started", StepPhase::kDone));
   ASSERT_TRUE(open->NoteOutput(42));
   ASSERT_TRUE(open->NoteToken(Secret("renewed-token")));
@@ -84,9 +85,10 @@ TEST_F(JournalTest, TellsWhatWasNotedAboutAnOpenRunAndNothingOfAClosedOne) {
   ASSERT_EQ(run.events.size(), 2u);
   EXPECT_EQ(run.events[1].type(), "run.completed");
   EXPECT_EQ(run.delivery, (ChainDelivery{1, 2}));
-  EXPECT_EQ(run.backend, "process");
-  EXPECT_EQ(run.session_name, "s-1");
-  EXPECT_EQ(run.leftovers, "{\"pid\":7}");
+  EXPECT_EQ(run.place.backend, "process");
+  EXPECT_EQ(run.place.session_name, "s-1");
+  EXPECT_EQ(run.place.leftovers, "7 1 boot 2001");
+  EXPECT_EQ(run.place.slot, 3u);
   EXPECT_EQ(run.started->FindString("isolation"), "sandbox");
   EXPECT_EQ(run.step, "started");
   EXPECT_EQ(run.step_phase, StepPhase::kDone);
@@ -252,6 +254,29 @@ TEST_F(JournalTest, OpensTheJournalOfEveryOlderVersion) {
     }
     Begin("run_now");
   }
+}
+
+// L37: a run's end is not that of what it left.
+TEST_F(JournalTest, RemembersWhatIsLeftOfARunUntilItIsSaidToBeGone) {
+  auto run = Begin("run_left");
+  ASSERT_TRUE(run->NoteSession("s-1", "process"));
+  ASSERT_TRUE(run->NotePrepared("7 1 boot 2001"));
+  EXPECT_EQ(journal_->CountOpen().value(), 1u);
+  ASSERT_TRUE(run->NoteLeft());
+  ASSERT_TRUE(run->NoteLeft());  // seen again
+  ASSERT_TRUE(run->Close());
+  EXPECT_EQ(journal_->CountOpen().value(), 0u);
+  journal_ = nullptr;
+  journal_ = OpenJournal(dir_, clock_).value();
+  const auto left = journal_->Left().value();
+  ASSERT_EQ(left.size(), 1u);
+  EXPECT_EQ(left[0].run_id.text(), "run_left");
+  EXPECT_EQ(left[0].slot, 3u);
+  EXPECT_EQ(left[0].session_name, "s-1");
+  EXPECT_EQ(left[0].backend, "process");
+  EXPECT_EQ(left[0].leftovers, "7 1 boot 2001");
+  ASSERT_TRUE(journal_->ForgetLeft(left[0].run_id));
+  EXPECT_TRUE(journal_->Left()->empty());
 }
 
 TEST_F(JournalTest, TakesNotesOfManySessionsAtTheSameTime) {

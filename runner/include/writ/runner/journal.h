@@ -72,6 +72,15 @@ struct BundleKeyTexts {
   std::string runner_pem;
 };
 
+// Where a run's job was, for who looks whether anything is left of it.
+struct JobPlace {
+  protocol::RunId run_id;
+  unsigned slot = 0;
+  std::string session_name;  // folder below <work_dir>/sessions
+  std::string backend;       // empty: no job had been prepared
+  std::string leftovers;     // what the backend said it would need (backends::Job::Leftovers)
+};
+
 // What is known of a run that is not closed.
 struct OpenRun {
   JournalClaim claim;
@@ -83,10 +92,8 @@ struct OpenRun {
   std::string step;  // the last one noted
   StepPhase step_phase = StepPhase::kBegun;
   WallTime step_at;
-  std::string backend;             // empty: no job had been prepared
-  std::string session_name;        // folder below <work_dir>/sessions
-  std::string leftovers;           // what the backend said it would need (backends::Job::Leftovers)
-  std::uint64_t output_bytes = 0;  // of the job's output, given to the plane while it ran
+  JobPlace place;
+  std::uint64_t output_bytes = 0;      // of the job's output, given to the plane while it ran
   std::optional<json::Value> started;  // once its job ran: what was known of the run's ending then
   std::optional<json::Value> ending;   // how the run ends, once its output is collected
   std::vector<JournalUpload> uploads;  // the collected output, in the order of upload
@@ -100,8 +107,13 @@ class RunJournal {
   // These outlive a kill.
   virtual Status NoteStep(std::string_view step, StepPhase phase = StepPhase::kDone) = 0;
   virtual Status NoteSession(const std::string& session_name, const std::string& backend) = 0;
-  // The job runs: what its backend will need to find it, and the run's ending as it would be now.
-  virtual Status NoteStarted(const std::string& leftovers, const json::Value& ending) = 0;
+  // The job may start from here on: what its backend will need to find it.
+  virtual Status NotePrepared(const std::string& leftovers) = 0;
+  // The job runs: the run's ending as it would be now.
+  virtual Status NoteStarted(const json::Value& ending) = 0;
+  // Something of the job's isolation is left. Kept when the run is closed, until
+  // Journal::ForgetLeft.
+  virtual Status NoteLeft() = 0;
   virtual Status NoteOutput(std::uint64_t bytes) = 0;
   // Collected: from here on the run is finished from these notes alone. `events` are appended.
   virtual Status NoteCollected(std::span<const protocol::Event> events, const json::Value& ending,
@@ -159,6 +171,12 @@ class Journal {
   // Those that wait for the plane, in the order of their claims, and one of them.
   virtual Result<std::vector<protocol::RunId>> Waiting() = 0;
   virtual Result<OpenRun> Read(const protocol::RunId& run) = 0;
+  // How many are in work or were left so: neither waiting nor parked.
+  virtual Result<std::size_t> CountOpen() = 0;
+  // Runs of which something is left (RunJournal::NoteLeft), closed ones too; and the note that
+  // nothing is any more.
+  virtual Result<std::vector<JobPlace>> Left() = 0;
+  virtual Status ForgetLeft(const protocol::RunId& run) = 0;
 };
 
 // kUnavailable where the disk does not let it, kUnsupported "journal.newer".

@@ -75,9 +75,8 @@ class Job {
     return Error{ErrorKind::kUnsupported, "job.no_terminal", "the job has no terminal"};
   }
 
-  // What its runner writes down, so that this job can be ended should the runner die: text that
-  // only the backend reads (EndLeftovers). Changes with Start; empty: Recover needs nothing of the
-  // sort.
+  // What its runner writes down before Start, so that this job can be ended should the runner die:
+  // text that only the backend reads (LeftJob). Empty: Recover needs nothing of the sort.
   virtual std::string Leftovers() const { return {}; }
 
   // Ends what still runs and removes what was made: processes, cgroups, private directories,
@@ -85,11 +84,20 @@ class Job {
   virtual Dismantled Dismantle() = 0;
 };
 
-// What is left of a job whose runner died, found again at the next start (L38).
+// A job of an earlier process, as its runner wrote it down.
+struct LeftJob {
+  std::string run_id;
+  std::string session_dir;
+  Identity identity;      // what jobs of its slot have now; `leftovers` may know better
+  std::string leftovers;  // Job::Leftovers; empty: the job was not started
+};
+
+// What became of it, at the next start (L38).
 struct Recovered {
   std::optional<Outcome>
       outcome;  // what the supervisor wrote down before it left; nullopt: nothing known
   Dismantled dismantled;
+  std::optional<uid_t> uid{};  // that the job had, and what is left of it has; nullopt: not known
 };
 
 class Backend {
@@ -123,16 +131,13 @@ class Backend {
 
   virtual Result<std::unique_ptr<Job>> Prepare(Plan plan) = 0;
 
-  // Kills the processes of a Job::Leftovers that are still those processes - by pid and start time,
-  // within the same boot, never by a bare pid. For a supervisor that does not leave by itself.
-  virtual void EndLeftovers(const std::string& leftovers) { (void)leftovers; }
-
-  // Ends and removes what is left of a run of an earlier process, named by its session directory.
-  // Waits for its supervisor, which ends the tree by itself, at most `timeout`.
-  // A session directory that is not there any more is gone, no leak; one that cannot be looked into
-  // is an error.
-  virtual Result<Recovered> Recover(const std::string& run_id, const std::string& session_dir,
-                                    Identity identity, std::chrono::milliseconds timeout) = 0;
+  // Ends and removes what is left of a run of an earlier process. Waits for its supervisor, which
+  // ends the tree by itself, at most `timeout`; one that does not leave is killed - by pid and
+  // start time, within the same boot, never by a bare pid - and then the tree is looked for. A tree
+  // whose end nobody wrote down is never called dead without that look (L37). A session directory
+  // that is not there any more is gone, no leak; one that cannot be looked into is an error. May be
+  // called again for the same run, and then looks again.
+  virtual Result<Recovered> Recover(const LeftJob& left, std::chrono::milliseconds timeout) = 0;
 };
 
 }  // namespace writ::backends

@@ -13,10 +13,15 @@ namespace writ::backends {
 inline constexpr char kNoTerminal[] = "dumb";
 inline constexpr char kSomeTerminal[] = "xterm-256color";
 
+// Every process of a job inherits it; by it the next start finds what is left of a run whose
+// supervisor was killed (left_tree.h). Nothing that comes later replaces it.
+inline constexpr char kJobMark[] = "WRIT_JOB_MARK";
+
 struct BaseEnvironment {
   std::string home;
   std::string tmp;
   std::string user;
+  std::string run_id;
   std::string term = kNoTerminal;
 };
 

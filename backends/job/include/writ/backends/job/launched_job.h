@@ -24,6 +24,7 @@
 #include "writ/backends/job/launchers.h"
 #include "writ/backends/job/resource_watch.h"
 #include "writ/backends/launch/messages.h"
+#include "writ/backends/linux/process_mark.h"
 #include "writ/base/child.h"
 
 namespace writ::backends {
@@ -94,8 +95,9 @@ class LaunchedJob final : public Job {
   UniqueFd terminal_master_, terminal_slave_;
   const std::shared_ptr<LaunchedEntries> entries_ = std::make_shared<LaunchedEntries>();
   Child supervisor_;
-  pid_t init_ = 0;               // of the job's pid namespace; held alive by the supervisor
-  std::uint64_t own_tasks_ = 0;  // among the tree's, not the job's
+  std::optional<ProcessMark> mark_;  // of it
+  pid_t init_ = 0;                   // of the job's pid namespace; held alive by the supervisor
+  std::uint64_t own_tasks_ = 0;      // among the tree's, not the job's
   bool spawned_ = false;
   bool started_ = false;
 

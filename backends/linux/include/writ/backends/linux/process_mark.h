@@ -23,6 +23,9 @@ struct ProcessMark {
   std::string Text() const;
 };
 
+// False: its machine was started anew since, and nothing that ran then is left.
+bool OfThisBoot(const ProcessMark& mark);
+
 // SIGKILL to that process if it still is that process: held by a pidfd before it is looked at
 // again. False: it was gone.
 bool KillMarked(const ProcessMark& mark);

@@ -39,6 +39,7 @@ int SignalDescendants(int signal);
 
 // Processes of a uid, by /proc (for the check after a job: its uid is its alone).
 std::vector<pid_t> ProcessesOfUid(uid_t uid);
+bool IsOfUid(pid_t pid, uid_t uid);  // and alive
 // Tasks (threads) that count against RLIMIT_NPROC of a uid.
 std::uint64_t TasksOfUid(uid_t uid);
 
