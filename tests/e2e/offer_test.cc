@@ -119,6 +119,31 @@ TEST_F(OfferTest, IsDeclinedWhereTheHostIsNotReadyAnyMore) {
   EXPECT_EQ(run.acknowledgements, 0);
 }
 
+// L38, L41: what may be ours already does not wait until the host is ready again.
+TEST_F(OfferTest, WhoseFateIsNotKnownIsSettledThoughTheHostIsNotReady) {
+  test::FakeBackend& backend = world_.AddFake([](FakeJobView&) { return test::Exited(0); });
+  std::atomic<int> spoilt{0};
+  plane_.SetFault(
+      [&](const std::string&, const std::string& path) -> std::optional<FakePlane::Answer> {
+        if (!path.ends_with("/acknowledge")) return std::nullopt;
+        backend.usable = false;  // from now on
+        if (spoilt++ == 0) return FakePlane::Answer{503, "{}"};
+        return std::nullopt;
+      });
+  world_.config.call_timeout = std::chrono::milliseconds(200);
+  plane_.Add(Draft("run_in_doubt"));
+  plane_.SetLease({.offer_ms = 100});
+  runner::Engine& engine = world_.Open();
+  ASSERT_TRUE(engine.Start());
+  EXPECT_TRUE(test::Eventually([&] {
+    FakePlane::Run run = plane_.Get("run_in_doubt");
+    return run.completions == 1 || !run.declined.empty();
+  }));
+  engine.RequestStop(runner::StopMode::kDrain);
+  engine.Wait();
+  EXPECT_FALSE(Noted(world_.config, "run_in_doubt", true));
+}
+
 // L38, at the two instants in which an offer can be when its runner dies.
 TEST_F(OfferTest, OfADeadRunnerIsGivenBackOrEndsInItsReceipt) {
   world_.AddFake([](FakeJobView&) { return test::Exited(0); });

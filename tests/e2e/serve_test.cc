@@ -2,6 +2,9 @@
 // key in between.
 #include <poll.h>
 
+#include <condition_variable>
+#include <mutex>
+
 #include "e2e/support/leased_world.h"
 
 namespace writ {
@@ -53,6 +56,69 @@ TEST_F(ServeTest, LeavesWhenIdleButNotWhileARunIsInWork) {
   ASSERT_TRUE(Ended(engine));
   engine.Wait();
   ExpectOneGoodReceipt("run_long", "completed");
+}
+
+// L41: a host that cannot start a session is idle too.
+TEST_F(ServeTest, LeavesWhenIdleThoughTheHostIsNotReady) {
+  test::FakeBackend& backend = world_.AddFake([](FakeJobView&) { return test::Exited(0); });
+  runner::Engine& engine = world_.Open();
+  backend.usable = false;
+  ASSERT_TRUE(engine.Start({.exit_when_idle = milliseconds(150)}));
+  ASSERT_TRUE(Ended(engine));
+  engine.Wait();
+  EXPECT_EQ(plane_.Calls("POST /v1/claims"), 0);
+}
+
+// L40: where the plane does not answer an upload, the second signal still ends the runner, and the
+// receipt waits.
+TEST_F(ServeTest, LeavesOnTheSecondSignalThoughAnUploadIsNotAnswered) {
+  world_.config.call_timeout = milliseconds(500);  // and so the last moment
+  world_.AddFake([](FakeJobView& job) {
+    job.Write("made.txt", "made\n");
+    return test::Exited(0);
+  });
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool uploading = false, silent = true;
+  plane_.SetFault(
+      [&](const std::string& method, const std::string& path) -> std::optional<FakePlane::Answer> {
+        if (method != "POST" || path != "/v1/blobs") return std::nullopt;
+        std::unique_lock lock(mutex);
+        uploading = true;
+        changed.notify_all();
+        changed.wait(lock, [&] { return !silent; });
+        return FakePlane::Answer{503, "{}"};
+      });
+  plane_.Add(Draft("run_owed"));
+  runner::Engine& engine = world_.Open();
+  ASSERT_TRUE(engine.Start());
+  {
+    std::unique_lock lock(mutex);
+    ASSERT_TRUE(changed.wait_for(lock, std::chrono::seconds(20), [&] { return uploading; }));
+  }
+  engine.RequestStop(runner::StopMode::kDrain);
+  engine.RequestStop(runner::StopMode::kCancelRuns);
+  // Its upload may take ten minutes.
+  EXPECT_TRUE(Ended(engine));
+  {
+    std::lock_guard lock(mutex);
+    silent = false;
+    changed.notify_all();
+  }
+  engine.Wait();
+  world_.Close();
+  EXPECT_EQ(plane_.Get("run_owed").completions, 0);
+  // The next start delivers what was owed, and keeps the lease for as long as that takes.
+  const int renewed = plane_.Get("run_owed").renewals;
+  plane_.SetFault(
+      [&](const std::string& method, const std::string& path) -> std::optional<FakePlane::Answer> {
+        if (method == "POST" && path == "/v1/blobs")
+          EXPECT_TRUE(Eventually([&] { return plane_.Get("run_owed").renewals > renewed + 2; }));
+        return std::nullopt;
+      });
+  world_.Open().Wait();
+  ASSERT_TRUE(Eventually([&] { return plane_.Get("run_owed").completions == 1; }));
+  ExpectOneGoodReceipt("run_owed", "completed");
 }
 
 TEST_F(ServeTest, EndsByItselfWhenItIsRevokedWhileIdle) {

@@ -6,6 +6,7 @@
 #include "engine/engine_impl.h"
 #include "engine/readiness.h"
 #include "engine/rotation.h"
+#include "journal/unnoted.h"
 #include "writ/base/log.h"
 
 namespace writ::runner {
@@ -354,6 +355,15 @@ void Engine::Impl::RotateIfIdle(PlaneClient& plane) {
   Rotate(plane);
 }
 
+// What is ours already is not: then it goes on to its receipt, whatever this host can do.
+bool Engine::Impl::GiveBack(PlaneClient& plane, PendingOffer& doubt) {
+  if (!DeclineOffer(*services, plane, doubt.claim, "the runner is not ready")) return false;
+  LogUnnoted(doubt.journal->Close(), doubt.claim.run_id,
+             "an offer that was given back could not be struck out: the next start asks for its "
+             "fate again");
+  return true;
+}
+
 void Engine::Impl::SlotLoop(unsigned number) {
   const Backoff fresh(std::clamp(config.poll_interval / 4, milliseconds(10), milliseconds(500)),
                       kMostBackoff);
@@ -364,7 +374,10 @@ void Engine::Impl::SlotLoop(unsigned number) {
   std::optional<PendingOffer> doubt;
   while (!stop.stop_requested()) {
     beat.Within(config.poll_interval * 2 + kSlack, "looking at the host");
-    if (!Ready()) {
+    const bool ready = Ready();
+    if (!ready && doubt && plane && GiveBack(*plane, *doubt)) doubt.reset();
+    if (!ready && !doubt) {
+      LeaveIfIdle();
       Backoff::Pause(Backoff::Jittered(config.poll_interval), stop);
       continue;
     }

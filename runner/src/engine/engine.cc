@@ -115,6 +115,7 @@ Result<std::unique_ptr<Engine>> Engine::Create(RunnerConfig config, Identity ide
   WRIT_ASSIGN(IdentityStore identities, IdentityStore::Open(e.config.state_dir));
   e.rotation_wanted = identities.HasNextKey();
   e.services->on_revoked = [engine = &e] { engine->OnRevoked(); };
+  e.services->leave = e.leave.get_token();
   for (const unsigned slot : CloseOpenRuns(*e.services)) WRIT_TRY(e.pool.TakeOut(slot));
   e.courier = std::make_unique<Courier>(*e.services);
   e.services->courier = e.courier.get();
@@ -152,7 +153,15 @@ Status Engine::Start(ServeOptions options) {
 
 void Engine::RequestStop(StopMode mode) {
   impl_->drain.request_stop();
-  if (mode == StopMode::kCancelRuns) impl_->cancel.request_stop();
+  if (mode == StopMode::kCancelRuns) {
+    impl_->cancel.request_stop();
+    std::call_once(impl_->leaving, [e = impl_.get()] {
+      e->leaver = std::jthread([e](std::stop_token stop) {
+        if (Backoff::Pause(std::min(e->config.call_timeout, Impl::kLastMoment), stop))
+          e->leave.request_stop();
+      });
+    });
+  }
   impl_->OnDrain();
 }
 

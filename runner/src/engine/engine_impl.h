@@ -74,10 +74,13 @@ struct Engine::Impl {
 
   std::stop_source drain;   // no new claims
   std::stop_source cancel;  // cancel what runs
+  std::stop_source leave;   // kLastMoment after that: what is owed to the plane waits (L40)
   std::vector<std::jthread> threads;
   std::unique_ptr<status::StatusServer> status_server;  // of Start; ends before what it reads
   std::once_flag drain_told;                            // what a drain tells and asks, once
   std::jthread drain_hook;                              // which takes as long as its hook
+  std::once_flag leaving;
+  std::jthread leaver;                // from `cancel` to `leave`
   std::atomic<bool> serving = false;  // Start was called: there is something to drain
 
   // How one turn of a loop went.
@@ -94,6 +97,8 @@ struct Engine::Impl {
   };
   // How long whoever has no room waits before it looks at the disk again.
   static constexpr std::chrono::milliseconds kLookAgain{2'000};
+  // How long a plane that is there has, once runs are cancelled, to be told how they ended.
+  static constexpr std::chrono::milliseconds kLastMoment{10'000};
 
   // status.cc
   void WireBus(RunObserver* observer);
@@ -141,6 +146,8 @@ struct Engine::Impl {
                                                std::stop_token stop);
   void RunSession(PlaneClient& plane, ClaimedRun run, Vocabulary vocabulary, unsigned slot,
                   Turn& turn, Teardown& teardown);
+  // Where the host could not start an offer whose fate is not known. True: it is nobody's of ours.
+  bool GiveBack(PlaneClient& plane, PendingOffer& doubt);
   void SlotLoop(unsigned number);
   void LoopEnded();
   std::chrono::milliseconds PollTime() const;  // the long poll, or what is left of idling

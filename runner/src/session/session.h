@@ -63,6 +63,8 @@ struct SessionServices {
   // From any session's threads: the plane asks for another key; this runner is out of service.
   std::function<void()> on_rotation{};
   std::function<void()> on_revoked{};
+  std::stop_token
+      leave{};  // the runner leaves: calls to the plane are given up, what is owed waits
   Courier* courier = nullptr;      // delivers what a session could not
   AccessServer* access = nullptr;  // leads the operator into running sessions
 };
@@ -73,7 +75,7 @@ inline SessionServices WithConfig(const SessionServices& s, const RunnerConfig& 
       config,       s.identity, s.plane_key,       s.registry,     s.cache,
       s.checkouts,  s.journal,  s.cleaner,         s.sessions_dir, s.sessions_path,
       s.clock,      s.bus,      s.plane_addresses, s.liveness,     s.on_rotation,
-      s.on_revoked, s.courier,  s.access};
+      s.on_revoked, s.leave,    s.courier,         s.access};
 }
 
 // A run that is ours.

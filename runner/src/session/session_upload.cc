@@ -100,10 +100,14 @@ void Session::Store() {
 }
 
 FinishParts Session::Parts() {
-  return FinishParts{
-      services_, &plane_, claim_.run_id, claim_.contract, *chain_, journal_.get(), [this] {
-        return ticket_.Get();
-      }};
+  return FinishParts{services_,
+                     &plane_,
+                     claim_.run_id,
+                     claim_.contract,
+                     *chain_,
+                     journal_.get(),
+                     [this] { return ticket_.Get(); },
+                     services_.leave};
 }
 
 ProgressListener Session::FarProgress() {
@@ -138,7 +142,8 @@ void Session::Upload() {
                       [this](const protocol::Digest& digest) { return BytesOf(digest); });
   progress_.reset();
   if (uploaded) return Tell(runner::Step::kUploaded);
-  if (NobodyThere(uploaded.error()) && stored_) {
+  const bool given_up = uploaded.error().kind == ErrorKind::kCancelled;  // L40
+  if ((given_up || NobodyThere(uploaded.error())) && stored_) {
     upload_waits_ = true;
     return HandOver(uploaded.error());
   }
