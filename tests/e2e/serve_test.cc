@@ -112,8 +112,9 @@ TEST_F(ServeTest, LeavesOnTheSecondSignalThoughAnUploadIsNotAnswered) {
   const int renewed = plane_.Get("run_owed").renewals;
   plane_.SetFault(
       [&](const std::string& method, const std::string& path) -> std::optional<FakePlane::Answer> {
-        if (method == "POST" && path == "/v1/blobs")
+        if (method == "POST" && path == "/v1/blobs") {
           EXPECT_TRUE(Eventually([&] { return plane_.Get("run_owed").renewals > renewed + 2; }));
+        }
         return std::nullopt;
       });
   world_.Open().Wait();
