@@ -2,9 +2,10 @@
 // meanwhile, and a claimed run still ends in its receipt (L19).
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
 
-#include "e2e/support/runner_world.h"
+#include "e2e/support/leased_world.h"
 #include "e2e/support/slow_link.h"
 #include "writ/protocol/bundle.h"
 #include "writ/runner/journal.h"
@@ -13,6 +14,7 @@ namespace writ {
 namespace {
 
 using std::chrono::milliseconds;
+using test::Eventually;
 using test::Exited;
 using test::FakeJobView;
 using test::FakePlane;
@@ -91,9 +93,60 @@ TEST_F(SlowPlane, GivesUpAClaimWhoseAnswerDripsInPastItsDeadlineAndSaysHowLongIt
   EXPECT_EQ(plane_.Calls("POST /v1/claims"), 1);  // a claim is not made twice
 }
 
-TEST_F(SlowPlane, FailsARunWhoseUploadIsNotAnsweredInTime) {
-  Slow("POST /v1/blobs", kDrip);
-  world_.config.transfer_timeout = milliseconds(500);
+// A finished run is not thrown away because its plane is silent just then: the output waits with
+// the journal, and goes out when the plane answers.
+TEST_F(SlowPlane, KeepsTheOutputOfARunWhoseUploadIsNotAnsweredInTimeAndBringsItLater) {
+  std::atomic<bool> slow{true};
+  link_.emplace(plane_.url(), [&slow](const std::string& line) {
+    return slow && line.find("POST /v1/blobs") != std::string::npos ? kDrip : kAtOnce;
+  });
+  world_.config.plane.url = link_->url();
+  world_.config.transfer_timeout = milliseconds(1500);
+  world_.config.call_timeout = milliseconds(2000);
+  ASSERT_TRUE(world_.RunOne());
+  EXPECT_EQ(plane_.Get("run_slow").completions, 0);
+  const auto kept = runner::ListKeptReceipts(world_.config.state_dir).value();
+  EXPECT_TRUE(kept.empty()) << "not signed yet: " << kept[0].code;
+  slow = false;
+  ASSERT_TRUE(Eventually([&] { return plane_.Get("run_slow").completions == 1; }));
+  world_.Close();
+  FakePlane::Run run = plane_.Get("run_slow");
+  EXPECT_EQ(run.receipt.FindString("status"), "completed");
+  EXPECT_TRUE(plane_.HasBlob(protocol::Sha256("working\n").ToHex()));
+  ExpectVerifies();
+}
+
+class BusyPlane : public SlowPlane, public ::testing::WithParamInterface<int> {};
+
+// The same where it answers, and says that it takes nothing now.
+TEST_P(BusyPlane, KeepsTheOutputOfARunAndBringsItLater) {
+  std::atomic<bool> busy{true};
+  plane_.SetFault(
+      [&](const std::string& method, const std::string& path) -> std::optional<FakePlane::Answer> {
+        if (!busy || method != "POST" || path != "/v1/blobs") return std::nullopt;
+        return FakePlane::Answer{GetParam(), R"({"error":"not now","code":"store.full"})"};
+      });
+  world_.config.transfer_timeout = milliseconds(1500);
+  world_.config.call_timeout = milliseconds(2000);
+  ASSERT_TRUE(world_.RunOne());
+  EXPECT_EQ(plane_.Get("run_slow").completions, 0);
+  busy = false;
+  ASSERT_TRUE(Eventually([&] { return plane_.Get("run_slow").completions == 1; }));
+  world_.Close();
+  EXPECT_EQ(plane_.Get("run_slow").receipt.FindString("status"), "completed");
+  EXPECT_TRUE(plane_.HasBlob(protocol::Sha256("working\n").ToHex()));
+  ExpectVerifies();
+}
+
+INSTANTIATE_TEST_SUITE_P(EachAnswer, BusyPlane, ::testing::Values(429, 502, 503, 504));
+
+// What is about this blob and not about the plane's day is final.
+TEST_F(SlowPlane, FailsARunWhoseUploadIsRefused) {
+  plane_.SetFault(
+      [](const std::string& method, const std::string& path) -> std::optional<FakePlane::Answer> {
+        if (method != "POST" || path != "/v1/blobs") return std::nullopt;
+        return FakePlane::Answer{413, R"({"error":"too large"})"};
+      });
   ASSERT_TRUE(world_.RunOne());
   FakePlane::Run run = plane_.Get("run_slow");
   ASSERT_EQ(run.completions, 1);

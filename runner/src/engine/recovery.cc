@@ -36,9 +36,7 @@ Status UploadFromFiles(SessionServices& services, const FinishParts& parts, cons
 }
 
 FinishFate LaterFate(const Error& error) {
-  return error.kind == ErrorKind::kUnavailable && error.code != "plane.refused"
-             ? FinishFate::kUnanswered
-             : FinishFate::kLater;
+  return AsksToWait(error) ? FinishFate::kUnanswered : FinishFate::kLater;
 }
 
 // False: not ours.

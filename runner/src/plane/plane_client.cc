@@ -66,7 +66,7 @@ Error PlaneClient::Refused(const std::string& method, const HttpResponse& respon
                                : "";
   const bool acted_on = response.status == 403 || response.status == 409;
   // Not this call but all of them: who has more to tell waits with it.
-  const bool busy = response.status == 429 || response.status == 503;
+  const bool busy = MayRetry(response.status);
   std::string own = response.status < 400                  ? "plane.nonsense"
                     : busy                                 ? "plane.busy"
                     : acted_on && code == "runner.revoked" ? "plane.revoked"

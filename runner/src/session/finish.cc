@@ -61,6 +61,10 @@ Delivery JudgeDelivery(const Error& error) {
   }
 }
 
+bool AsksToWait(const Error& error) {
+  return error.kind == ErrorKind::kUnavailable && error.code != "plane.refused";
+}
+
 namespace {
 
 // How often the chain has this artifact already: two collected outputs may be the same bytes.

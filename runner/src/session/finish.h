@@ -44,6 +44,9 @@ enum class Delivery {
 };
 // Of a failed call that delivers.
 Delivery JudgeDelivery(const Error& error);
+// Of any failed call: nobody answered in time, or everybody is asked to come later. What needs the
+// call waits then, with what is behind it; every other failure is about this call.
+bool AsksToWait(const Error& error);
 
 struct FinishParts {
   SessionServices& services;

@@ -33,12 +33,6 @@ Error ErrorOf(LeaseLoss loss) {
   return Error{.kind = ErrorKind::kConflict, .code = code, .message = what};
 }
 
-// Nobody there: what may be there a moment later. A plane that says no, or takes longer than a
-// transfer may, is one that did not take it.
-bool NobodyThere(const Error& error) {
-  return error.code == "plane.unreachable";
-}
-
 }  // namespace
 
 void Session::AddArtifact(ArtifactKind kind, std::string_view data_class, std::string bytes) {
@@ -143,7 +137,7 @@ void Session::Upload() {
   progress_.reset();
   if (uploaded) return Tell(runner::Step::kUploaded);
   const bool given_up = uploaded.error().kind == ErrorKind::kCancelled;  // L40
-  if ((given_up || NobodyThere(uploaded.error())) && stored_) {
+  if ((given_up || AsksToWait(uploaded.error())) && stored_) {
     upload_waits_ = true;
     return HandOver(uploaded.error());
   }
