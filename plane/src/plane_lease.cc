@@ -41,9 +41,12 @@ Result<LeaseAnswer> Plane::Lease(const std::string& run_id, const LeaseCall& cal
   std::optional<WallTime> seen_before;
   WRIT_TRY(impl_->store->Write([&](store::Database& db) -> Status {
     out.claim_token.clear();
+    out.closed = false;
     WRIT_TRY(CheckRunnerNotRevoked(db, facts.runner_id));
     WRIT_ASSIGN(ClaimedRun run, FindRun(db, run_id));
-    if (IsTerminal(run.state())) return RunEnded(run_id, run);
+    const bool ended = IsTerminal(run.state());
+    const bool proven = facts.expires_at <= now;  // by the runner's own token
+    if (ended && (!proven || run.closed_reason.empty())) return RunEnded(run_id, run);
     if (run.runner_id.empty()) {
       return Error{.kind = ErrorKind::kConflict,
                    .code = "claim.not_acknowledged",
@@ -51,6 +54,13 @@ Result<LeaseAnswer> Plane::Lease(const std::string& run_id, const LeaseCall& cal
     }
     if (run.runner_id != facts.runner_id) return Unauthorized("claim token runner mismatch");
     WRIT_TRY(CheckLedger(db, facts));
+    const milliseconds life = ClaimTokenLife(run.timeout);
+    if (ended) {  // its output may still come, before the late bundle that names it
+      out.closed = true;
+      WRIT_ASSIGN(out.claim_token,
+                  IssueClaimToken(*impl_, db, run_id, facts.runner_id, now + life));
+      return {};
+    }
     seen_before = run.seen_at;
     WRIT_ASSIGN(int renewed,
                 db.Run("UPDATE runs SET lease_until = max(coalesce(lease_until, 0), ?1), "
@@ -58,7 +68,6 @@ Result<LeaseAnswer> Plane::Lease(const std::string& run_id, const LeaseCall& cal
                        "('claimed','provisioning','running')",
                        (now + terms.lease).unix_ms, now.unix_ms, run_id, facts.runner_id));
     if (renewed != 1) return StateConflict(run_id, "has changed meanwhile");
-    const milliseconds life = ClaimTokenLife(run.timeout);
     if (facts.expires_at - now >= life / 2) return {};
     // One that was sent a moment ago may only have been lost: it is not made at every call anew.
     WRIT_ASSIGN(auto newest,
@@ -68,6 +77,7 @@ Result<LeaseAnswer> Plane::Lease(const std::string& run_id, const LeaseCall& cal
     WRIT_ASSIGN(out.claim_token, IssueClaimToken(*impl_, db, run_id, facts.runner_id, now + life));
     return {};
   }));
+  if (out.closed) return out;
 
   impl_->metrics->Add(Family::kLeaseRenewals);
   std::optional<Word> at_arrival;

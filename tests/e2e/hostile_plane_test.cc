@@ -74,7 +74,7 @@ const std::vector<HostileAnswer>& HostileAnswers() {
       {"headers without end", "plane.", Endless(kOk, "X-More: " + std::string(1000, 'x') + "\r\n")},
       {"a storm of 429", "plane.busy", Bytes(test::JsonAnswer(429, R"({"error":"slow"})"))},
       {"a storm of 500", "plane.refused", Bytes(test::JsonAnswer(500, R"({"error":"oops"})"))},
-      {"a storm of 401", "plane.refused", Bytes(test::JsonAnswer(401, R"({"error":"who?"})"))},
+      {"a storm of 401", "plane.unauthorized", Bytes(test::JsonAnswer(401, R"({"error":"who?"})"))},
   };
   return kAnswers;
 }

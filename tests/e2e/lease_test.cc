@@ -97,14 +97,98 @@ TEST_F(LeaseTest, GoesOnUntilTheReceiptIsStored) {
 }
 
 TEST_F(LeaseTest, UsesARenewedTokenForTheCallsThatFollow) {
-  plane_.SetLease({.renew_after_ms = 100, .fresh_tokens = true});
-  AddWaitingAgent();
+  world_.AddFake([this](FakeJobView& job) {
+    (void)gate_.Pass(job.stop);
+    job.Print("of the log\n");
+    return test::Exited(0);
+  });
   runner::Engine& engine = StartWith("run_tokens");
+  plane_.SetLease({.fresh_tokens = true});
   ASSERT_TRUE(Eventually([&] { return plane_.Get("run_tokens").renewals > 3; }));
+  // The last one there is, which the next renewal shows: every call from here on has to show it
+  // too, and every older one is refused.
+  plane_.SetLease({});
+  const int renewed = plane_.Get("run_tokens").renewals;
+  ASSERT_TRUE(Eventually([&] { return plane_.Get("run_tokens").renewals > renewed + 1; }));
+  const std::string last = plane_.Get("run_tokens").claim_token;
+  EXPECT_NE(last, "claim-run_tokens");
+  const int refused = plane_.refused_tokens();
   gate_.Open();
   ASSERT_TRUE(Eventually([&] { return plane_.Get("run_tokens").completions == 1; }));
   Finish(engine);
   ExpectOneGoodReceipt("run_tokens", "completed");
+  EXPECT_EQ(plane_.Get("run_tokens").claim_token, last);
+  EXPECT_EQ(plane_.refused_tokens(), refused);
+  EXPECT_TRUE(plane_.HasBlob(protocol::Sha256("of the log\n").ToHex()));
+}
+
+// A plane that was away for longer than the claim token lives.
+TEST_F(LeaseTest, GetsAFreshTokenForTheRunnersOwnWhereTheClaimTokenHasRunOut) {
+  world_.AddFake([this](FakeJobView& job) {
+    (void)gate_.Pass(job.stop);
+    job.Print("of the log\n");
+    return test::Exited(0);
+  });
+  runner::Engine& engine = StartWith("run_tokens");
+  plane_.EndToken("run_tokens");
+  ASSERT_TRUE(Eventually([&] { return !plane_.Get("run_tokens").token_ended; }));
+  gate_.Open();
+  ASSERT_TRUE(Eventually([&] { return plane_.Get("run_tokens").completions == 1; }));
+  Finish(engine);
+  ExpectOneGoodReceipt("run_tokens", "completed");
+  EXPECT_TRUE(plane_.HasBlob(protocol::Sha256("of the log\n").ToHex()));
+}
+
+// The same when the job has ended meanwhile, and nobody keeps its lease any more.
+class TokenOfAWaitingRun : public LeaseTest {
+ protected:
+  // The plane is away, and back when the run's claim token has run out.
+  void RunWhileThePlaneIsAway(const std::string& run_id, const std::function<void()>& meanwhile) {
+    std::atomic<bool> away{false};
+    plane_.SetFault(
+        [&away](const std::string&, const std::string&) -> std::optional<FakePlane::Answer> {
+          return away ? std::optional(FakePlane::Answer{503, "{}"}) : std::nullopt;
+        });
+    world_.config.call_timeout = std::chrono::milliseconds(2'000);
+    world_.config.transfer_timeout = std::chrono::milliseconds(1'500);
+    world_.AddFake([this](FakeJobView& job) {
+      (void)gate_.Pass(job.stop);
+      job.Print("of the log\n");
+      return test::Exited(0);
+    });
+    runner::Engine& engine = StartWith(run_id);
+    away = true;
+    gate_.Open();
+    EXPECT_TRUE(
+        Eventually([&] { return world_.observer.steps().find("waiting") != std::string::npos; }));
+    EXPECT_TRUE(Eventually([&] { return engine.ActiveRuns() == 0; }));
+    plane_.EndToken(run_id);
+    meanwhile();
+    away = false;
+    EXPECT_TRUE(Eventually([&] {
+      const FakePlane::Run run = plane_.Get(run_id);
+      return run.completions == 1 || !run.late.is_null() || !ParkedCode(run_id).empty();
+    }));
+    Finish(engine);
+    plane_.SetFault({});
+  }
+};
+
+TEST_F(TokenOfAWaitingRun, IsRenewedAndItsOutputAndReceiptGoOut) {
+  RunWhileThePlaneIsAway("run_waiting", [] {});
+  ExpectOneGoodReceipt("run_waiting", "completed");
+  EXPECT_TRUE(plane_.HasBlob(protocol::Sha256("of the log\n").ToHex()));
+  EXPECT_EQ(ParkedCode("run_waiting"), "");
+}
+
+TEST_F(TokenOfAWaitingRun, ThatThePlaneHasClosedMeanwhileLeadsToALateBundle) {
+  RunWhileThePlaneIsAway("run_waiting", [&] { plane_.CloseRun("run_waiting"); });
+  EXPECT_EQ(plane_.Get("run_waiting").completions, 0);
+  const json::Value late = plane_.Get("run_waiting").late;
+  ASSERT_TRUE(late.is_object());
+  EXPECT_EQ(late.Find("receipt")->FindString("status"), "completed");
+  EXPECT_TRUE(plane_.HasBlob(protocol::Sha256("of the log\n").ToHex()));
+  EXPECT_EQ(ParkedCode("run_waiting"), "plane.run_ended");
 }
 
 TEST_F(LeaseTest, OfARevokedRunnerEndsTheJobAtOnceAndParksItsBundleWithTheReason) {

@@ -113,6 +113,7 @@ json::Value LeaseJson(const LeaseAnswer& lease) {
   if (lease.cancel_requested) out.Set("cancelRequested", true);
   if (lease.cancelled_by) out.Set("cancelledBy", lease.cancelled_by->ToJson());
   if (lease.rotate) out.Set("rotate", true);
+  if (lease.closed) out.Set("closed", true);
   return out;
 }
 

@@ -17,14 +17,16 @@ struct Taken {
   std::unique_ptr<ClaimTicket> ticket;
 
   FinishParts Parts(SessionServices& services, PlaneClient* plane, std::stop_token stop) {
-    return FinishParts{services,
-                       plane,
-                       run.claim.run_id,
-                       run.claim.contract,
-                       *chain,
-                       journal.get(),
-                       [this] { return ticket->Get(); },
-                       std::move(stop)};
+    FinishParts parts{services,
+                      plane,
+                      run.claim.run_id,
+                      run.claim.contract,
+                      *chain,
+                      journal.get(),
+                      [this] { return ticket->Get(); },
+                      std::move(stop)};
+    parts.renewed = [this](Secret fresh) { ticket->Renew(std::move(fresh)); };
+    return parts;
   }
 };
 

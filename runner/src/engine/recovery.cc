@@ -58,8 +58,7 @@ Status Sign(SessionServices& services, const FinishParts& parts, Taken& taken) {
   if (!taken.run.ending) return CloseInterrupted(services, taken, {});  // never had a job
   WRIT_ASSIGN(Ending ending, Ending::Parse(*taken.run.ending));
   if (Status uploaded = UploadFromFiles(services, parts, taken.run, ending); !uploaded) {
-    if (LaterFate(uploaded.error()) == FinishFate::kUnanswered ||
-        uploaded.error().kind == ErrorKind::kCancelled)
+    if (AsksToWait(uploaded.error()) || uploaded.error().kind == ErrorKind::kCancelled)
       return uploaded;
     if (!ending.failure)
       ending.failure =

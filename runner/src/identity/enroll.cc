@@ -22,7 +22,7 @@ Result<Identity> Enroll(const RunnerConfig& config, const Secret& enroll_token, 
                                            Deadline::After(clock, config.call_timeout), stop);
   if (!enrolled) {
     Error error = std::move(enrolled).error();
-    if (error.code == "plane.refused") {
+    if (error.code == "plane.refused" || error.code == "plane.unauthorized") {
       error.code = "runner.enroll_refused";
       error.hint =
           "where it is the token: it may be wrong, expired or used by another key; ask for a new "

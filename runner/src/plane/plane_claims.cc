@@ -122,9 +122,10 @@ Status PlaneClient::Decline(const protocol::RunId& run, const Secret& claim_toke
 }
 
 Result<LeaseAnswer> PlaneClient::RenewLease(const protocol::RunId& run, const Secret& claim_token,
-                                            milliseconds wait, const Deadline& deadline,
-                                            std::stop_token stop) {
+                                            const Secret* runner_token, milliseconds wait,
+                                            const Deadline& deadline, std::stop_token stop) {
   json::Object members{{"claimToken", std::string(claim_token.Reveal())}};
+  if (runner_token != nullptr) members.Set("runnerToken", std::string(runner_token->Reveal()));
   if (wait.count() > 0) members.Set("waitMs", wait.count());
   WipedText body{json::Write(std::move(members))};
   HttpRequest request = Post(RunPath(run, "lease"), body.text);
@@ -145,6 +146,7 @@ Result<LeaseAnswer> PlaneClient::RenewLease(const protocol::RunId& run, const Se
   json::ObjectReader reader(issues, value);
   renewed.terms = ReadTerms(reader);
   (void)reader.OptionalBool("cancelRequested");
+  renewed.closed = reader.OptionalBool("closed").value_or(false);
   if (!issues.empty()) return Nonsense("POST", answer.response, issues.list().front().ToString());
   return renewed;
 }

@@ -69,6 +69,7 @@ Error PlaneClient::Refused(const std::string& method, const HttpResponse& respon
   const bool busy = MayRetry(response.status);
   std::string own = response.status < 400                  ? "plane.nonsense"
                     : busy                                 ? "plane.busy"
+                    : response.status == 401               ? "plane.unauthorized"
                     : acted_on && code == "runner.revoked" ? "plane.revoked"
                     : acted_on && code == "run.ended"      ? "plane.run_ended"
                     : acted_on && code == "offer.expired"  ? "plane.offer_expired"

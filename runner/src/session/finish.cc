@@ -67,6 +67,29 @@ bool AsksToWait(const Error& error) {
 
 namespace {
 
+// A claim token that ran out while the plane was away: a plane with the extension gives a fresh one
+// to who shows the runner's own token. What it says instead counts for the call that was refused.
+Status RenewToken(const FinishParts& parts) {
+  const SessionServices& services = parts.services;
+  WRIT_ASSIGN(LeaseAnswer answer,
+              parts.plane->RenewLease(parts.run, parts.token(), &services.identity.token, {},
+                                      Deadline::After(services.clock, services.config.call_timeout),
+                                      parts.stop));
+  if (answer.signals.claim_token) parts.renewed(std::move(*answer.signals.claim_token));
+  return {};
+}
+
+// `call` shows the claim token; once more where that has run out.
+template <typename Call>
+auto WithGoodToken(const FinishParts& parts, const Call& call) -> decltype(call()) {
+  auto done = call();
+  if (done || done.error().code != "plane.unauthorized" ||
+      parts.chain.vocabulary() != Vocabulary::kExtended)
+    return done;
+  WRIT_TRY(RenewToken(parts));
+  return call();
+}
+
 // How often the chain has this artifact already: two collected outputs may be the same bytes.
 std::size_t CountInChain(const std::vector<protocol::Event>& chain, const JournalUpload& upload) {
   const std::string hex = upload.digest.ToHex();
@@ -94,9 +117,11 @@ Status SendOne(const FinishParts& parts, const JournalUpload& upload,
     tell(put ? UploadWord::kSent : UploadWord::kFailed);
     return put;
   }
-  Result<BlobSent> sent = parts.plane->SendBlob(
-      bytes, upload.digest, parts.token(), [&](std::uint64_t more) { meter.Bytes(more); }, deadline,
-      parts.stop);
+  Result<BlobSent> sent = WithGoodToken(parts, [&] {
+    return parts.plane->SendBlob(
+        bytes, upload.digest, parts.token(), [&](std::uint64_t more) { meter.Bytes(more); },
+        deadline, parts.stop);
+  });
   tell(!sent                       ? UploadWord::kFailed
        : *sent == BlobSent::kKnown ? UploadWord::kKnown
                                    : UploadWord::kSent);
@@ -181,9 +206,11 @@ Result<json::Value> SignEnding(const FinishParts& parts, const Ending& ending) {
 Status DeliverReceipt(const FinishParts& parts, const json::Value& receipt) {
   const SessionServices& services = parts.services;
   const bool extended = parts.chain.vocabulary() == Vocabulary::kExtended;
-  WRIT_ASSIGN([[maybe_unused]] RunSignals signals,
-              parts.chain.Flush(*parts.plane, parts.run, parts.token(),
-                                services.config.call_timeout, parts.stop, UnlessNoted::kSend));
+  WRIT_ASSIGN([[maybe_unused]] RunSignals signals, WithGoodToken(parts, [&] {
+                return parts.chain.Flush(*parts.plane, parts.run, parts.token(),
+                                         services.config.call_timeout, parts.stop,
+                                         UnlessNoted::kSend);
+              }));
   Result<std::optional<json::Value>> done = parts.plane->Complete(
       parts.run, parts.token(), extended ? &services.identity.token : nullptr, receipt,
       Deadline::After(services.clock, services.config.call_timeout), parts.stop);

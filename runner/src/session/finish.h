@@ -58,6 +58,7 @@ struct FinishParts {
   std::function<Secret()> token;
   std::stop_token stop{};  // gives up calls
   ProgressListener progress{};
+  std::function<void(Secret)> renewed{};  // what `token` gives from now on; set where plane is
 };
 
 // One collected output at a time, in order; `bytes_of` gives what stands under a digest. The events

@@ -21,9 +21,11 @@ constexpr milliseconds kMostBackoff{5'000};
 constexpr milliseconds kSlack{60'000};
 }  // namespace
 
-Lease::Lease(const RunnerConfig& config, const Clock& clock, protocol::RunId run, LeaseTerms terms,
-             ClaimTicket& ticket, Liveness& liveness, Listener listener)
+Lease::Lease(const RunnerConfig& config, const Secret& runner_token, const Clock& clock,
+             protocol::RunId run, LeaseTerms terms, ClaimTicket& ticket, Liveness& liveness,
+             Listener listener)
     : config_(config),
+      runner_token_(runner_token),
       clock_(clock),
       run_(std::move(run)),
       ticket_(ticket),
@@ -124,6 +126,7 @@ void Lease::Run(std::stop_token stop) {
   const Backoff fresh(milliseconds(200), kMostBackoff);
   Backoff backoff = fresh;
   bool rotation_told = false;
+  bool token_ended = false;  // the claim token has run out: the runner's own goes along
   while (!stop.stop_requested()) {
     // A wish to cancel is said once; a plane would repeat it at once for ever.
     milliseconds wait =
@@ -135,11 +138,19 @@ void Lease::Run(std::stop_token stop) {
     beat_.Within(limit + kSlack, "renewing");
     const auto asked_at = clock_.Monotonic();
     Result<LeaseAnswer> answer =
-        plane->RenewLease(run_, ticket_.Get(), wait, Deadline::After(clock_, limit), stop);
+        plane->RenewLease(run_, ticket_.Get(), token_ended ? &runner_token_ : nullptr, wait,
+                          Deadline::After(clock_, limit), stop);
     milliseconds pause;
+    if (answer && answer->closed) {
+      if (answer->signals.claim_token) ticket_.Renew(std::move(*answer->signals.claim_token));
+      answer = Error{.kind = ErrorKind::kConflict,
+                     .code = "plane.run_ended",
+                     .message = "the plane has closed the run"};
+    }
     if (answer) {
       OnAnswer(*answer, asked_at);
       backoff = fresh;
+      token_ended = false;
       if (plane->rotation_asked() && !std::exchange(rotation_told, true) && listener_.on_rotation)
         listener_.on_rotation();
       auto spent = duration_cast<milliseconds>(clock_.Monotonic() - asked_at);
@@ -151,6 +162,11 @@ void Lease::Run(std::stop_token stop) {
       pause = std::max(pause - Backoff::Jittered(pause / 10), kLeastPause);
     } else {
       if (answer.error().kind == ErrorKind::kCancelled) break;
+      if (answer.error().code == "plane.unauthorized" && !std::exchange(token_ended, true)) {
+        log::Info("lease.token_ended", "the claim token has run out; a fresh one is asked for",
+                  {{"run", run_.text()}});
+        continue;
+      }
       if (!OnError(answer.error())) return;
       pause = std::min(backoff.Next(), terms_.renew_after);
       if (StopsWhenSilent() && !silence_told_)

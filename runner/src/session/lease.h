@@ -5,7 +5,8 @@
 // open by the plane until it has something to say, so that a cancellation comes at once. What it
 // hears it tells by callbacks from its thread, and keeps. A plane that is silent is asked again
 // with back-off and jitter, for as long as the session lives; what happens to the job meanwhile is
-// the operator's policy (RunnerConfig::plane_lost).
+// the operator's policy (RunnerConfig::plane_lost). One that was away for longer than the claim
+// token lives gives a fresh one for the runner's own token.
 #pragma once
 
 #include <atomic>
@@ -38,8 +39,9 @@ class Lease {
     std::function<void()> on_rotation;  // the plane wants another key
   };
   // All are borrowed and outlive the lease.
-  Lease(const RunnerConfig& config, const Clock& clock, protocol::RunId run, LeaseTerms terms,
-        ClaimTicket& ticket, Liveness& liveness, Listener listener);
+  Lease(const RunnerConfig& config, const Secret& runner_token, const Clock& clock,
+        protocol::RunId run, LeaseTerms terms, ClaimTicket& ticket, Liveness& liveness,
+        Listener listener);
   ~Lease();  // ends and joins
   Lease(const Lease&) = delete;
   Lease& operator=(const Lease&) = delete;
@@ -62,6 +64,7 @@ class Lease {
   bool StopsWhenSilent() const { return config_.plane_lost.policy == PlaneLost::Policy::kStop; }
 
   const RunnerConfig& config_;
+  const Secret& runner_token_;
   const Clock& clock_;
   protocol::RunId run_;
   ClaimTicket& ticket_;

@@ -53,7 +53,9 @@ bool LiveSender::SendPiece(Lane& lane, PlaneClient& plane, std::stop_token stop)
                       Deadline::After(clock_, std::max(config_.heartbeat, kLiveInterval)), stop);
   if (!next) {
     const ErrorKind kind = next.error().kind;
-    failing_ = kind == ErrorKind::kUnavailable;
+    // A token that has run out is renewed by the lease.
+    failing_ = kind == ErrorKind::kUnavailable ||
+               (cancels_ == Cancels::kByLease && next.error().code == "plane.unauthorized");
     if (!failing_ && kind != ErrorKind::kCancelled) {
       lane.spool = nullptr;
       log::Info("runner.live", "the plane takes no live output of this run",

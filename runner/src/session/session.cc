@@ -89,7 +89,8 @@ void Session::KeepLease(LeaseTerms terms) {
   log::InRun in_run(log_context_);  // for the lease's thread
   services_.bus.Publish(LeaseSeen{Ref(), LeaseWord::kHeld});
   lease_.emplace(
-      services_.config, services_.clock, claim_.run_id, terms, ticket_, services_.liveness,
+      services_.config, services_.identity.token, services_.clock, claim_.run_id, terms, ticket_,
+      services_.liveness,
       Lease::Listener{
           .on_cancel =
               [this](std::optional<protocol::Actor> actor) {

@@ -94,14 +94,16 @@ void Session::Store() {
 }
 
 FinishParts Session::Parts() {
-  return FinishParts{services_,
-                     &plane_,
-                     claim_.run_id,
-                     claim_.contract,
-                     *chain_,
-                     journal_.get(),
-                     [this] { return ticket_.Get(); },
-                     services_.leave};
+  FinishParts parts{services_,
+                    &plane_,
+                    claim_.run_id,
+                    claim_.contract,
+                    *chain_,
+                    journal_.get(),
+                    [this] { return ticket_.Get(); },
+                    services_.leave};
+  parts.renewed = [this](Secret fresh) { ticket_.Renew(std::move(fresh)); };
+  return parts;
 }
 
 ProgressListener Session::FarProgress() {

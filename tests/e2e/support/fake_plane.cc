@@ -126,8 +126,10 @@ void FakePlane::AddRaw(const std::string& run_id, std::string body,
   Run run;
   run.events = std::move(events_of_plane);
   run.events_of_plane = run.events.size();
-  if (auto parsed = json::Parse(body); parsed && parsed->Find("contract") != nullptr)
-    run.contract = *parsed->Find("contract");
+  if (auto parsed = json::Parse(body)) {
+    if (const json::Value* contract = parsed->Find("contract")) run.contract = *contract;
+    run.claim_token = std::string(parsed->FindString("claimToken").value_or(""));
+  }
   std::lock_guard lock(state_->mutex);
   state_->queue.push_back(run_id);
   state_->raw[run_id] = std::move(body);
@@ -205,7 +207,7 @@ FakePlane::Answer FakePlane::Handle(const Call& call) {
     return Json(std::move(health));
   }
   if (path == "/v1/blobs" && method == "POST") {
-    if (!authorization.starts_with("Bearer claim-")) return Refuse(401, "unauthorized");
+    if (!BearsOneInForce(call)) return RefuseToken();
     std::string hex = protocol::Sha256(body).ToHex();
     state_->blobs[hex] = body;
     return Json(json::Object{{"hash", hex}});
@@ -213,6 +215,7 @@ FakePlane::Answer FakePlane::Handle(const Call& call) {
   if (path.starts_with("/v1/blobs/")) {
     if (!authorization.starts_with("Bearer claim-"))
       Violation("a blob was read without the claim token");
+    if (!BearsOneInForce(call)) return RefuseToken();
     auto at = state_->blobs.find(path.substr(10));
     if (at == state_->blobs.end()) return Refuse(404, "blob not found");
     return {200, at->second, "application/octet-stream"};
@@ -271,8 +274,10 @@ FakePlane::Answer FakePlane::Claim(const json::Value& body) {
   } else if (!rotating || body.FindString("runnerToken") != "runner-token-of-the-test") {
     return Refuse(401, "invalid runner token");
   }
-  if (dialect_ == Dialect::kBase && body.Find("waitMs") != nullptr)
-    Violation("waitMs was sent to a plane without the extension");
+  if (const json::Value* wait = body.Find("waitMs")) {
+    if (dialect_ == Dialect::kBase) Violation("waitMs was sent to a plane without the extension");
+    state_->waits.push_back(wait->AsInteger().value_or(-1));
+  }
   if (dialect_ == Dialect::kBase && body.Find("acknowledge") != nullptr)
     Violation("an offer was asked of a plane without the extension");
   const json::Value* can = body.Find("capabilities");
@@ -293,13 +298,14 @@ FakePlane::Answer FakePlane::Claim(const json::Value& body) {
   const json::Value* acknowledge = body.Find("acknowledge");
   if (dialect_ == Dialect::kLeased && acknowledge != nullptr) return Offer(run_id, run);
   WriteChain(run, Chain::kToClaim);
+  run.claim_token = "claim-" + run_id;
   json::Array events, secrets;
   for (const protocol::Event& event : run.events) events.push_back(event.ToJson());
   for (const auto& [name, value] : run.secrets)
     secrets.push_back(json::Object{{"name", name}, {"value", value}});
   return Json(json::Object{{"runId", run_id},
                            {"contract", run.contract},
-                           {"claimToken", "claim-" + run_id},
+                           {"claimToken", run.claim_token},
                            {"events", std::move(events)},
                            {"secrets", std::move(secrets)}});
 }
@@ -308,6 +314,7 @@ FakePlane::Answer FakePlane::Append(const std::string& run_id, const json::Value
   auto at = state_->runs.find(run_id);
   if (at == state_->runs.end()) return Refuse(404, "no such run");
   Run& run = at->second;
+  if (!InForce(run, body.FindString("claimToken"))) return RefuseToken();
   if (auto no = Gate(*state_, run)) return *no;
   Result<std::vector<protocol::Event>> events =
       body.Find("events") != nullptr ? protocol::Event::ParseAll(*body.Find("events")) : Error{};
@@ -315,6 +322,14 @@ FakePlane::Answer FakePlane::Append(const std::string& run_id, const json::Value
     Violation("events that do not parse");
     return Refuse(400, "bad events");
   }
+  // A repetition of what is stored, whose answer was lost or not noted: how far the chain is.
+  if (dialect_ != Dialect::kBase && !events->empty() && !run.events.empty() &&
+      events->back().hash == run.events.back().hash)
+    return Json(json::Object{{"error", "these are stored"},
+                             {"code", "bad_request"},
+                             {"nextSeq", static_cast<std::int64_t>(run.events.size())},
+                             {"head", run.events.back().hash.ToHex()}},
+                400);
   for (const protocol::Event& event : *events) {
     const protocol::Digest& prev = run.events.empty()
                                        ? protocol::HashWithout(run.contract, "signatures")
@@ -338,6 +353,12 @@ FakePlane::Answer FakePlane::Append(const std::string& run_id, const json::Value
 
 FakePlane::Answer FakePlane::Complete(const std::string& run_id, const json::Value& body) {
   Run& run = state_->runs.at(run_id);
+  // After the token's end the runner's own one is enough, at a plane with the extension.
+  const bool proven =
+      dialect_ != Dialect::kBase && body.FindString("runnerToken") == state_->runner_token;
+  if (!InForce(run, body.FindString("claimToken")) &&
+      !(proven && run.token_ended && body.FindString("claimToken") == run.claim_token))
+    return RefuseToken();
   if (auto no = Gate(*state_, run)) return *no;
   const json::Value* value = body.Find("receipt");
   if (value == nullptr) return Refuse(400, "no receipt");

@@ -44,7 +44,8 @@ class FakePlane {
     bool offered = false, acknowledged = false, ended = false, forgotten = false;
     int offers = 0, acknowledgements = 0, renewals = 0;
     std::vector<std::string> declined;  // reasons
-    std::string claim_token;            // the one that counts
+    std::string claim_token;            // the one that counts; any other is refused
+    bool token_ended = false;           // it has run out, and counts no more
     std::string log;                    // live output as it came
     std::string stderr_log;             // where it is a stream of its own
     std::string progress;               // how far transfers were
@@ -84,12 +85,15 @@ class FakePlane {
   void RequestCancel(const std::string& run_id);
   void SetLease(LeaseRules rules);
   void Revoke();                                              // the one runner
+  void EndToken(const std::string& run_id);                   // its time is over
   void CloseRun(const std::string& run_id);                   // as a plane whose lease has run out
   void ForgetRun(const std::string& run_id);                  // as one restored from an old backup
   std::string runner_token() const;                           // the one that counts
   void CutLog(const std::string& run_id, std::size_t bytes);  // keeps so many
   std::vector<std::string> violations() const;
-  json::Value capabilities() const;  // as the runner sent them last; null: it has sent none
+  int refused_tokens() const;               // calls with a claim token that does not count
+  std::vector<std::int64_t> waits() const;  // waitMs of every claim that had it
+  json::Value capabilities() const;         // as the runner sent them last; null: it has sent none
   // "POST /v1/claims" -> how often it was called.
   int Calls(const std::string& method_and_path) const;
   // Asked first for every request; an answer replaces the plane's own. May block.
@@ -112,6 +116,9 @@ class FakePlane {
   enum class Chain { kToOffer, kToClaim, kRest };
   void WriteChain(Run& run, Chain part);
   // fake_plane_lease.cc
+  bool InForce(const Run& run, std::optional<std::string_view> claim_token) const;
+  bool BearsOneInForce(const Call& call) const;
+  Answer RefuseToken();
   std::optional<Answer> HandleLease(const Call& call, std::unique_lock<std::mutex>& lock);
   Answer Offer(const std::string& run_id, Run& run);
   Answer Acknowledge(Run& run);

@@ -1,4 +1,6 @@
 // The part of FakePlane that offers runs and keeps leases.
+#include <algorithm>
+
 #include "e2e/support/fake_plane_state.h"
 #include "writ/base/encoding.h"
 
@@ -13,6 +15,37 @@ void FakePlane::Revoke() {
   state_->revoked = true;
   state_->changed.notify_all();
 }
+void FakePlane::EndToken(const std::string& run_id) {
+  std::lock_guard lock(state_->mutex);
+  state_->runs.at(run_id).token_ended = true;
+  state_->changed.notify_all();
+}
+int FakePlane::refused_tokens() const {
+  std::lock_guard lock(state_->mutex);
+  return state_->refused_tokens;
+}
+std::vector<std::int64_t> FakePlane::waits() const {
+  std::lock_guard lock(state_->mutex);
+  return state_->waits;
+}
+
+bool FakePlane::InForce(const Run& run, std::optional<std::string_view> claim_token) const {
+  return !run.token_ended && !run.claim_token.empty() && claim_token == run.claim_token;
+}
+
+bool FakePlane::BearsOneInForce(const Call& call) const {
+  constexpr std::string_view kBearer = "Bearer ";
+  if (!call.authorization.starts_with(kBearer)) return false;
+  const std::string_view token = std::string_view(call.authorization).substr(kBearer.size());
+  return std::any_of(state_->runs.begin(), state_->runs.end(),
+                     [&](const auto& run) { return InForce(run.second, token); });
+}
+
+FakePlane::Answer FakePlane::RefuseToken() {
+  ++state_->refused_tokens;
+  return Refuse(401, "this claim token does not count", "unauthorized");
+}
+
 void FakePlane::CloseRun(const std::string& run_id) {
   std::lock_guard lock(state_->mutex);
   state_->runs.at(run_id).ended = true;
@@ -37,6 +70,7 @@ FakePlane::Answer FakePlane::Offer(const std::string& run_id, Run& run) {
   run.offered = true;
   ++run.offers;
   run.claim_token = "claim-" + run_id;
+  run.token_ended = false;
   json::Array events;
   for (const protocol::Event& event : run.events) events.push_back(event.ToJson());
   return Json(json::Object{{"offer", true},
@@ -71,9 +105,16 @@ FakePlane::Answer FakePlane::Lease(const std::string& run_id, const json::Value&
   const bool told_before = run.cancel;
   if (wait != nullptr && !state_->rules.fresh_tokens)
     state_->changed.wait_for(lock, std::chrono::milliseconds(wait->AsInteger().value_or(0)), [&] {
-      return state_->stopping || state_->revoked || run.ended || run.forgotten ||
+      return state_->stopping || state_->revoked || run.ended || run.forgotten || run.token_ended ||
              (run.cancel && !told_before);
     });
+  // While the call was held, too.
+  if (run.token_ended && body.FindString("runnerToken") != state_->runner_token)
+    return RefuseToken();
+  if (run.ended && std::exchange(run.token_ended, false)) {
+    run.claim_token = "claim-" + run_id + "-late";
+    return Json(json::Object{{"claimToken", run.claim_token}, {"closed", true}});
+  }
   if (auto no = Gate(*state_, run)) return *no;
   json::Object answer{{"leaseMs", state_->rules.lease_ms},
                       {"renewAfterMs", state_->rules.renew_after_ms},
@@ -81,14 +122,14 @@ FakePlane::Answer FakePlane::Lease(const std::string& run_id, const json::Value&
                       {"rotate", state_->rules.ask_rotation}};
   if (run.cancel)
     answer.Set("cancelledBy", json::Object{{"kind", "human"}, {"id", "who@example.com"}});
-  if (state_->rules.fresh_tokens) {
+  if (state_->rules.fresh_tokens || std::exchange(run.token_ended, false))
     run.claim_token = "claim-" + run_id + "-" + std::to_string(run.renewals);
-    answer.Set("claimToken", run.claim_token);
-  }
+  if (body.FindString("claimToken") != run.claim_token) answer.Set("claimToken", run.claim_token);
   return Json(std::move(answer));
 }
 
 FakePlane::Answer FakePlane::AppendLog(Run& run, const Call& call) {
+  if (!BearsOneInForce(call)) return RefuseToken();
   if (auto no = Gate(*state_, run)) return *no;
   std::string& log = call.stream == "stderr"     ? run.stderr_log
                      : call.stream == "progress" ? run.progress
@@ -144,16 +185,18 @@ std::optional<FakePlane::Answer> FakePlane::HandleLease(const Call& call,
     return std::nullopt;
   Result<json::Value> body = json::Parse(call.body);
   if (!body) return Refuse(400, "bad body");
-  const auto token = body->FindString("claimToken");
-  if (token && !token->starts_with("claim-" + run_id)) return Refuse(401, "invalid claim token");
-  if (what == "lease") return Lease(run_id, *body, lock);
-  if (what == "acknowledge") return Acknowledge(run);
-  if (what == "late") {
+  if (what == "late") {  // where the claim token has ended the runner's is enough
     if (body->FindString("runnerToken") != state_->runner_token)
       return Refuse(401, "invalid runner token");
     run.late = *body;
     return Json(json::Object{{"ok", true}});
   }
+  const auto token = body->FindString("claimToken");
+  const bool proven = what == "lease" && token && token->starts_with("claim-" + run_id) &&
+                      body->FindString("runnerToken") == state_->runner_token;
+  if (!InForce(run, token) && !proven) return RefuseToken();
+  if (what == "lease") return Lease(run_id, *body, lock);
+  if (what == "acknowledge") return Acknowledge(run);
   if (!run.offered || run.acknowledged) return Refuse(409, "no offer", "conflict");
   run.offered = false;
   run.declined.emplace_back(body->FindString("reason").value_or(""));

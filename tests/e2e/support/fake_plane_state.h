@@ -20,6 +20,8 @@ struct FakePlane::State {
   std::map<std::string, std::string> blobs;
   std::map<std::string, int> calls;
   std::vector<std::string> violations;
+  int refused_tokens = 0;
+  std::vector<std::int64_t> waits;
   std::function<std::optional<Answer>(const std::string&, const std::string&)> fault;
   std::string runner_pem;
   std::string runner_token = "runner-token-of-the-test";

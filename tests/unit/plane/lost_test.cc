@@ -129,6 +129,27 @@ TEST_F(LostRuns, AreNotThoseThatCouldNotRenewBecauseNoPlaneWasThere) {
   EXPECT_EQ(Summary().closed_reason, plane::kClosedLeaseExpired) << "but it does not come back";
 }
 
+// Lost, and its token has run out too: what it had made can still come before its late bundle.
+TEST_F(LostRuns, WhoseTokenHasRunOutGetOneForTheirBlobsAndNothingElse) {
+  Begin();
+  plane.clock.Advance(minutes(71));  // the token
+  Lose();
+  ASSERT_EQ(Summary().closed_reason, plane::kClosedLeaseExpired);
+  EXPECT_EQ(plane->Lease(run, {.claim_token = claim.claim_token}).error().code, "unauthorized");
+  EXPECT_FALSE(plane->AuthenticateClaim(claim.claim_token));
+  auto told = plane->Lease(run, {.claim_token = claim.claim_token, .runner_token = runner.token});
+  ASSERT_TRUE(told) << told.error().ToString();
+  EXPECT_TRUE(told->closed);
+  EXPECT_TRUE(plane->AuthenticateClaim(told->claim_token));
+  auto code = [](const auto& answer) { return answer ? std::string() : answer.error().code; };
+  EXPECT_EQ(code(plane->Lease(run, {.claim_token = told->claim_token})), "run.ended");
+  EXPECT_EQ(code(plane->AppendEvents(run, told->claim_token, finished.events)), "run.ended");
+  EXPECT_EQ(code(plane->Complete(run, told->claim_token, finished.receipt, runner.token)),
+            "run.ended");
+  EXPECT_TRUE(Late(finished.events, finished.receipt));
+  EXPECT_TRUE(Summary().has_late_receipt);
+}
+
 TEST_F(LostRuns, ThatNoPlaneEverWatchesAreClosedADayAfterTheirToken) {
   Begin();
   plane.clock.Advance(std::chrono::hours(25));

@@ -114,7 +114,7 @@ TEST_F(PlaneClientTest, GivesUpWithinItsOneDeadlineHoweverOftenItTries) {
 
 TEST_F(PlaneClientTest, KnowsThatAnOptionalCallIsNotThere) {
   Serve({JsonAnswer(404, R"({"error":"no route"})")});
-  EXPECT_EQ(plane_->RenewLease(run_, token_, milliseconds(0), In(5000), {}).error().code,
+  EXPECT_EQ(plane_->RenewLease(run_, token_, nullptr, milliseconds(0), In(5000), {}).error().code,
             "plane.forgotten");
   EXPECT_EQ(plane_->AppendLog(run_, token_, LiveStream::kOutput, 0, "x", In(5000), {}).error().code,
             "plane.no_such_call");

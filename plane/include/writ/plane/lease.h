@@ -53,6 +53,8 @@ struct LeaseAnswer {
   bool cancel_requested = false;
   std::optional<Actor> cancelled_by;
   bool rotate = false;
+  // The plane has closed the run: no lease; the fresh token opens blobs only, for the late bundle.
+  bool closed = false;
 };
 
 // Why the plane closed a run in its runner's place.

@@ -6,8 +6,9 @@
 // and the plane's code, never its text (L10). Retried: no answer, 429, 502, 503, 504 and, where the
 // call may be repeated, 500; with back-off and jitter, all inside the caller's deadline (L19). An
 // optional call that the plane does not know (404) is kUnsupported "plane.no_such_call". Refusals
-// that a runner acts on have codes of their own: plane.revoked, plane.run_ended,
-// plane.offer_expired, plane.forgotten (404 of a run). One thread at a time; make one client per
+// that a runner acts on have codes of their own: plane.busy (429, 502, 503, 504: all who ask are to
+// come later), plane.unauthorized (401: the token that was shown counts no more), plane.revoked,
+// plane.run_ended, plane.offer_expired, plane.forgotten (404 of a run). One thread at a time; make one client per
 // thread.
 #pragma once
 
@@ -77,6 +78,8 @@ struct RunSignals {
 struct LeaseAnswer {
   LeaseTerms terms;
   RunSignals signals;
+  // No lease: the plane has closed the run. The fresh token is for the blobs of its late bundle.
+  bool closed = false;
 };
 
 // Of a run's live output. kOutput is stdout where the contract has stderr captured by itself, else
@@ -138,9 +141,10 @@ class PlaneClient {
                  const Deadline& deadline, std::stop_token stop);
   // One attempt: whoever holds the lease has its own rhythm. `wait`: held open by the plane until
   // there is something to say. kNotFound "plane.forgotten" for a 404: a plane that gives leases
-  // knows the call.
+  // knows the call. `runner_token`: only where the claim token has run out (nullptr otherwise); the
+  // answer has a fresh one then.
   Result<LeaseAnswer> RenewLease(const protocol::RunId& run, const Secret& claim_token,
-                                 std::chrono::milliseconds wait, const Deadline& deadline,
+                                 const Secret* runner_token, std::chrono::milliseconds wait, const Deadline& deadline,
                                  std::stop_token stop);
   // Live output; the answer is where the plane wants more from: past these bytes, or before them
   // where it has a gap.
