@@ -31,6 +31,9 @@ class Road : public ::testing::TestWithParam<RoadDeed> {
         << world_.Log();
     EXPECT_GT(road_.done(), 0);
     road_.Behave({}, 0);
+    // However bad the road is, this plane is not taken for one without the extension.
+    EXPECT_GT(road_.leases(), 0);
+    for (const std::string& run : runs) EXPECT_TRUE(world_.HasEnvironment(run)) << run;
     test::ExpectAllWell(world_, runs);
   }
   FaultWorld world_;
@@ -68,6 +71,21 @@ TEST_F(MixedRoad, WithAPlaneAndARunnerThatAreKilledOnTheWayLeavesOneReceiptForEa
     }
   }
   ExpectAllWell(runs);
+}
+
+// The first thing that a runner hears of its plane is an error, and it claims nothing before it has
+// heard something else.
+TEST_F(MixedRoad, ThatIsBadWhenARunnerStartsIsNoReasonToTakeItsPlaneForAnother) {
+  Begin();
+  world_.KillRunner();
+  const std::string run = world_.Submit();
+  const int before = road_.done();
+  road_.Behave({RoadDeed::kError500, RoadDeed::kGarbage}, 100);
+  world_.StartRunner();
+  EXPECT_TRUE(world_.Await([&] { return road_.done() >= before + 6; }, milliseconds(60'000)))
+      << world_.Log();
+  road_.Behave({}, 0);
+  ExpectAllWell({run});
 }
 
 // The plane dies between countersigning and its answer, and the road drops what it did answer.

@@ -16,8 +16,6 @@ using std::chrono::milliseconds;
 
 namespace {
 
-constexpr milliseconds kPlaneInfoAge{60'000};
-constexpr milliseconds kHealthLimit{5'000};
 // A plane that holds no claims answers at once, and its answer must not be given up: a claim whose
 // answer is lost is a run without a receipt.
 constexpr milliseconds kTakenClaimLimit{15'000};
@@ -57,23 +55,6 @@ bool Engine::Impl::Ready() {
     last_problem = blocking;
   }
   return blocking.empty();
-}
-
-Vocabulary Engine::Impl::AskVocabulary(PlaneClient& plane, std::stop_token stop) {
-  {
-    std::lock_guard lock_state(mutex);
-    if (info_known && clock->Monotonic() - info_time < kPlaneInfoAge)
-      return info.extended ? Vocabulary::kExtended : Vocabulary::kBase;
-  }
-  Result<PlaneInfo> asked =
-      plane.Health(Deadline::After(*clock, std::min(config.call_timeout, kHealthLimit)), stop);
-  std::lock_guard lock_state(mutex);
-  if (asked) {
-    info = *asked;
-    info_known = true;
-    info_time = clock->Monotonic();
-  }
-  return info_known && info.extended ? Vocabulary::kExtended : Vocabulary::kBase;
 }
 
 void Engine::Impl::LogTrouble(const Error& error) {
@@ -165,9 +146,12 @@ void Engine::Impl::EndTurn(unsigned slot, Teardown teardown) {
 
 milliseconds Engine::Impl::PollTime() const {
   std::lock_guard lock_state(mutex);
-  if (!serve.exit_when_idle || active > 0) return config.long_poll;
+  // Not in step with others: runners whose calls began together, when the plane came back, end them
+  // apart.
+  const milliseconds poll = config.long_poll - Backoff::Jittered(config.long_poll / 5);
+  if (!serve.exit_when_idle || active > 0) return poll;
   auto left = *serve.exit_when_idle - duration_cast<milliseconds>(clock->Monotonic() - idle_since);
-  return std::clamp(left, milliseconds(1), std::max(config.long_poll, milliseconds(1)));
+  return std::clamp(left, milliseconds(1), std::max(poll, milliseconds(1)));
 }
 
 void Engine::Impl::LeaveIfIdle() {
@@ -249,7 +233,10 @@ Result<Engine::Impl::Turn> Engine::Impl::TakeTurn(PlaneClient& plane, Order orde
   } asking_now{*this};
 
   std::optional<PendingOffer> doubt = std::move(order.doubt);
-  const Vocabulary vocabulary = doubt ? Vocabulary::kExtended : AskVocabulary(plane, stop);
+  Vocabulary vocabulary = Vocabulary::kExtended;
+  if (!doubt) {
+    WRIT_ASSIGN(vocabulary, AskVocabulary(plane, stop));
+  }
   std::optional<ClaimedRun> run;
   bool fitted = false;  // what it needs is reserved
   Gate hook;            // before-claim
@@ -401,7 +388,7 @@ void Engine::Impl::SlotLoop(unsigned number) {
     const milliseconds wait = PollTime();
     const auto asked_at = clock->Monotonic();
     // A run that comes of it has a beat of its own; this one waits for the claim.
-    beat.Within(wait + config.call_timeout * 2 + kHealthLimit + kSlack, "claiming");
+    beat.Within(wait + config.call_timeout * 3 + kSlack, "claiming");
     Teardown teardown = Teardown::kVerified;
     Result<Turn> turn =
         TakeTurn(*plane, Order{permit.slot, wait, std::exchange(doubt, std::nullopt), &beat},

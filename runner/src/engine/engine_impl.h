@@ -127,7 +127,8 @@ struct Engine::Impl {
   std::shared_ptr<const RunnerConfig> Live() const;
 
   bool Ready();
-  Vocabulary AskVocabulary(PlaneClient& plane, std::stop_token stop);
+  // What the plane speaks; why that is not known, as long as it has not said it once.
+  Result<Vocabulary> AskVocabulary(PlaneClient& plane, std::stop_token stop);
   Permit NextTurn(std::stop_token stop);
   std::optional<Permit> PermitNow();                   // nullopt: wait. `mutex` is held
   Result<unsigned> ReserveSlot(std::stop_token stop);  // waits for one, whatever `serve` says

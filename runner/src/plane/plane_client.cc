@@ -115,8 +115,9 @@ Result<PlaneInfo> PlaneClient::Health(const Deadline& deadline, std::stop_token 
   if (ok == nullptr || ok->if_bool() == nullptr)
     return Nonsense("GET", answer.response, "no member \"ok\"");
   PlaneInfo info;
-  if (const json::Value* list = value.Find("extensions");
-      list != nullptr && list->if_array() != nullptr) {
+  if (const json::Value* list = value.Find("extensions"); list != nullptr) {
+    if (list->if_array() == nullptr)
+      return Nonsense("GET", answer.response, "extensions is no list");
     for (const json::Value& item : *list->if_array())
       if (item.if_string() != nullptr && *item.if_string() == "writ.1") info.extended = true;
   }

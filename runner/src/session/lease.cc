@@ -131,6 +131,7 @@ void Lease::Run(std::stop_token stop) {
     // A wish to cancel is said once; a plane would repeat it at once for ever.
     milliseconds wait =
         cancel_told_ ? milliseconds(0) : std::min(terms_.renew_after, config_.long_poll);
+    wait -= Backoff::Jittered(wait / 5);
     milliseconds limit = wait + std::min({kAnswerLimit, config_.call_timeout, terms_.lease});
     if (StopsWhenSilent() && !silence_told_)
       limit = std::clamp(config_.plane_lost.stop_after - Silence(), kLeastPause, limit);

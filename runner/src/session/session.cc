@@ -74,6 +74,11 @@ Session::Session(SessionServices& services, PlaneClient& plane, ClaimedRun run,
       journal_(std::move(run.journal)),
       beat_(services.liveness.Register("run " + claim_.run_id.text())) {
   if (run.lease) KeepLease(*run.lease);
+  // L4: without a lease nobody hears of a plane's silence.
+  if (!run.lease && services.config.plane_lost.policy == PlaneLost::Policy::kStop)
+    log::Warn("lease.none",
+              "planeLost \"stop\" does nothing for a run: its plane keeps no lease of it",
+              {{"run", claim_.run_id.text()}});
 }
 
 Session::~Session() = default;

@@ -346,6 +346,15 @@ std::vector<std::string> FaultWorld::ReceiptProblems(const std::string& run_id) 
   return problems;
 }
 
+bool FaultWorld::HasEnvironment(const std::string& run_id) {
+  const std::string path = root_ + "/bundle.json";
+  if (Writ({"bundle", run_id, "--out", path}).code != 0) return false;
+  const json::Value bundle = json::Parse(Slurp(path)).value();
+  fs::remove(path);
+  const json::Value* runner = bundle.Find("receipt")->Find("runner");
+  return runner != nullptr && runner->Find("environment") != nullptr;
+}
+
 std::vector<std::string> FaultWorld::LateProblems(const std::string& run_id) {
   const std::string path = root_ + "/late.json";
   CommandResult wrote = Writ({"bundle", run_id, "--late", "--out", path});

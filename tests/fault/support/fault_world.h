@@ -76,6 +76,8 @@ class FaultWorld {
   // What must hold at the end; each problem is one sentence.
   std::vector<std::string> ReceiptProblems(
       const std::string& run_id);  // one, verifies, blobs there
+  // Of a run's receipt: whether it is one of our own vocabulary (`environment`).
+  bool HasEnvironment(const std::string& run_id);
   // What its runner finished after the plane had closed the run: there, and well but for the
   // plane's signature.
   std::vector<std::string> LateProblems(const std::string& run_id);

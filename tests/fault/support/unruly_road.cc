@@ -180,6 +180,7 @@ void UnrulyRoad::Exchange(UniqueFd client) {
   const std::string came = ReadRequest(client.get(), stop_.get());
   if (came.empty()) return;
   const std::string request = ForOneExchange(came);
+  if (request.substr(0, request.find("\r\n")).find("/lease ") != std::string::npos) ++leases_;
   std::optional<RoadDeed> deed;
   unsigned number = 0;
   {

@@ -46,7 +46,8 @@ class UnrulyRoad {
   void LeadTo(unsigned plane_port) { plane_port_ = plane_port; }
   // Of a hundred requests so many are done one of these deeds to; 0: a good road.
   void Behave(std::vector<RoadDeed> deeds, int percent);
-  int done() const { return done_; }  // deeds so far
+  int done() const { return done_; }      // deeds so far
+  int leases() const { return leases_; }  // calls that renew a lease, whatever was done to them
 
  private:
   void Serve();
@@ -57,7 +58,7 @@ class UnrulyRoad {
   UniqueFd listener_, stop_;
   unsigned port_ = 0;
   std::atomic<unsigned> plane_port_{0};
-  std::atomic<int> done_{0};
+  std::atomic<int> done_{0}, leases_{0};
   std::mutex mutex_;  // guards what follows
   std::mt19937 random_;
   std::vector<RoadDeed> deeds_;
