@@ -1,0 +1,231 @@
+#include "fault_server.h"
+
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <string>
+#include <utility>
+
+#include "writ/base/encoding.h"
+
+namespace writ::backends::microvm::pages {
+namespace {
+
+constexpr std::size_t kMessages = 16;      // read at once
+constexpr std::size_t kMaxPutOff = 65536;  // threads of a VMM that wait
+constexpr int kRetryMs = 1;                // memory is being removed: nothing tells when it is done
+constexpr unsigned kMaxReopened = 1000;
+
+Error Strange(std::string code, std::string message) {
+  return Error{ErrorKind::kInvalid, std::move(code), std::move(message)};
+}
+
+bool SetNonBlocking(int fd) {
+  const int flags = ::fcntl(fd, F_GETFL);
+  return flags >= 0 && ((flags & O_NONBLOCK) != 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0);
+}
+
+}  // namespace
+
+FaultServer::FaultServer(UniqueFd uffd, GuestRegions regions, VerifiedMemory& memory,
+                         RestorePlan plan, const ServingOptions& options,
+                         std::atomic<unsigned>& spinning, CounterCells& counters,
+                         const StopSign& stop, std::function<void(Observation)> observed)
+    : options_(options),
+      counters_(counters),
+      memory_(std::move(uffd), std::move(regions), memory, counters_),
+      plan_(std::move(plan)),
+      spinning_(spinning),
+      stop_(stop),
+      observed_call_(std::move(observed)),
+      around_(options.around) {
+  LeaveSomeOut();
+}
+
+Status FaultServer::Serve() {
+  if (!SetNonBlocking(memory_.uffd()))
+    return SysError(errno, "pages.descriptor", "the descriptor of a VMM's faults cannot be set up");
+  observed_at_ = Clock::now() + options_.observe;
+  Status served = Loop();
+  if (spins_) spinning_.fetch_sub(1, std::memory_order_relaxed);
+  Observe(Clock::time_point::max());
+  return served;
+}
+
+Status FaultServer::Loop() {
+  while (!stop_.said.load(std::memory_order_relaxed) && !vmm_gone_) {
+    WRIT_ASSIGN(const bool some, ReadMessages());
+    WRIT_TRY(AnswerPutOff());
+    if (vmm_gone_) break;
+    const Clock::time_point now = Clock::now();
+    Observe(now);
+    if (some) {
+      spin_until_ = now + options_.spin;
+    } else if (next_piece_ < plan_.prefetch.size()) {
+      WRIT_TRY(PrefetchPiece());
+    } else if (!MaySpin(now)) {
+      WRIT_TRY(Sleep());
+    }
+  }
+  return {};
+}
+
+Result<bool> FaultServer::ReadMessages() {
+  uffd_msg messages[kMessages];
+  const ssize_t n = ::read(memory_.uffd(), messages, sizeof messages);
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return false;
+  if (n <= 0 || static_cast<std::size_t>(n) % sizeof(uffd_msg) != 0)
+    return SysError(n < 0 ? errno : EIO, "pages.read_faults", "faults cannot be read");
+  const Clock::time_point now = Clock::now();
+  // All of them, even after a failure: a descriptor may have come with one.
+  Status first;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(n) / sizeof(uffd_msg); ++i) {
+    Status taken = Take(messages[i], now);
+    if (first && !taken) first = std::move(taken);
+  }
+  if (!first) return std::move(first).error();
+  return true;
+}
+
+Status FaultServer::Take(const uffd_msg& message, Clock::time_point now) {
+  switch (message.event) {
+    case UFFD_EVENT_PAGEFAULT:
+      if ((message.arg.pagefault.flags & (UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_MINOR)) != 0)
+        return Strange("pages.fault", "the VMM has registered its memory for other faults as well");
+      return Answer({message.arg.pagefault.address & ~(kPageBytes - 1), now});
+    case UFFD_EVENT_REMOVE:
+    case UFFD_EVENT_UNMAP:
+      memory_.Removed(message.arg.remove.start, message.arg.remove.end);
+      return {};
+    case UFFD_EVENT_FORK:
+      forked_.emplace_back(static_cast<int>(message.arg.fork.ufd));
+      return Strange("pages.fork", "the VMM has forked with its guest's memory");
+    default:
+      return Strange("pages.remap", "the VMM has moved its guest's memory");
+  }
+}
+
+Status FaultServer::Answer(const Waiting& fault) {
+  const auto page = memory_.regions().PageAt(fault.address);
+  if (!page) return Strange("pages.fault", "a fault lies outside of the guest's memory");
+  const bool was_spent = memory_.IsSpent(*page);
+  // A first recording tells every page; nothing is placed around it then.
+  const bool exact = plan_.record && !observed_ && plan_.prefetch.empty();
+  around_ = *page == follows_ ? std::min(around_ * 2, options_.around_most) : options_.around;
+  const std::uint64_t around = exact ? 1 : around_;
+  WRIT_ASSIGN(const auto done, memory_.Fault(fault.address, *page, around));
+  switch (done.answer) {
+    case pages::Answer::kVmmGone:
+      vmm_gone_ = true;
+      return {};
+    case pages::Answer::kAgain:
+      counters_.again.Add(1);
+      if (put_off_.size() >= kMaxPutOff)
+        return Strange("pages.fault", "too many faults wait while memory is being removed");
+      put_off_.push_back(fault);
+      return {};
+    case pages::Answer::kPresent:
+      counters_.present.Add(1);
+      break;
+    case pages::Answer::kPlaced:
+    case pages::Answer::kGone:
+      break;
+  }
+  counters_.Answered(Clock::now() - fault.since);
+  Note(*page, was_spent);
+  follows_ = *page + std::max<std::uint64_t>(done.pages, 1);
+  return {};
+}
+
+Status FaultServer::AnswerPutOff() {
+  // Each once: what is put off again waits for the next round.
+  for (std::size_t left = put_off_.size(); left > 0 && !vmm_gone_; --left) {
+    const Waiting fault = put_off_.front();
+    put_off_.pop_front();
+    WRIT_TRY(Answer(fault));
+  }
+  return {};
+}
+
+void FaultServer::Note(std::uint64_t page, bool was_spent) {
+  if (observed_ || was_spent) return;
+  if (memory_.IsLeftOut(page)) {
+    counters_.sampled_touched.Add(1);
+    ++observation_.touched;
+  }
+  if (plan_.record && observation_.pages.size() < kMaxRecordedPages)
+    observation_.pages.push_back(static_cast<std::uint32_t>(page));
+}
+
+void FaultServer::Observe(Clock::time_point now) {
+  if (observed_ || now < observed_at_) return;
+  observed_ = true;
+  observation_.recorded = plan_.record;
+  // What was still on its way says nothing about its use.
+  if (next_piece_ == plan_.prefetch.size()) observation_.sampled = counters_.sampled.Read();
+  observed_call_(std::move(observation_));
+}
+
+void FaultServer::LeaveSomeOut() {
+  const std::string random = RandomBytes(plan_.prefetch.size() * 2);
+  for (std::size_t i = 0; i < plan_.prefetch.size(); ++i) {
+    const WorkingSet::Piece& piece = plan_.prefetch[i];
+    const auto byte = [&](std::size_t at) { return static_cast<unsigned char>(random[at]); };
+    const auto held = static_cast<std::uint64_t>(std::popcount(piece.mask));
+    if (byte(2 * i) * kSampleEvery >= held * 256) continue;
+    std::uint64_t mask = piece.mask;
+    for (std::uint64_t skip = byte(2 * i + 1) % held; skip > 0; --skip) mask &= mask - 1;
+    const std::uint64_t page =
+        piece.index * kPiecePages + static_cast<std::uint64_t>(std::countr_zero(mask));
+    if (!memory_.regions().PlaceOf(page)) continue;
+    memory_.LeaveOut(page);
+    counters_.sampled.Add(1);
+  }
+}
+
+Status FaultServer::PrefetchPiece() {
+  const WorkingSet::Piece& piece = plan_.prefetch[next_piece_];
+  WRIT_ASSIGN(const auto done, memory_.Prefetch(piece.index * kPiecePages, piece.mask));
+  if (done.answer == pages::Answer::kVmmGone) vmm_gone_ = true;
+  if (done.answer == pages::Answer::kAgain) {
+    counters_.again.Add(1);
+    return Sleep();  // an event is on its way
+  }
+  ++next_piece_;
+  return {};
+}
+
+bool FaultServer::MaySpin(Clock::time_point now) {
+  const bool wants = now < spin_until_ && put_off_.empty();
+  if (wants && !spins_) {
+    unsigned others = spinning_.load(std::memory_order_relaxed);
+    while (others < options_.spinners && !spins_)
+      spins_ = spinning_.compare_exchange_weak(others, others + 1, std::memory_order_relaxed);
+  } else if (!wants && spins_) {
+    spinning_.fetch_sub(1, std::memory_order_relaxed);
+    spins_ = false;
+  }
+  return wants && spins_;
+}
+
+Status FaultServer::Sleep() {
+  pollfd fds[] = {{memory_.uffd(), POLLIN, 0}, {stop_.wake.get(), POLLIN, 0}};
+  int timeout = -1;
+  if (!observed_) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(observed_at_ - Clock::now());
+    timeout = static_cast<int>(std::max<std::int64_t>(left.count(), 0));
+  }
+  if (!put_off_.empty() || next_piece_ < plan_.prefetch.size()) timeout = kRetryMs;
+  if (::poll(fds, 2, timeout) > 0 && (fds[0].revents & POLLERR) != 0) {
+    // The kernel says so of a descriptor that blocks; the VMM shares ours and may change it.
+    if (++reopened_ > kMaxReopened || !SetNonBlocking(memory_.uffd()))
+      return Strange("pages.descriptor", "the VMM keeps changing the descriptor of its faults");
+  }
+  return {};
+}
+
+}  // namespace writ::backends::microvm::pages

@@ -1,0 +1,5 @@
+set(pages_tests ${CMAKE_CURRENT_LIST_DIR}/../tests/unit/backends/microvm/pages)
+add_executable(bench_pages pages.cc ${pages_tests}/test_vmm.cc ${pages_tests}/memory_files.cc)
+target_include_directories(bench_pages PRIVATE ${pages_tests})
+target_link_libraries(bench_pages PRIVATE writ_test_places writ::backends_microvm_pages GTest::gtest writ_options)
+add_dependencies(bench_pages writ-pages)
