@@ -8,8 +8,8 @@
 // optional call that the plane does not know (404) is kUnsupported "plane.no_such_call". Refusals
 // that a runner acts on have codes of their own: plane.busy (429, 502, 503, 504: all who ask are to
 // come later), plane.unauthorized (401: the token that was shown counts no more), plane.revoked,
-// plane.run_ended, plane.offer_expired, plane.forgotten (404 of a run). One thread at a time; make one client per
-// thread.
+// plane.run_ended, plane.offer_expired, plane.forgotten (404 of a run). One thread at a time; make
+// one client per thread.
 #pragma once
 
 #include <chrono>
@@ -144,8 +144,8 @@ class PlaneClient {
   // knows the call. `runner_token`: only where the claim token has run out (nullptr otherwise); the
   // answer has a fresh one then.
   Result<LeaseAnswer> RenewLease(const protocol::RunId& run, const Secret& claim_token,
-                                 const Secret* runner_token, std::chrono::milliseconds wait, const Deadline& deadline,
-                                 std::stop_token stop);
+                                 const Secret* runner_token, std::chrono::milliseconds wait,
+                                 const Deadline& deadline, std::stop_token stop);
   // Live output; the answer is where the plane wants more from: past these bytes, or before them
   // where it has a gap.
   Result<std::uint64_t> AppendLog(const protocol::RunId& run, const Secret& claim_token,

@@ -20,8 +20,8 @@ struct ServingOptions {
   std::chrono::microseconds spin{60};
   unsigned spinners = 0;  // of all threads of this server; 0: none spins
   // Pages placed for a fault at most: the next ones of the same 64 KiB leaf, and past it where they
-  // are verified. Begins with `around`, doubles while faults follow each other; 1 means the faulting
-  // page alone.
+  // are verified. Begins with `around`, doubles while faults follow each other; 1 means the
+  // faulting page alone.
   std::uint64_t around = 4;
   std::uint64_t around_most = 64;
   // From the attachment on: how long faults are recorded, and what of the prefetch was used.
