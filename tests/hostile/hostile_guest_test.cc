@@ -32,7 +32,7 @@ class HostileGuest : public testing::Test {
     base_ = pattern;
     fs::create_directory(base_ + "/workspace");
     on["/hello"] = [this](const StreamPtr& s) { Say(s, Encode(MakeHello())); };
-    on["/identity"] = [](const StreamPtr& s) { Say(s, Encode(IdentityTaken{1, true})); };
+    on["/identity"] = [this](const StreamPtr& s) { Say(s, Encode(taken_)); };
     on["/stdout"] = on["/stderr"] = [](const StreamPtr& s) { Say(s, ""); };
     on["/job"] = [](const StreamPtr& s) {
       s->Answer(200);
@@ -85,14 +85,17 @@ class HostileGuest : public testing::Test {
     ASSERT_TRUE(guest);
     // The real one changes its token when it is told to; this one must too, to be heard further.
     auto identity = on["/identity"];
-    on["/identity"] = [&guest, identity](const StreamPtr& stream) {
+    on["/identity"] = [this, &guest, identity](const StreamPtr& stream) {
       auto bytes = std::make_shared<std::string>();
       stream->on_bytes = [stream, bytes](std::string_view more) {
         bytes->append(more);
         stream->Consumed(more.size());
       };
-      stream->on_end = [&guest, bytes, stream, identity] {
-        if (auto taken = DecodeIdentity(*bytes)) (*guest)->SetToken(taken->token);
+      stream->on_end = [this, &guest, bytes, stream, identity] {
+        if (auto given = DecodeIdentity(*bytes)) {
+          (*guest)->SetToken(given->token);
+          taken_ = {given->realtime_ns, true, given->host_name + named_, given->machine_id};
+        }
         identity(stream);
       };
     };
@@ -139,6 +142,8 @@ class HostileGuest : public testing::Test {
   std::map<std::string, std::function<void(const StreamPtr&)>> on;
   EventLoop loop;
   GuestTokens tokens_ = GuestTokens::Make();
+  IdentityTaken taken_;
+  std::string named_;  // what the guest makes of its name
   std::unique_ptr<GuestClient> client;
   std::string base_;
   bool prepared = false;
@@ -166,6 +171,13 @@ TEST_F(HostileGuest, IsNotTakenForAnotherThatWasBooted) {
   };
   Run();
   EXPECT_THAT(lost, HasSubstr("not the one that was booted"));
+  EXPECT_FALSE(prepared);
+}
+
+TEST_F(HostileGuest, HasTheNameThatItWasGiven) {  // L33
+  named_ = "-other";
+  Run();
+  EXPECT_THAT(lost, HasSubstr("its own name"));
   EXPECT_FALSE(prepared);
 }
 
@@ -214,7 +226,7 @@ TEST_F(HostileGuest, SpeaksInTurnOrNotAtAll) {
     on["/stdout"] = [](const StreamPtr& s) { s->Answer(200); };
     auto identity = on["/identity"];
     Run();
-    on["/identity"] = [](const StreamPtr& s) { Say(s, Encode(IdentityTaken{1, true})); };
+    on["/identity"] = [this](const StreamPtr& s) { Say(s, Encode(taken_)); };
     (void)identity;
     EXPECT_THAT(lost, HasSubstr("out of turn")) << words.size();
     EXPECT_FALSE(ended) << "an end is not believed before it is whole";
@@ -284,7 +296,7 @@ TEST_F(HostileGuest, ChangesNothingOutsideItsWorkspace) {  // L13
                  Frame(Number(9) + Number(1)));
     };
     Run();
-    on["/identity"] = [](const StreamPtr& s) { Say(s, Encode(IdentityTaken{1, true})); };
+    on["/identity"] = [this](const StreamPtr& s) { Say(s, Encode(taken_)); };
     EXPECT_EQ(changes, "microvm.tree") << name;
     EXPECT_FALSE(fs::exists(outside));
   }

@@ -218,6 +218,8 @@ std::string Encode(const IdentityTaken& taken) {
   Writer out;
   out.Number(taken.realtime_ns);
   Put(out, taken.reseeded);
+  out.Text(taken.host_name);
+  out.Text(taken.machine_id);
   return out.Take();
 }
 
@@ -226,6 +228,8 @@ Result<IdentityTaken> DecodeIdentityTaken(std::string_view bytes) {
   IdentityTaken taken;
   taken.realtime_ns = in.Number();
   taken.reseeded = TakeBool(in);
+  taken.host_name = in.Text();
+  taken.machine_id = in.Text();
   return Whole(in, taken);
 }
 

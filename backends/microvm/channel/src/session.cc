@@ -22,6 +22,8 @@ constexpr std::size_t kReadBytes = 64 * 1024;
 constexpr std::int32_t kConnectionWindow = 4 * 1024 * 1024;
 constexpr int kReadsAtOnce = 16;  // before the loop looks elsewhere again
 constexpr char kTokenHeader[] = "writ-token";
+constexpr std::string_view kPreface(NGHTTP2_CLIENT_MAGIC, NGHTTP2_CLIENT_MAGIC_LEN);
+constexpr std::size_t kMaxSkipped = 1u << 20;  // ahead of it
 
 std::string_view View(const std::uint8_t* data, std::size_t size) {
   return {reinterpret_cast<const char*>(data), size};
@@ -216,7 +218,8 @@ Session::Session(EventLoop& loop, UniqueFd transport, Side side, std::string tok
       transport_(std::move(transport)),
       side_(side),
       token_(std::move(token)),
-      events_(std::move(events)) {}
+      events_(std::move(events)),
+      greeted_(side == Side::kHost) {}
 
 Result<std::unique_ptr<Session>> Session::Make(EventLoop& loop, UniqueFd transport, Side side,
                                                std::string token, Events events) {
@@ -314,8 +317,16 @@ bool Session::ReadSome() {
                      : std::string("the channel broke: ") + std::strerror(errno));
     return false;
   }
-  const ssize_t taken =
-      nghttp2_session_mem_recv(session_, buffer.data(), static_cast<std::size_t>(count));
+  std::string_view bytes = View(buffer.data(), static_cast<std::size_t>(count));
+  std::string first;
+  if (!greeted_) {
+    first = AfterPreface(bytes);
+    if (skipped_ > kMaxSkipped) Close("the peer broke the protocol: it does not begin");
+    if (!greeted_) return false;
+    bytes = first;
+  }
+  const ssize_t taken = nghttp2_session_mem_recv(
+      session_, reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
   if (taken < 0) {
     Close(why_.empty() ? std::string("the peer broke the protocol: ") +
                              nghttp2_strerror(static_cast<int>(taken))
@@ -325,8 +336,19 @@ bool Session::ReadSome() {
   return static_cast<std::size_t>(count) == buffer.size();
 }
 
+std::string Session::AfterPreface(std::string_view bytes) {
+  skipping_.append(bytes);
+  const auto at = skipping_.find(kPreface);
+  greeted_ = at != std::string::npos;
+  const std::size_t drop =
+      greeted_ ? at : skipping_.size() - std::min(skipping_.size(), kPreface.size() - 1);
+  skipped_ += drop;
+  skipping_.erase(0, drop);
+  return greeted_ ? std::exchange(skipping_, {}) : std::string();
+}
+
 void Session::SendSoon() {
-  if (closed_ || soon_ != 0) return;
+  if (closed_ || !greeted_ || soon_ != 0) return;
   soon_ = loop_.At(EventLoop::Clock::now(), [this] {
     soon_ = 0;
     Send();
@@ -334,7 +356,7 @@ void Session::SendSoon() {
 }
 
 void Session::Send() {
-  if (closed_) return;
+  if (closed_ || !greeted_) return;
   for (;;) {
     if (pending_at_ == pending_.size()) {
       const std::uint8_t* data = nullptr;

@@ -44,21 +44,33 @@ class Agent {
 
   Result<std::string> Run() {
     backend_->Probe();
-    Session::Events events;
-    events.on_request = [this](const StreamPtr& stream) { OnRequest(stream); };
-    events.on_closed = [this](const std::string& reason) {
-      why_ = reason;
-      loop_.Stop();
-    };
-    WRIT_ASSIGN(session_, Session::Make(loop_, std::move(options_.transport), Session::Side::kGuest,
-                                        options_.host_token, std::move(events)));
-    loop_.Run();
-    job_.reset();
-    session_.reset();
+    do {
+      quiesced_ = false;
+      WRIT_ASSIGN(UniqueFd transport, NextTransport());
+      Session::Events events;
+      events.on_request = [this](const StreamPtr& stream) { OnRequest(stream); };
+      events.on_closed = [this](const std::string& reason) {
+        why_ = reason;
+        loop_.Stop();
+      };
+      WRIT_ASSIGN(session_, Session::Make(loop_, std::move(transport), Session::Side::kGuest,
+                                          options_.host_token, std::move(events)));
+      loop_.Run();
+      job_.reset();
+      session_.reset();
+    } while (quiesced_);
     return why_;
   }
 
  private:
+  Result<UniqueFd> NextTransport() const {
+    UniqueFd next(options_.listener ? ::accept4(options_.listener.get(), nullptr, nullptr,
+                                                SOCK_CLOEXEC | SOCK_NONBLOCK)
+                                    : ::fcntl(options_.transport.get(), F_DUPFD_CLOEXEC, 0));
+    if (!next) return SysError(errno, "agent.channel", "there is no channel to the host");
+    return next;
+  }
+
   static LaunchedOptions Launched(const std::string& launcher) {
     LaunchedOptions out;
     out.launcher = launcher;
@@ -80,6 +92,7 @@ class Agent {
     if (path == "/stdout" || path == "/stderr") return OnOutput(stream);
     if (path == "/proxy") return OnProxy(stream);
     if (path == "/changes") return OnChanges(stream);
+    if (path == "/quiesce") return OnQuiesce(stream);
     Say(stream, kUnknown, {});
   }
 
@@ -117,6 +130,17 @@ class Agent {
     };
   }
 
+  // The last word of this session: what follows, in this machine or in a clone of it, begins anew.
+  void OnQuiesce(const StreamPtr& stream) {
+    if (job_stream_) return Say(stream, kConflict, "there is a job");
+    if (options_.quiesce) options_.quiesce();
+    Say(stream, kOk, {});
+    stream->on_closed = [this] {
+      quiesced_ = true;
+      loop_.Stop();
+    };
+  }
+
   void OnJob(const StreamPtr& stream) {
     if (job_stream_) return Say(stream, kConflict, {});
     job_stream_ = stream;
@@ -140,7 +164,8 @@ class Agent {
       events.on_prepared = [this](UniqueFd listener) { OnPrepared(std::move(listener)); };
       events.on_word = [this](const GuestWord& said) { OnSaid(said); };
       job_ = std::make_unique<JobThread>(
-          loop_, *backend_, JobPlaces{options_.inputs, options_.scratch, options_.job_memory},
+          loop_, *backend_,
+          JobPlaces{options_.inputs, options_.scratch, options_.job_memory, options_.mount_inputs},
           std::move(*order), std::move(events));
       for (auto* waiting : {&stdout_, &stderr_})
         if (*waiting) OnOutput(std::exchange(*waiting, nullptr));
@@ -240,6 +265,7 @@ class Agent {
   UniqueFd listener_;
   EventLoop::WatchId accepting_ = 0;
   std::jthread changes_;
+  bool quiesced_ = false;
   std::string why_;
 };
 

@@ -2,15 +2,25 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
+// clang-format off: it needs what sys/socket.h declares
+#include <linux/vm_sockets.h>
+// clang-format on
 
+#include <array>
 #include <cerrno>
 #include <chrono>
+#include <cstdint>
+#include <cstring>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -39,10 +49,23 @@ Status Mount(const char* source, const std::string& target, const char* type, un
   return {};
 }
 
+// What comes after `word` on the kernel's command line; nothing where it is not there.
+std::optional<std::string> CommandWord(const std::string& word) {
+  auto line = ReadFile("/proc/cmdline", kFileLimit);
+  std::istringstream words(line ? *line : std::string());
+  for (std::string one; words >> one;)
+    if (one.starts_with(word)) return one.substr(word.size());
+  return std::nullopt;
+}
+
 Status LoadModules() {
   WRIT_ASSIGN(std::string list, ReadFile(kModuleList, kFileLimit));
+  const bool vsock = CommandWord(kVsockWord).has_value();
   std::istringstream names(list);
   for (std::string name; names >> name;) {
+    const bool of_others =
+        name.find("vsock") != std::string::npos || name.starts_with("virtio_pci");
+    if (of_others && !vsock) continue;
     UniqueFd module(::open((kModuleDir + name).c_str(), O_RDONLY | O_CLOEXEC));
     if (!module) return SysError(errno, "agent.module", "cannot open the module " + name);
     if (::syscall(SYS_finit_module, module.get(), "", 0) != 0 && errno != EEXIST)
@@ -77,6 +100,55 @@ Result<std::string> AwaitDevice(const std::string& dir, const std::string& attri
   }
 }
 
+Result<std::string> AwaitDrive(const std::string& name) {
+  if (auto named = CommandWord(kDriveWord + name + "=")) return "/dev/" + *named;
+  return AwaitDevice("/sys/block", "serial", name);
+}
+
+// The driver looks at its device anew: the only way to learn of a size that QEMU tells nobody of.
+void Rebind(const std::string& drive) {
+  const std::string device = "/sys/block/" + drive.substr(drive.rfind('/') + 1) + "/device";
+  std::array<char, 256> target{};
+  if (::readlink(device.c_str(), target.data(), target.size() - 1) <= 0) return;
+  const std::string path = target.data();
+  const std::string name = path.substr(path.rfind('/') + 1);
+  for (const char* file : {"unbind", "bind"}) {
+    UniqueFd control(::open((std::string("/sys/bus/virtio/drivers/virtio_blk/") + file).c_str(),
+                            O_WRONLY | O_CLOEXEC));
+    if (control) (void)WriteAll(control.get(), name).has_value();
+  }
+}
+
+// Whether the device is as long as the image on it says that it is.
+bool IsWholeImage(const std::string& drive) {
+  constexpr off_t kSuperblock = 1024;
+  constexpr std::size_t kBlockBits = 12;
+  constexpr std::size_t kBlocks = 36;
+  // Opened for this alone: with the last descriptor goes what the kernel has kept of the drive.
+  UniqueFd device(::open(drive.c_str(), O_RDONLY | O_CLOEXEC));
+  std::array<unsigned char, 128> block{};
+  if (!device || ::pread(device.get(), block.data(), block.size(), kSuperblock) !=
+                     static_cast<ssize_t>(block.size()))
+    return false;
+  std::uint64_t size = 0;
+  std::uint32_t blocks = 0;
+  std::memcpy(&blocks, block.data() + kBlocks, sizeof blocks);
+  ::ioctl(device.get(), BLKGETSIZE64, &size);
+  return size >= std::uint64_t{blocks} << (block[kBlockBits] & 31);
+}
+
+// The inputs drive may have got another file while the machine was paused.
+Result<std::string> AwaitInputs() {
+  constexpr int kLooks = 20;
+  for (int look = 1; look <= kLooks; ++look) {
+    WRIT_ASSIGN(std::string drive, AwaitDrive(kInputsDrive));
+    if (IsWholeImage(drive)) return drive;
+    Rebind(drive);
+    std::this_thread::sleep_for(look * kLook);
+  }
+  return Error{ErrorKind::kUnavailable, "agent.inputs", "the inputs drive is not whole"};
+}
+
 Status TakeTokens(AgentOptions& options) {
   WRIT_ASSIGN(std::string text, ReadFile(kTokenFile, kFileLimit));
   ::unlink(kTokenFile);
@@ -89,7 +161,7 @@ Status TakeTokens(AgentOptions& options) {
 
 // The root image with a layer in memory above it becomes the root; the initramfs is covered by it.
 Status EnterRoot() {
-  WRIT_ASSIGN(std::string image, AwaitDevice("/sys/block", "serial", kRootDrive));
+  WRIT_ASSIGN(std::string image, AwaitDrive(kRootDrive));
   WRIT_TRY(Mount(image.c_str(), "/image", "erofs", MS_RDONLY | MS_NODEV));
   WRIT_TRY(Mount("layer", "/layer", "tmpfs", MS_NODEV, "mode=0755"));
   for (const char* dir : {"/layer/upper", "/layer/work", "/layer/scratch"}) ::mkdir(dir, 0755);
@@ -110,10 +182,16 @@ Status EnterRoot() {
   return {};
 }
 
-Status MountInputs(AgentOptions& options) {
-  options.inputs = kInputsDir;
-  WRIT_ASSIGN(std::string drive, AwaitDevice("/sys/block", "serial", kInputsDrive));
-  return Mount(drive.c_str(), options.inputs, "erofs", MS_RDONLY | MS_NODEV | MS_NOSUID);
+Status MountInputs() {
+  WRIT_ASSIGN(std::string drive, AwaitInputs());
+  return Mount(drive.c_str(), kInputsDir, "erofs", MS_RDONLY | MS_NODEV | MS_NOSUID);
+}
+
+// Page cache that a clone would carry along. What is dirty lies in memory anyway, but for `sync`.
+void Quiesce() {
+  ::sync();
+  UniqueFd drop(::open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC));
+  if (drop) (void)WriteAll(drop.get(), "1").has_value();
 }
 
 Status MakeCgroups() {
@@ -133,11 +211,24 @@ Status BringLauncher(AgentOptions& options) {
   return {};
 }
 
-Result<UniqueFd> OpenChannel() {
+Status OpenChannel(AgentOptions& options) {
+  if (CommandWord(kVsockWord)) {
+    // The guest listens: its socket is there after a restore, when every connection is gone.
+    options.listener.reset(::socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_vm address{};
+    address.svm_family = AF_VSOCK;
+    address.svm_cid = VMADDR_CID_ANY;
+    address.svm_port = kAgentVsockPort;
+    if (!options.listener ||
+        ::bind(options.listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) ||
+        ::listen(options.listener.get(), 1) != 0)
+      return SysError(errno, "agent.channel", "cannot listen for the host");
+    return {};
+  }
   WRIT_ASSIGN(std::string port, AwaitDevice("/sys/class/virtio-ports", "name", kAgentPort));
-  UniqueFd channel(::open(port.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
-  if (!channel) return SysError(errno, "agent.channel", "cannot open " + port);
-  return channel;
+  options.transport.reset(::open(port.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  if (!options.transport) return SysError(errno, "agent.channel", "cannot open " + port);
+  return {};
 }
 
 }  // namespace
@@ -145,6 +236,9 @@ Result<UniqueFd> OpenChannel() {
 Result<AgentOptions> BootGuest() {
   AgentOptions options;
   options.take_identity = TakeIdentity;
+  options.inputs = kInputsDir;
+  options.mount_inputs = MountInputs;
+  options.quiesce = Quiesce;
   options.scratch = kScratchDir;
   WRIT_TRY(TakeTokens(options));
   WRIT_TRY(Mount("dev", "/dev", "devtmpfs", MS_NOSUID));
@@ -154,7 +248,6 @@ Result<AgentOptions> BootGuest() {
   WRIT_TRY(LoadModules());
   WRIT_TRY(BringLauncher(options));
   WRIT_TRY(EnterRoot());
-  WRIT_TRY(MountInputs(options));
   WRIT_TRY(MakeCgroups());
   const rlimit files{kOpenFiles, kOpenFiles};
   ::setrlimit(RLIMIT_NOFILE, &files);
@@ -162,7 +255,7 @@ Result<AgentOptions> BootGuest() {
   ::sysinfo(&memory);
   const std::uint64_t total = static_cast<std::uint64_t>(memory.totalram) * memory.mem_unit;
   options.job_memory = total > 2 * kReservedMemory ? total - kReservedMemory : total / 2;
-  WRIT_ASSIGN(options.transport, OpenChannel());
+  WRIT_TRY(OpenChannel(options));
   return options;
 }
 

@@ -1,9 +1,11 @@
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/random.h>
 #include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <vector>
@@ -54,6 +56,11 @@ Result<IdentityTaken> TakeIdentity(const Identity& identity) {
   WRIT_TRY(WriteFileAtomic(etc.get(), "machine-id", identity.machine_id + "\n", 0444));
   IdentityTaken taken;
   taken.reseeded = true;
+  std::array<char, HOST_NAME_MAX + 1> name{};
+  ::gethostname(name.data(), name.size() - 1);
+  taken.host_name = name.data();
+  WRIT_ASSIGN(taken.machine_id, ReadFile("/etc/machine-id", kMachineIdDigits + 1));
+  taken.machine_id.pop_back();
   ::clock_gettime(CLOCK_REALTIME, &time);
   taken.realtime_ns =
       static_cast<std::uint64_t>(time.tv_sec) * kNanos + static_cast<std::uint64_t>(time.tv_nsec);

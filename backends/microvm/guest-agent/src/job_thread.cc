@@ -186,6 +186,7 @@ Result<Plan> JobThread::MakePlan() {
 }
 
 Result<Ended> JobThread::RunJob() {
+  if (places_.mount_inputs) WRIT_TRY(places_.mount_inputs());
   WRIT_ASSIGN(LayeredWorkspace mounted,
               LayeredWorkspace::Mount(places_.inputs + "/workspace", places_.scratch));
   workspace_.emplace(std::move(mounted));

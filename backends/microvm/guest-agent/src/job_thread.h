@@ -25,6 +25,7 @@ struct JobPlaces {
   std::string inputs;
   std::string scratch;
   std::uint64_t job_memory = 0;
+  std::function<Status()> mount_inputs = {};  // may be empty
 };
 
 class JobThread {

@@ -34,8 +34,8 @@ int Serve(char** argv) {
   options.scratch = argv[5];
   // Not this machine's clock and name: whoever serves by hand has borrowed it.
   options.take_identity = [](const microvm::Identity& identity) {
-    return writ::Result<microvm::IdentityTaken>(
-        microvm::IdentityTaken{identity.realtime_ns, false});
+    return writ::Result<microvm::IdentityTaken>(microvm::IdentityTaken{
+        identity.realtime_ns, false, identity.host_name, identity.machine_id});
   };
   auto ended = microvm::RunAgent(std::move(options));
   std::fprintf(stderr, "writ-guest-agent: %s\n",

@@ -56,6 +56,15 @@ GuestClient::~GuestClient() {
 Status GuestClient::Begin(UniqueFd channel, JobOrder order, GuestFds fds) {
   order_ = std::move(order);
   fds_ = std::move(fds);
+  return Greet(std::move(channel));
+}
+
+Status GuestClient::BeginQuiesce(UniqueFd channel, std::function<void()> quiesced) {
+  quiesced_ = std::move(quiesced);
+  return Greet(std::move(channel));
+}
+
+Status GuestClient::Greet(UniqueFd channel) {
   Session::Events events;
   events.on_closed = [this](const std::string& reason) { Lost(reason); };
   WRIT_ASSIGN(session_, Session::Make(loop_, std::move(channel), Session::Side::kHost, tokens_.host,
@@ -101,15 +110,19 @@ void GuestClient::OnHello(const std::string& answer) {
   if (!hello->usable)
     return Lost("no job can be held in this guest: " + Shown(hello->unusable_reason));
   hello_ = std::move(*hello);
-  SendIdentity();
+  if (!quiesced_) return SendIdentity();
+  Ask("/quiesce", {}, [this](const std::string&) {
+    lost_ = true;  // the session's end is no loss any more
+    quiesced_();
+  });
 }
 
 void GuestClient::SendIdentity() {
   Identity identity;
   identity.entropy = RandomBytes(kEntropyBytes);
   identity.realtime_ns = Realtime();
-  identity.machine_id = HexEncode(RandomBytes(kIdBytes));
-  identity.host_name = "writ-" + identity.machine_id.substr(0, 12);
+  machine_id_ = identity.machine_id = HexEncode(RandomBytes(kIdBytes));
+  host_name_ = identity.host_name = "writ-" + identity.machine_id.substr(0, 12);
   tokens_.host = HexEncode(RandomBytes(kTokenBytes));
   identity.token = tokens_.host;
   Ask("/identity", Encode(identity), [this](const std::string& taken) { OnIdentityTaken(taken); });
@@ -118,6 +131,8 @@ void GuestClient::SendIdentity() {
 void GuestClient::OnIdentityTaken(const std::string& answer) {
   auto taken = DecodeIdentityTaken(answer);
   if (!taken) return Lost(taken.error().message);
+  if (taken->host_name != host_name_ || taken->machine_id != machine_id_)
+    return Lost("the guest did not take its own name");
   session_->SetToken(tokens_.host);
   SendJob();
   Watch();

@@ -12,6 +12,10 @@ namespace {
 constexpr std::array<std::string_view, 6> kDrivers = {"virtio_mmio", "virtio_console", "virtio_blk",
                                                       "virtio-rng",  "overlay",        "erofs"};
 
+// For monitors with PCI or vsock; a kernel without them boots under QEMU alone.
+constexpr std::array<std::string_view, 2> kOtherDrivers = {"virtio_pci",
+                                                           "vmw_vsock_virtio_transport"};
+
 // "kernel/a/virtio_blk.ko.xz" -> "virtio_blk"
 std::string DriverName(std::string_view path) {
   path.remove_prefix(path.rfind('/') + 1);
@@ -47,19 +51,20 @@ Result<std::vector<std::string>> ModulesFor(std::string_view dep, std::string_vi
   auto add = [&order](const std::string& path) {
     if (std::find(order.begin(), order.end(), path) == order.end()) order.push_back(path);
   };
-  std::string missing;
-  for (std::string_view name : kDrivers) {
+  auto find = [&](std::string_view name) {  // false: the kernel has it neither way
     const std::string driver(name);
-    if (built_in.contains(driver)) continue;
+    if (built_in.contains(driver)) return true;
     auto it = modules.find(driver);
-    if (it == modules.end()) {
-      missing += (missing.empty() ? "" : ", ") + driver;
-      continue;
-    }
+    if (it == modules.end()) return false;
     const Module& module = it->second;
     for (auto need = module.needs.rbegin(); need != module.needs.rend(); ++need) add(*need);
     add(module.path);
-  }
+    return true;
+  };
+  std::string missing;
+  for (std::string_view name : kDrivers)
+    if (!find(name)) missing += (missing.empty() ? "" : ", ") + std::string(name);
+  for (std::string_view name : kOtherDrivers) find(name);
   if (!missing.empty())
     return Error{ErrorKind::kInvalid, "microvm.kernel_drivers",
                  "this kernel has no drivers for " + missing,

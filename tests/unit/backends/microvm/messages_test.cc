@@ -47,7 +47,7 @@ TEST(MicrovmMessages, ReadWhatTheyWrote) {
             Encode(Hello{"t", "a", "k", true, "", "i"}));
   EXPECT_EQ(Encode(*DecodeIdentity(Encode(Identity{"e", 5, "h", "m", "t"}))),
             Encode(Identity{"e", 5, "h", "m", "t"}));
-  EXPECT_EQ(DecodeIdentityTaken(Encode(IdentityTaken{7, true}))->realtime_ns, 7u);
+  EXPECT_EQ(DecodeIdentityTaken(Encode(IdentityTaken{7, true, "h", "m"}))->realtime_ns, 7u);
   EXPECT_EQ(DecodeMetrics(Encode(Metrics{1, 2, 3, 4, 5}))->uptime_us, 5u);
 }
 

@@ -264,7 +264,8 @@ TEST(MicrovmSession, ClosesEveryStreamWhenTheOtherSideGoes) {
   StreamPtr asked;
   Two two([&](const StreamPtr& stream) {
     asked = stream;
-    two.loop.Post([&] { two.guest.reset(); });
+    // Answered: both have said all that belongs to the start.
+    two.host->Ping([&] { two.loop.Post([&] { two.guest.reset(); }); });
   });
   auto stream = two.Ask("/job");
   stream->on_closed = [&] { closed = true; };

@@ -15,6 +15,12 @@ inline constexpr char kRootDrive[] = "root";        // serial of a virtio-blk: t
 inline constexpr char kInputsDrive[] = "inputs";    // workspace/ and read-only trees
 inline constexpr char kAgentPort[] = "writ.agent";  // name of a virtio-serial port
 
+// Words on the kernel's command line, for monitors that cannot name a device from outside: where
+// the agent is reached (without it: the port), and where a drive is (without it: by its serial).
+inline constexpr char kVsockWord[] = "writ.channel=vsock";
+inline constexpr char kDriveWord[] = "writ.drive.";  // NAME=vda
+inline constexpr unsigned kAgentVsockPort = 1000;    // below 1024: no job can take it
+
 // In the running guest.
 inline constexpr char kInputsDir[] = "/run/inputs";
 inline constexpr char kScratchDir[] = "/run/scratch";

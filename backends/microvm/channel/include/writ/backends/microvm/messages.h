@@ -9,6 +9,7 @@
 //   /proxy      bytes of one connection               the head (200) once the job has connected
 //   /changes    -                                     a tree stream (tree_stream.h)
 //   /metrics    -                                     one Metrics
+//   /quiesce    -                                     200: all is written; the channel starts anew
 //
 // Every stream is opened by the host. Reading is total and canonical: any bytes give a value whose
 // encoding they are, or an error (fuzzed: tests/fuzz/microvm_messages.cc).
@@ -52,6 +53,8 @@ struct Identity {
 struct IdentityTaken {
   std::uint64_t realtime_ns = 0;  // as the guest's clock says now
   bool reseeded = false;          // the kernel took the entropy and has reseeded
+  std::string host_name;          // read back
+  std::string machine_id;         // the same
 };
 
 struct JobOrder {

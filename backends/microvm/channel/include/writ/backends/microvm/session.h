@@ -1,10 +1,12 @@
 // Session: HTTP/2 (RFC 9113, libnghttp2) over one byte stream between the host and a guest's agent.
 //
-// The host is the client and opens every stream; there is no push. Each side trusts the other with
-// nothing: a header block has at most kMaxHeaderBytes, what waits to be read is bounded by the
-// stream's window, what waits to be sent by whoever asks Stream::buffered before it writes. A peer
-// that breaks the protocol ends the session with one sentence, and every stream of it.
-// One thread, the event loop's.
+// The host is the client and opens every stream; there is no push. It also speaks first: a guest
+// sends nothing and skips what comes until it reads a client's preface, so that a machine whose
+// snapshot was taken meanwhile can be greeted anew on the transport that it has. Each side trusts
+// the other with nothing: a header block has at most kMaxHeaderBytes, what waits to be read is
+// bounded by the stream's window, what waits to be sent by whoever asks Stream::buffered before it
+// writes. A peer that breaks the protocol ends the session with one sentence, and every stream of
+// it. One thread, the event loop's.
 #pragma once
 
 #include <cstdint>
@@ -96,6 +98,8 @@ class Session {
   Status Start();
   void OnTransport(short events);
   bool ReadSome();
+  // Guest: what of `bytes` belongs to the session; looks for its start.
+  std::string AfterPreface(std::string_view bytes);
   void Send();  // frames that are due, as far as the transport takes them
   void SendSoon();
   void Close(const std::string& reason);
@@ -111,6 +115,9 @@ class Session {
   EventLoop::WatchId watch_ = 0;
   EventLoop::WatchId soon_ = 0;
   std::map<std::int32_t, std::shared_ptr<Stream>> streams_;
+  bool greeted_;          // guest: the preface was read
+  std::string skipping_;  // what may be the preface's start
+  std::size_t skipped_ = 0;
   std::string pending_;  // frames on their way out
   std::size_t pending_at_ = 0;
   std::function<void()> pinged_;

@@ -18,7 +18,10 @@
 namespace writ::backends::microvm {
 
 struct AgentOptions {
+  // One of them: a stream that is there for good, or a socket that takes one connection after the
+  // other. Both outlive a snapshot, a connection does not.
   UniqueFd transport;
+  UniqueFd listener;
   std::string host_token;   // what the host shows
   std::string guest_token;  // what we show
   std::string launcher;     // writ-launch
@@ -27,9 +30,13 @@ struct AgentOptions {
   std::uint64_t job_memory = 0;  // what a job gets that asks for no limit; 0: all
   // Takes what came for this guest alone. A test that runs on a host must not set its clock.
   std::function<Result<IdentityTaken>(const Identity&)> take_identity;
+  // Before the first job: finds the inputs, whose drive may have got another file until then. May
+  // be empty, as the next.
+  std::function<Status()> mount_inputs;
+  std::function<void()> quiesce;  // before a snapshot
 };
 
-// Until the channel is at its end. Why it is.
+// Until the channel is at its end, but for the end that a quiesce asked for. Why it is.
 Result<std::string> RunAgent(AgentOptions options);
 
 // Entropy with a reseed, clock, host name, machine id: of the machine that this runs on.

@@ -53,14 +53,22 @@ class GuestClient {
 
   // Greets the guest, makes it this run's own (L33), and has it prepare the job.
   Status Begin(UniqueFd channel, JobOrder order, GuestFds fds);
+  // Instead of Begin: greets the guest and makes it ready for a snapshot; `quiesced` is told when
+  // it has written all it had and its channel begins anew. Tokens stay as they are: clones are
+  // greeted with them. The client is kept until the machine is paused - a guest that loses its host
+  // ends.
+  Status BeginQuiesce(UniqueFd channel, std::function<void()> quiesced);
   void Start(Go go);
   void Cancel();
   void FetchChanges(UniqueFd workspace, TreeLimits limits);
   // What the guest says of itself, after on_prepared.
   const Hello& hello() const { return hello_; }
+  // The machine's own, which it has taken: random for each client.
+  const std::string& host_name() const { return host_name_; }
 
  private:
   using StreamPtr = std::shared_ptr<Stream>;
+  Status Greet(UniqueFd channel);
   // One question, one bounded answer.
   void Ask(std::string_view path, std::string question, std::function<void(std::string)> answered);
   void OnHello(const std::string& answer);
@@ -80,8 +88,11 @@ class GuestClient {
   JobOrder order_;
   GuestFds fds_;
   Hello hello_;
+  std::string host_name_;
+  std::string machine_id_;
   std::unique_ptr<Session> session_;
   StreamPtr job_;
+  std::function<void()> quiesced_;  // empty: for a job
   std::optional<Ended> ended_;
   int outputs_open_ = 0;
   bool end_told_ = false;
