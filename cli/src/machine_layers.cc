@@ -243,8 +243,9 @@ std::vector<Layer> LookAtRuntimes() {
       {"gvisor", "runsc", nullptr, kContainer, "apt-get install runsc"},
       {"qemu", "qemu-system-x86_64", nullptr, "the microvm tier uses it",
        "apt-get install qemu-system-x86"},
-      {"firecracker", "firecracker", nullptr},
-      {"cloud-hypervisor", "cloud-hypervisor", nullptr}};
+      {"firecracker", "firecracker", nullptr, "the microvm tier uses it where microvm.vmm says so"},
+      {"cloud-hypervisor", "cloud-hypervisor", nullptr,
+       "the microvm tier uses it where microvm.vmm says so"}};
   std::vector<Layer> out;
   for (const Known& known : kKnown) {
     Layer layer{known.layer, Health::kAbsent, "", "", ""};

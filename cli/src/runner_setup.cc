@@ -160,6 +160,8 @@ Status RegisterBackends(backends::BackendRegistry& registry, const std::string& 
   machines.launched = options.launched;
   machines.machine_program = programs.machine;
   machines.images_dir = dir;
+  machines.vmm = config.microvm.vmm;
+  machines.vmm_program = config.microvm.program;
   WRIT_TRY(registry.Add(backends::MakeContainerBackend(std::move(options))));
   return registry.Add(backends::MakeMicrovmBackend(std::move(machines)));
 }

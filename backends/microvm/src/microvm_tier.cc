@@ -22,6 +22,9 @@
 namespace writ::backends {
 namespace {
 
+using microvm::VmmKind;
+using microvm::VmmName;
+
 constexpr std::chrono::seconds kProbeBound{20};
 constexpr std::uint64_t kProbeText = 64 * 1024;
 constexpr std::chrono::minutes kBootBound{3};  // emulated, beside others, on a busy host
@@ -50,6 +53,10 @@ Result<std::string> Ask(const std::string& program, std::vector<std::string> arg
   return ReadAll(pipe.read_end.get(), kProbeText);
 }
 
+std::string ProgramOf(VmmKind kind) {
+  return kind == VmmKind::kQemu ? "qemu-system-x86_64" : std::string(VmmName(kind));
+}
+
 // A device that only a group may open is closed to a uid of the job's own.
 bool OpenToJobs(const char* device, bool root) {
   struct stat st {};
@@ -60,25 +67,34 @@ bool OpenToJobs(const char* device, bool root) {
 MachineFeatures ProbeMachine(const MicrovmBackendOptions& options, const image::ImageStore& store,
                              bool root) {
   MachineFeatures found;
-  found.path = options.qemu;
+  found.monitor = options.vmm.empty() ? VmmName(VmmKind::kQemu) : options.vmm;
+  auto kind = microvm::ParseVmmName(found.monitor);
+  if (!kind) {
+    found.reason = kind.error().message + ": " + found.monitor;
+    found.mend = "microvm.vmm: " + kind.error().hint;
+    return found;
+  }
+  found.path = options.vmm_program.empty() ? "/usr/bin/" + ProgramOf(*kind) : options.vmm_program;
   if (auto images = store.List(); !images || images->empty()) {
     found.reason = "this runner has no guest image";
     found.mend = kBuild;
     return found;
   }
-  if (::access(options.qemu.c_str(), X_OK) != 0) {
-    found.reason = "there is no " + options.qemu;
-    found.mend = "apt-get install qemu-system-x86 erofs-utils";
+  if (::access(found.path.c_str(), X_OK) != 0) {
+    found.reason = "there is no " + found.path;
+    found.mend = *kind == VmmKind::kQemu ? "apt-get install qemu-system-x86 erofs-utils"
+                                         : "microvm.program: where " + found.monitor + " is";
     return found;
   }
-  auto said = Ask(options.qemu, {"--version"});
-  auto version = said ? microvm::QemuVersion(*said) : std::move(said).error();
+  auto said = Ask(found.path, {"--version"});
+  auto version =
+      said ? microvm::JudgeVmmVersion(microvm::VmmKind::kQemu, *said) : std::move(said).error();
   if (!version) {
     found.reason = version.error().message;
-    found.mend = "QEMU 7.2 or newer";
+    found.mend = version.error().hint.empty() ? "another version of it" : version.error().hint;
     return found;
   }
-  found.version = *version;
+  found.version = version->text();
   auto kvm = Ask(options.machine_program, {"--probe-kvm"});
   if (!kvm) {
     found.reason = "writ-vm cannot be used: " + kvm.error().message;
@@ -92,6 +108,11 @@ MachineFeatures ProbeMachine(const MicrovmBackendOptions& options, const image::
   if (found.kvm && !OpenToJobs("/dev/kvm", root)) {
     found.kvm = false;
     found.no_kvm_reason = "/dev/kvm is not open to the uids of jobs (mode 0666)";
+  }
+  if (!found.kvm && *kind != VmmKind::kQemu) {
+    found.reason = found.monitor + " emulates nothing, and there is no KVM: " + found.no_kvm_reason;
+    found.mend = "microvm.vmm: qemu";
+    return found;
   }
   found.usable = true;
   return found;
@@ -135,7 +156,8 @@ Capabilities MicrovmTier::Describe(const HostFeatures& f) const {
   c.tier = Tier::kMicrovm;
   c.backend = std::string(Name());
   const std::string speed = f.machine.kvm ? "kvm" : "tcg";
-  if (!f.machine.version.empty()) c.version += ", qemu " + f.machine.version + ", " + speed;
+  if (!f.machine.version.empty())
+    c.version += ", " + f.machine.monitor + " " + f.machine.version + ", " + speed;
   if (c.usable && !f.machine.usable) {
     c.usable = false;
     c.unusable_reason = "no machine can be made: " + f.machine.reason;
@@ -146,7 +168,7 @@ Capabilities MicrovmTier::Describe(const HostFeatures& f) const {
     }
   }
   if (!c.usable) return c;
-  const std::string machine = "virtual machine (qemu, " + speed + ")";
+  const std::string machine = "virtual machine (" + f.machine.monitor + ", " + speed + ")";
   c.files.mechanism = machine + ", in a " + c.files.mechanism;
   c.network.mechanism = machine + " without a network card";
   c.network.reason.clear();
@@ -260,6 +282,9 @@ launch::LaunchPlan MicrovmTier::PlanLaunch(const Plan& plan, const HostFeatures&
                                            const LaunchFacts& facts) const {
   launch::LaunchPlan out = sandbox_.PlanLaunch(plan, features, facts);
   microvm::MachineOrder order;
+  // Both were judged when they were probed.
+  if (auto kind = microvm::ParseVmmName(features.machine.monitor)) order.kind = *kind;
+  if (auto version = microvm::ParseVmmVersion(features.machine.version)) order.version = *version;
   order.vmm = features.machine.path;
   order.acceleration =
       features.machine.kvm ? microvm::Acceleration::kKvm : microvm::Acceleration::kTcg;

@@ -177,6 +177,11 @@ Result<RunnerConfig> ParseRunnerConfig(std::string_view text) {
     ReadText(*container, "runtime", config.container.runtime);
     container->RefuseUnknown();
   }
+  if (auto microvm = reader.OptionalChild("microvm")) {
+    ReadText(*microvm, "vmm", config.microvm.vmm);
+    ReadText(*microvm, "program", config.microvm.program);
+    microvm->RefuseUnknown();
+  }
   ReadWords(reader, "agentPaths", config.agent_paths);
   if (auto kinds = reader.OptionalChild("agentVars")) {
     for (const AgentProfile& profile : AllProfiles()) {
@@ -260,6 +265,10 @@ std::string RunnerConfigJson(const RunnerConfig& c) {
   text(container, "image", c.container.image);
   text(container, "runtime", c.container.runtime);
   if (!container.empty()) out.Set("container", std::move(container));
+  json::Object microvm;
+  text(microvm, "vmm", c.microvm.vmm);
+  text(microvm, "program", c.microvm.program);
+  if (!microvm.empty()) out.Set("microvm", std::move(microvm));
   out.Set("agentPaths", words(c.agent_paths));
   json::Object agent_vars;
   for (const auto& [kind, vars] : c.agent_vars) agent_vars.Set(kind, words(vars));

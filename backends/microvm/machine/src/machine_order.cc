@@ -9,6 +9,8 @@ namespace writ::backends::microvm {
 
 std::string Encode(const MachineOrder& order) {
   launch::Writer out;
+  out.Number(static_cast<std::uint64_t>(order.kind));
+  out.Text(order.version.text());
   out.Text(order.vmm);
   out.Number(static_cast<std::uint64_t>(order.acceleration));
   for (std::uint64_t n : {order.memory_bytes, order.cpus, order.tsc_khz, order.boot_ms,
@@ -22,13 +24,17 @@ Result<MachineOrder> DecodeMachineOrder(std::string_view bytes) {
   constexpr auto kLast = static_cast<std::uint64_t>(Acceleration::kKvm);
   launch::Reader in(bytes);
   MachineOrder order;
+  order.kind =
+      static_cast<VmmKind>(in.NumberAtMost(static_cast<std::uint64_t>(VmmKind::kCloudHypervisor)));
+  auto version = ParseVmmVersion(in.Text());
+  if (version) order.version = *version;
   order.vmm = in.Text();
   order.acceleration = static_cast<Acceleration>(in.NumberAtMost(kLast));
   for (std::uint64_t* n : {&order.memory_bytes, &order.cpus, &order.tsc_khz, &order.boot_ms,
                            &order.change_bytes, &order.change_entries})
     *n = in.Number();
   auto job = DecodeHostWord(in.Text());
-  if (!in.AtEnd() || !job || !std::holds_alternative<JobOrder>(*job))
+  if (!in.AtEnd() || !version || !job || !std::holds_alternative<JobOrder>(*job))
     return Error{ErrorKind::kInvalid, "microvm.order", "the machine's order is not one"};
   order.job = std::get<JobOrder>(std::move(*job));
   return order;

@@ -36,6 +36,7 @@ constexpr int kExecNotFound = 127;
 constexpr int kExecRefused = 126;
 
 const std::string kInputsFile = std::string(kMadePlace) + "/inputs.erofs";
+const std::string kMonitorPlace = std::string(kMadePlace) + "/vmm";
 const std::string kInitramfsFile = std::string(kMadePlace) + "/initramfs";
 
 // The image's archive, and behind it one with this boot's tokens alone.
@@ -75,7 +76,7 @@ class MachineRun {
         plan_(plan),
         fds_(std::move(fds)),
         tokens_(GuestTokens::Make()),
-        vmm_(MakeQemu(loop_)),
+        vmm_(MakeVmm(loop_, order.kind)),
         client_(loop_, tokens_, ClientEvents()) {}
 
   std::string Run() {
@@ -99,7 +100,12 @@ class MachineRun {
     WRIT_TRY(MakeErofs(kInputsPlace, kInputsFile, {kJobUid, kJobUid}, ErofsTimes::kOfTheFiles));
     WRIT_TRY(MakeInitramfs(tokens_));
     MachineSpec spec;
+    if (order_.kind != VmmKind::kQemu) {
+      WRIT_TRY(MakeDirectories(kMonitorPlace, 0700));
+      spec.place = kMonitorPlace;
+    }
     spec.vmm = order_.vmm;
+    spec.version = order_.version;
     spec.acceleration = order_.acceleration;
     spec.memory_bytes = order_.memory_bytes;
     spec.cpus = static_cast<unsigned>(order_.cpus);
@@ -108,13 +114,25 @@ class MachineRun {
     spec.initramfs = kInitramfsFile;
     spec.root = kRootPlace;
     spec.inputs = kInputsFile;
-    WRIT_TRY(vmm_->Boot(spec, [this](const MachineEnd& end) { OnMachineEnd(end); }));
+    // A boot that fails is an end of the machine.
+    vmm_->Boot(
+        spec, [this](const MachineEnd& end) { OnMachineEnd(end); },
+        [this](Status booted) {
+          if (booted)
+            vmm_->Connect([this](Result<UniqueFd> channel) { OnChannel(std::move(channel)); });
+        });
     boot_bound_ =
         loop_.At(EventLoop::Clock::now() + std::chrono::milliseconds(order_.boot_ms), [this] {
           OnLost("the guest was not ready after " + std::to_string(order_.boot_ms) + " ms");
         });
-    return client_.Begin(vmm_->TakeChannel(), order_.job,
-                         {std::move(fds_.out), std::move(fds_.err)});
+    return {};
+  }
+
+  void OnChannel(Result<UniqueFd> channel) {
+    Status begun = channel ? client_.Begin(std::move(channel).value(), order_.job,
+                                           {std::move(fds_.out), std::move(fds_.err)})
+                           : Status(std::move(channel).error());
+    if (!begun) OnLost(begun.error().ToString());
   }
 
   GuestClient::Events ClientEvents() {

@@ -1,165 +1,215 @@
+// QEMU: RAM in a shared file while a machine may become a snapshot. Stopped, that file is the
+// memory and a migration that leaves shared RAM out ("x-ignore-shared") is the device state. A
+// restore maps the file privately, or nothing at all where a page server fills it in, and takes the
+// state in.
 #include <fcntl.h>
-#include <poll.h>
-#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
-#include <chrono>
-#include <csignal>
 #include <memory>
 #include <utility>
 
+#include "copy_sparse.h"
+#include "monitor_process.h"
 #include "qmp.h"
-#include "writ/backends/microvm/vmm.h"
-#include "writ/base/child.h"
+#include "writ/backends/microvm/guest_layout.h"
+#include "writ/backends/microvm/qemu_command.h"
+#include "writ/base/unix_socket.h"
 
 namespace writ::backends::microvm {
 namespace {
 
-constexpr std::size_t kConsoleBytes = 8 * 1024;  // the last ones are kept
-constexpr std::size_t kMaxText = 300;
-constexpr std::chrono::seconds kKillBound{10};
-
-Result<SocketPair> MakeStreamPair() {
-  int fds[2] = {-1, -1};
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0)
-    return SysError(errno, "microvm.socketpair", "cannot make a socket pair");
-  return SocketPair{UniqueFd(fds[0]), UniqueFd(fds[1])};
-}
-
-std::string Printable(std::string_view text) {
-  std::string out;
-  for (char c : text.substr(0, kMaxText))
-    out += static_cast<unsigned char>(c) >= 0x20 && static_cast<unsigned char>(c) < 0x7f ? c : ' ';
-  return out;
-}
+constexpr char kStateName[] = "state";
+constexpr char kMemoryName[] = "memory";
 
 class Qemu final : public Vmm {
  public:
-  explicit Qemu(EventLoop& loop) : loop_(loop) {}
+  explicit Qemu(EventLoop& loop) : Vmm(loop), process_(loop) {}
   ~Qemu() override { Kill(); }
+  SnapshotParts Parts() const override { return {{kStateName}, kMemoryName}; }
 
-  Status Boot(const MachineSpec& spec, std::function<void(const MachineEnd&)> on_end) override {
-    if (booted_)
-      return Error{ErrorKind::kConflict, "microvm.state", "the machine was booted before"};
-    booted_ = true;
+ private:
+  Status DoBoot(const MachineSpec& spec) override {
+    QemuRam ram;
+    if (!spec.place.empty()) {
+      ram.kind = QemuRam::Kind::kShared;
+      ram.path = spec.place + "/" + kMemoryName;
+      UniqueFd file(::open(ram.path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+      if (!file || ::ftruncate(file.get(), static_cast<off_t>(spec.memory_bytes)) != 0)
+        return SysError(errno, "microvm.ram", "cannot make the machine's memory " + ram.path);
+      own_ram_ = ram.path;
+    }
+    WRIT_TRY(Start(spec, ram, {}));
+    qmp_->Execute("query-status", {}, [this](Status up) { Settle(std::move(up)); });
+    return {};
+  }
+
+  Status DoRestore(const MachineSpec& spec, const RestoreOrder& order) override {
+    QemuRam ram;
+    ram.start = QemuRam::Start::kRestored;
+    More more;
+    if (const auto* file = std::get_if<MemoryFile>(&order.memory)) {
+      ram.path = order.directory + "/" + kMemoryName;
+      const bool own = file->use == MemoryFile::Use::kOwn;
+      ram.kind = own ? QemuRam::Kind::kShared : QemuRam::Kind::kCopyOnWrite;
+      if (own) own_ram_ = ram.path;
+      struct stat st {};
+      if (::stat(ram.path.c_str(), &st) != 0 ||
+          static_cast<std::uint64_t>(st.st_size) != spec.memory_bytes)
+        return Error{ErrorKind::kInvalid, "microvm.ram",
+                     "the snapshot's memory is not of the machine's size"};
+    } else {
+      const auto& server = std::get<PageServer>(order.memory);
+      WRIT_ASSIGN(more.pages, ConnectToUnixPath(server.socket));
+      more.env = {"LD_PRELOAD=" + server.preload, "WRIT_UFFD_FD=" + std::to_string(kQemuPagesFd),
+                  "WRIT_UFFD_RAM_BYTES=" + std::to_string(spec.memory_bytes)};
+    }
+    const std::string path = order.directory + "/" + kStateName;
+    more.state.reset(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!more.state) return SysError(errno, "microvm.state_file", "cannot open " + path);
+    WRIT_TRY(Start(spec, ram, std::move(more)));
+    const bool runs = order.after == AfterRestore::kRunning;
+    migrated_ = [this, runs](Status taken) {
+      if (!taken || !runs) return Settle(std::move(taken));
+      qmp_->Execute("cont", {}, [this](Status done) { Settle(std::move(done)); });
+    };
+    AskCapabilities();
+    qmp_->Execute("migrate-incoming", {{"uri", "fd:" + std::to_string(kQemuStateFd)}},
+                  [this](Status begun) { OnMigrationBegun(std::move(begun)); });
+    return {};
+  }
+
+  void DoConnect(Connected connected) override {
+    if (!channel_)
+      return connected(Error{ErrorKind::kConflict, "microvm.channel",
+                             "the machine's channel has been taken before"});
+    connected(std::move(channel_));
+  }
+
+  Status DoPause() override { return Tell("stop"); }
+  Status DoResume() override { return Tell("cont"); }
+
+  Status DoSnapshot(const SnapshotOrder& order) override {
+    if (order.kind == SnapshotKind::kDifferential)
+      return Error{ErrorKind::kUnsupported, "microvm.differential",
+                   "QEMU does not tell which pages were written"};
+    if (own_ram_.empty())
+      return Error{ErrorKind::kUnsupported, "microvm.ram",
+                   "the machine's memory is in no file of its own"};
+    const std::string path = order.directory + "/" + kStateName;
+    UniqueFd state(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    if (!state) return SysError(errno, "microvm.state_file", "cannot make " + path);
+    const std::string memory = order.directory + "/" + kMemoryName;
+    const bool spent = order.after == AfterSnapshot::kSpent;
+    migrated_ = [this, memory, spent](Status written) {
+      if (!written) return Settle(std::move(written));
+      // Where nobody writes to it any more, the file itself is the snapshot's.
+      if (spent && ::link(own_ram_.c_str(), memory.c_str()) == 0) return Settle({});
+      Settle(CopySparse(own_ram_, memory));
+    };
+    AskCapabilities();
+    qmp_->Execute(
+        "getfd", {{"fdname", kStateName}}, [](Status) {}, std::move(state));
+    qmp_->Execute("migrate", {{"uri", std::string("fd:") + kStateName}},
+                  [this](Status begun) { OnMigrationBegun(std::move(begun)); });
+    return {};
+  }
+
+  // A new node for the file; the drive's own node then reads from it.
+  Status DoPutInputs(const std::string& file) override {
+    const std::string node = "inputs-" + std::to_string(++inputs_made_);
+    qmp_->Execute(
+        "blockdev-add",
+        {{"driver", "file"}, {"node-name", node}, {"filename", file}, {"read-only", true}},
+        [](Status) {});
+    json::Object drive{
+        {"driver", "raw"}, {"node-name", kInputsDrive}, {"read-only", true}, {"file", node}};
+    qmp_->Execute("blockdev-reopen", {{"options", json::Array{std::move(drive)}}},
+                  [this, node](Status opened) {
+                    if (!opened) return Settle(std::move(opened));
+                    const std::string before = std::exchange(inputs_node_, node);
+                    if (before.empty()) return Settle({});
+                    qmp_->Execute("blockdev-del", {{"node-name", before}},
+                                  [this](Status gone) { Settle(std::move(gone)); });
+                  });
+    return {};
+  }
+
+  void DoKill() override {
+    // We may be in a callback of its own: it goes when the loop turns.
+    if (qmp_) {
+      qmp_->Abandon();
+      loop().Post([last = std::shared_ptr<Qmp>(std::move(qmp_))] {});
+    }
+    process_.Kill();
+  }
+
+  struct More {
+    UniqueFd state;
+    UniqueFd pages;
+    std::vector<std::string> env;
+  };
+  Status Start(const MachineSpec& spec, const QemuRam& ram, More more) {
     WRIT_ASSIGN(SocketPair control, MakeStreamPair());
     WRIT_ASSIGN(SocketPair channel, MakeStreamPair());
-    WRIT_ASSIGN(SocketPair console, MakeStreamPair());
-    SpawnOptions spawn;
-    spawn.path = spec.vmm;
-    spawn.argv = QemuCommand(spec);
-    spawn.env = {"LANG=C"};
-    spawn.fds = {{control.second.get(), kQemuControlFd},
-                 {channel.second.get(), kQemuChannelFd},
-                 {console.second.get(), kQemuConsoleFd},
-                 {console.second.get(), 2}};
-    // Ended by its owner alone; a signal to the whole tree is meant for the job in it.
-    spawn.blocked_signals = {SIGTERM, SIGINT, SIGHUP};
-    WRIT_ASSIGN(child_, Child::Spawn(spawn));
-    on_end_ = std::move(on_end);
-    channel_ = std::move(channel.first);
-    console_ = std::move(console.first);
-    ::fcntl(console_.get(), F_SETFL, O_NONBLOCK);
-    console_watch_ = loop_.Add(console_.get(), POLLIN, [this](short) { ReadConsole(); });
-    exit_watch_ = loop_.Add(child_.pidfd(), POLLIN, [this](short) { OnExit(); });
+    MonitorProcess::Start start;
+    start.program = spec.vmm;
+    start.argv = QemuCommand(spec, ram);
+    start.env = std::move(more.env);
+    start.env.push_back("LANG=C");
+    start.fds = {{control.theirs.get(), kQemuControlFd}, {channel.theirs.get(), kQemuChannelFd}};
+    if (more.state) start.fds.push_back({more.state.get(), kQemuStateFd});
+    if (more.pages) start.fds.push_back({more.pages.get(), kQemuPagesFd});
+    start.console_fds = {kQemuConsoleFd, 2};
+    WRIT_TRY(process_.Run(start, [this] { Ended(process_.End(guest_ended_)); }));
+    channel_ = std::move(channel.ours);
     qmp_ = std::make_unique<Qmp>(
-        loop_, std::move(control.first),
+        loop(), std::move(control.ours),
         [this](std::string_view event, const json::Value& data) { OnEvent(event, data); });
     return {};
   }
 
-  UniqueFd TakeChannel() override { return std::move(channel_); }
-  void Pause(std::function<void(Status)> done) override { Tell("stop", std::move(done)); }
-  void Resume(std::function<void(Status)> done) override { Tell("cont", std::move(done)); }
-
-  void Kill() override {
-    Forget();
-    if (!child_.running()) return;
-    (void)child_.Signal(SIGKILL).has_value();
-    (void)child_.Wait(kKillBound).has_value();
+  Status Tell(const std::string& command) {
+    qmp_->Execute(command, {}, [this](Status done) { Settle(std::move(done)); });
+    return {};
   }
 
- private:
-  void Tell(const std::string& command, std::function<void(Status)> done) {
-    if (!qmp_)
-      return done(Error{ErrorKind::kConflict, "microvm.state", "the machine does not run"});
-    qmp_->Execute(command, std::move(done));
+  void AskCapabilities() {
+    json::Array wanted;
+    for (const char* name : {"x-ignore-shared", "events"})
+      wanted.push_back(json::Object{{"capability", name}, {"state", true}});
+    qmp_->Execute("migrate-set-capabilities", {{"capabilities", std::move(wanted)}}, [](Status) {});
   }
 
-  void Forget() {
-    loop_.Remove(console_watch_);
-    loop_.Remove(exit_watch_);
-    qmp_.reset();
-    on_end_ = nullptr;
-  }
-
-  // False: there is nothing more.
-  bool ReadConsole() {
-    std::array<char, 4096> buffer{};
-    const ssize_t count = ::read(console_.get(), buffer.data(), buffer.size());
-    if (count < 0 && (errno == EAGAIN || errno == EINTR)) return false;
-    if (count <= 0) {
-      loop_.SetEvents(console_watch_, 0);
-      return false;
-    }
-    said_.append(buffer.data(), static_cast<std::size_t>(count));
-    if (said_.size() > 2 * kConsoleBytes) said_.erase(0, said_.size() - kConsoleBytes);
-    return true;
+  // The command's own failure; what it led to comes as an event.
+  void OnMigrationBegun(Status begun) {
+    if (begun || !migrated_) return;
+    std::exchange(migrated_, nullptr)(std::move(begun));
   }
 
   void OnEvent(std::string_view event, const json::Value& data) {
-    if (event != "SHUTDOWN") return;
-    const json::Value* guest = data.Find("guest");
-    if (guest != nullptr && guest->if_bool() != nullptr && *guest->if_bool())
-      guest_ended_ = data.FindString("reason").value_or("guest");
-  }
-
-  void OnExit() {
-    auto status = child_.Wait(std::chrono::milliseconds(0));
-    while (ReadConsole()) continue;
-    MachineEnd end;
-    const auto panic = said_.find("Kernel panic");
-    const std::string last = LastLine();
-    if (panic != std::string::npos) {
-      end.kind = MachineEnd::Kind::kPanicked;
-      end.text = "the guest's kernel panicked: " +
-                 Printable(said_.substr(panic, said_.find_first_of("\r\n", panic) - panic));
-    } else if (!guest_ended_.empty()) {
-      end.kind = MachineEnd::Kind::kPoweredOff;
-      end.text = "the guest ended its machine (" + Printable(guest_ended_) + ")";
-      if (!last.empty()) end.text += "; its console: " + last;
-    } else {
-      end.text = "the machine's monitor ended";
-      if (status && *status)
-        end.text += (*status)->signalled ? " by signal " + std::to_string((*status)->signal)
-                                         : " with " + std::to_string((*status)->code);
-      if (!last.empty()) end.text += ": " + last;
+    if (event == "SHUTDOWN") {
+      const json::Value* guest = data.Find("guest");
+      if (guest != nullptr && guest->if_bool() != nullptr && *guest->if_bool())
+        guest_ended_ = data.FindString("reason").value_or("guest");
     }
-    auto told = std::move(on_end_);
-    Forget();
-    if (told) told(end);
+    if (event != "MIGRATION" || !migrated_) return;
+    const std::string_view status = data.FindString("status").value_or("");
+    if (status == "completed") return std::exchange(migrated_, nullptr)({});
+    if (status == "failed" || status == "cancelled")
+      std::exchange(migrated_, nullptr)(Error{ErrorKind::kUnavailable, "microvm.migration",
+                                              "the device state could not be carried over"});
   }
 
-  std::string LastLine() const {
-    std::string_view text = said_;
-    while (!text.empty() && (text.back() == '\n' || text.back() == '\r' || text.back() == ' '))
-      text.remove_suffix(1);
-    return Printable(text.substr(text.find_last_of("\r\n") + 1));
-  }
-
-  EventLoop& loop_;
-  bool booted_ = false;
-  UniqueFd channel_;
-  UniqueFd console_;
-  std::string said_;         // on the console, the last of it
-  std::string guest_ended_;  // QEMU's reason
-  EventLoop::WatchId console_watch_ = 0;
-  EventLoop::WatchId exit_watch_ = 0;
-  std::function<void(const MachineEnd&)> on_end_;
+  MonitorProcess process_;
   std::unique_ptr<Qmp> qmp_;
-  Child child_;
+  UniqueFd channel_;
+  std::string own_ram_;      // the file that this machine alone has as its RAM; may be empty
+  std::string guest_ended_;  // QEMU's reason
+  std::string inputs_node_;  // of the file that was put behind the inputs drive
+  int inputs_made_ = 0;
+  std::function<void(Status)> migrated_;
 };
 
 }  // namespace

@@ -1,14 +1,11 @@
-#include <algorithm>
-#include <charconv>
+#include "writ/backends/microvm/qemu_command.h"
 
 #include "writ/backends/microvm/guest_layout.h"
-#include "writ/backends/microvm/vmm.h"
 
 namespace writ::backends::microvm {
 namespace {
 
-constexpr int kLeastMajor = 7;
-constexpr int kLeastMinor = 2;
+constexpr VmmVersion kSharesReadOnly{8, 2, 0};  // its `rom` option
 
 // Commas separate options and are doubled in a value.
 std::string Value(const std::string& text) {
@@ -30,9 +27,23 @@ std::string KernelCommand(const MachineSpec& spec) {
 }
 
 void AddDrive(const std::string& name, const std::string& file, std::vector<std::string>& out) {
-  out.insert(out.end(),
-             {"-drive", "if=none,format=raw,readonly=on,id=" + name + ",file=" + Value(file),
-              "-device", "virtio-blk-device,drive=" + name + ",serial=" + name});
+  out.insert(out.end(), {"-blockdev",
+                         "driver=raw,node-name=" + name +
+                             ",read-only=on,file.driver=file,file.filename=" + Value(file),
+                         "-device", "virtio-blk-device,drive=" + name + ",serial=" + name});
+}
+
+std::string RamObject(const MachineSpec& spec, const QemuRam& ram) {
+  const std::string file = "memory-backend-file,mem-path=" + Value(ram.path) + ",share=";
+  switch (ram.kind) {
+    case QemuRam::Kind::kAnonymous:
+      return "memory-backend-ram";
+    case QemuRam::Kind::kShared:
+      return file + "on";
+    case QemuRam::Kind::kCopyOnWrite:
+      return file + (spec.version >= kSharesReadOnly ? "off,readonly=on,rom=off" : "off");
+  }
+  return {};
 }
 
 std::string Socket(const char* id, int fd) {
@@ -41,11 +52,7 @@ std::string Socket(const char* id, int fd) {
 
 }  // namespace
 
-std::string_view AccelerationName(Acceleration acceleration) {
-  return acceleration == Acceleration::kKvm ? "kvm" : "tcg";
-}
-
-std::vector<std::string> QemuCommand(const MachineSpec& spec) {
+std::vector<std::string> QemuCommand(const MachineSpec& spec, const QemuRam& ram) {
   const std::string memory = std::to_string(spec.memory_bytes >> 20) + "M";
   std::vector<std::string> out = {
       "qemu-system-x86_64",
@@ -60,7 +67,7 @@ std::vector<std::string> QemuCommand(const MachineSpec& spec) {
       "-smp",
       std::to_string(spec.cpus),
       "-object",
-      "memory-backend-memfd,id=ram,size=" + memory,
+      RamObject(spec, ram) + ",id=ram,size=" + memory,
       "-nodefaults",
       "-no-user-config",
       "-display",
@@ -88,33 +95,16 @@ std::vector<std::string> QemuCommand(const MachineSpec& spec) {
       "rng-random,id=rng,filename=/dev/urandom",
       "-device",
       "virtio-rng-device,rng=rng",
-      "-kernel",
-      spec.kernel,
-      "-initrd",
-      spec.initramfs,
-      "-append",
-      KernelCommand(spec)};
+  };
+  // All that a kernel was loaded from is in the memory of a machine that is restored.
+  if (ram.start == QemuRam::Start::kBoots)
+    out.insert(out.end(),
+               {"-kernel", spec.kernel, "-initrd", spec.initramfs, "-append", KernelCommand(spec)});
+  else
+    out.insert(out.end(), {"-incoming", "defer"});
   AddDrive(kRootDrive, spec.root, out);
   AddDrive(kInputsDrive, spec.inputs, out);
   return out;
-}
-
-Result<std::string> QemuVersion(std::string_view first_line) {
-  constexpr std::string_view kStart = "QEMU emulator version ";
-  if (!first_line.starts_with(kStart))
-    return Error{ErrorKind::kUnsupported, "microvm.qemu_version",
-                 "the program does not say that it is QEMU"};
-  first_line.remove_prefix(kStart.size());
-  const std::string version(first_line.substr(0, first_line.find_first_of(" \n(")));
-  int major = 0;
-  int minor = 0;
-  const char* end = version.data() + version.size();
-  auto [dot, error] = std::from_chars(version.data(), end, major);
-  if (error == std::errc() && dot != end) std::from_chars(dot + 1, end, minor);
-  if (major < kLeastMajor || (major == kLeastMajor && minor < kLeastMinor))
-    return Error{ErrorKind::kUnsupported, "microvm.qemu_version",
-                 "QEMU " + version + " is older than 7.2, the first that was tried"};
-  return version;
 }
 
 }  // namespace writ::backends::microvm

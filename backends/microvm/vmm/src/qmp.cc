@@ -2,12 +2,14 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <utility>
+#include <vector>
+
+#include "monitor_process.h"
 
 namespace writ::backends::microvm {
 namespace {
@@ -25,16 +27,19 @@ Qmp::Qmp(EventLoop& loop, UniqueFd fd,
     : loop_(loop), fd_(std::move(fd)), on_event_(std::move(on_event)) {
   ::fcntl(fd_.get(), F_SETFL, O_NONBLOCK);
   watch_ = loop_.Add(fd_.get(), POLLIN, [this](short) { OnReady(); });
-  Execute("qmp_capabilities", [](Status) {});
+  Execute("qmp_capabilities", {}, [](Status) {});
 }
 
 Qmp::~Qmp() {
   loop_.Remove(watch_);
 }
 
-void Qmp::Execute(const std::string& command, std::function<void(Status)> done) {
+void Qmp::Execute(const std::string& command, json::Object arguments,
+                  std::function<void(Status)> done, UniqueFd fd) {
   if (!fd_) return done(Gone());
-  waiting_.push_back({json::Write(json::Object{{"execute", command}}) + "\n", std::move(done)});
+  json::Object object{{"execute", command}};
+  if (!arguments.empty()) object.Set("arguments", std::move(arguments));
+  waiting_.push_back({json::Write(std::move(object)) + "\n", std::move(fd), std::move(done)});
   SendNext();
 }
 
@@ -42,9 +47,9 @@ void Qmp::Execute(const std::string& command, std::function<void(Status)> done) 
 void Qmp::SendNext() {
   if (!greeted_ || in_flight_ || waiting_.empty() || !fd_) return;
   in_flight_ = true;
-  const std::string& line = waiting_.front().line;
-  if (::send(fd_.get(), line.data(), line.size(), MSG_NOSIGNAL) !=
-      static_cast<ssize_t>(line.size()))
+  const Waiting& next = waiting_.front();
+  if (!SendWithFds(fd_.get(), next.line,
+                   next.fd ? std::vector<int>{next.fd.get()} : std::vector<int>()))
     Close();
 }
 
@@ -84,11 +89,17 @@ bool Qmp::OnLine(std::string_view line) {
   if (const json::Value* error = value->Find("error"))
     done(Error{
         ErrorKind::kUnavailable, "microvm.qmp_refused",
-        "the monitor refused: " + std::string(error->FindString("desc").value_or("no reason"))});
+        "the monitor refused: " + Printable(error->FindString("desc").value_or("no reason"))});
   else
     done({});
   SendNext();
   return true;
+}
+
+void Qmp::Abandon() {
+  loop_.Remove(watch_);
+  fd_.reset();
+  waiting_.clear();
 }
 
 void Qmp::Close() {

@@ -21,7 +21,11 @@ class Qmp {
   Qmp(const Qmp&) = delete;
   Qmp& operator=(const Qmp&) = delete;
 
-  void Execute(const std::string& command, std::function<void(Status)> done);
+  // `fd` goes along with the command (getfd), where there is one.
+  void Execute(const std::string& command, json::Object arguments, std::function<void(Status)> done,
+               UniqueFd fd = {});
+  // Ends it from within one of its own callbacks: nothing is told any more.
+  void Abandon();
 
  private:
   void OnReady();
@@ -31,6 +35,7 @@ class Qmp {
 
   struct Waiting {
     std::string line;
+    UniqueFd fd;
     std::function<void(Status)> done;
   };
   EventLoop& loop_;

@@ -163,6 +163,13 @@ struct RunnerConfig {
     std::string runtime;
   };
   Container container;
+  // Of the microvm tier: the monitor ("qemu", "firecracker", "cloud-hypervisor") and its program,
+  // an absolute path. Empty: QEMU; where Debian's package or the project's release has it.
+  struct Microvm {
+    std::string vmm;
+    std::string program;
+  };
+  Microvm microvm;
   std::vector<std::string> env_allow;  // what env.inherit may name (L20); empty: nothing
   std::vector<std::string> search_path = {"/usr/local/bin", "/usr/bin",
                                           "/bin"};  // where agents are looked for

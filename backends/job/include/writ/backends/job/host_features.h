@@ -39,6 +39,7 @@ struct RuntimeFeatures {
 
 // The monitor of the microvm tier.
 struct MachineFeatures {
+  std::string monitor;  // "qemu", ...
   std::string path;
   std::string version;
   bool usable = false;

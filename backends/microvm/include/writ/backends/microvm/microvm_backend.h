@@ -19,8 +19,9 @@ namespace writ::backends {
 struct MicrovmBackendOptions {
   LaunchedOptions launched{};
   std::string machine_program{};  // absolute path of writ-vm
-  std::string qemu = "/usr/bin/qemu-system-x86_64";
-  std::string images_dir{};               // of the runner: its guest images are below (GuestStore)
+  std::string vmm{};              // "qemu", "firecracker", "cloud-hypervisor"; empty: qemu
+  std::string vmm_program{};      // absolute path; empty: /usr/bin/ and the program's own name
+  std::string images_dir{};       // of the runner: its guest images are below (GuestStore)
   std::string default_image = "default";  // of a job that names none
   // Of a job without a limit of its own; what the guest keeps for itself comes on top.
   std::uint64_t job_memory_bytes = 768ull << 20;

@@ -22,6 +22,8 @@ inline constexpr char kWorkspacePlace[] = "/inputs/workspace";  // writable: cha
 inline constexpr char kMadePlace[] = "/tmp";                    // for what is made for this machine
 
 struct MachineOrder {
+  VmmKind kind = VmmKind::kQemu;
+  VmmVersion version;
   std::string vmm;
   Acceleration acceleration = Acceleration::kTcg;
   std::uint64_t memory_bytes = 0;
