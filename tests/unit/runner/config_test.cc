@@ -30,6 +30,7 @@ TEST(RunnerConfigFile, IsReadBackAsItWasWritten) {
   config.syscalls = {protocol::SyscallProfile::kBuild, {protocol::SyscallProfile::kBuild}};
   config.limits.io_bytes_per_second = 5u << 20;
   config.container = {.image = "debian", .runtime = "/usr/bin/crun"};
+  config.microvm = {.vmm = "firecracker", .program = "/opt/firecracker"};
   config.grants.redact_diffs = true;
   config.checkouts = {.max_bytes = 1 << 30, .max_entries = 3};
   std::string text = RunnerConfigJson(config);
@@ -43,6 +44,8 @@ TEST(RunnerConfigFile, IsReadBackAsItWasWritten) {
   EXPECT_EQ(read->limits.io_bytes_per_second, 5u << 20);
   EXPECT_EQ(read->container.image, "debian");
   EXPECT_EQ(read->container.runtime, "/usr/bin/crun");
+  EXPECT_EQ(read->microvm.vmm, "firecracker");
+  EXPECT_EQ(read->microvm.program, "/opt/firecracker");
   EXPECT_EQ(read->checkouts.max_bytes, 1u << 30);
   EXPECT_EQ(read->checkouts.max_entries, 3u);
 }
