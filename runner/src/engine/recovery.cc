@@ -85,8 +85,8 @@ std::unique_ptr<Lease> HoldWhileUploading(SessionServices& services, Taken& take
                                    [](const JournalUpload& upload) { return !upload.uploaded; });
   if (!uploads || taken.chain->vocabulary() != Vocabulary::kExtended) return nullptr;
   return std::make_unique<Lease>(
-      services.config, services.clock, run.claim.run_id, LeaseTerms{}, *taken.ticket,
-      services.liveness,
+      services.config, services.identity.token, services.clock, run.claim.run_id, LeaseTerms{},
+      *taken.ticket, services.liveness,
       Lease::Listener{.on_cancel = {},  // its job has ended
                       .on_loss =
                           [&services](LeaseLoss loss, const std::string&) {
