@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "home.h"
+#include "own_cgroup.h"
 #include "runner_setup.h"
 #include "writ/backends/registry.h"
 #include "writ/base/file.h"
@@ -162,6 +163,7 @@ Result<std::unique_ptr<Embedded>> Embedded::Start(const EmbeddedOptions& options
   EmbeddedOptions observed = options;
   observed.observer = impl->follower.get();
   WRIT_ASSIGN(impl->server, plane::HttpServer::Start(plane, clock, {}));
+  TakeOwnCgroup();
   RunnerSetup backend_setup;
   backend_setup.dir = options.dir;
   WRIT_ASSIGN(const RunnerSettings backend_settings, ReadRunnerSettings(backend_setup));

@@ -150,12 +150,14 @@ Layer LookAtCgroups() {
   add("memory", support.memory_base, support.memory_is_v2);
   add("tasks", support.pids_base, support.pids_is_v2);
   add("kill", support.kill_base, true);
+  add("cpu", support.cpu_base, support.cpu_is_v2);
+  add("io", support.io_base, support.io_is_v2);
   add("freezer", support.freezer_base, false);
   if (support.memory_base.empty() || support.pids_base.empty()) {
     out.health = Health::kLimited;
-    if (out.found.empty()) out.found = "nothing is delegated to this process";
+    if (out.found.empty()) out.found = "no group can be made by this process";
     out.cause = support.reason;
-    out.mend = "run the runner as root, or give its service Delegate=yes";
+    out.mend = support.mend;
   }
   return out;
 }

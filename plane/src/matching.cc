@@ -49,7 +49,7 @@ std::optional<Unmet> LacksRoom(const Bound& bound, const TierReport& tier) {
   if (held != tier.limits.end() && !held->contract)
     return Unmet{"a limit of " + std::string(bound.member) + " that holds",
                  "it would be held by " + held->holder,
-                 "run it as root, or give its service Delegate=yes"};
+                 "give its service Delegate=yes; `writ doctor` there says what is missing"};
   return std::nullopt;
 }
 

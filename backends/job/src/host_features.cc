@@ -128,7 +128,7 @@ AspectCapability DescribeResources(const HostFeatures& f) {
   resources.enforcement = Enforcement::kAdvisory;
   resources.mechanism = processes.empty() ? "rlimits" : processes + ", rlimits";
   resources.reason = "memory is limited per process, not for the whole job: " + f.cgroups.reason;
-  resources.mend = "run the runner as root, or give its service Delegate=yes";
+  resources.mend = f.cgroups.mend;
   return resources;
 }
 

@@ -82,7 +82,7 @@ Status CheckLimits(const Plan& plan, const std::vector<HeldLimit>& holders) {
     return Unsupported(plan.tier, "limit_not_held",
                        "the contract limits " + std::string(LimitName(held.limit.kind)) +
                            ", which nothing on this host can hold: " + held.note,
-                       "run the runner as root, or give its service Delegate=yes");
+                       held.mend);
   }
   return {};
 }

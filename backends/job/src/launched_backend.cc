@@ -99,10 +99,8 @@ class LaunchedBackend final : public Backend {
     };
     if (::access(options_.launcher.c_str(), X_OK) != 0)
       return gone("writ-launch", "install it again, or restart the runner");
-    for (const std::string& base : found.features->cgroups.Bases()) {
-      if (::access(base.c_str(), W_OK) != 0)
-        return gone("the cgroup " + base, "restart the runner, so that it looks again");
-    }
+    if (const std::string lost = found.features->cgroups.Lost(); !lost.empty())
+      return gone("the cgroup " + lost, "restart the runner, so that it looks again");
     return {};
   }
 

@@ -9,6 +9,17 @@ LimitHolder Cgroup(bool is_v2) {
   return is_v2 ? LimitHolder::kCgroupV2 : LimitHolder::kCgroupV1;
 }
 
+// A controller that is missing, where memory and pids may be there.
+void Lacks(const std::string& controller, HeldLimit& held, const HostFeatures& f) {
+  held.note = f.cgroups.reason;
+  held.mend = f.cgroups.mend;
+  if (!held.note.empty()) return;
+  held.note = "the cgroup of this process has no controller " + controller;
+  held.mend = f.cgroups.memory_is_v2 ? "let it be delegated too, in each unit above as well: "
+                                       "Delegate=cpu io memory pids"
+                                     : "run the runner as root";
+}
+
 void HoldMemory(HeldLimit& held, const HostFeatures& f) {
   if (!f.cgroups.memory_base.empty()) {
     held.holder = Cgroup(f.cgroups.memory_is_v2);
@@ -19,6 +30,7 @@ void HoldMemory(HeldLimit& held, const HostFeatures& f) {
       "per process (RLIMIT_DATA) and not for the whole job; a refused allocation is the "
       "job's to tell";
   if (!f.cgroups.reason.empty()) held.note += ": " + f.cgroups.reason;
+  held.mend = f.cgroups.mend;
 }
 
 void HoldCpuShare(HeldLimit& held, const HostFeatures& f) {
@@ -27,16 +39,13 @@ void HoldCpuShare(HeldLimit& held, const HostFeatures& f) {
     return;
   }
   held.holder = LimitHolder::kNone;
-  held.note = f.cgroups.reason.empty() ? "the cgroup of this process has no cpu controller"
-                                       : f.cgroups.reason;
+  Lacks("cpu", held, f);
 }
 
 void HoldIo(HeldLimit& held, const HostFeatures& f) {
   if (f.cgroups.io_base.empty()) {
     held.holder = LimitHolder::kNone;
-    held.note = f.cgroups.reason.empty()
-                    ? "the cgroup of this process has no io or blkio controller"
-                    : f.cgroups.reason;
+    Lacks("io", held, f);
     return;
   }
   held.holder = Cgroup(f.cgroups.io_is_v2);

@@ -6,17 +6,13 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <csignal>
-#include <filesystem>
-#include <map>
 #include <optional>
 #include <sstream>
 #include <utility>
 
 #include "own_groups.h"
 #include "writ/backends/linux/pidfd.h"
-#include "writ/base/encoding.h"
 #include "writ/base/file.h"
 
 namespace writ::backends {
@@ -30,49 +26,9 @@ constexpr std::uint64_t kMostCpuMillis = 1ull << 30;  // so that nothing wraps r
 // two.
 constexpr std::uint64_t kTcpShare = 8;
 constexpr std::uint64_t kLeastTcpBytes = 4u << 20;
-constexpr std::size_t kMostDisks = 64;  // past it a rate is not set disk by disk
-
-Status WriteControl(const std::string& path, const std::string& value) {
-  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
-  if (!fd) return SysError(errno, "cgroup.open", "cannot open " + path);
-  if (::write(fd.get(), value.data(), value.size()) != static_cast<ssize_t>(value.size()))
-    return SysError(errno, "cgroup.write", "cannot write " + path);
-  return {};
-}
 
 bool Exists(const std::string& path) {
   return ::access(path.c_str(), F_OK) == 0;
-}
-
-// Makes a group, checks that the files are there and take a value, and removes it.
-bool TryGroup(const std::string& base,
-              const std::vector<std::pair<std::string, std::string>>& writes) {
-  std::string dir = base + "/writ-probe-" + HexEncode(RandomBytes(6));
-  if (::mkdir(dir.c_str(), 0755) != 0) return false;
-  bool good = true;
-  for (const auto& [file, value] : writes) {
-    if (value.empty() ? !Exists(dir + "/" + file)
-                      : !WriteControl(dir + "/" + file, value).has_value())
-      good = false;
-  }
-  return ::rmdir(dir.c_str()) == 0 && good;
-}
-
-// Whole disks, partitions being theirs; not what lies in memory or in a file.
-std::vector<std::string> Disks() {
-  std::vector<std::string> out;
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator("/sys/block", ignored)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with("loop") || name.starts_with("ram") || name.starts_with("zram")) continue;
-    auto number = ReadFile(entry.path().string() + "/dev", kFileLimit);
-    auto size = ReadFile(entry.path().string() + "/size", kFileLimit);
-    if (!number || !size || size->starts_with("0\n")) continue;
-    out.push_back(number->substr(0, number->find('\n')));
-  }
-  std::sort(out.begin(), out.end());
-  if (out.size() > kMostDisks) out.clear();
-  return out;
 }
 
 std::uint64_t TcpBytes(std::uint64_t memory_bytes) {
@@ -81,101 +37,12 @@ std::uint64_t TcpBytes(std::uint64_t memory_bytes) {
 
 }  // namespace
 
-std::map<std::string, std::string> OwnCgroupDirectories() {
-  std::map<std::string, std::string> own_path;  // controller -> path in its hierarchy
-  auto cgroup = ReadFile("/proc/self/cgroup", kFileLimit);
-  auto mounts = ReadFile("/proc/self/mountinfo", kFileLimit);
-  std::map<std::string, std::string> found;
-  if (!cgroup || !mounts) return found;
-  std::istringstream lines(*cgroup);
-  for (std::string line; std::getline(lines, line);) {
-    auto first = line.find(':');
-    auto second = line.find(':', first + 1);
-    if (first == std::string::npos || second == std::string::npos) continue;
-    std::istringstream names(line.substr(first + 1, second - first - 1));
-    std::string path = line.substr(second + 1);
-    bool any = false;
-    for (std::string name; std::getline(names, name, ','); any = true) own_path[name] = path;
-    if (!any) own_path[""] = path;
-  }
-  std::istringstream mount_lines(*mounts);
-  for (std::string line; std::getline(mount_lines, line);) {
-    std::istringstream fields(line);
-    std::string id, parent, device, root, point, options, field, type, source, super;
-    fields >> id >> parent >> device >> root >> point >> options;
-    while (fields >> field && field != "-") {
-    }
-    fields >> type >> source >> super;
-    if (type != "cgroup" && type != "cgroup2") continue;
-    auto add = [&](const std::string& name) {
-      auto it = own_path.find(name);
-      if (it == own_path.end() || found.count(name) != 0) return;
-      std::string path = it->second;
-      if (root != "/" && path.rfind(root, 0) == 0) path = path.substr(root.size());
-      found[name] = point + (path == "/" ? "" : path);
-    };
-    if (type == "cgroup2") {
-      add("");
-    } else {
-      std::istringstream names(super);
-      for (std::string name; std::getline(names, name, ',');) add(name);
-    }
-  }
-  return found;
-}
-
-CgroupSupport ProbeCgroups(CgroupGenerations generations) {
-  CgroupSupport support;
-  std::map<std::string, std::string> own = OwnCgroupDirectories();
-  auto at = [&own](const std::string& name) {
-    auto it = own.find(name);
-    return it == own.end() ? std::string() : it->second;
-  };
-  const std::string v2 = generations == CgroupGenerations::kBoth ? at("") : std::string();
-  if (!v2.empty() && TryGroup(v2, {{"cgroup.kill", ""}})) support.kill_base = v2;
-  if (!v2.empty() && TryGroup(v2, {{"pids.max", "1000"}})) {
-    support.pids_base = v2;
-    support.pids_is_v2 = true;
-  } else if (!at("pids").empty() && TryGroup(at("pids"), {{"pids.max", "1000"}})) {
-    support.pids_base = at("pids");
-  }
-  if (!v2.empty() && TryGroup(v2, {{"memory.max", "1073741824"}})) {
-    support.memory_base = v2;
-    support.memory_is_v2 = true;
-  } else if (!at("memory").empty() &&
-             TryGroup(at("memory"), {{"memory.limit_in_bytes", "1073741824"}})) {
-    support.memory_base = at("memory");
-  }
-  if (!v2.empty() && TryGroup(v2, {{"cpu.max", "100000 100000"}})) {
-    support.cpu_base = v2;
-    support.cpu_is_v2 = true;
-  } else if (!at("cpu").empty() && TryGroup(at("cpu"), {{"cpu.cfs_period_us", "100000"},
-                                                        {"cpu.cfs_quota_us", "100000"}})) {
-    support.cpu_base = at("cpu");
-  }
-  support.disks = Disks();
-  if (support.disks.empty()) {
-    // Nothing that a rate could be set for.
-  } else if (!v2.empty() && TryGroup(v2, {{"io.max", ""}})) {
-    support.io_base = v2;
-    support.io_is_v2 = true;
-  } else if (!at("blkio").empty() &&
-             TryGroup(at("blkio"), {{"blkio.throttle.read_bps_device", ""},
-                                    {"blkio.throttle.write_bps_device", ""}})) {
-    support.io_base = at("blkio");
-  }
-  if (support.kill_base.empty() && !at("freezer").empty() &&
-      TryGroup(at("freezer"), {{"freezer.state", "THAWED"}}))
-    support.freezer_base = at("freezer");
-  if (support.kill_base.empty() && !at("cpuacct").empty() &&
-      TryGroup(at("cpuacct"), {{"cpuacct.usage", ""}}))
-    support.cpuacct_base = at("cpuacct");
-  if (own.empty())
-    support.reason = "no cgroup hierarchy is mounted";
-  else if (support.pids_base.empty() || support.memory_base.empty())
-    support.reason =
-        "the cgroup of this process is not writable or has no pids and memory controllers";
-  return support;
+Status WriteControl(const std::string& path, const std::string& value) {
+  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!fd) return SysError(errno, "cgroup.open", "cannot open " + path);
+  if (::write(fd.get(), value.data(), value.size()) != static_cast<ssize_t>(value.size()))
+    return SysError(errno, "cgroup.write", "cannot write " + path);
+  return {};
 }
 
 std::vector<std::string> CgroupSupport::Bases() const {

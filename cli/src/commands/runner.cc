@@ -8,6 +8,7 @@
 #include "disclosure_report.h"
 #include "duration.h"
 #include "home.h"
+#include "own_cgroup.h"
 #include "progress_lines.h"
 #include "runner_setup.h"
 #include "serve_runner.h"
@@ -126,6 +127,7 @@ void StartRunner(Context& context, RunnerCommand& command) {
   if (!uids) return context.Fail(kFailed, uids.error());
   if (!uids->moved.empty()) context.Note("note: " + uids->moved);
   const runner::RunnerConfig& config = settings->config;
+  TakeOwnCgroup();
   SystemClock clock;
   backends::BackendRegistry registry;
   if (Status registered =

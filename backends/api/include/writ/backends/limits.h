@@ -110,7 +110,8 @@ std::vector<PlannedLimit> PlannedLimits(const Limits& limits);
 struct HeldLimit {
   PlannedLimit limit;
   LimitHolder holder = LimitHolder::kNone;
-  std::string note;  // what the holder leaves open; may be empty
+  std::string note;    // what the holder leaves open; may be empty
+  std::string mend{};  // what would let it hold for the whole job; may be empty
 };
 
 }  // namespace writ::backends

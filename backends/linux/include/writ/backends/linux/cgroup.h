@@ -1,8 +1,8 @@
 // Cgroups: limits for a whole job, and a kill that no fork outruns - where they are writable.
 //
 // Both generations are looked at, because a host may mount v2 without controllers and keep memory
-// and pids in v1. Groups are made below the cgroup that this process is in, so its own limits hold
-// on.
+// and pids in v1. Groups are made below the cgroup that this process is in, or beside it in a v2
+// group that was taken over (cgroup_delegation.h), so its own limits hold on.
 #pragma once
 
 #include <chrono>
@@ -31,9 +31,13 @@ struct CgroupSupport {
   bool cpu_is_v2 = false;
   bool io_is_v2 = false;
   std::vector<std::string> disks;  // "MAJOR:MINOR" of every disk of this host, for io_base
-  std::string reason;              // why something is missing
+  std::string reason;              // why memory or pids are missing; empty: they are not
+  std::string mend;
   // Every directory in which groups are made, each once.
   std::vector<std::string> Bases() const;
+  // What of it is not there any more: a directory, or a controller that v2 no longer hands on.
+  // Empty: all is.
+  std::string Lost() const;
 };
 enum class CgroupGenerations { kBoth, kOnlyV1 };  // the second one for tests
 CgroupSupport ProbeCgroups(CgroupGenerations generations = CgroupGenerations::kBoth);
