@@ -52,7 +52,7 @@ launch::LaunchPlan TrialPlan(const HostFeatures& features, const std::string& la
   plan.uid = features.root ? launch::kProbeUid : ::geteuid();
   plan.gid = features.root ? launch::kProbeUid : ::getegid();
   launch::NamespacePlan namespaces;
-  namespaces.view = StagedView(features, launcher, kHostName, root_view, {});
+  namespaces.view = StagedView(features, launcher, root_view, {}, SharedMemoryPlace({}));
   namespaces.runtime = RuntimeCommand(features.runtime, "trial", 4);
   namespaces.container_kernel = KernelOf(features.runtime);
   plan.namespaces = std::move(namespaces);
@@ -181,13 +181,15 @@ launch::LaunchPlan ContainerTier::PlanLaunch(const Plan& plan, const HostFeature
   const auto owner = features.root ? launch::LowerOwner::kRoot : launch::LowerOwner::kJob;
   const std::vector<launch::ViewStep> job_view =
       PlanView(plan, PathsOf(plan), {}, Programs::kOfAnImage, owner);
-  out.namespaces->view =
-      StagedView(features, options_.launched.launcher, kHostName, facts.root_view, job_view);
+  out.namespaces->view = StagedView(features, options_.launched.launcher, facts.root_view, job_view,
+                                    SharedMemoryPlace(plan.limits));
   out.namespaces->runtime = RuntimeCommand(features.runtime, "job", out.proxy ? 5 : 4);
   out.namespaces->container_kernel = KernelOf(features.runtime);
-  if (out.namespaces->container_kernel == launch::ContainerKernel::kOwn)
+  if (out.namespaces->container_kernel == launch::ContainerKernel::kOwn) {
+    std::erase(out.namespaces->counted, "/dev/shm");  // in that kernel alone
     for (std::string& path : out.namespaces->counted)
       path = std::string("/") + kImagePlace + path.substr(1);
+  }
   return out;
 }
 

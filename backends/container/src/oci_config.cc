@@ -13,15 +13,19 @@ json::Object Mount(const char* destination, const char* type, const char* source
                       {"options", json::Value::Texts(options)}};
 }
 
-json::Array Mounts(const std::vector<ConfigBind>& binds) {
+json::Array Mounts(const std::vector<ConfigBind>& binds, launch::ContainerKernel kernel,
+                   const MemoryPlace& shared_memory) {
   json::Array out;
   out.push_back(Mount("/proc", "proc", "proc", {"nosuid", "nodev", "noexec", "hidepid=2"}));
   out.push_back(Mount("/dev", "tmpfs", "tmpfs",
                       {"nosuid", "noexec", "strictatime", "mode=755", "size=65536"}));
   out.push_back(Mount("/dev/pts", "devpts", "devpts",
                       {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "max=64"}));
-  out.push_back(
-      Mount("/dev/shm", "tmpfs", "shm", {"nosuid", "nodev", "mode=1777", "size=268435456"}));
+  std::vector<std::string> shm = {"nosuid", "nodev", "mode=1777",
+                                  "size=" + std::to_string(shared_memory.bytes)};
+  if (kernel == launch::ContainerKernel::kHosts)
+    shm.push_back("nr_inodes=" + std::to_string(shared_memory.files));
+  out.push_back(Mount("/dev/shm", "tmpfs", "shm", shm));
   for (const ConfigBind& bind : binds) {
     if (bind.access == ConfigBind::Access::kWritableTree)
       out.push_back(Mount(bind.destination.c_str(), "bind", bind.source.c_str(),
@@ -42,8 +46,8 @@ json::Array Namespaces() {
 
 }  // namespace
 
-std::string OciConfig(const std::string& launcher, const std::string& host_name,
-                      const std::vector<ConfigBind>& binds, launch::ContainerKernel kernel) {
+std::string OciConfig(const std::string& launcher, const std::vector<ConfigBind>& binds,
+                      launch::ContainerKernel kernel, const MemoryPlace& shared_memory) {
   // Since Linux 5.12 whoever maps a parent's uid 0 must have had this; given up before the job.
   const json::Value setfcap = json::Value::Texts({"CAP_SETFCAP"});
   const json::Object capabilities{{"bounding", setfcap},
@@ -72,8 +76,8 @@ std::string OciConfig(const std::string& launcher, const std::string& host_name,
       {"ociVersion", "1.1.0"},  // the newest that crun, runc and runsc of Debian 12 all take
       {"process", process},
       {"root", json::Object{{"path", "/rootfs"}, {"readonly", true}}},
-      {"hostname", host_name},
-      {"mounts", Mounts(binds)},
+      {"hostname", kHostName},
+      {"mounts", Mounts(binds, kernel, shared_memory)},
       {"linux", linux_part}});
 }
 

@@ -6,6 +6,7 @@
 
 #include "writ/backends/job/host_features.h"
 #include "writ/backends/launch/launch_plan.h"
+#include "writ/backends/sandbox/view_planning.h"
 
 namespace writ::backends {
 
@@ -23,7 +24,8 @@ struct ConfigBind {
 // ones that the runtime is in. There is no seccomp section: the container's first process must
 // still make the job's user namespace, and installs the job's filters - the same as in the sandbox
 // tier, notification included where the kernel has it - before the job's program.
-std::string OciConfig(const std::string& launcher, const std::string& host_name,
-                      const std::vector<ConfigBind>& binds, launch::ContainerKernel kernel);
+// `shared_memory`: of /dev/shm; gVisor's has no limit of files but that of the job's memory.
+std::string OciConfig(const std::string& launcher, const std::vector<ConfigBind>& binds,
+                      launch::ContainerKernel kernel, const MemoryPlace& shared_memory);
 
 }  // namespace writ::backends

@@ -28,9 +28,9 @@ bool IsOwnFileOfEtc(const ViewStep& step) {
 }  // namespace
 
 std::vector<ViewStep> StagedView(const HostFeatures& features, const std::string& launcher,
-                                 const std::string& host_name,
                                  const std::vector<ViewStep>& root_view,
-                                 const std::vector<ViewStep>& job_view) {
+                                 const std::vector<ViewStep>& job_view,
+                                 const MemoryPlace& shared_memory) {
   std::vector<ViewStep> view;
   for (const ViewStep& step : features.system_view)
     if (IsSystemProgram(step)) view.push_back(step);
@@ -64,8 +64,9 @@ std::vector<ViewStep> StagedView(const HostFeatures& features, const std::string
     }
     view.push_back(std::move(step));
   }
-  view.push_back(MakeStep(Kind::kFile, std::string(kBundlePlace) + "/config.json",
-                          OciConfig(kLauncherPlace, host_name, binds, KernelOf(features.runtime))));
+  view.push_back(
+      MakeStep(Kind::kFile, std::string(kBundlePlace) + "/config.json",
+               OciConfig(kLauncherPlace, binds, KernelOf(features.runtime), shared_memory)));
   return view;
 }
 

@@ -8,6 +8,7 @@
 #include "writ/backends/job/host_features.h"
 #include "writ/backends/launch/launch_plan.h"
 #include "writ/backends/plan.h"
+#include "writ/backends/sandbox/view_planning.h"
 
 namespace writ::backends {
 
@@ -15,10 +16,10 @@ namespace writ::backends {
 inline constexpr char kImagePlace[] = "rootfs/";
 
 // `job_view`: the job's own steps, as the sandbox tier plans them, without the system's.
-// `root_view`: ImageView.
+// `root_view`: ImageView. `shared_memory`: the size of /dev/shm.
 std::vector<launch::ViewStep> StagedView(const HostFeatures& features, const std::string& launcher,
-                                         const std::string& host_name,
                                          const std::vector<launch::ViewStep>& root_view,
-                                         const std::vector<launch::ViewStep>& job_view);
+                                         const std::vector<launch::ViewStep>& job_view,
+                                         const MemoryPlace& shared_memory);
 
 }  // namespace writ::backends

@@ -270,15 +270,17 @@ Status LaunchedJob::AwaitReady() {
   WRIT_ASSIGN(launch::Message word, AwaitWord(fds));
   const auto* ready = std::get_if<launch::ReadyMessage>(&word);
   const bool inside = tier_.Surroundings() == JobSurroundings::kNamespaces;
-  const std::size_t wanted = inside ? (proxy_ ? 2 : 1) : 0;
-  if (ready == nullptr || fds.size() != wanted)
+  // The proxy's listener, then the places to be measured, of which there is one at least.
+  const std::size_t listeners = inside && proxy_ ? 1 : 0;
+  if (ready == nullptr || (inside ? fds.size() <= listeners : !fds.empty()))
     return Error{ErrorKind::kInternal, "job.setup_failed", "the launcher gave another answer"};
   init_ = ready->init;
   if (!inside) return {};
   // Counted before the job is there: a runtime may have threads, and more later.
   own_tasks_ = std::min(tier_.OwnTasks(), TreeTasks(supervisor_.pid()) + kTaskSlack / 4);
   if (proxy_) listener_ = std::move(fds.front());
-  written_trees_.push_back(std::move(fds.back()));
+  for (std::size_t at = listeners; at < fds.size(); ++at)
+    written_trees_.push_back(std::move(fds[at]));
   return {};
 }
 

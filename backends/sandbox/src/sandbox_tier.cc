@@ -188,7 +188,7 @@ launch::LaunchPlan SandboxTier::PlanLaunch(const Plan& plan, const HostFeatures&
   namespaces.view = PlanView(plan, paths, system,
                              facts.root_image.empty() ? Programs::kOfTheHost : Programs::kOfAnImage,
                              features.root ? launch::LowerOwner::kRoot : launch::LowerOwner::kJob);
-  namespaces.counted = {paths.home};
+  namespaces.counted = {paths.home, "/dev/shm"};
   out.namespaces = std::move(namespaces);
   out.landlock.abi = features.landlock_abi;
   if (out.landlock.abi > 0) {

@@ -18,8 +18,6 @@ using launch::BindAccess;
 using launch::ViewStep;
 using Kind = launch::ViewStep::Kind;
 
-constexpr std::uint64_t kShmBytes = 256u << 20;
-
 // Names in /etc that say nothing of this host but how its programs work. No accounts, no keys, no
 // resolver, no mounts.
 constexpr const char* kEtcNames[] = {"alternatives",
@@ -98,7 +96,6 @@ void AddDev(std::vector<ViewStep>& view) {
   view.push_back(MakeStep(Kind::kDevpts, "dev/pts"));
   ViewStep shm = MakeStep(Kind::kTmpfs, "dev/shm");
   shm.mode = 01777;
-  shm.bytes = kShmBytes;
   view.push_back(std::move(shm));
   view.push_back(MakeStep(Kind::kSymlink, "dev/ptmx", "pts/ptmx"));
   view.push_back(MakeStep(Kind::kSymlink, "dev/fd", "/proc/self/fd"));

@@ -15,8 +15,18 @@ using launch::ViewStep;
 using Kind = launch::ViewStep::Kind;
 
 // HOME lies in memory; a job that has no limit of its own must still not fill the host's.
-constexpr std::uint64_t kHomeBytes = 2ull << 30;
-constexpr std::uint64_t kHomeFiles = 200'000;
+constexpr MemoryPlace kMostHome{2ull << 30, 200'000};
+constexpr MemoryPlace kMostSharedMemory{256ull << 20, 65'536};
+constexpr char kSharedMemory[] = "dev/shm";
+
+MemoryPlace Within(const MemoryPlace& most, const Limits& limits) {
+  constexpr std::uint64_t kMoreBytes = 16u << 20;
+  constexpr std::uint64_t kMoreFiles = 1024;
+  MemoryPlace out = most;
+  if (limits.disk_bytes != 0) out.bytes = std::min(out.bytes, limits.disk_bytes + kMoreBytes);
+  if (limits.disk_files != 0) out.files = std::min(out.files, limits.disk_files + kMoreFiles);
+  return out;
+}
 
 std::string Below(const std::string& absolute) {
   return absolute.substr(1);
@@ -62,16 +72,13 @@ void AddNames(std::vector<ViewStep>& view) {
 
 void AddHome(const Plan& plan, const JobPaths& paths, std::vector<ViewStep>& view) {
   const std::string home = Below(paths.home);
-  const Limits& limits = plan.limits;
+  const MemoryPlace size = Within(kMostHome, plan.limits);
   ViewStep place;
   place.kind = Kind::kTmpfs;
   place.target = home;
   place.mode = 0700;
-  // A little more than the limit, so that passing it is seen and told, not only refused.
-  place.bytes =
-      limits.disk_bytes == 0 ? kHomeBytes : std::min(kHomeBytes, limits.disk_bytes + (16u << 20));
-  place.inodes =
-      limits.disk_files == 0 ? kHomeFiles : std::min(kHomeFiles, limits.disk_files + 1024);
+  place.bytes = size.bytes;
+  place.inodes = size.files;
   view.push_back(std::move(place));
   auto add_directory = [&view, &home](const std::string& path) {
     ViewStep dir;
@@ -112,10 +119,20 @@ void AddWorkspace(const Plan& plan, const JobPaths& paths, launch::LowerOwner lo
 
 }  // namespace
 
+MemoryPlace SharedMemoryPlace(const Limits& limits) {
+  return Within(kMostSharedMemory, limits);
+}
+
 std::vector<ViewStep> PlanView(const Plan& plan, const JobPaths& paths,
                                const std::vector<ViewStep>& system, Programs programs,
                                launch::LowerOwner lower_owner) {
   std::vector<ViewStep> view = system;
+  for (ViewStep& step : view) {
+    if (step.target != kSharedMemory) continue;
+    const MemoryPlace size = SharedMemoryPlace(plan.limits);
+    step.bytes = size.bytes;
+    step.inodes = size.files;
+  }
   AddAccounts(plan, paths, view);
   AddNames(view);
   AddHome(plan, paths, view);

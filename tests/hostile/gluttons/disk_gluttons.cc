@@ -130,6 +130,35 @@ int Sparse() {
   return ::ftruncate(fd, 1ll << 34) == 0 && ::pwrite(fd, "x", 1, (1ll << 34) - 1) == 1 ? 0 : 1;
 }
 
+// Places that lie in memory where a job has a view of its own.
+std::string InHome(const char* name) {
+  const char* home = std::getenv("HOME");
+  return std::string(home == nullptr ? "." : home) + "/" + name;
+}
+int FillAt(const std::string& path) {
+  return Filled(Make(path));
+}
+int CrowdAt(const std::string& path) {
+  for (int i = 0; i < EnoughFiles(); ++i) {
+    int fd = Make(path + std::to_string(i));
+    if (fd < 0) return 1;
+    ::close(fd);
+  }
+  return AwaitTheEnd();
+}
+int FillHome() {
+  return FillAt(InHome("big"));
+}
+int CrowdHome() {
+  return CrowdAt(InHome("f"));
+}
+int FillSharedMemory() {
+  return FillAt("/dev/shm/big");
+}
+int CrowdSharedMemory() {
+  return CrowdAt("/dev/shm/f");
+}
+
 }  // namespace
 
 const std::vector<Glutton>& DiskGluttons() {
@@ -144,6 +173,10 @@ const std::vector<Glutton>& DiskGluttons() {
       {"deep-tree", DeepTree},
       {"many-small-files", ManySmallFiles},
       {"sparse", Sparse},
+      {"fill-home", FillHome},
+      {"crowd-home", CrowdHome},
+      {"fill-shared-memory", FillSharedMemory},
+      {"crowd-shared-memory", CrowdSharedMemory},
   };
   return gluttons;
 }

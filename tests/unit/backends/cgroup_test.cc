@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <string>
 
+#include "writ/backends/linux/cgroup_delegation.h"
 #include "writ/base/file.h"
 
 namespace writ::backends {
@@ -57,6 +59,28 @@ TEST(Cgroup, PlansEveryLimitOfAV2HostInOneGroup) {
             "/cg/writ-r/memory.oom.group 1\n"
             "/cg/writ-r/io.max 254:0 rbps=1000 wbps=1000\n"
             "/cg/writ-r/io.max 8:16 rbps=1000 wbps=1000\n");
+}
+
+TEST(Cgroup, SeesThatAPlaceForGroupsIsGone) {
+  std::string dir = "/tmp/writ-groups-XXXXXX";
+  ASSERT_NE(::mkdtemp(dir.data()), nullptr);
+  CgroupSupport support;
+  support.freezer_base = dir;
+  EXPECT_EQ(support.Lost(), "");
+  ASSERT_EQ(::rmdir(dir.c_str()), 0);
+  EXPECT_EQ(support.Lost(), dir);
+}
+
+// What is taken over is tested where there are v2 controllers: tests/guest.
+TEST(CgroupDelegation, TakesNothingThatIsNotOffered) {
+  const CgroupDelegation before = LookAtDelegation();
+  if (before.state == CgroupDelegation::State::kOffered) GTEST_SKIP() << "this host offers one";
+  const auto groups = ReadFile("/proc/self/cgroup", 1 << 16);
+  EXPECT_TRUE(TakeDelegatedGroup());
+  EXPECT_EQ(*ReadFile("/proc/self/cgroup", 1 << 16), *groups);
+  EXPECT_EQ(LookAtDelegation().state, before.state);
+  EXPECT_EQ(before.reason.empty(), before.state != CgroupDelegation::State::kRefused);
+  EXPECT_EQ(before.mend.empty(), before.reason.empty());
 }
 
 TEST(Cgroup, HoldsTheRateOfEachDiskWhereTheKernelTakesOne) {

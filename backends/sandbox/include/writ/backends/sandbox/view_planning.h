@@ -1,6 +1,8 @@
 // From Plan to the view of one job: pure.
 #pragma once
 
+#include <cstdint>
+#include <string>
 #include <vector>
 
 #include "writ/backends/job/launched_tier.h"
@@ -16,11 +18,19 @@ inline constexpr char kHostName[] = "writ";
 // Whose programs the job runs: the host's are in its view, with all of /usr.
 enum class Programs { kOfTheHost, kOfAnImage };
 
+// The size of a place in memory that a job may write: a fixed one, and a little more than the run's
+// disk limits where those are less, so that passing them is seen and told, not only refused.
+struct MemoryPlace {
+  std::uint64_t bytes = 0;
+  std::uint64_t files = 0;
+};
+MemoryPlace SharedMemoryPlace(const Limits& limits);  // /dev/shm
+
 // What the view has in /etc of the job's own, absolute.
 std::vector<std::string> OwnFilesOfEtc();
 
-// `system` first, then what is this job's: accounts, names, HOME, temporary files, read-only trees,
-// workspace.
+// `system` first, its /dev/shm as large as SharedMemoryPlace, then what is this job's: accounts,
+// names, HOME, temporary files, read-only trees, workspace.
 std::vector<launch::ViewStep> PlanView(const Plan& plan, const JobPaths& paths,
                                        const std::vector<launch::ViewStep>& system,
                                        Programs programs, launch::LowerOwner lower_owner);
