@@ -210,11 +210,12 @@ Result RewriteAddressDuringConnect() {
       *port = good.sin_port;
     }
   });
+  const int tries = TargetNumber("TRIES");
   bool through = false;
   // Long enough for the rewriter to get a turn on a busy machine.
   const auto enough = std::chrono::steady_clock::now() +
                       std::chrono::milliseconds(Target("GUARDED").empty() ? 30000 : 800);
-  for (int i = 0; !through && (i < 2000 || std::chrono::steady_clock::now() < enough); ++i) {
+  for (int i = 0; !through && (i < tries || std::chrono::steady_clock::now() < enough); ++i) {
     if (i % 16 == 0) ::usleep(50);  // the other one has a turn, and is stopped anywhere in it
     int socket = Tcp();
     const linger at_once{1, 0};  // thousands of them would use the ports up
