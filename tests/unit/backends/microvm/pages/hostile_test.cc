@@ -212,7 +212,7 @@ TEST_F(HostileToPages, AMachineThatFaultsAndRemovesWithoutEndOnlyHarmsItself) {
   auto wild = ServeVmm(*service_, 1, {.bytes = files_->bytes()});
   ASSERT_TRUE(wild);
   for (int i = 0; i < 4; ++i) wild->vmm.RemoveAgainAndAgain(0, files_->bytes(), 1000000000);
-  for (int i = 0; i < 100; ++i) wild->vmm.Read(0, files_->bytes());
+  for (int i = 0; i < 100; ++i) wild->vmm.Walk(0, files_->bytes());
   for (int i = 0; i < 8; ++i) {
     auto good = ServeVmm(*service_, 1, {.bytes = files_->bytes()});
     ASSERT_TRUE(good) << good.error().ToString();

@@ -31,7 +31,8 @@ namespace writ::test {
 namespace {
 
 constexpr std::size_t kPage = 4096;
-constexpr std::size_t kMaxOrder = 1u << 18;
+constexpr std::size_t kMaxOrder = 1u << 17;
+constexpr std::uint64_t kMaxAnswer = 1u << 16;
 
 [[noreturn]] void Die(const char* what) {
   std::perror(what);
@@ -270,8 +271,12 @@ bool TestVmm::HasAnswer() const {
 }
 
 std::string TestVmm::ReadNow(std::uint64_t offset, std::uint64_t bytes) {
-  Read(offset, bytes);
-  return TakeAnswer().value_or("ended");
+  std::string out;
+  for (std::uint64_t done = 0; done < bytes; done += kMaxAnswer) {
+    Read(offset + done, std::min(kMaxAnswer, bytes - done));
+    out += TakeAnswer().value_or("ended");
+  }
+  return out;
 }
 
 void TestVmm::AwaitBlocked(std::size_t threads) const {

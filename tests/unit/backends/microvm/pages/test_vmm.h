@@ -46,7 +46,7 @@ class TestVmm {
   void ShowOnStream();  // and waits for the byte: Done comes after it
 
   // Orders. An answer is awaited by TakeAnswer, in the order of their ends.
-  void Read(std::uint64_t offset, std::uint64_t bytes);  // answers with the bytes
+  void Read(std::uint64_t offset, std::uint64_t bytes);  // at most 64 KiB: answers with them
   void Walk(std::uint64_t offset, std::uint64_t bytes);  // a byte of each page: nanoseconds taken
                                                          // by all, by the median one, at 99 %
   void Write(std::uint64_t offset, std::string_view bytes);
