@@ -25,6 +25,7 @@ RunnerConfig Full() {
   c.only_run = "run_1";
   c.sandbox_image = "image";
   c.container = {.image = "image", .runtime = "crun"};
+  c.microvm = {.vmm = "qemu", .program = "/usr/bin/qemu-system-x86_64"};
   c.allow_hosts = {"example.com"};
   c.hooks[HookKind::kBeforeRun] = {.path = "/hook"};
   c.metrics_listen = "127.0.0.1:1";
@@ -51,12 +52,12 @@ TEST(MergeReload, KnowsOfEachMemberWhetherItIsInTheFile) {
   const RunnerConfig full = Full();
   const auto& [state_dir, work_dir, private_dirs, plane, plane_key_pem, pool, slots, capacity,
                uid_range, egress_proxy, launcher, mock_agent, only_run, default_isolation,
-               minimum_isolation, isolation_words, sandbox_image, container, env_allow, search_path,
-               agent_paths, agent_vars, host_overrides, address_grants, allow_hosts, limits,
-               syscalls, grants, poll_interval, long_poll, call_timeout, transfer_timeout,
+               minimum_isolation, isolation_words, sandbox_image, container, microvm, env_allow,
+               search_path, agent_paths, agent_vars, host_overrides, address_grants, allow_hosts,
+               limits, syscalls, grants, poll_interval, long_poll, call_timeout, transfer_timeout,
                heartbeat, cancel_grace, plane_lost, hooks, artifacts, checkouts, metrics_listen] =
       full;
-  constexpr std::size_t kMembers = 39;
+  constexpr std::size_t kMembers = 40;
   constexpr std::size_t kInNoFile = 2;   // private_dirs, only_run
   constexpr std::size_t kInAnother = 1;  // plane_key_pem, in plane
   const json::Value file = json::Parse(RunnerConfigJson(full)).value();
