@@ -118,6 +118,10 @@ offset=$(sed -n 's/.*--from \([0-9]*\)$/\1/p' "$work/errors")
 [ "$offset" = "$(printf 'before\nready\n' | wc -c)" ] || fail "the offset is $offset"
 "$WRIT_BIN/writ" --dir "$state" attach "$run" --from "$offset" >"$work/attached" 2>/dev/null &
 attached=$!
+for _ in $(seq 1 200); do  # until it is connected: the job ends with the next line
+  ls -l "/proc/$attached/fd" 2>/dev/null | grep -q socket && break
+  sleep 0.05
+done
 expect 0 writ exec "$run" -- sh -c 'echo hello > from-outside; touch go'
 ends 0
 wait "$attached" || fail "attach did not end well"
