@@ -138,6 +138,7 @@ must "a runner that serves takes the group at its start" [ "$(cat $cg/served/cgr
 $writ --dir /tmp/root run --plane $url --token-file /tmp/ci.token --repo $repo --memory 200M 'echo ready; sleep 600' >/tmp/asked 2>&1 &
 wait_for sh -c "cat $cg/served/writ-run*/memory.max"
 must "its job is born in a group with the limit" [ "$(cat $cg/served/writ-run*/memory.max)" = 209715200 ]
+wait_for sh -c "grep -q . $cg/served/writ-run*/cgroup.procs"
 must "and with nothing of the runner in it" [ -n "$(cat $cg/served/writ-run*/cgroup.procs)" -a -z "$(cat $cg/served/cgroup.procs)" ]
 runner=$(pidof writ | tr ' ' '\n' | while read -r pid; do grep -q served/runner /proc/$pid/cgroup && echo $pid; done)
 kill -9 $runner
@@ -153,8 +154,8 @@ must "the killed run has a receipt" [ -s /tmp/killed.json ]
 
 # --- What is taken back while it serves is seen before the next claim.
 echo "-memory" >$cg/served/cgroup.subtree_control
-$writ --dir /tmp/root run --plane $url --token-file /tmp/ci.token --repo $repo --no-watch --memory 64M true >/tmp/asked 2>&1
 must "a controller that is taken back is seen before a claim" wait_for grep -q runner.capabilities /tmp/runner.out
+$writ --dir /tmp/root run --plane $url --token-file /tmp/ci.token --repo $repo --no-watch --memory 64M true >/tmp/asked 2>&1
 $writ --dir /tmp/root runs >/tmp/out 2>&1
 must "and a run that needs it waits" has /tmp/out "$(sed -n 's/^run \(run_[A-Za-z0-9_-]*\)$/\1/p' /tmp/asked).*(created|queued|waiting)"
 runner=$(pidof writ | tr ' ' '\n' | while read -r pid; do grep -q served/runner /proc/$pid/cgroup && echo $pid; done)
