@@ -118,9 +118,12 @@ void Clone::StopThread() {
 }
 
 void Clone::Finish() {
-  Tell(Over{vmm_ended_, Read()});
-  // Later: this may be within a call of the loop for one of our watches.
-  loop_.Post(over_);
+  // Later: this may be within a call of the loop for one of our watches. The last word goes with
+  // it: who has read it finds the clone's place free.
+  loop_.Post([this, over = over_] {
+    Tell(Over{vmm_ended_, Read()});
+    over();
+  });
 }
 
 void Clone::Tell(const ClonesWord& word) {
