@@ -113,8 +113,8 @@ Status FaultServer::Answer(const Waiting& fault) {
   const auto page = memory_.regions().PageAt(fault.address);
   if (!page) return Strange("pages.fault", "a fault lies outside of the guest's memory");
   const bool was_spent = memory_.IsSpent(*page);
-  // A first recording tells every page; nothing is placed around it then.
-  const bool exact = plan_.record && !observed_ && plan_.prefetch.empty();
+  // A recording tells every page that was touched; nothing is placed around one then.
+  const bool exact = plan_.record && !observed_;
   around_ = *page == follows_ ? std::min(around_ * 2, options_.around_most) : options_.around;
   const std::uint64_t around = exact ? 1 : around_;
   WRIT_ASSIGN(const auto done, memory_.Fault(fault.address, *page, around));
