@@ -7,7 +7,6 @@
 
 #include <filesystem>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "served_vmm.h"
@@ -49,7 +48,7 @@ class HostileToPages : public ::testing::Test {
     int ends[2];
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) std::abort();
     UniqueFd theirs(ends[0]);
-    PageClient client(service_->AddClone(1, uid).value());
+    PageClient client(AddClone(*service_, 1, uid).value());
     EXPECT_TRUE(client.Serve({Serve::By::kStream, std::nullopt}, theirs.get()));
     return {std::move(client), UniqueFd(ends[1])};
   }
@@ -65,7 +64,7 @@ class HostileToPages : public ::testing::Test {
   }
   // A clone is let go after its last word.
   void AwaitDescriptors(std::size_t count) const {
-    while (Descriptors() != count) std::this_thread::yield();
+    EXPECT_TRUE(Eventually([&] { return Descriptors() == count; })) << Descriptors();
   }
   std::optional<PageService> service_;
   std::optional<MemoryFiles> files_;
@@ -139,7 +138,7 @@ TEST_F(HostileToPages, AFaultOutsideOfWhatWasShownFailsTheClone) {
   };
   auto vmm = TestVmm::Start({.bytes = files_->bytes(), .words = half});
   ASSERT_TRUE(vmm);
-  PageClient client(service_->AddClone(1, ::geteuid()).value());
+  PageClient client(AddClone(*service_, 1, ::geteuid()).value());
   ASSERT_TRUE(client.Serve({Serve::By::kStream, std::nullopt}, vmm->server_end()));
   vmm->ShowOnStream();
   ASSERT_TRUE(std::holds_alternative<Attached>(client.Receive().value()));
@@ -157,7 +156,7 @@ TEST_F(HostileToPages, OthersThanTheVmmAreNotListenedTo) {
   const std::string path = files_->folder() + "/faults";
   auto listener = ListenAtUnixPath(path, 0666);
   ASSERT_TRUE(listener);
-  PageClient client(service_->AddClone(1, ::geteuid() + 1).value());
+  PageClient client(AddClone(*service_, 1, ::geteuid() + 1).value());
   ASSERT_TRUE(client.Serve({Serve::By::kListener, std::nullopt}, listener->get()));
   for (int i = 0; i < 8; ++i) (void)ConnectToUnixPath(path).has_value();
   EXPECT_EQ(TakeFailed(client).code, "pages.peer");
@@ -180,7 +179,7 @@ TEST_F(HostileToPages, AnOwnerCannotConfuseIt) {
       {"x", {}, "pages.word"},
   };
   for (const Case& one : cases) {
-    UniqueFd control = service_->AddClone(1, ::geteuid()).value();
+    UniqueFd control = AddClone(*service_, 1, ::geteuid()).value();
     const int raw = control.get();
     PageClient client(std::move(control));
     ASSERT_TRUE(SendWithFds(raw, one.bytes, one.fds));

@@ -41,6 +41,7 @@ class PreloadedQemu : public ::testing::Test {
     int ends[2];
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
     monitor_.reset(ends[0]);
+    BoundReads(ends[0]);
     UniqueFd theirs(ends[1]);
     SpawnOptions spawn;
     spawn.path = kQemu;
@@ -80,7 +81,7 @@ class PreloadedQemu : public ::testing::Test {
 };
 
 TEST_F(PreloadedQemu, HasItsMemoryFromThePageServer) {
-  PageClient client(service_->AddClone(1, ::geteuid()).value());
+  PageClient client(AddClone(*service_, 1, ::geteuid()).value());
   ASSERT_TRUE(client.Serve({Serve::By::kStream, std::nullopt}, server_end_.get()));
   server_end_.reset();
   StartQemu();
@@ -109,7 +110,7 @@ TEST_F(PreloadedQemu, HasItsMemoryFromThePageServer) {
 TEST_F(PreloadedQemu, EndsWhenNobodyServesIt) {
   server_end_.reset();
   StartQemu();
-  const auto status = qemu_.Wait(std::nullopt);
+  const auto status = qemu_.Wait(kPatience);
   ASSERT_TRUE(status && *status);
   EXPECT_EQ((*status)->ShellCode(), 1);
 }

@@ -11,6 +11,7 @@
 #include <variant>
 
 #include "memory_files.h"
+#include "patience.h"
 #include "support/places.h"
 #include "test_vmm.h"
 #include "writ/backends/microvm/pages/page_service.h"
@@ -31,7 +32,16 @@ inline Result<backends::microvm::pages::PageService> StartPages(
   options.program = BinDir() + "/writ-pages";
   if (::geteuid() == 0) options.identity = {kNobody, kNobody};
   options.serving = serving;
+  ::alarm(kLongestTest.count());  // anew for each server: for what has no bound of its own
   return backends::microvm::pages::PageService::Start(options);
+}
+
+// A clone's control connection, whose words are awaited for kPatience: silence is "pages.lost".
+inline Result<UniqueFd> AddClone(backends::microvm::pages::PageService& service, std::uint64_t id,
+                                 uid_t vmm_uid) {
+  WRIT_ASSIGN(UniqueFd control, service.AddClone(id, vmm_uid));
+  BoundReads(control.get());
+  return control;
 }
 
 struct ServedVmm {
@@ -44,8 +54,9 @@ inline Result<ServedVmm> ServeVmm(backends::microvm::pages::PageService& service
                                   const TestVmmOptions& options,
                                   std::optional<std::uint32_t> cpu = std::nullopt) {
   namespace pages = backends::microvm::pages;
+  WRIT_ASSIGN(UniqueFd control,
+              AddClone(service, id, options.uid == 0 ? ::geteuid() : options.uid));
   WRIT_ASSIGN(TestVmm vmm, TestVmm::Start(options));
-  WRIT_ASSIGN(UniqueFd control, service.AddClone(id, options.uid == 0 ? ::geteuid() : options.uid));
   pages::PageClient client(std::move(control));
   WRIT_TRY(client.Serve({pages::Serve::By::kStream, cpu}, vmm.server_end()));
   vmm.ShowOnStream();

@@ -24,6 +24,7 @@
 #include <utility>
 #include <vector>
 
+#include "patience.h"
 #include "writ/base/close_descriptors.h"
 #include "writ/base/unix_socket.h"
 
@@ -102,10 +103,16 @@ class Machine {
         if (::fork() == 0)
           for (;;) ::pause();
         break;
-      case 'c':
-        stream_.reset(ConnectToUnixPath(more).value().release());
-        Show();
+      case 'c': {
+        auto stream = ConnectToUnixPath(more);
+        if (stream) {
+          stream_ = std::move(stream).value();
+          Show();
+        } else {
+          answer = stream.error().ToString();
+        }
         break;
+      }
       case 's': {
         Show();
         char go = 0;
@@ -201,6 +208,7 @@ Result<TestVmm> TestVmm::Start(const TestVmmOptions& options) {
   TestVmm vmm;
   vmm.pid_ = pid;
   vmm.orders_.reset(orders[0]);
+  BoundReads(orders[0]);
   vmm.server_end_.reset(stream[0]);
   return vmm;
 }
@@ -281,16 +289,16 @@ std::string TestVmm::ReadNow(std::uint64_t offset, std::uint64_t bytes) {
 
 void TestVmm::AwaitBlocked(std::size_t threads) const {
   const std::string tasks = "/proc/" + std::to_string(pid_) + "/task";
-  for (std::size_t blocked = 0; blocked < threads;) {
-    blocked = 0;
+  EXPECT_TRUE(Eventually([&] {
+    std::size_t blocked = 0;
     for (const auto& task : std::filesystem::directory_iterator(tasks)) {
       std::ifstream file(task.path() / "wchan");
       std::string where;
       std::getline(file, where);
       if (where == "handle_userfault") ++blocked;
     }
-    std::this_thread::yield();
-  }
+    return blocked >= threads;
+  }));
 }
 
 }  // namespace writ::test

@@ -55,13 +55,14 @@ class TestVmm {
   void Unmap(std::uint64_t offset, std::uint64_t bytes);
   void Fork();
 
-  // nullopt: the process has ended.
+  // nullopt: the process has ended, or has said nothing for kPatience.
   std::optional<std::string> TakeAnswer();
   bool HasAnswer() const;  // without waiting
   std::string ReadNow(std::uint64_t offset, std::uint64_t bytes);
 
   void Kill();
-  // Waits until `threads` of its threads sit in faults that nobody has answered.
+  // Waits until `threads` of its threads sit in faults that nobody has answered; fails the test
+  // where they never do.
   void AwaitBlocked(std::size_t threads) const;
 
  private:

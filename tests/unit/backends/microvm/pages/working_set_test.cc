@@ -4,7 +4,6 @@
 
 #include <fstream>
 #include <string>
-#include <thread>
 
 #include "served_vmm.h"
 #include "writ/backends/microvm/pages/working_set.h"
@@ -45,10 +44,10 @@ class WorkingSets : public ::testing::Test {
   FaultCounters Restore(std::uint64_t pages, std::uint64_t expect_prefetched) {
     auto served = ServeVmm(*service_, 1, {.bytes = files_->bytes()});
     EXPECT_TRUE(served);
-    for (FaultCounters seen; seen.prefetched_pages + seen.sampled < expect_prefetched;) {
-      std::this_thread::yield();
-      seen = served->client.ReadCounters().value();
-    }
+    EXPECT_TRUE(Eventually([&] {
+      const FaultCounters seen = served->client.ReadCounters().value();
+      return seen.prefetched_pages + seen.sampled >= expect_prefetched;
+    }));
     served->vmm.Walk(0, pages * kPageBytes);
     EXPECT_TRUE(served->vmm.TakeAnswer());
     if (pages > 0) {
