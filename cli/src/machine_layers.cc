@@ -236,6 +236,7 @@ std::vector<Layer> LookAtRuntimes() {
   };
   static constexpr char kContainer[] =
       "the container tier uses it (crun, runc or runsc: one is enough)";
+  static constexpr char kMonitor[] = "the microvm tier uses it where microvm.vmm names it";
   static constexpr Known kKnown[] = {
       {"docker", "docker", "/var/run/docker.sock"},
       {"podman", "podman", nullptr},
@@ -245,9 +246,9 @@ std::vector<Layer> LookAtRuntimes() {
       {"gvisor", "runsc", nullptr, kContainer, "apt-get install runsc"},
       {"qemu", "qemu-system-x86_64", nullptr, "the microvm tier uses it",
        "apt-get install qemu-system-x86"},
-      {"firecracker", "firecracker", nullptr, "the microvm tier uses it where microvm.vmm says so"},
-      {"cloud-hypervisor", "cloud-hypervisor", nullptr,
-       "the microvm tier uses it where microvm.vmm says so"}};
+      {"firecracker", "firecracker", nullptr, kMonitor, "install its release, see docs/microvm.md"},
+      {"cloud-hypervisor", "cloud-hypervisor", nullptr, kMonitor,
+       "install its release, see docs/microvm.md"}};
   std::vector<Layer> out;
   for (const Known& known : kKnown) {
     Layer layer{known.layer, Health::kAbsent, "", "", ""};

@@ -40,12 +40,14 @@ std::vector<Layer> RuntimesOf(std::initializer_list<const char*> programs) {
 TEST(Doctor, SaysOfEveryRuntimeWhatUsesItAndHowItIsInstalled) {  // L43
   for (const bool there : {true, false}) {
     const std::vector<Layer> layers =
-        there ? RuntimesOf({"crun", "runc", "runsc", "qemu-system-x86_64", "firecracker"})
+        there ? RuntimesOf({"crun", "runc", "runsc", "qemu-system-x86_64", "firecracker",
+                            "cloud-hypervisor"})
               : RuntimesOf({});
     int used = 0;
     for (const Layer& layer : layers) {
       const bool container = layer.name == "crun" || layer.name == "runc" || layer.name == "gvisor";
-      const bool machine = layer.name == "qemu";
+      const bool machine =
+          layer.name == "qemu" || layer.name == "firecracker" || layer.name == "cloud-hypervisor";
       EXPECT_EQ(layer.found.find("the container tier uses it") != std::string::npos, container)
           << layer.found;
       EXPECT_EQ(layer.found.find("the microvm tier uses it") != std::string::npos, machine)
@@ -58,7 +60,7 @@ TEST(Doctor, SaysOfEveryRuntimeWhatUsesItAndHowItIsInstalled) {  // L43
       EXPECT_EQ(layer.health, there ? Health::kGood : Health::kAbsent) << layer.name;
       EXPECT_EQ(layer.mend.find("install") != std::string::npos, !there) << layer.name;
     }
-    EXPECT_EQ(used, 4);
+    EXPECT_EQ(used, 6);
   }
 }
 

@@ -106,8 +106,8 @@ TEST_F(PlaneClientTest, TakesAConflictAfterALostAnswerAsAStoredReceipt) {
 TEST_F(PlaneClientTest, GivesUpWithinItsOneDeadlineHoweverOftenItTries) {
   Serve({JsonAnswer(503, R"({"error":"busy"})")});
   Deadline watch = In(60'000);
-  Result<PlaneInfo> health = plane_->Health(In(700), {});
-  EXPECT_FALSE(health);
+  Status declined = plane_->Decline(run_, token_, "busy", In(700), {});
+  EXPECT_FALSE(declined);
   EXPECT_LT(watch.Spent(), milliseconds(1500));
   EXPECT_GT(server_->connections(), 1);
 }
