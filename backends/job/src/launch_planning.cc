@@ -79,10 +79,11 @@ Status CheckLimits(const Plan& plan, const std::vector<HeldLimit>& holders) {
   for (const HeldLimit& held : holders) {
     if (held.limit.source != LimitSource::kContract) continue;
     if (HeldForTheWholeJob(held)) continue;
-    return Unsupported(plan.tier, "limit_not_held",
-                       "the contract limits " + std::string(LimitName(held.limit.kind)) +
-                           ", which nothing on this host can hold: " + held.note,
-                       held.mend);
+    return Unsupported(
+        plan.tier, "limit_not_held",
+        "the contract limits " + std::string(LimitName(held.limit.kind)) +
+            ", which nothing on this host can hold: " + held.note,
+        held.mend.empty() ? "leave this limit out, or ask for another tier or runner" : held.mend);
   }
   return {};
 }
