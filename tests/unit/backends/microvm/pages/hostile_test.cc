@@ -24,6 +24,7 @@ class HostileToPages : public ::testing::Test {
  protected:
   void SetUp() override {
     WRIT_REQUIRE_USERFAULT();
+    BoundTest();
     if (::geteuid() != 0) GTEST_SKIP() << "only root may count a page server's descriptors";
     auto started = StartPages();
     ASSERT_TRUE(started);

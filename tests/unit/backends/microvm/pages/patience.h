@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <thread>
@@ -12,13 +13,16 @@
 namespace writ::test {
 
 inline constexpr std::chrono::seconds kPatience{20};  // of one wait; a busy host is no failure
-// The test program's end, by SIGALRM, where it waits for what cannot be bounded (an answer to a
-// runner): less than what CTest gives it.
-inline constexpr std::chrono::duration<unsigned> kLongestTest{100};
 
-// Reading from this socket fails (EAGAIN) after that.
-inline void BoundReads(int socket) {
-  const timeval most{.tv_sec = kPatience.count(), .tv_usec = 0};
+// For a SetUp: the program's end, by SIGALRM, where a test waits for what has no bound of its own
+// (an answer to a runner); before CTest's.
+inline void BoundTest() {
+  ::alarm(100);
+}
+
+// Reading from this socket fails (EAGAIN) after that; 0 s: never.
+inline void BoundReads(int socket, std::chrono::seconds patience = kPatience) {
+  const timeval most{.tv_sec = patience.count(), .tv_usec = 0};
   ASSERT_EQ(::setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof most), 0);
 }
 

@@ -23,6 +23,7 @@ class PreloadedQemu : public ::testing::Test {
  protected:
   void SetUp() override {
     WRIT_REQUIRE_USERFAULT();
+    BoundTest();
     if (::access(kQemu, X_OK) != 0) GTEST_SKIP() << "no " << kQemu;
     // The machine's start changes its low memory; what we look at lies above.
     files_.emplace(kPages, [](std::uint64_t page) { return page < 4096 || page > 4352; });

@@ -32,7 +32,6 @@ inline Result<backends::microvm::pages::PageService> StartPages(
   options.program = BinDir() + "/writ-pages";
   if (::geteuid() == 0) options.identity = {kNobody, kNobody};
   options.serving = serving;
-  ::alarm(kLongestTest.count());  // anew for each server: for what has no bound of its own
   return backends::microvm::pages::PageService::Start(options);
 }
 

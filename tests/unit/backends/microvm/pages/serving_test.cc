@@ -27,6 +27,7 @@ class PageServing : public ::testing::Test {
  protected:
   void SetUp() override {
     WRIT_REQUIRE_USERFAULT();
+    BoundTest();
     auto started = StartPages();
     ASSERT_TRUE(started) << started.error().ToString();
     service_.emplace(std::move(started).value());

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -24,7 +25,6 @@
 #include <utility>
 #include <vector>
 
-#include "patience.h"
 #include "writ/base/close_descriptors.h"
 #include "writ/base/unix_socket.h"
 
@@ -99,10 +99,16 @@ class Machine {
       case 'u':
         ::munmap(memory_ + a, b);
         break;
-      case 'f':
-        if (::fork() == 0)
-          for (;;) ::pause();
+      case 'f': {
+        // The copy lives as long as the machine: it holds the test's output open.
+        pollfd machine{static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)), POLLIN, 0};
+        if (::fork() == 0) {
+          while (::poll(&machine, 1, -1) < 0 && errno == EINTR) continue;
+          ::_exit(0);
+        }
+        ::close(machine.fd);
         break;
+      }
       case 'c': {
         auto stream = ConnectToUnixPath(more);
         if (stream) {
@@ -208,7 +214,7 @@ Result<TestVmm> TestVmm::Start(const TestVmmOptions& options) {
   TestVmm vmm;
   vmm.pid_ = pid;
   vmm.orders_.reset(orders[0]);
-  BoundReads(orders[0]);
+  BoundReads(orders[0], options.patience);
   vmm.server_end_.reset(stream[0]);
   return vmm;
 }

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "patience.h"
 #include "writ/base/result.h"
 #include "writ/base/unique_fd.h"
 
@@ -27,7 +28,8 @@ struct TestVmmOptions {
   std::optional<int> cpu{};  // all its threads stay there
   // What it says instead of its one region.
   std::function<std::string(std::uint64_t address, std::uint64_t bytes)> words{};
-  bool blocking = false;  // its userfaultfd is one that blocks
+  bool blocking = false;                      // its userfaultfd is one that blocks
+  std::chrono::seconds patience = kPatience;  // for an answer of its; 0: without end
 };
 
 class TestVmm {
@@ -55,7 +57,7 @@ class TestVmm {
   void Unmap(std::uint64_t offset, std::uint64_t bytes);
   void Fork();
 
-  // nullopt: the process has ended, or has said nothing for kPatience.
+  // nullopt: the process has ended, or has said nothing for as long as it may.
   std::optional<std::string> TakeAnswer();
   bool HasAnswer() const;  // without waiting
   std::string ReadNow(std::uint64_t offset, std::uint64_t bytes);

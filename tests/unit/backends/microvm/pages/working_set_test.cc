@@ -21,6 +21,7 @@ class WorkingSets : public ::testing::Test {
  protected:
   void SetUp() override {
     WRIT_REQUIRE_USERFAULT();
+    BoundTest();
     files_.emplace(kPages, nullptr, ServerUid());
     files_->Seal();
     Restart();
