@@ -19,10 +19,12 @@ Result<PageService> PageService::Start(const PageServiceOptions& options) {
   WRIT_ASSIGN(SocketPair link, MakeSeqpacketPair());
   SpawnOptions spawn;
   spawn.path = options.program;
-  spawn.argv = {options.program, "--spin-us=" + std::to_string(options.serving.spin.count()),
+  spawn.argv = {options.program,
+                "--spin-us=" + std::to_string(options.serving.spin.count()),
                 "--spinners=" + std::to_string(options.serving.spinners),
                 "--around=" + std::to_string(options.serving.around),
-                "--clones=" + std::to_string(options.serving.clones)};
+                "--clones=" + std::to_string(options.serving.clones),
+                "--observe-ms=" + std::to_string(options.serving.observe.count())};
   if (options.identity) {
     spawn.argv.push_back("--uid=" + std::to_string(options.identity->uid));
     spawn.argv.push_back("--gid=" + std::to_string(options.identity->gid));

@@ -28,7 +28,7 @@ class WorkingSets : public ::testing::Test {
   }
   void Restart() {
     service_.reset();
-    auto started = StartPages();
+    auto started = StartPages({.observe = std::chrono::minutes(5)});
     ASSERT_TRUE(started);
     service_.emplace(std::move(started).value());
     ASSERT_TRUE(files_->OpenIn(*service_, 1));

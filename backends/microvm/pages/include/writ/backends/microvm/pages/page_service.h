@@ -25,7 +25,7 @@ namespace writ::backends::microvm::pages {
 struct PageServiceOptions {
   std::string program;  // writ-pages
   std::optional<ServerIdentity> identity;
-  ServingOptions serving;  // all but around_most and observe
+  ServingOptions serving;  // all but around_most
 };
 
 // All borrowed. Opened for reading; `directory` is where the working set is stored.
