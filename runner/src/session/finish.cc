@@ -82,11 +82,17 @@ Status RenewToken(const FinishParts& parts) {
 // `call` shows the claim token; once more where that has run out.
 template <typename Call>
 auto WithGoodToken(const FinishParts& parts, const Call& call) -> decltype(call()) {
+  const Secret shown = parts.token();
   auto done = call();
   if (done || done.error().code != "plane.unauthorized" ||
       parts.chain.vocabulary() != Vocabulary::kExtended)
     return done;
-  WRIT_TRY(RenewToken(parts));
+  // The run's lease may bring a fresh one meanwhile.
+  auto stale = [&] { return parts.token().Reveal() == shown.Reveal(); };
+  if (stale()) {
+    Status renewed = RenewToken(parts);
+    if (!renewed && stale()) return std::move(renewed).error();
+  }
   return call();
 }
 
