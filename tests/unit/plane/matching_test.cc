@@ -154,7 +154,8 @@ TEST_F(WaitingRuns, GoToTheRunnerThatAsksForThemByName) {
 TEST_F(WaitingRuns, SayThatNobodyServesTheirPool) {
   const std::string run = SubmitFor("process");
   EXPECT_EQ(Why(run).code, "wait.no_runner");
-  EXPECT_EQ(Why(run).message, "no runner serves pool default: 2 enrolled, none of which waits for runs");
+  EXPECT_EQ(Why(run).message,
+            "no runner serves pool default: 2 enrolled, none of which waits for runs");
   EXPECT_NE(Why(run).mend.find("writ runner start"), std::string::npos);
   const RunnerCapabilities ordinary = Ordinary();
   EXPECT_EQ(Offered(runner, &ordinary), run);
