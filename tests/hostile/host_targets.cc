@@ -44,6 +44,14 @@ sockaddr_in Loopback(const char* text, int port) {
   return address;
 }
 
+// This test's own: the proxy of a test beside this one may have the same port in its namespace.
+std::string OtherAddress() {
+  const auto pid = static_cast<unsigned>(::getpid());
+  std::string address = "127." + std::to_string(2 + (pid >> 16) % 250);
+  for (const unsigned shift : {8U, 0U}) address += "." + std::to_string(pid >> shift & 0xff);
+  return address;
+}
+
 void Own(const std::string& path, backends::Identity identity) {
   if (::geteuid() == 0 && ::lchown(path.c_str(), identity.uid, identity.gid) != 0) std::abort();
 }
@@ -72,7 +80,7 @@ void HostTargets::MakeServices(int proxy_port) {
   int queue = 16;
   ::setsockopt(services_.back().socket.get(), IPPROTO_TCP, 23 /* TCP_FASTOPEN */, &queue,
                sizeof queue);
-  sockaddr_in other = Loopback("127.0.0.2", proxy_port);
+  sockaddr_in other = Loopback(OtherAddress().c_str(), proxy_port);
   services_.push_back(
       {"tcp on another address", Bound(AF_INET, SOCK_STREAM, &other, sizeof other)});
   sockaddr_in6 any6{};
@@ -153,6 +161,7 @@ void HostTargets::MakeSetUidCopy() {
 
 std::vector<backends::Variable> HostTargets::Variables(const std::string& victim) const {
   return {{"PROXY_PORT", std::to_string(proxy_port_)},
+          {"OTHER_ADDRESS", OtherAddress()},
           {"TCP_PORT", std::to_string(tcp_port_)},
           {"TCP6_PORT", std::to_string(tcp6_port_)},
           {"UDP_PORT", std::to_string(udp_port_)},

@@ -276,7 +276,7 @@ class Hostile : public testing::TestWithParam<Cell> {
     limits.wall_timeout = std::chrono::minutes(1);
     limits.processes = 50;
     // There is a task of the host's for each of gVisor's threads in each of the job's processes.
-    if (OwnKernel() && row_.attack == "descriptors-of-many-processes") limits.processes = 500;
+    if (OwnKernel() && expected_.word != "limit.processes") limits.processes = 500;
     limits.disk_bytes = 48 * kMiB;
     limits.disk_files = 3000;
     limits.open_files = 64;

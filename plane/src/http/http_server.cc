@@ -240,12 +240,17 @@ struct HttpServer::Impl {
     const auto every = std::clamp(plane.config().lease.grace / 4, milliseconds(100), kLeasesEvery);
     std::unique_lock lock(mutex_);
     auto next = std::chrono::steady_clock::now() + every;
+    std::string trouble;  // told once, however often it comes
     while (!stopping) {
       ended_.wait_until(lock, next);
       if (stopping || std::chrono::steady_clock::now() < next) continue;
       lock.unlock();
-      if (auto swept = plane.SweepLeases(); !swept) {
-        log::Error("plane.sweep_leases", swept.error().ToString(), {{"code", swept.error().code}});
+      if (auto swept = plane.SweepLeases(); swept) {
+        if (!trouble.empty()) log::Info("plane.sweep_leases", "leases are kept again");
+        trouble.clear();
+      } else if (swept.error().code != trouble) {
+        trouble = swept.error().code;
+        log::Error("plane.sweep_leases", swept.error().ToString(), {{"code", trouble}});
       }
       leases_kept = clock.Monotonic();
       lock.lock();

@@ -14,6 +14,7 @@ Result<PlaneClient> PlaneClient::Open(const HttpEndpoint& endpoint, const Clock&
 Result<PlaneClient::Answered> PlaneClient::Call(const HttpRequest& request, Repeat repeat,
                                                 const Deadline& deadline, std::stop_token stop) {
   Backoff backoff;
+  RetryNote note;
   bool silence = false;
   int internal_errors = 0;
   for (;;) {
@@ -34,6 +35,7 @@ Result<PlaneClient::Answered> PlaneClient::Call(const HttpRequest& request, Repe
         return std::move(answer).error();
       silence = true;
     }
+    note.Failed(request, answer, deadline);
     auto pause = backoff.Next();
     if (pause >= deadline.Left()) {
       if (answer) return Answered{std::move(answer).value(), silence};

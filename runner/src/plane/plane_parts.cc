@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "writ/base/log.h"
+
 namespace writ::runner {
 
 HttpRequest Post(std::string path, std::string_view body, std::uint64_t max_bytes) {
@@ -16,6 +18,21 @@ HttpRequest Post(std::string path, std::string_view body, std::uint64_t max_byte
 
 bool MayRetry(int status) {
   return status == 429 || status == 502 || status == 503 || status == 504;
+}
+
+namespace {
+constexpr std::chrono::milliseconds kPatience{2000};
+}
+
+void RetryNote::Failed(const HttpRequest& request, const Result<HttpResponse>& answer,
+                       const Deadline& deadline) {
+  if (told_ || deadline.Spent() < kPatience) return;
+  told_ = true;
+  log::Error("plane.retry", "the plane did not take a call, which is tried again until it does",
+             {{"call", request.method + " " + request.path.substr(0, request.path.find('?'))},
+              {"answer", answer ? std::to_string(answer->status) : answer.error().code},
+              {"why", answer ? CodeOf(answer->body) : answer.error().message},
+              {"givenUpAfterMs", (deadline.Spent() + deadline.Left()).count()}});
 }
 
 std::string CodeOf(const std::string& body) {

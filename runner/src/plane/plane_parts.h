@@ -34,6 +34,17 @@ struct WipedText {
 
 bool MayRetry(int status);
 
+// Why a call takes long: told once per call, when it has failed for two seconds. A call's path
+// names no secret.
+class RetryNote {
+ public:
+  void Failed(const HttpRequest& request, const Result<HttpResponse>& answer,
+              const Deadline& deadline);
+
+ private:
+  bool told_ = false;
+};
+
 // A plane's `detail` or else `code` member, if it looks like one: it is shown, so it must not be
 // able to carry anything else.
 std::string CodeOf(const std::string& body);

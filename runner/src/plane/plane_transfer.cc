@@ -17,6 +17,7 @@ Result<std::uint64_t> PlaneClient::GetBlob(const protocol::Digest& digest,
   // A transfer that breaks off is begun again, so the loop is here and each attempt starts an empty
   // file.
   Backoff backoff;
+  RetryNote note;
   for (;;) {
     if (ftruncate(fd, 0) != 0 || lseek(fd, 0, SEEK_SET) != 0)
       return SysError(errno, "transfer.write", "could not write a blob's file");
@@ -50,6 +51,7 @@ Result<std::uint64_t> PlaneClient::GetBlob(const protocol::Digest& digest,
       return bytes;
     }
     if (!answer && answer.error().kind != ErrorKind::kUnavailable) return std::move(answer).error();
+    note.Failed(request, answer, deadline);
     auto pause = backoff.Next();
     if (pause >= deadline.Left() || !Backoff::Pause(pause, stop)) {
       if (!answer) return std::move(answer).error();

@@ -29,11 +29,24 @@ Cleaner::~Cleaner() {
 }
 
 void Cleaner::Discard(const std::string& session_name) {
-  std::string name = session_name + "." + HexEncode(RandomBytes(8));
-  if (renameat(sessions_.get(), session_name.c_str(), trash_.get(), name.c_str()) != 0) {
+  Trash(sessions_.get(), session_name, session_name);
+}
+
+void Cleaner::DiscardPart(const std::string& session_name, const std::string& folder) {
+  // A handle: a job with our own uid may have put something else in the session's place (L13).
+  Result<UniqueFd> session =
+      OpenBeneath(sessions_.get(), session_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (session) return Trash(session->get(), folder, session_name + "." + folder);
+  log::Warn("runner.cleanup", "a session's files could not be moved to the trash",
+            {{"session", session_name}, {"error", session.error().ToString()}});
+}
+
+void Cleaner::Trash(int parent, const std::string& entry, const std::string& as) {
+  std::string name = as + "." + HexEncode(RandomBytes(8));
+  if (renameat(parent, entry.c_str(), trash_.get(), name.c_str()) != 0) {
     if (errno != ENOENT)
       log::Warn("runner.cleanup", "a session's files could not be moved to the trash",
-                {{"session", session_name}, {"errno", errno}});
+                {{"entry", as}, {"errno", errno}});
     return;
   }
   std::lock_guard lock(mutex_);

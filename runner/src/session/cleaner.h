@@ -25,9 +25,12 @@ class Cleaner {
   Cleaner& operator=(const Cleaner&) = delete;
 
   void Discard(const std::string& session_name);
+  // One folder of a session whose others are still needed.
+  void DiscardPart(const std::string& session_name, const std::string& folder);
   void WaitIdle();
 
  private:
+  void Trash(int parent, const std::string& entry, const std::string& as);
   void Run(std::stop_token stop);
   UniqueFd sessions_, trash_;
   std::mutex mutex_;  // guards queue_ and busy_

@@ -30,6 +30,12 @@ void LiveSpool::Complete() {
   grown_.notify_all();
 }
 
+void LiveSpool::Empty() {
+  std::lock_guard lock(mutex_);
+  ended_ = true;
+  if (ftruncate(file_.get(), 0) == 0) size_ = 0;
+}
+
 void LiveSpool::Write(std::string_view bytes) {
   while (!bytes.empty()) {
     ssize_t n = pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(size_));

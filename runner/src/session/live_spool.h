@@ -28,6 +28,8 @@ class LiveSpool {
   void Append(std::string_view bytes);
   // Nothing more will come.
   void Complete();
+  // After Complete, when nobody reads any more: the file is empty.
+  void Empty();
   // At most `most` bytes from `offset` on; empty at the end.
   Result<std::string> Read(std::uint64_t offset, std::size_t most) const;
   std::uint64_t size() const;

@@ -158,6 +158,7 @@ class Session {
   void AddArtifact(protocol::ArtifactKind kind, std::string_view data_class, std::string bytes);
   void GatherArtifacts();
   void Store();
+  Status StoreCollected();
   void Upload();
   Ending MakeEnding();
   FinishParts Parts();

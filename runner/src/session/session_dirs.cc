@@ -38,9 +38,9 @@ Result<SessionDirs> SessionDirs::Make(int sessions, const std::string& sessions_
   WRIT_ASSIGN(dirs.blobs, make("private/in", 0700));
   WRIT_ASSIGN(dirs.trusted, make("private/trusted", 0700));
   WRIT_ASSIGN(dirs.out, make("private/out", 0700));
-  WRIT_ASSIGN(dirs.tree, make("tree", 0700));
+  WRIT_ASSIGN(dirs.tree, make(std::string(kTree), 0700));
   WRIT_ASSIGN(UniqueFd job, make("job", 0711));
-  dirs.tree_path = sessions_path + "/" + dirs.name + "/tree";
+  dirs.tree_path = sessions_path + "/" + dirs.name + "/" + std::string(kTree);
   dirs.job_path = sessions_path + "/" + dirs.name + "/job";
   return dirs;
 }

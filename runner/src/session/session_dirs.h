@@ -18,6 +18,7 @@
 namespace writ::runner {
 
 struct SessionDirs {
+  static constexpr std::string_view kTree = "tree";
   // The redacted output as it comes, in private/.
   static constexpr std::string_view kSpool = "live.log", kStderrSpool = "live.stderr.log";
 

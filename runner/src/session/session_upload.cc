@@ -1,5 +1,6 @@
 // Redact -> store what was collected -> upload by disclosure -> sign -> deliver, or hand over.
 #include <fcntl.h>
+#include <unistd.h>
 
 #include "engine/courier.h"
 #include "journal/unnoted.h"
@@ -74,20 +75,35 @@ void Session::GatherArtifacts() {
   }
 }
 
+Status Session::StoreCollected() {
+  for (const auto& [digest, bytes] : artifacts_) {
+    WRIT_ASSIGN(UniqueFd file,
+                OpenBeneath(dirs_->out.get(), digest.ToHex(), O_WRONLY | O_CREAT | O_TRUNC, 0600));
+    WRIT_TRY(WriteAll(file.get(), bytes));
+  }
+  return chain_->NoteCollected(MakeEnding().ToJson(), uploads_);
+}
+
 // From here on another process can finish the run: what was collected lies in files, and the
 // journal knows of them and of how the run ends. A disk that takes neither costs only that.
 void Session::Store() {
   GatherArtifacts();
+  // What the job wrote is not needed any more, and may be all that the disk had room for: the
+  // journal's, and that of a plane beside us.
+  if (dirs_) services_.cleaner.DiscardPart(dirs_->name, std::string(SessionDirs::kTree));
   if (!started_ || !journal_) return;
-  Status stored;
-  for (const auto& [digest, bytes] : artifacts_) {
-    Result<UniqueFd> file =
-        OpenBeneath(dirs_->out.get(), digest.ToHex(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    stored = file ? WriteAll(file->get(), bytes) : Status(std::move(file).error());
-    if (!stored) break;
+  Status stored = StoreCollected();
+  if (!stored) {
+    services_.cleaner.WaitIdle();
+    stored = StoreCollected();
   }
-  if (stored) stored = chain_->NoteCollected(MakeEnding().ToJson(), uploads_);
   stored_ = stored.has_value();
+  // A half of it helps nobody, and the room may be what the plane waits for.
+  if (!stored)
+    for (const auto& [digest, bytes] : artifacts_)
+      ::unlinkat(dirs_->out.get(), digest.ToHex().c_str(), 0);
+  for (LiveSpool* spool : {spool_.get(), stderr_spool_.get()})
+    if (spool != nullptr) spool->Empty();
   if (!stored)
     log::Warn("runner.journal", "what was collected could not be stored; it goes to the plane only",
               {{"run", claim_.run_id.text()}, {"code", stored.error().code}});

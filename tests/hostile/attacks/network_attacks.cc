@@ -53,7 +53,7 @@ sockaddr_in Proxy() {
   return Ipv4("127.0.0.1", TargetNumber("PROXY_PORT"));
 }
 sockaddr_in OtherAddress() {
-  return Ipv4("127.0.0.2", TargetNumber("PROXY_PORT"));
+  return Ipv4(Target("OTHER_ADDRESS").c_str(), TargetNumber("PROXY_PORT"));
 }
 
 Result OtherPort() {

@@ -199,9 +199,10 @@ TEST(WatchRun, CtrlCLeavesARunWhosePlaneIsAway) {
 
 TEST(WatchRun, ACancellationIsSentAgainUntilThePlaneHasTakenIt) {
   ScriptedRequester plane = PlaneWith(Lines("out", 12));
-  plane.fault = [](const std::string& call, int nth) -> std::optional<Error> {
+  plane.fault = [&](const std::string& call, int nth) -> std::optional<Error> {
     if (call == "cancel") return nth < 3 ? std::optional(kRefused) : std::nullopt;
     if (call == "run" && nth == 3) ::raise(SIGINT);
+    if (call == "log" && nth >= 2 && !plane.cancelled) return kRefused;  // else the run would end
     if (nth >= 2 && nth < 6) return kRefused;
     return std::nullopt;
   };

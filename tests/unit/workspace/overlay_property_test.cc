@@ -80,7 +80,7 @@ void EditMore(RandomEditor& editor, const std::string& root) {
     case 9: {  // sparse
       if (!fs::is_directory(folder)) break;
       UniqueFd fd(::open((folder + "/sparse").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
-      if (fd) (void)::ftruncate(fd.get(), 100'000);
+      if (fd && ::ftruncate(fd.get(), 100'000) != 0) return;
       break;
     }
     default:  // metadata alone

@@ -123,7 +123,7 @@ class RandomEditor {
       std::filesystem::create_directories(std::filesystem::path(path).parent_path(), none);
       if (none) return;
       if (OneIn(5)) {
-        (void)::symlink(OneIn(2) ? "a" : "../outside target", path.c_str());
+        if (::symlink(OneIn(2) ? "a" : "../outside target", path.c_str()) != 0) return;
       } else {
         WriteRaw(path, Content(), OneIn(4) ? 0755 : 0644);
       }
@@ -140,7 +140,7 @@ class RandomEditor {
       if (S_ISLNK(st.st_mode)) {
         WriteRaw(path, Content(), 0644);
       } else if (OneIn(2)) {
-        (void)::symlink("elsewhere", path.c_str());
+        if (::symlink("elsewhere", path.c_str()) != 0) return;
       } else {
         std::filesystem::create_directories(path, none);
         WriteRaw(path + "/inner", Content(), 0644);
