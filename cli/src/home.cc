@@ -1,6 +1,8 @@
 #include "home.h"
 
+#include <fcntl.h>
 #include <pwd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -20,11 +22,35 @@ std::string AbsolutePath(const std::string& path) {
   return std::filesystem::absolute(path).lexically_normal().string();
 }
 
+namespace {
+
+// A device, a pipe, a socket: it takes the bytes and is never replaced (a root's `--out /dev/null`
+// would take the device away).
+bool IsNoFile(const std::string& path) {
+  struct stat st {};
+  return ::stat(path.c_str(), &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
+}
+
+Status WriteInto(const std::string& path, std::string_view bytes) {
+  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY));
+  if (!fd) return SysError(errno, "file.open_failed", "cannot open it for writing");
+  return WriteAll(fd.get(), bytes);
+}
+
+// A link is written through, as by a shell's `>`.
+Status WriteWhole(const std::string& path, std::string_view bytes) {
+  std::error_code none;
+  const std::string real = std::filesystem::weakly_canonical(path, none).string();
+  const std::string& target = none ? path : real;
+  const std::size_t slash = target.rfind('/');
+  WRIT_ASSIGN(UniqueFd dir, OpenDirectory(slash == 0 ? "/" : target.substr(0, slash)));
+  return WriteFileAtomic(dir.get(), target.substr(slash + 1), bytes, 0644);
+}
+
+}  // namespace
+
 Status WriteOutput(const std::string& absolute, std::string_view bytes) {
-  const std::size_t slash = absolute.rfind('/');
-  auto dir = OpenDirectory(slash == 0 ? "/" : absolute.substr(0, slash));
-  Status done = dir ? WriteFileAtomic(dir->get(), absolute.substr(slash + 1), bytes, 0644)
-                    : Status(std::move(dir).error());
+  Status done = IsNoFile(absolute) ? WriteInto(absolute, bytes) : WriteWhole(absolute, bytes);
   if (done) return {};
   Error error = std::move(done).error().With("writing " + absolute);
   if (error.sys_errno != ENOSPC && error.sys_errno != EDQUOT) error.kind = ErrorKind::kInvalid;

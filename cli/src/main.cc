@@ -7,6 +7,7 @@
 
 #include <csignal>
 #include <cstdio>
+#include <iostream>
 #include <string>
 
 #include "commands/commands.h"
@@ -37,7 +38,8 @@ constexpr char kFooter[] =
 // The end of every command. A reader that has left (`| head`) has what it wanted; what a full disk
 // did not take is a failure of a command that was done.
 void ReportLostOutput(writ::cli::Context& context) {
-  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
+  std::cout.flush();
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0 && std::cout.good()) return;
   pollfd out{.fd = STDOUT_FILENO, .events = POLLOUT, .revents = 0};
   if (::poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0) return;
   const writ::Error lost{writ::ErrorKind::kUnavailable, "cli.output_failed",
@@ -138,8 +140,14 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::RuntimeError& error) {
     return error.get_exit_code();  // reported already
+  } catch (const CLI::CallForVersion& error) {
+    if (app.count("--json") > 0) {
+      std::cout << "{\"version\": \"" WRIT_VERSION "\"}\n";
+    } else {
+      app.exit(error);
+    }
   } catch (const CLI::Success& error) {
-    return app.exit(error);  // help and version
+    app.exit(error);  // help
   } catch (const CLI::ParseError& error) {
     context.Fail(kUsage, ExplainUsage(app, error));
   }

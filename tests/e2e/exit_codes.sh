@@ -262,6 +262,27 @@ for command in "bundle $run" "receipt $run" "runs --json" export "canonicalize $
   # shellcheck disable=SC2086
   writ $command | true || fail "a reader that leaves made it fail: $command"
 done
+for command in --help --version "run --help" "--json --version"; do
+  # shellcheck disable=SC2086
+  expect 1 'cli.output_failed' to_full_disk $command
+done
+expect 0 '^{"version": "[0-9.]*"}$' writ --version --json
+# A file that is asked for is written through a link, and into what is no file: that is never replaced.
+ln -s whole.json "$work/link.json"
+expect 0 'link.json' writ bundle "$run" --out "$work/link.json"
+[ -L "$work/link.json" ] || fail "a link was replaced by the file that it names"
+mkfifo "$work/pipe"
+cat "$work/pipe" >"$work/piped.json" &
+expect 0 'pipe' writ bundle "$run" --out "$work/pipe"
+wait $!
+cmp "$work/piped.json" "$work/whole.json" || fail "a pipe did not get the bundle"
+[ -p "$work/pipe" ] || fail "a pipe was replaced by a file"
+mkdir "$work/folder"
+expect 2 'writing' writ bundle "$run" --out "$work/folder"
+if mknod -m 666 "$work/full" c 1 7 2>/dev/null && [ -w "$work/full" ] && ! echo x 2>/dev/null >"$work/full"; then
+  expect 1 'hint: .*room' writ bundle "$run" --out "$work/full"
+  [ -c "$work/full" ] || fail "a device was replaced by a file"
+fi
 expect 2 'could not be written' "$BASH" -c '"$0" "$1" >/dev/full' "$WRIT_BIN/writ-verify" "$work/whole.json"
 
 # One directory serves several pools: the second is not turned away by the seat of the first.
