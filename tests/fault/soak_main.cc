@@ -1,11 +1,12 @@
 // The soak: many short runs, four slots, and a runner and a plane that are killed again and again,
 // at whatever stage the runs are. At the end every run has one receipt that verifies, and nothing
-// is left.
+// is left. SIGINT and SIGTERM ask for no more runs: those that are open are ended and looked at.
 //   fault_soak RUNS [SEED]
 #include <poll.h>
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -22,6 +23,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kQueue = 20;  // runs that are open at a time
 constexpr unsigned kKillsIn = 12;   // one look in so many kills the runner, one the plane
+volatile std::sig_atomic_t enough = 0;
+
 constexpr auto kLongest = std::chrono::minutes(5);  // a run that takes longer does not end
 
 class Soak {
@@ -31,7 +34,9 @@ class Soak {
   int Run() {
     world_.StartPlane();
     world_.StartRunner("", 4);
+    for (int signal : {SIGINT, SIGTERM}) std::signal(signal, [](int) { enough = 1; });
     while (problems_ == 0 && (submitted_ < runs_ || !open_.empty())) {
+      if (enough != 0) runs_ = submitted_;
       while (open_.size() < kQueue && submitted_ < runs_) {
         open_[world_.SubmitTrue()] = Clock::now();
         ++submitted_;
@@ -127,7 +132,7 @@ class Soak {
     if (problems_ > 0) std::printf("%s\n", world_.Log().c_str());
   }
 
-  const int runs_;
+  int runs_;
   std::mt19937 random_;
   const Clock::time_point begin_ = Clock::now();
   FaultWorld world_;
