@@ -1,9 +1,12 @@
 // The overlay way against the plain way: the same input, the same random edits through a real mount
-// and in a plain tree, and the same output to the byte. Seeds are fixed; WRIT_SEED names one more.
+// and in a plain tree, and the same output to the byte. Each seed runs through each of the mounts
+// that there are, as their whiteouts and opaque folders are not marked alike. Seeds are fixed;
+// WRIT_SEED names one more.
 #include <fcntl.h>
 #include <sys/stat.h>
 
 #include <cstdlib>
+#include <tuple>
 
 #include "overlay_harness.h"
 #include "random_editor.h"
@@ -15,9 +18,9 @@ namespace writ::workspace::test {
 namespace {
 namespace fs = std::filesystem;
 
-std::vector<std::uint64_t> Seeds() {
+std::vector<std::uint64_t> Seeds(std::uint64_t last) {
   std::vector<std::uint64_t> seeds;
-  for (std::uint64_t seed = 1; seed <= 40; ++seed) seeds.push_back(seed);
+  for (std::uint64_t seed = 1; seed <= last; ++seed) seeds.push_back(seed);
   if (const char* more = std::getenv("WRIT_SEED"))
     seeds.push_back(std::strtoull(more, nullptr, 10));
   return seeds;
@@ -124,14 +127,14 @@ std::map<std::string, std::string> Merged(const MergedTree& tree) {
   return out;
 }
 
-class OverlayProperty : public ::testing::TestWithParam<std::uint64_t> {};
+OverlayXattrs MarksOf(Mounter mounter) {
+  return mounter == Mounter::kRoot ? OverlayXattrs::kTrusted : OverlayXattrs::kUser;
+}
 
-TEST_P(OverlayProperty, CollectsTheSameBytesFromTheUpperLayerAsFromAPlainTree) {
-  if (std::string why = WhyNoOverlay(); !why.empty()) GTEST_SKIP() << why;
-  SCOPED_TRACE("WRIT_SEED=" + std::to_string(GetParam()));
-  TempDir dir;
-  RandomEditor editor(GetParam());
-  std::string repository = dir.path() + "/repo";
+// Both ways in `root`, where "overlay" stays to be removed.
+void CompareBothWays(std::uint64_t seed, Mounter mounter, const std::string& root) {
+  RandomEditor editor(seed);
+  std::string repository = root + "/repo";
   MakeRepository(repository, {{"a", "first\n"}, {"dir/b.txt", "x\n"}, {"dir/deep/er/c", "y\n"}});
   for (std::size_t commits = 1 + editor.Below(4); commits > 0; --commits) {
     for (int i = 0; i < 14; ++i) editor.Edit(repository);
@@ -142,17 +145,17 @@ TEST_P(OverlayProperty, CollectsTheSameBytesFromTheUpperLayerAsFromAPlainTree) {
   if (editor.OneIn(3)) fs::remove_all(repository + "/dir");
   Git(repository, {"add", "-A"});
   if (editor.OneIn(2)) Git(repository, {"reset", "-q"});
-  auto captured = Capture({.repository = repository,
-                           .allow_untracked = {"*"},
-                           .cache_directory = dir.path() + "/captured"});
+  auto captured = Capture(
+      {.repository = repository, .allow_untracked = {"*"}, .cache_directory = root + "/captured"});
   WRIT_ASSERT_OK(captured);
-  BlobFolder blobs(dir.Sub("blobs"));
+  fs::create_directory(root + "/blobs");
+  BlobFolder blobs(root + "/blobs");
   blobs.PutAll(*captured);
 
-  RunPlace plain(dir.Sub("plain"), dir.Sub("cache"));
+  RunPlace plain(root + "/plain", root + "/cache");
   auto plain_made = plain.Materialize(captured->manifest, blobs);
   WRIT_ASSERT_OK(plain_made);
-  OverlayPlace overlay(dir.Sub("overlay"), dir.Sub("caches"));
+  OverlayPlace overlay(root + "/overlay", root + "/caches", {}, mounter);
   auto overlay_made = overlay.Materialize(captured->manifest, blobs);
   WRIT_ASSERT_OK(overlay_made);
   EXPECT_EQ(overlay_made->file_count(), plain_made->file_count());
@@ -167,18 +170,18 @@ TEST_P(OverlayProperty, CollectsTheSameBytesFromTheUpperLayerAsFromAPlainTree) {
 
   std::size_t edits = editor.Below(25);
   RandomEditor again = editor;
-  auto edit = [&](RandomEditor& with, const std::string& root) {
+  auto edit = [&](RandomEditor& with, const std::string& tree) {
     for (std::size_t i = 0; i < edits; ++i) {
       if (with.OneIn(3)) {
-        EditMore(with, root);
+        EditMore(with, tree);
       } else {
-        with.Edit(root);
+        with.Edit(tree);
       }
     }
-    if (with.OneIn(4)) WriteFileAt(root + "/.git/hooks/pre-commit", "#!/bin/sh\n", 0755);
-    if (with.OneIn(4)) WriteFileAt(root + "/.git/config", "[core]\n");
-    if (with.OneIn(6)) fs::remove_all(root + "/.git/objects/info");
-    if (with.OneIn(8)) fs::remove_all(root + "/.git");
+    if (with.OneIn(4)) WriteFileAt(tree + "/.git/hooks/pre-commit", "#!/bin/sh\n", 0755);
+    if (with.OneIn(4)) WriteFileAt(tree + "/.git/config", "[core]\n");
+    if (with.OneIn(6)) fs::remove_all(tree + "/.git/objects/info");
+    if (with.OneIn(8)) fs::remove_all(tree + "/.git");
   };
   edit(editor, plain.tree);
   {
@@ -189,7 +192,10 @@ TEST_P(OverlayProperty, CollectsTheSameBytesFromTheUpperLayerAsFromAPlainTree) {
 
   auto plain_out = plain.Collect(*plain_made);
   WRIT_ASSERT_OK(plain_out);
-  auto overlay_out = overlay.Collect(*overlay_made, {.owner = kJobUid});
+  CollectOptions options;
+  options.xattrs = MarksOf(mounter);
+  if (overlay.owner) options.owner = overlay.owner->uid;
+  auto overlay_out = overlay.Collect(*overlay_made, options);
   WRIT_ASSERT_OK(overlay_out);
   EXPECT_EQ(overlay_out->diff, plain_out->diff);
   EXPECT_EQ(overlay_out->delta, plain_out->delta);
@@ -197,16 +203,58 @@ TEST_P(OverlayProperty, CollectsTheSameBytesFromTheUpperLayerAsFromAPlainTree) {
   // Read beneath handles, without the mount, the merged tree is what the mount shows.
   UniqueFd view = OpenDirectory(overlay.view).value();
   UniqueFd base = OpenDirectory(overlay_made->lower_directory()).value();
-  EXPECT_EQ(
-      Merged(MergedTree::Overlay(overlay.upper_fd.get(), base.get(), OverlayXattrs::kTrusted)),
-      Merged(MergedTree::Plain(view.get())));
-  view = UniqueFd();
+  EXPECT_EQ(Merged(MergedTree::Overlay(overlay.upper_fd.get(), base.get(), MarksOf(mounter))),
+            Merged(MergedTree::Plain(view.get())));
   EXPECT_EQ(SnapshotWithFolders(overlay_made->lower_directory()), lower);
-  overlay.mount.reset();
-  EXPECT_TRUE(RemoveTreeBeneath(OpenDirectory(dir.path()).value().get(), "overlay").has_value());
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, OverlayProperty, ::testing::ValuesIn(Seeds()));
+class OverlayProperty : public ::testing::TestWithParam<std::tuple<std::uint64_t, Mounter>> {};
+
+TEST_P(OverlayProperty, CollectsTheSameBytesFromTheUpperLayerAsFromAPlainTree) {
+  const auto [seed, mounter] = GetParam();
+  if (std::string why = WhyNoOverlay(mounter); !why.empty()) GTEST_SKIP() << why;
+  SCOPED_TRACE("WRIT_SEED=" + std::to_string(seed));
+  TempDir dir;
+  const std::string root = dir.Sub("both");
+  auto removed = [&root] {
+    return RemoveTreeBeneath(OpenDirectory(root).value().get(), "overlay").has_value();
+  };
+  if (mounter != Mounter::kOrdinaryUser) {
+    CompareBothWays(seed, mounter, root);
+    EXPECT_TRUE(removed());
+    return;
+  }
+  // In a process of its own, whose mount goes with it; the same user removes what is left.
+  if (::geteuid() == 0) {
+    ASSERT_EQ(::chown(root.c_str(), kJobUid, kJobUid), 0);
+  }
+  EXPECT_TRUE(InChild([&, seed = seed] {
+    if (::geteuid() == 0 && !BecomeJob()) return false;
+    const bool same = InChild([&] {
+      CompareBothWays(seed, Mounter::kOrdinaryUser, root);
+      return !::testing::Test::HasFailure();
+    });
+    return same && removed();
+  }));
+}
+
+std::string NameOf(const ::testing::TestParamInfo<std::tuple<std::uint64_t, Mounter>>& tested) {
+  const auto [seed, mounter] = tested.param;
+  return std::to_string(seed) + (mounter == Mounter::kRoot           ? "_Root"
+                                 : mounter == Mounter::kOrdinaryUser ? "_OrdinaryUser"
+                                                                     : "_RootInUserNamespace");
+}
+
+// Those that the tiers make, and fewer of the one that none makes now.
+INSTANTIATE_TEST_SUITE_P(Seeds, OverlayProperty,
+                         ::testing::Combine(::testing::ValuesIn(Seeds(30)),
+                                            ::testing::Values(Mounter::kRootInUserNamespace,
+                                                              Mounter::kOrdinaryUser)),
+                         NameOf);
+INSTANTIATE_TEST_SUITE_P(SeedsOfPlainRoot, OverlayProperty,
+                         ::testing::Combine(::testing::ValuesIn(Seeds(10)),
+                                            ::testing::Values(Mounter::kRoot)),
+                         NameOf);
 
 }  // namespace
 }  // namespace writ::workspace::test

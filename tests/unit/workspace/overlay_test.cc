@@ -245,31 +245,15 @@ TEST_F(Overlay, IsRemovedWholeWhateverTheKernelAndTheJobLeft) {
   EXPECT_FALSE(fs::exists(place_.root));
 }
 
-void WriteText(const char* path, const std::string& text) {
-  UniqueFd fd(::open(path, O_WRONLY | O_CLOEXEC));
-  EXPECT_EQ(::write(fd.get(), text.data(), text.size()), static_cast<ssize_t>(text.size())) << path;
-}
-
 // A whole run of an ordinary user: a user namespace with one id, and userxattr.
 void RunAsOrdinaryUser(const std::string& root, const protocol::Manifest& manifest,
                        const BlobFolder& blobs) {
-  ASSERT_EQ(::setresgid(kJobUid, kJobUid, kJobUid), 0);
-  ASSERT_EQ(::setresuid(kJobUid, kJobUid, kJobUid), 0);
-  ASSERT_EQ(::prctl(PR_SET_DUMPABLE, 1), 0);  // for /proc/self
+  ASSERT_TRUE(BecomeJob());
   fs::create_directories(root + "/caches");
-  OverlayPlace place(root + "/run", root + "/caches");
-  place.owner = std::nullopt;
+  OverlayPlace place(root + "/run", root + "/caches", {}, Mounter::kOrdinaryUser);
   auto made = place.Materialize(manifest, blobs);
   WRIT_ASSERT_OK(made);
-  ASSERT_EQ(::unshare(CLONE_NEWUSER | CLONE_NEWNS), 0);
-  std::string id = std::to_string(kJobUid);
-  WriteText("/proc/self/setgroups", "deny");
-  WriteText("/proc/self/uid_map", id + " " + id + " 1");
-  WriteText("/proc/self/gid_map", id + " " + id + " 1");
-  std::string options = "lowerdir=" + made->lower_directory() + ",upperdir=" + place.root +
-                        "/upper,workdir=" + place.root +
-                        "/work,userxattr,redirect_dir=nofollow,metacopy=off,index=off,xino=off";
-  ASSERT_EQ(::mount("overlay", place.view.c_str(), "overlay", 0, options.c_str()), 0) << errno;
+  place.Mount(*made);
   fs::remove_all(place.view + "/d");
   WriteFileAt(place.view + "/d/new", "new\n");
   fs::remove(place.view + "/a");
