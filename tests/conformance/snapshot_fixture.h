@@ -106,7 +106,7 @@ class Snapshots : public testing::Test {
     GuestClient::Events events;
     events.on_lost = [&](const std::string& why) { lost = why; };
     GuestClient client(steps_.loop(), parts_.tokens, std::move(events));
-    EXPECT_TRUE(client.BeginQuiesce(std::move(channel), [&] { quiet = true; }));
+    EXPECT_TRUE(client.BeginQuiesce(std::move(channel), {.on_quiesced = [&] { quiet = true; }}));
     steps_.Until([&] { return quiet || !lost.empty() || !ended_.empty(); });
     EXPECT_EQ(lost, "");
     return kept;

@@ -54,6 +54,8 @@ void ReadWords(std::string_view bytes) {
   if (auto taken = DecodeIdentityTaken(bytes); taken && Encode(*taken) != bytes) std::abort();
   if (auto metrics = DecodeMetrics(bytes); metrics && Encode(*metrics) != bytes) std::abort();
   if (auto word = DecodeHostWord(bytes); word && Encode(*word) != bytes) std::abort();
+  if (auto warmed = DecodeWarmedUp(bytes); warmed && Encode(*warmed) != bytes) std::abort();
+  if (auto command = DecodeWarmUp(bytes); command && Encode(*command) != bytes) std::abort();
 }
 
 void ReadChanges(std::string_view bytes) {

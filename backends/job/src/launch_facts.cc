@@ -45,6 +45,8 @@ LaunchFacts MakeFacts(const Plan& plan, const LaunchedTier& tier, const HostFeat
   facts.tmp = paths.tmp;
   facts.root_image = root.digest;
   facts.root_view = root.view;
+  facts.snapshot = root.snapshot;
+  facts.no_snapshot = root.no_snapshot;
   return facts;
 }
 

@@ -20,6 +20,7 @@
 #include "writ/backends/job/left_tree.h"
 #include "writ/backends/job/limit_holders.h"
 #include "writ/backends/job/private_dirs.h"
+#include "writ/backends/launch/inside.h"
 #include "writ/backends/launch/launch_plan.h"
 #include "writ/backends/linux/process_mark.h"
 #include "writ/backends/linux/process_tree.h"
@@ -85,6 +86,7 @@ Status LaunchedJob::Acquire() {
                            tier_.Surroundings() == JobSurroundings::kNamespaces
                                ? HomePlace::kInTheView
                                : HomePlace::kOnDisk));
+  WRIT_TRY(tier_.Furnish(plan_, features_, session_dir_.get(), root_));
   WRIT_TRY(OpenWrittenTrees());
   WRIT_TRY(MakeCgroups());
   if (std::holds_alternative<ProxiedNetwork>(plan_.network)) WRIT_TRY(MakeProxyListener());
@@ -203,6 +205,22 @@ std::string LaunchedJob::WorkspacePath() const {
   return paths_.workspace;
 }
 
+// What is said of it comes from a process in the machine's jail: taken as words, and no more.
+std::optional<MachineStart> LaunchedJob::StartOfMachine() const {
+  if (machine_.empty()) return std::nullopt;
+  MachineStart out;
+  std::string_view said = machine_;
+  if (said == launch::kStartedRestored && !root_.snapshot.empty()) {
+    out.snapshot = root_.snapshot;
+    return out;
+  }
+  const std::string cold = launch::kStartedCold;
+  if (said.starts_with(cold + " ")) out.not_restored = said.substr(cold.size() + 1);
+  for (char& c : out.not_restored)
+    if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) > 0x7e) c = ' ';
+  return out;
+}
+
 LaunchFacts LaunchedJob::Facts() const {
   std::optional<launch::ProxyTarget> proxy;
   if (proxy_) proxy = launch::ProxyTarget{proxy_->sin_addr.s_addr, ntohs(proxy_->sin_port)};
@@ -275,6 +293,7 @@ Status LaunchedJob::AwaitReady() {
   if (ready == nullptr || (inside ? fds.size() <= listeners : !fds.empty()))
     return Error{ErrorKind::kInternal, "job.setup_failed", "the launcher gave another answer"};
   init_ = ready->init;
+  machine_ = ready->machine;
   if (!inside) return {};
   // Counted before the job is there: a runtime may have threads, and more later.
   own_tasks_ = std::min(tier_.OwnTasks(), TreeTasks(supervisor_.pid()) + kTaskSlack / 4);

@@ -16,7 +16,10 @@ struct Body {
   void operator()(const LimitPassedMessage&) const {}
   void operator()(const GoMessage&) const {}
   void operator()(const JobMessage&) const {}
-  void operator()(const ReadyMessage& m) const { out.Number(static_cast<std::uint64_t>(m.init)); }
+  void operator()(const ReadyMessage& m) const {
+    out.Number(static_cast<std::uint64_t>(m.init));
+    out.Text(m.machine);
+  }
   void operator()(const StartedMessage& m) const { out.Number(static_cast<std::uint64_t>(m.pid)); }
   void operator()(const SetupFailedMessage& m) const {
     out.Text(m.stage);
@@ -133,9 +136,13 @@ Result<Message> DecodeMessage(std::string_view bytes) {
     case 7:
       message = LimitPassedMessage{};
       break;
-    case 8:
-      message = ReadyMessage{static_cast<pid_t>(in.NumberAtMost(0x7fffffff))};
+    case 8: {
+      ReadyMessage m;
+      m.init = static_cast<pid_t>(in.NumberAtMost(0x7fffffff));
+      m.machine = in.Text();
+      message = std::move(m);
       break;
+    }
     case 9:
       message = GoMessage{};
       break;

@@ -1,9 +1,11 @@
 #include "microvm_tier.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <chrono>
 #include <memory>
@@ -18,6 +20,8 @@
 #include "writ/backends/sandbox/view_planning.h"
 #include "writ/base/child.h"
 #include "writ/base/file.h"
+#include "writ/base/log.h"
+#include "writ/base/paths.h"
 
 namespace writ::backends {
 namespace {
@@ -87,8 +91,7 @@ MachineFeatures ProbeMachine(const MicrovmBackendOptions& options, const image::
     return found;
   }
   auto said = Ask(found.path, {"--version"});
-  auto version =
-      said ? microvm::JudgeVmmVersion(microvm::VmmKind::kQemu, *said) : std::move(said).error();
+  auto version = said ? microvm::JudgeVmmVersion(*kind, *said) : std::move(said).error();
   if (!version) {
     found.reason = version.error().message;
     found.mend = version.error().hint.empty() ? "another version of it" : version.error().hint;
@@ -140,9 +143,11 @@ launch::ViewStep Part(const std::string& root, const char* name, const char* pla
 
 }  // namespace
 
-MicrovmTier::MicrovmTier(MicrovmBackendOptions options)
+MicrovmTier::MicrovmTier(MicrovmBackendOptions options, std::optional<SnapshotMaking> making)
     : options_(std::move(options)),
+      making_(std::move(making)),
       store_(microvm::GuestStore(options_.images_dir)),
+      snapshots_(microvm::SnapshotStoreOf(options_.images_dir)),
       sandbox_({.launched = options_.launched}) {}
 
 HostFeatures MicrovmTier::Probe() const {
@@ -260,7 +265,7 @@ std::vector<HeldLimit> MicrovmTier::HoldersOf(const Limits& limits, const HostFe
 }
 
 std::chrono::milliseconds MicrovmTier::StartBound() const {
-  return kBootBound + std::chrono::seconds(10);
+  return BootBound() + std::chrono::seconds(10);
 }
 
 Result<HeldRoot> MicrovmTier::Hold(const Plan& plan) const {
@@ -278,6 +283,76 @@ Result<HeldRoot> MicrovmTier::Hold(const Plan& plan) const {
   return out;
 }
 
+std::chrono::milliseconds MicrovmTier::BootBound() const {
+  return kBootBound + (making_ ? making_->warm_up_bound : std::chrono::milliseconds(0));
+}
+
+Result<microvm::SnapshotFit> MicrovmTier::FitOf(const Plan& plan, const HostFeatures& features,
+                                                const std::string& image) const {
+  WRIT_ASSIGN(microvm::SnapshotFit fit, monitor_.FitOf(features.machine));
+  WRIT_ASSIGN(const protocol::Digest digest,
+              protocol::Digest::Parse(std::string_view(image).substr(image.find(':') + 1)));
+  SetMachine(digest, MachineMemory(plan), fit);
+  return fit;
+}
+
+Status MicrovmTier::UseSnapshot(const Plan& plan, const HostFeatures& features, int session_dir,
+                                HeldRoot& root) const {
+  auto listed = snapshots_.List();
+  if (!listed) return std::move(listed).error();
+  if (listed->good.empty() && listed->refused.empty()) return {};
+  WRIT_ASSIGN(const microvm::SnapshotFit fit, FitOf(plan, features, root.digest));
+  auto meant = [&fit](const microvm::SnapshotManifest& manifest) {
+    return manifest.fit.image == fit.image && manifest.fit.memory_bytes == fit.memory_bytes;
+  };
+  WRIT_ASSIGN(UniqueFd made, OpenBeneath(session_dir, kTmpName, O_RDONLY | O_DIRECTORY));
+  Status why;
+  for (const microvm::SnapshotRecord& record : listed->good) {
+    if (!meant(record.manifest)) continue;
+    Status used = microvm::CheckFits(record.manifest, fit);
+    if (used) used = CopySnapshot(record, made.get(), plan.identity);
+    if (used) {
+      root.snapshot = record.text();
+      return {};
+    }
+    if (why) why = std::move(used);
+  }
+  if (!why) return why;
+  for (const microvm::RefusedSnapshot& one : listed->refused)
+    if (!one.manifest || meant(*one.manifest)) return one.why;
+  return {};
+}
+
+// A copy of the run's own: the monitor of a guest never opens the snapshot.
+Status MicrovmTier::CopySnapshot(const microvm::SnapshotRecord& record, int made,
+                                 const Identity& identity) const {
+  WRIT_ASSIGN(const microvm::HeldSnapshot held, snapshots_.Hold(record.id));
+  if (::mkdirat(made, microvm::kSnapshotName, 0700) != 0)
+    return SysError(errno, "microvm.snapshot_copy", "cannot make a folder for the snapshot");
+  auto copy = [&]() -> Status {
+    WRIT_ASSIGN(UniqueFd folder, OpenBeneath(made, microvm::kSnapshotName, O_RDONLY | O_DIRECTORY));
+    if (::geteuid() == 0 && ::fchown(folder.get(), identity.uid, identity.gid) != 0)
+      return SysError(errno, "microvm.snapshot_copy", "cannot give the machine its folder");
+    return snapshots_.CopyOut(held, folder.get(), identity.uid, identity.gid);
+  };
+  Status copied = copy();
+  if (!copied) (void)RemoveTreeBeneath(made, microvm::kSnapshotName).has_value();
+  return copied;
+}
+
+// A run is never refused for a snapshot: its image's kernel boots instead, and its receipt says
+// why.
+Status MicrovmTier::Furnish(const Plan& plan, const HostFeatures& features, int session_dir,
+                            HeldRoot& root) const {
+  if (making_ || options_.snapshots == MicrovmBackendOptions::Snapshots::kIgnored) return {};
+  if (Status used = UseSnapshot(plan, features, session_dir, root); !used) {
+    root.no_snapshot = used.error().message + " [" + used.error().code + "]";
+    log::Warn("microvm.not_restored", "a run's machine is booted, as no snapshot can be used",
+              {{"why", used.error().ToString()}});
+  }
+  return {};
+}
+
 launch::LaunchPlan MicrovmTier::PlanLaunch(const Plan& plan, const HostFeatures& features,
                                            const LaunchFacts& facts) const {
   launch::LaunchPlan out = sandbox_.PlanLaunch(plan, features, facts);
@@ -290,7 +365,13 @@ launch::LaunchPlan MicrovmTier::PlanLaunch(const Plan& plan, const HostFeatures&
       features.machine.kvm ? microvm::Acceleration::kKvm : microvm::Acceleration::kTcg;
   order.memory_bytes = MachineMemory(plan);
   order.tsc_khz = HostTscKhz();
-  order.boot_ms = static_cast<std::uint64_t>(std::chrono::milliseconds(kBootBound).count());
+  order.boot_ms = static_cast<std::uint64_t>(BootBound().count());
+  if (making_) {
+    order.purpose = microvm::MachinePurpose::kSnapshot;
+    order.warm_up = making_->warm_up;
+  }
+  order.restored = facts.snapshot.empty() ? 0 : 1;
+  order.not_restored = facts.no_snapshot;
   order.change_bytes = plan.limits.disk_bytes == 0 ? kChangeBytes : plan.limits.disk_bytes;
   order.change_entries = plan.limits.disk_files == 0 ? kChangeEntries : plan.limits.disk_files;
   order.job.run_id = plan.run_id;

@@ -1,17 +1,30 @@
 // MicrovmTier: its probes in words, and its LaunchPlan. Everything else is LaunchedBackend's.
 #pragma once
 
+#include <chrono>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "machine_fit.h"
 #include "writ/backends/image/image_store.h"
 #include "writ/backends/job/launched_tier.h"
 #include "writ/backends/microvm/microvm_backend.h"
+#include "writ/backends/microvm/snapshots/snapshot_store.h"
 #include "writ/backends/microvm/vmm.h"
 #include "writ/backends/sandbox/sandbox_tier.h"
 
 namespace writ::backends {
 
+// The machines of these runs become snapshots instead of having a job.
+struct SnapshotMaking {
+  std::vector<std::string> warm_up;
+  std::chrono::milliseconds warm_up_bound{0};
+};
+
 class MicrovmTier final : public LaunchedTier {
  public:
-  explicit MicrovmTier(MicrovmBackendOptions options);
+  explicit MicrovmTier(MicrovmBackendOptions options, std::optional<SnapshotMaking> making = {});
   std::string_view Name() const override { return "microvm"; }
   Tier GetTier() const override { return Tier::kMicrovm; }
   JobSurroundings Surroundings() const override { return JobSurroundings::kNamespaces; }
@@ -25,16 +38,31 @@ class MicrovmTier final : public LaunchedTier {
                                    const HostFeatures& features) const override;
   std::chrono::milliseconds StartBound() const override;
   Result<HeldRoot> Hold(const Plan& plan) const override;
+  Status Furnish(const Plan& plan, const HostFeatures& features, int session_dir,
+                 HeldRoot& root) const override;
   JobPaths PathsOf(const Plan& plan) const override { return sandbox_.PathsOf(plan); }
   launch::LaunchPlan PlanLaunch(const Plan& plan, const HostFeatures& features,
                                 const LaunchFacts& facts) const override;
 
+  // What a snapshot of this run's machine depends on.
+  Result<microvm::SnapshotFit> FitOf(const Plan& plan, const HostFeatures& features,
+                                     const std::string& image) const;
+
  private:
   Result<image::ImageRecord> FindImage(const Plan& plan) const;
   std::uint64_t MachineMemory(const Plan& plan) const;
+  // Puts a copy of the newest snapshot that fits into the session. The error: why none is used.
+  Status UseSnapshot(const Plan& plan, const HostFeatures& features, int session_dir,
+                     HeldRoot& root) const;
+  Status CopySnapshot(const microvm::SnapshotRecord& record, int made,
+                      const Identity& identity) const;
+  std::chrono::milliseconds BootBound() const;
 
   MicrovmBackendOptions options_;
+  std::optional<SnapshotMaking> making_;
   image::ImageStore store_;
+  microvm::SnapshotStore snapshots_;
+  mutable MonitorReader monitor_;
   SandboxTier sandbox_;
 };
 

@@ -194,6 +194,7 @@ class Session {
   // What the receipt says of the workspace: why it is plain where it is.
   std::optional<backends::WorkspaceMount> overlay_;
   std::string root_image_;  // digest; empty: the job ran in none
+  std::optional<backends::MachineStart> machine_start_;
   std::string why_plain_;
   std::optional<workspace::Materialized> materialized_;
   // Of a job that has our own uid and no mount namespace between it and our files; and how many of

@@ -76,6 +76,14 @@ json::Value Session::EnvironmentRecord() const {
     record.Set("notes", json::Value::Texts(can.notes));
   }
   if (!root_image_.empty()) record.Set("image", root_image_);
+  if (machine_start_) {
+    const bool restored = !machine_start_->snapshot.empty();
+    json::Object machine{{"started", restored ? "restored" : "cold"}};
+    if (restored) machine.Set("snapshot", machine_start_->snapshot);
+    if (!machine_start_->not_restored.empty())
+      machine.Set("notRestored", machine_start_->not_restored);
+    record.Set("machine", std::move(machine));
+  }
   if (materialized_) {
     json::Object workspace{{"kind", overlay_ ? "overlay" : "plain"}};
     if (overlay_) {

@@ -70,6 +70,7 @@ std::optional<RunFailure> Session::PrepareBackend() {
                                         : FailureClass::kSessionFailed);
   job_ = std::move(*job);
   root_image_ = job_->RootImage();
+  machine_start_ = job_->StartOfMachine();
   if (const backends::Capabilities* with = job_->PreparedWith()) measured_ = with;
   undo_.Push("job", [this]() -> Status {
     backends::Dismantled gone = job_->Dismantle();

@@ -87,7 +87,7 @@ TEST(LaunchMessages, ReadBackWhatWasWritten) {
        {Message(CancelMessage{}), Message(DeadlineMessage{}), Message(OutputLimitMessage{}),
         Message(StartedMessage{4711}), Message(SetupFailedMessage{"landlock", 22}),
         Message(RefusedMessage{1, "curl", "192.0.2.1:443", "not the session's proxy"}),
-        Message(ended), Message(LimitPassedMessage{}), Message(ReadyMessage{4712}),
+        Message(ended), Message(LimitPassedMessage{}), Message(ReadyMessage{4712, "cold because"}),
         Message(GoMessage{}), Message(JobMessage{})}) {
     const std::string bytes = EncodeMessage(message);
     auto back = DecodeMessage(bytes);

@@ -123,8 +123,8 @@ Status Supervisor::Prepare() {
   }
   std::vector<int> fds;
   for (const UniqueFd& fd : handed_out) fds.push_back(fd.get());
-  return SendWithFds(kControlFd, EncodeMessage(ReadyMessage{plan_.namespaces ? init_.pid : 0}),
-                     fds);
+  return SendWithFds(kControlFd,
+                     EncodeMessage(ReadyMessage{plan_.namespaces ? init_.pid : 0, machine_}), fds);
 }
 
 std::chrono::milliseconds Supervisor::SetupBound() const {
@@ -145,7 +145,9 @@ Status Supervisor::AwaitInit(std::vector<UniqueFd>& handed_out) {
     }
     auto word = ReceiveWithFds(init_.socket.get(), 4096);
     if (!word) return std::move(word).error();
-    if (word->bytes.size() == 1 && word->bytes.front() == kInitReady) {
+    if (!word->bytes.empty() && word->bytes.size() <= 1 + kMaxMachineStart &&
+        word->bytes.front() == kInitReady) {
+      machine_ = word->bytes.substr(1);
       handed_out = std::move(word->fds);
       return {};
     }

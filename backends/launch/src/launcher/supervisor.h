@@ -81,6 +81,7 @@ class Supervisor {
   bool backend_gone_ = false;
   std::size_t refused_sent_ = 0;
   EndedMessage ended_;
+  std::string machine_;                // ReadyMessage::machine
   bool guest_done_ = false;            // kGuestDone came
   std::optional<EndedMessage> guest_;  // what was said of a job in a machine
   std::optional<SetupFailedMessage> setup_failure_;

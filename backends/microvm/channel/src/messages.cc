@@ -31,6 +31,20 @@ bool TakeBool(Reader& in) {
   return in.NumberAtMost(1) == 1;
 }
 
+void PutStatus(Writer& out, const ExitStatus& status) {
+  Put(out, status.signalled);
+  out.Number(static_cast<std::uint64_t>(status.signalled ? status.signal : status.code));
+}
+
+ExitStatus TakeStatus(Reader& in) {
+  ExitStatus status;
+  status.signalled = TakeBool(in);
+  const auto number = static_cast<int>(in.NumberAtMost(status.signalled ? kMaxSignal : kMaxCode));
+  (status.signalled ? status.signal : status.code) = number;
+  if (status.signalled && number == 0) in.Fail();
+  return status;
+}
+
 void PutLimits(Writer& out, const Limits& limits) {
   for (std::uint64_t n :
        {static_cast<std::uint64_t>(limits.term_grace.count()),
@@ -128,11 +142,7 @@ struct GuestBody {
     out.Number(static_cast<std::uint64_t>(ended.kind));
     out.Text(ended.reason);
     Put(out, ended.status.has_value());
-    if (ended.status) {
-      Put(out, ended.status->signalled);
-      out.Number(static_cast<std::uint64_t>(ended.status->signalled ? ended.status->signal
-                                                                    : ended.status->code));
-    }
+    if (ended.status) PutStatus(out, *ended.status);
     out.Number(ended.duration_ns);
     out.Number(ended.limit ? static_cast<std::uint64_t>(*ended.limit) + 1 : 0);
     for (std::uint64_t n : {ended.refused_total, ended.proxied_total, ended.user_us,
@@ -146,14 +156,7 @@ Ended TakeEnded(Reader& in) {
   Ended ended;
   ended.kind = static_cast<Outcome::Kind>(in.NumberAtMost(kLastKind));
   ended.reason = in.Text();
-  if (TakeBool(in)) {
-    ExitStatus status;
-    status.signalled = TakeBool(in);
-    const auto number = static_cast<int>(in.NumberAtMost(status.signalled ? kMaxSignal : kMaxCode));
-    (status.signalled ? status.signal : status.code) = number;
-    if (status.signalled && number == 0) in.Fail();
-    ended.status = status;
-  }
+  if (TakeBool(in)) ended.status = TakeStatus(in);
   ended.duration_ns = in.Number();
   if (const std::uint64_t limit = in.NumberAtMost(kLastLimit + 1); limit != 0)
     ended.limit = static_cast<LimitKind>(limit - 1);
@@ -248,6 +251,35 @@ Result<Metrics> DecodeMetrics(std::string_view bytes) {
                            &metrics.disk_bytes, &metrics.uptime_us})
     *n = in.Number();
   return Whole(in, metrics);
+}
+
+std::string Encode(const WarmUp& command) {
+  Writer out;
+  out.Texts(command.argv);
+  return out.Take();
+}
+
+Result<WarmUp> DecodeWarmUp(std::string_view bytes) {
+  Reader in(bytes);
+  WarmUp command;
+  command.argv = in.Texts();
+  if (command.argv.empty()) in.Fail();
+  return Whole(in, std::move(command));
+}
+
+std::string Encode(const WarmedUp& warmed) {
+  Writer out;
+  PutStatus(out, warmed.status);
+  out.Text(warmed.output);
+  return out.Take();
+}
+
+Result<WarmedUp> DecodeWarmedUp(std::string_view bytes) {
+  Reader in(bytes);
+  WarmedUp warmed;
+  warmed.status = TakeStatus(in);
+  warmed.output = in.Text();
+  return Whole(in, std::move(warmed));
 }
 
 std::string Encode(const HostWord& word) {

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "job_thread.h"
+#include "warm_up.h"
 #include "writ/backends/microvm/event_loop.h"
 #include "writ/backends/microvm/frames.h"
 #include "writ/backends/microvm/relay.h"
@@ -56,6 +57,7 @@ class Agent {
       WRIT_ASSIGN(session_, Session::Make(loop_, std::move(transport), Session::Side::kGuest,
                                           options_.host_token, std::move(events)));
       loop_.Run();
+      warming_.reset();
       job_.reset();
       session_.reset();
     } while (quiesced_);
@@ -92,6 +94,7 @@ class Agent {
     if (path == "/stdout" || path == "/stderr") return OnOutput(stream);
     if (path == "/proxy") return OnProxy(stream);
     if (path == "/changes") return OnChanges(stream);
+    if (path == "/warm-up") return OnWarmUp(stream);
     if (path == "/quiesce") return OnQuiesce(stream);
     Say(stream, kUnknown, {});
   }
@@ -130,10 +133,32 @@ class Agent {
     };
   }
 
+  void OnWarmUp(const StreamPtr& stream) {
+    if (job_stream_ || warming_) return Say(stream, kConflict, "there is a job");
+    auto bytes = std::make_shared<std::string>();
+    stream->on_bytes = [stream, bytes](std::string_view more) {
+      stream->Consumed(more.size());
+      if (bytes->size() + more.size() <= kMaxOrderBytes) bytes->append(more);
+    };
+    stream->on_end = [this, stream, bytes] {
+      auto command = DecodeWarmUp(*bytes);
+      if (!command || warming_) return Say(stream, kWrong, {});
+      warming_ = std::make_unique<WarmUpRun>(loop_);
+      warmed_ = true;
+      Status started = warming_->Start(*command, [this, stream](const WarmedUp& warmed) {
+        loop_.Post([ended = std::shared_ptr<WarmUpRun>(std::move(warming_))] {});
+        Say(stream, kOk, Encode(warmed));
+      });
+      if (started) return;
+      warming_.reset();
+      Say(stream, kConflict, started.error().ToString());
+    };
+  }
+
   // The last word of this session: what follows, in this machine or in a clone of it, begins anew.
   void OnQuiesce(const StreamPtr& stream) {
-    if (job_stream_) return Say(stream, kConflict, "there is a job");
-    if (options_.quiesce) options_.quiesce();
+    if (job_stream_ || warming_) return Say(stream, kConflict, "there is a job");
+    if (options_.quiesce) options_.quiesce(warmed_ ? Caches::kKept : Caches::kDropped);
     Say(stream, kOk, {});
     stream->on_closed = [this] {
       quiesced_ = true;
@@ -258,6 +283,8 @@ class Agent {
   EventLoop loop_;
   std::unique_ptr<Session> session_;
   std::unique_ptr<JobThread> job_;
+  std::unique_ptr<WarmUpRun> warming_;
+  bool warmed_ = false;  // a command was run
   StreamPtr job_stream_;
   StreamPtr stdout_;  // asked for, and there is no job yet
   StreamPtr stderr_;

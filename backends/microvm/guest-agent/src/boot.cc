@@ -187,9 +187,10 @@ Status MountInputs() {
   return Mount(drive.c_str(), kInputsDir, "erofs", MS_RDONLY | MS_NODEV | MS_NOSUID);
 }
 
-// Page cache that a clone would carry along. What is dirty lies in memory anyway, but for `sync`.
-void Quiesce() {
+// What is dirty lies in memory anyway, but for `sync`.
+void Quiesce(Caches caches) {
   ::sync();
+  if (caches == Caches::kKept) return;
   UniqueFd drop(::open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC));
   if (drop) (void)WriteAll(drop.get(), "1").has_value();
 }

@@ -59,8 +59,8 @@ Status GuestClient::Begin(UniqueFd channel, JobOrder order, GuestFds fds) {
   return Greet(std::move(channel));
 }
 
-Status GuestClient::BeginQuiesce(UniqueFd channel, std::function<void()> quiesced) {
-  quiesced_ = std::move(quiesced);
+Status GuestClient::BeginQuiesce(UniqueFd channel, Quiescing quiescing) {
+  quiescing_ = std::move(quiescing);
   return Greet(std::move(channel));
 }
 
@@ -110,11 +110,28 @@ void GuestClient::OnHello(const std::string& answer) {
   if (!hello->usable)
     return Lost("no job can be held in this guest: " + Shown(hello->unusable_reason));
   hello_ = std::move(*hello);
-  if (!quiesced_) return SendIdentity();
-  Ask("/quiesce", {}, [this](const std::string&) {
-    lost_ = true;  // the session's end is no loss any more
-    quiesced_();
-  });
+  if (!quiescing_) return SendIdentity();
+  WarmUpNext(0);
+}
+
+// From the `index`th command on; after the last one the guest is made quiet.
+void GuestClient::WarmUpNext(std::size_t index) {
+  if (index == quiescing_->warm_up.size())
+    return Ask("/quiesce", {}, [this](const std::string&) {
+      lost_ = true;  // the session's end is no loss any more
+      quiescing_->on_quiesced();
+    });
+  if (quiescing_->on_warm_up) quiescing_->on_warm_up(index);
+  Ask("/warm-up", Encode(WarmUp{{"/bin/sh", "-c", quiescing_->warm_up[index]}}),
+      [this, index](const std::string& answer) {
+        auto warmed = DecodeWarmedUp(answer);
+        if (!warmed) return Lost(warmed.error().message);
+        if (warmed->status.ShellCode() == 0) return WarmUpNext(index + 1);
+        std::string_view said = warmed->output;
+        if (said.size() > kMaxShown) said.remove_prefix(said.size() - kMaxShown);
+        Lost("warm-up command " + std::to_string(index + 1) + " ended with " +
+             std::to_string(warmed->status.ShellCode()) + ": " + Shown(said));
+      });
 }
 
 void GuestClient::SendIdentity() {

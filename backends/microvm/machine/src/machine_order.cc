@@ -16,6 +16,10 @@ std::string Encode(const MachineOrder& order) {
   for (std::uint64_t n : {order.memory_bytes, order.cpus, order.tsc_khz, order.boot_ms,
                           order.change_bytes, order.change_entries})
     out.Number(n);
+  out.Number(static_cast<std::uint64_t>(order.purpose));
+  out.Texts(order.warm_up);
+  out.Number(order.restored);
+  out.Text(order.not_restored);
   out.Text(Encode(HostWord(order.job)));
   return out.Take();
 }
@@ -33,6 +37,11 @@ Result<MachineOrder> DecodeMachineOrder(std::string_view bytes) {
   for (std::uint64_t* n : {&order.memory_bytes, &order.cpus, &order.tsc_khz, &order.boot_ms,
                            &order.change_bytes, &order.change_entries})
     *n = in.Number();
+  order.purpose = static_cast<MachinePurpose>(
+      in.NumberAtMost(static_cast<std::uint64_t>(MachinePurpose::kSnapshot)));
+  order.warm_up = in.Texts();
+  order.restored = in.NumberAtMost(1);
+  order.not_restored = in.Text();
   auto job = DecodeHostWord(in.Text());
   if (!in.AtEnd() || !version || !job || !std::holds_alternative<JobOrder>(*job))
     return Error{ErrorKind::kInvalid, "microvm.order", "the machine's order is not one"};

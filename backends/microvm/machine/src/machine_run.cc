@@ -39,11 +39,39 @@ const std::string kInputsFile = std::string(kMadePlace) + "/inputs.erofs";
 const std::string kMonitorPlace = std::string(kMadePlace) + "/vmm";
 const std::string kInitramfsFile = std::string(kMadePlace) + "/initramfs";
 
+const std::string kSnapshotDirectory = std::string(kMadePlace) + "/" + kSnapshotName;
+const std::string kProgressFile = std::string(kMadePlace) + "/" + kProgressName;
+constexpr char kTokensName[] = "tokens";
+constexpr std::uint64_t kMaxTokens = 1024;
+// Emulated and beside others. What is left of boot_ms is a cold boot's.
+constexpr std::chrono::seconds kRestoreBound{60};
+
+std::string TokensText(const GuestTokens& tokens) {
+  return tokens.host + "\n" + tokens.guest + "\n";
+}
+
+// Of the machine that the snapshot was made of; gone once they are read.
+Result<GuestTokens> TakeTokens() {
+  WRIT_ASSIGN(UniqueFd directory, OpenDirectory(kSnapshotDirectory));
+  WRIT_ASSIGN(std::string text, ReadFile(kSnapshotDirectory + "/" + kTokensName, kMaxTokens));
+  (void)::unlinkat(directory.get(), kTokensName, 0);
+  GuestTokens tokens;
+  const auto line = text.find('\n');
+  if (line != std::string::npos && text.back() == '\n') {
+    tokens.host = text.substr(0, line);
+    tokens.guest = text.substr(line + 1, text.size() - line - 2);
+  }
+  ::explicit_bzero(text.data(), text.size());
+  if (tokens.host.size() != 2 * kTokenBytes || tokens.guest.size() != 2 * kTokenBytes)
+    return Error{ErrorKind::kIntegrity, "microvm.tokens", "the snapshot's tokens are none"};
+  return tokens;
+}
+
 // The image's archive, and behind it one with this boot's tokens alone.
 Status MakeInitramfs(const GuestTokens& tokens) {
   WRIT_ASSIGN(std::string bytes, ReadFile(kInitramfsPlace, kFileLimit));
   Cpio cpio;
-  cpio.File(kTokenFile + 1, 0400, tokens.host + "\n" + tokens.guest + "\n");
+  cpio.File(kTokenFile + 1, 0400, TokensText(tokens));
   bytes += cpio.Take();
   WRIT_ASSIGN(UniqueFd made, OpenDirectory(kMadePlace));
   return WriteFileAtomic(made.get(), "initramfs", bytes, 0400);
@@ -72,17 +100,12 @@ launch::EndedMessage FromGuest(const Ended& ended) {
 class MachineRun {
  public:
   MachineRun(const MachineOrder& order, const launch::LaunchPlan& plan, MachineFds fds)
-      : order_(order),
-        plan_(plan),
-        fds_(std::move(fds)),
-        tokens_(GuestTokens::Make()),
-        vmm_(MakeVmm(loop_, order.kind)),
-        client_(loop_, tokens_, ClientEvents()) {}
+      : order_(order), plan_(plan), fds_(std::move(fds)) {}
 
   std::string Run() {
     if (Status begun = Begin(); !begun) return begun.error().ToString();
     loop_.Run();
-    vmm_->Kill();
+    if (vmm_) vmm_->Kill();
     return failed_;
   }
 
@@ -98,9 +121,23 @@ class MachineRun {
     loop_.Add(fds_.socket.get(), POLLIN, [this](short) { OnSupervisor(); });
 
     WRIT_TRY(MakeErofs(kInputsPlace, kInputsFile, {kJobUid, kJobUid}, ErofsTimes::kOfTheFiles));
-    WRIT_TRY(MakeInitramfs(tokens_));
+    boot_bound_ =
+        loop_.At(EventLoop::Clock::now() + std::chrono::milliseconds(order_.boot_ms), [this] {
+          restoring_ = false;
+          OnLost("the guest was not ready after " + std::to_string(order_.boot_ms) + " ms");
+        });
+    if (order_.restored == 0) {
+      not_restored_ = order_.not_restored;
+      return BeginCold();
+    }
+    if (Status begun = BeginRestored(); !begun) GiveUpRestoring(begun.error().ToString());
+    return {};
+  }
+
+  Result<MachineSpec> Spec() const {
     MachineSpec spec;
-    if (order_.kind != VmmKind::kQemu) {
+    // A snapshot's memory is in a file while its machine runs.
+    if (order_.kind != VmmKind::kQemu || order_.purpose == MachinePurpose::kSnapshot) {
       WRIT_TRY(MakeDirectories(kMonitorPlace, 0700));
       spec.place = kMonitorPlace;
     }
@@ -114,30 +151,130 @@ class MachineRun {
     spec.initramfs = kInitramfsFile;
     spec.root = kRootPlace;
     spec.inputs = kInputsFile;
+    return spec;
+  }
+
+  // What a machine's own callbacks say is heard as long as it is the one that we have.
+  template <typename Heard>
+  auto IfStillThis(Heard heard) {
+    return [this, attempt = attempt_, heard = std::move(heard)](auto&&... said) {
+      if (attempt == attempt_) heard(std::forward<decltype(said)>(said)...);
+    };
+  }
+
+  Status BeginCold() {
+    tokens_ = GuestTokens::Make();
+    WRIT_TRY(MakeInitramfs(tokens_));
+    WRIT_ASSIGN(MachineSpec spec, Spec());
+    vmm_ = MakeVmm(loop_, order_.kind);
+    client_ = std::make_unique<GuestClient>(loop_, tokens_, ClientEvents());
+    out_ = {std::move(fds_.out), std::move(fds_.err)};
+    if (order_.purpose == MachinePurpose::kSnapshot) TellProgress("booting");
     // A boot that fails is an end of the machine.
-    vmm_->Boot(
-        spec, [this](const MachineEnd& end) { OnMachineEnd(end); },
-        [this](Status booted) {
-          if (booted)
-            vmm_->Connect([this](Result<UniqueFd> channel) { OnChannel(std::move(channel)); });
-        });
-    boot_bound_ =
-        loop_.At(EventLoop::Clock::now() + std::chrono::milliseconds(order_.boot_ms), [this] {
-          OnLost("the guest was not ready after " + std::to_string(order_.boot_ms) + " ms");
-        });
+    vmm_->Boot(spec, IfStillThis([this](const MachineEnd& end) { OnMachineEnd(end); }),
+               IfStillThis([this](Status booted) {
+                 if (booted) Connect();
+               }));
     return {};
   }
 
+  // From the copy of a snapshot that is this machine's alone. Its agent is greeted with the tokens
+  // of its source and gets entropy, clock, identity and a token of its own before anything else
+  // (L33).
+  Status BeginRestored() {
+    WRIT_ASSIGN(tokens_, TakeTokens());
+    WRIT_ASSIGN(MachineSpec spec, Spec());
+    vmm_ = MakeVmm(loop_, order_.kind);
+    client_ = std::make_unique<GuestClient>(loop_, tokens_, ClientEvents());
+    // A cold boot needs its own.
+    WRIT_ASSIGN(out_.out, fds_.out.Duplicate());
+    WRIT_ASSIGN(out_.err, fds_.err.Duplicate());
+    restoring_ = true;
+    restore_bound_ = loop_.At(EventLoop::Clock::now() + kRestoreBound, [this] {
+      GiveUpRestoring("the guest was not ready after " + std::to_string(kRestoreBound.count()) +
+                      " s");
+    });
+    vmm_->Restore(spec, {kSnapshotDirectory, MemoryFile{}, AfterRestore::kRunning},
+                  IfStillThis([this](const MachineEnd& end) { OnMachineEnd(end); }),
+                  IfStillThis([this](Status restored) {
+                    if (restored) return Connect();
+                    GiveUpRestoring(restored.error().message);
+                  }));
+    return {};
+  }
+
+  // Nothing of the job has run. The kernel boots instead, and whoever asks is told why.
+  void GiveUpRestoring(const std::string& why) {
+    ++attempt_;
+    restoring_ = false;
+    loop_.Remove(restore_bound_);
+    not_restored_ = "the restore failed: " + why;
+    // We may be in a callback of theirs.
+    loop_.Post([this] {
+      if (vmm_) vmm_->Kill();
+      client_.reset();
+      vmm_.reset();
+      if (auto made = OpenDirectory(kMadePlace))
+        (void)RemoveTreeBeneath(made->get(), kSnapshotName).has_value();
+      if (Status begun = BeginCold(); !begun) OnLost(begun.error().ToString());
+    });
+  }
+
+  void Connect() {
+    vmm_->Connect(IfStillThis([this](Result<UniqueFd> channel) { OnChannel(std::move(channel)); }));
+  }
+
   void OnChannel(Result<UniqueFd> channel) {
-    Status begun = channel ? client_.Begin(std::move(channel).value(), order_.job,
-                                           {std::move(fds_.out), std::move(fds_.err)})
-                           : Status(std::move(channel).error());
+    if (!channel) return OnLost(channel.error().ToString());
+    Status begun = order_.purpose == MachinePurpose::kSnapshot
+                       ? BeginQuiesce(std::move(channel).value())
+                       : client_->Begin(std::move(channel).value(), order_.job, std::move(out_));
     if (!begun) OnLost(begun.error().ToString());
+  }
+
+  // The channel is kept until the machine stands still: a guest that loses its host ends.
+  Status BeginQuiesce(UniqueFd channel) {
+    WRIT_ASSIGN(kept_channel_, channel.Duplicate());
+    GuestClient::Quiescing quiescing;
+    quiescing.warm_up = order_.warm_up;
+    quiescing.on_warm_up = [this](std::size_t index) {
+      TellProgress("warm-up command " + std::to_string(index + 1) + " of " +
+                   std::to_string(order_.warm_up.size()));
+    };
+    quiescing.on_quiesced = [this] {
+      TellProgress("pausing");
+      vmm_->Pause([this](Status paused) {
+        if (paused) TakeSnapshot();
+      });
+    };
+    return client_->BeginQuiesce(std::move(channel), std::move(quiescing));
+  }
+
+  // A pause that fails is an end of the machine; a snapshot that is refused is not.
+  void TakeSnapshot() {
+    TellProgress("writing the device state");
+    auto made = MakeDirectories(kSnapshotDirectory, 0700);
+    Status written = made ? WriteFileAtomic(made->get(), kTokensName, TokensText(tokens_), 0600)
+                          : Status(std::move(made).error());
+    if (!written) return OnLost(written.error().ToString());
+    vmm_->Snapshot({kSnapshotDirectory, SnapshotKind::kFull, AfterSnapshot::kSpent},
+                   [this](Status taken) {
+                     if (!taken) return OnLost(taken.error().ToString());
+                     // Gone before anybody reads what it was.
+                     ++attempt_;
+                     vmm_->Kill();
+                     OnPrepared();
+                   });
+  }
+
+  void TellProgress(const std::string& what) {
+    UniqueFd file(::open(kProgressFile.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+    if (file) (void)WriteAll(file.get(), what + "\n").has_value();
   }
 
   GuestClient::Events ClientEvents() {
     GuestClient::Events events;
-    events.on_prepared = [this] { OnPrepared(); };
+    events.on_prepared = IfStillThis([this] { OnPrepared(); });
     events.on_started = [this] { report_.reset(); };
     events.on_refused = [this](const Refused& refused) {
       Tell(launch::RefusedMessage{0, refused.program, refused.address, refused.reason});
@@ -145,7 +282,7 @@ class MachineRun {
     events.on_ended = [this](const Ended& ended) { OnEnded(ended); };
     events.on_changes = [this](Status taken) { OnChanges(std::move(taken)); };
     if (plan_.proxy) events.connect = [this] { return ConnectToProxy(); };
-    events.on_lost = [this](const std::string& why) { OnChannelLost(why); };
+    events.on_lost = IfStillThis([this](const std::string& why) { OnChannelLost(why); });
     return events;
   }
 
@@ -154,7 +291,20 @@ class MachineRun {
     (void)SendWithFds(fds_.socket.get(), bytes, {}).has_value();
   }
 
+  // How it was started, in the words of inside.h.
+  std::string StartWords() const {
+    if (restoring_) return launch::kStartedRestored;
+    std::string words = launch::kStartedCold;
+    if (!not_restored_.empty()) words += " " + not_restored_;
+    return words.substr(0, launch::kMaxMachineStart);
+  }
+
   void OnPrepared() {
+    const std::string started = StartWords();
+    restoring_ = false;
+    loop_.Remove(restore_bound_);
+    fds_.out.reset();  // the client has what it needs: the job's end is to be seen
+    fds_.err.reset();
     loop_.Remove(boot_bound_);
     auto counted = OpenDirectory(kMadePlace);
     if (!counted) return OnLost(counted.error().message);
@@ -163,7 +313,7 @@ class MachineRun {
     std::vector<int> out;
     if (fds_.listener) out.push_back(fds_.listener.get());
     out.push_back(counted->get());
-    if (!SendWithFds(fds_.socket.get(), std::string(1, launch::kInitReady), out)) loop_.Stop();
+    if (!SendWithFds(fds_.socket.get(), launch::kInitReady + started, out)) loop_.Stop();
     fds_.listener.reset();
   }
 
@@ -177,13 +327,13 @@ class MachineRun {
     if (bytes) ::explicit_bzero(bytes->data(), bytes->size());
     if (!env) return loop_.Stop();
     report_ = std::move(word->fds[1]);
-    client_.Start(Go{std::move(env).value()});
+    client_->Start(Go{std::move(env).value()});
   }
 
   void OnSignal() {
     signalfd_siginfo info{};
     while (::read(signals_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info))
-      client_.Cancel();
+      if (client_) client_->Cancel();
   }
 
   UniqueFd ConnectToProxy() {
@@ -223,8 +373,8 @@ class MachineRun {
     }
     auto workspace = OpenDirectory(kWorkspacePlace);
     if (!workspace) return OnChanges(std::move(workspace).error());
-    client_.FetchChanges(std::move(workspace).value(),
-                         {order_.change_bytes, order_.change_entries});
+    client_->FetchChanges(std::move(workspace).value(),
+                          {order_.change_bytes, order_.change_entries});
   }
 
   void OnChanges(Status taken) {
@@ -238,12 +388,14 @@ class MachineRun {
   // The machine's own end is waited for: it says more than the channel's.
   void OnChannelLost(const std::string& why) {
     lost_ = why;
-    loop_.At(EventLoop::Clock::now() + std::chrono::seconds(2), [this] { OnLost(lost_); });
+    loop_.At(EventLoop::Clock::now() + std::chrono::seconds(2),
+             IfStillThis([this] { OnLost(lost_); }));
   }
 
   void OnMachineEnd(const MachineEnd& end) { OnLost(end.text); }
 
   void OnLost(const std::string& why) {
+    if (restoring_) return GiveUpRestoring(why);
     if (!ready_)
       failed_ = why;
     else
@@ -267,7 +419,13 @@ class MachineRun {
   UniqueFd signals_;
   UniqueFd report_;  // from the word to start until the job runs
   std::unique_ptr<Vmm> vmm_;
-  GuestClient client_;
+  std::unique_ptr<GuestClient> client_;
+  int attempt_ = 0;         // which machine of ours is the one that we have
+  bool restoring_ = false;  // from a snapshot; where it fails, the kernel boots
+  EventLoop::WatchId restore_bound_ = 0;
+  std::string not_restored_;  // why not, where there was a snapshot
+  GuestFds out_;              // for the client, until it begins
+  UniqueFd kept_channel_;     // of a machine that becomes a snapshot
   std::optional<Ended> ended_;
   launch::EndedMessage ended_message_;
   EventLoop::WatchId boot_bound_ = 0;

@@ -283,10 +283,15 @@ Result<SnapshotList> SnapshotStore::List() const {
     auto record = !key      ? Result<SnapshotRecord>(key.error())
                   : !folder ? Result<SnapshotRecord>(folder.error())
                             : Check(key->Public(), folder->get(), name, Mark::kRefuses);
-    if (record)
+    if (record) {
       out.good.push_back(std::move(record).value());
-    else
-      out.refused.push_back({name, std::move(record).error()});
+      continue;
+    }
+    RefusedSnapshot refused{name, std::move(record).error(), {}};
+    if (auto known = key && folder ? ReadRecord(key->Public(), folder->get(), name)
+                                   : Result<SnapshotRecord>(Error{}))
+      refused.manifest = std::move(known->manifest);
+    out.refused.push_back(std::move(refused));
   }
   std::stable_sort(out.good.begin(), out.good.end(),
                    [](const SnapshotRecord& a, const SnapshotRecord& b) {

@@ -107,4 +107,15 @@ std::vector<std::string> QemuCommand(const MachineSpec& spec, const QemuRam& ram
   return out;
 }
 
+protocol::Digest QemuLayout(const MachineSpec& spec) {
+  MachineSpec same = spec;
+  same.root = "root";
+  same.inputs = "inputs";
+  protocol::Sha256Hasher hasher;
+  for (const std::string& word :
+       QemuCommand(same, {QemuRam::Kind::kAnonymous, "", QemuRam::Start::kRestored}))
+    hasher.Update(std::to_string(word.size()) + " " + word + "\n");
+  return hasher.Finish();
+}
+
 }  // namespace writ::backends::microvm

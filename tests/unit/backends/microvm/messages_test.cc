@@ -49,6 +49,14 @@ TEST(MicrovmMessages, ReadWhatTheyWrote) {
             Encode(Identity{"e", 5, "h", "m", "t"}));
   EXPECT_EQ(DecodeIdentityTaken(Encode(IdentityTaken{7, true, "h", "m"}))->realtime_ns, 7u);
   EXPECT_EQ(DecodeMetrics(Encode(Metrics{1, 2, 3, 4, 5}))->uptime_us, 5u);
+  const WarmUp command{{"/bin/sh", "-c", "true"}};
+  EXPECT_EQ(DecodeWarmUp(Encode(command))->argv, command.argv);
+  EXPECT_FALSE(DecodeWarmUp(Encode(WarmUp{})));
+  WarmedUp warmed;
+  warmed.status.code = 7;
+  warmed.output = "said";
+  EXPECT_EQ(DecodeWarmedUp(Encode(warmed))->status.code, 7);
+  EXPECT_EQ(DecodeWarmedUp(Encode(warmed))->output, "said");
 }
 
 TEST(MicrovmMessages, RefuseEveryPrefixAndEverySuffix) {  // L3

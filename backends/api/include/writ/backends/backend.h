@@ -34,6 +34,12 @@ struct WatchOptions {
   std::function<void(const RefusedConnect&)> on_refused_connect;
 };
 
+// A machine starts from a snapshot, or cold: its kernel boots.
+struct MachineStart {
+  std::string snapshot;      // digest of the manifest, "sha256:..."; empty: cold
+  std::string not_restored;  // cold: why not from a snapshot that there is; empty: there is none
+};
+
 class Job {
  public:
   virtual ~Job() = default;
@@ -51,6 +57,8 @@ class Job {
   virtual const Capabilities* PreparedWith() const { return nullptr; }
   // The digest of the image that the job runs in, "sha256:..."; empty where it has none.
   virtual std::string RootImage() const { return {}; }
+  // How the machine of a job that has one came to be; nothing where it has none.
+  virtual std::optional<MachineStart> StartOfMachine() const { return std::nullopt; }
 
   // Starts the job; `late` is what could not be known before Prepare (proxy URL with its token, CA
   // paths, secrets just released) and goes on top of Plan::env. Returns when the job's program

@@ -27,6 +27,8 @@ struct LaunchFacts {
   std::string tmp;
   std::string root_image;                   // HeldRoot::digest
   std::vector<launch::ViewStep> root_view;  // HeldRoot::view
+  std::string snapshot;                     // HeldRoot::snapshot
+  std::string no_snapshot;                  // HeldRoot::no_snapshot
 };
 
 // Groups, limits, identity, working directory, program and times; files, network and system calls

@@ -42,6 +42,7 @@ class LaunchedJob final : public Job {
   std::string WorkspacePath() const override;
   const Capabilities* PreparedWith() const override { return found_.capabilities; }
   std::string RootImage() const override { return root_.digest; }
+  std::optional<MachineStart> StartOfMachine() const override;
   Status Start(Environment late) override;
   Outcome Watch(OutputSink& sink, const WatchOptions& options) override;
   Result<std::unique_ptr<Entry>> Enter(EntryPlan plan) override;
@@ -81,6 +82,7 @@ class LaunchedJob final : public Job {
 
   HeldRoot root_;
   UniqueFd session_dir_;
+  std::string machine_;  // ReadyMessage::machine
   bool made_dirs_ = false;
   std::vector<UniqueFd> written_trees_;  // what counts as the job's disk
   UniqueFd status_file_;

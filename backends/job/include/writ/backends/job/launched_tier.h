@@ -32,6 +32,10 @@ struct HeldRoot {
   UniqueFd lock;                       // on what must not go away meanwhile
   std::string digest;                  // of the root image; empty: there is none
   std::vector<launch::ViewStep> view;  // what of it the job sees
+  // Of a machine: the snapshot ("sha256:...") of which a copy was put into the session, to start it
+  // from; or why one that there is was not. Both empty: there is none.
+  std::string snapshot;
+  std::string no_snapshot;
 };
 
 class LaunchedTier {
@@ -64,6 +68,9 @@ class LaunchedTier {
   virtual std::chrono::milliseconds StartBound() const { return std::chrono::milliseconds(0); }
   // Before anything is made for the job (kUnsupported: what the plan names is not there).
   virtual Result<HeldRoot> Hold(const Plan&) const { return HeldRoot(); }
+  // Once the private directories of the run are there: puts into `session_dir` what the tier needs
+  // there. Goes with them.
+  virtual Status Furnish(const Plan&, const HostFeatures&, int, HeldRoot&) const { return {}; }
   virtual JobPaths PathsOf(const Plan& plan) const = 0;
   virtual launch::LaunchPlan PlanLaunch(const Plan& plan, const HostFeatures& features,
                                         const LaunchFacts& facts) const = 0;

@@ -5,8 +5,12 @@
 namespace writ::backends::launch {
 
 // To the supervisor. kInitReady comes with descriptors: the proxy's listener where there is one,
-// then one for each NamespacePlan::counted.
+// then one for each NamespacePlan::counted. The owner of a machine adds how it was started:
+// "restored", or "cold" and, after a blank, why it was not restored from a snapshot that there was.
 inline constexpr char kInitReady = 'R';
+inline constexpr char kStartedRestored[] = "restored";
+inline constexpr char kStartedCold[] = "cold";
+inline constexpr unsigned kMaxMachineStart = 600;
 inline constexpr char kJobEnded = 'X';  // followed by the wait status in decimal
 // "F", errno in decimal, a blank, the stage. Stage "exec": the program is missing or cannot be run.
 inline constexpr char kFailureReport = 'F';

@@ -22,7 +22,8 @@ inline constexpr std::size_t kJobDescriptors = 4;
 // descriptors: the proxy's listener where the job's network namespace has one, then one for each
 // NamespacePlan::counted.
 struct ReadyMessage {
-  pid_t init = 0;  // pid 1 of the job's pid namespace, as the host counts; 0: there is none
+  pid_t init = 0;         // pid 1 of the job's pid namespace, as the host counts; 0: there is none
+  std::string machine{};  // what the owner of a machine says of its start (inside.h)
 };
 // Backend to launcher: start the job. Comes with one descriptor: the environment on a sealed memfd.
 struct GoMessage {};

@@ -25,9 +25,12 @@ struct MicrovmBackendOptions {
   std::string default_image = "default";  // of a job that names none
   // Of a job without a limit of its own; what the guest keeps for itself comes on top.
   std::uint64_t job_memory_bytes = 768ull << 20;
+  enum class Snapshots { kUsed, kIgnored };
+  Snapshots snapshots = Snapshots::kUsed;  // of `images_dir`/snapshots
 };
 
-// Name "microvm".
+// Name "microvm". Where there is a snapshot of a run's image and size (snapshot_build.h) its
+// machine starts from that, and cold where it cannot; StartOfMachine tells.
 std::unique_ptr<Backend> MakeMicrovmBackend(MicrovmBackendOptions options);
 
 }  // namespace writ::backends

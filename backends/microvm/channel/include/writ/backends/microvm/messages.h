@@ -9,6 +9,7 @@
 //   /proxy      bytes of one connection               the head (200) once the job has connected
 //   /changes    -                                     a tree stream (tree_stream.h)
 //   /metrics    -                                     one Metrics
+//   /warm-up    one WarmUp, before any job                one WarmedUp, when it has ended
 //   /quiesce    -                                     200: all is written; the channel starts anew
 //
 // Every stream is opened by the host. Reading is total and canonical: any bytes give a value whose
@@ -107,16 +108,30 @@ struct Metrics {
   std::uint64_t uptime_us = 0;
 };
 
+// A command of the operator's, run as root in the guest while it is made ready for a snapshot.
+struct WarmUp {
+  std::vector<std::string> argv;  // argv[0] is a path
+};
+struct WarmedUp {
+  ExitStatus status;
+  std::string output;  // the last kMaxWarmUpOutput bytes of both streams
+};
+inline constexpr std::size_t kMaxWarmUpOutput = 8u << 10;
+
 std::string Encode(const Hello& hello);
 std::string Encode(const Identity& identity);
 std::string Encode(const IdentityTaken& taken);
 std::string Encode(const Metrics& metrics);
+std::string Encode(const WarmUp& command);
+std::string Encode(const WarmedUp& warmed);
 std::string Encode(const HostWord& word);
 std::string Encode(const GuestWord& word);
 Result<Hello> DecodeHello(std::string_view bytes);
 Result<Identity> DecodeIdentity(std::string_view bytes);
 Result<IdentityTaken> DecodeIdentityTaken(std::string_view bytes);
 Result<Metrics> DecodeMetrics(std::string_view bytes);
+Result<WarmUp> DecodeWarmUp(std::string_view bytes);
+Result<WarmedUp> DecodeWarmedUp(std::string_view bytes);
 Result<HostWord> DecodeHostWord(std::string_view bytes);
 Result<GuestWord> DecodeGuestWord(std::string_view bytes);
 

@@ -17,6 +17,10 @@
 
 namespace writ::backends::microvm {
 
+// What the kernel has kept of files: a clone would carry it along. What warm-up commands read is
+// what they were run for.
+enum class Caches { kDropped, kKept };
+
 struct AgentOptions {
   // One of them: a stream that is there for good, or a socket that takes one connection after the
   // other. Both outlive a snapshot, a connection does not.
@@ -33,7 +37,7 @@ struct AgentOptions {
   // Before the first job: finds the inputs, whose drive may have got another file until then. May
   // be empty, as the next.
   std::function<Status()> mount_inputs;
-  std::function<void()> quiesce;  // before a snapshot
+  std::function<void(Caches)> quiesce;  // before a snapshot
 };
 
 // Until the channel is at its end, but for the end that a quiesce asked for. Why it is.

@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "writ/backends/microvm/messages.h"
 #include "writ/backends/microvm/session.h"
@@ -53,11 +54,17 @@ class GuestClient {
 
   // Greets the guest, makes it this run's own (L33), and has it prepare the job.
   Status Begin(UniqueFd channel, JobOrder order, GuestFds fds);
-  // Instead of Begin: greets the guest and makes it ready for a snapshot; `quiesced` is told when
-  // it has written all it had and its channel begins anew. Tokens stay as they are: clones are
-  // greeted with them. The client is kept until the machine is paused - a guest that loses its host
-  // ends.
-  Status BeginQuiesce(UniqueFd channel, std::function<void()> quiesced);
+  // Instead of Begin: greets the guest, has it run commands one after the other, as root, and makes
+  // it ready for a snapshot; `on_quiesced` is told when it has written all it had and its channel
+  // begins anew. A command that does not end with 0 is the guest's loss. Tokens stay as they are:
+  // clones are greeted with them. The client is kept until the machine is paused - a guest that
+  // loses its host ends.
+  struct Quiescing {
+    std::vector<std::string> warm_up = {};             // each for the guest's /bin/sh
+    std::function<void(std::size_t)> on_warm_up = {};  // the how manieth begins; may be empty
+    std::function<void()> on_quiesced;
+  };
+  Status BeginQuiesce(UniqueFd channel, Quiescing quiescing);
   void Start(Go go);
   void Cancel();
   void FetchChanges(UniqueFd workspace, TreeLimits limits);
@@ -72,6 +79,7 @@ class GuestClient {
   // One question, one bounded answer.
   void Ask(std::string_view path, std::string question, std::function<void(std::string)> answered);
   void OnHello(const std::string& answer);
+  void WarmUpNext(std::size_t index);
   void SendIdentity();
   void OnIdentityTaken(const std::string& answer);
   void SendJob();
@@ -92,7 +100,7 @@ class GuestClient {
   std::string machine_id_;
   std::unique_ptr<Session> session_;
   StreamPtr job_;
-  std::function<void()> quiesced_;  // empty: for a job
+  std::optional<Quiescing> quiescing_;  // none: for a job
   std::optional<Ended> ended_;
   int outputs_open_ = 0;
   bool end_told_ = false;

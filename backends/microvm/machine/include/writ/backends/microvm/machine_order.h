@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "writ/backends/microvm/messages.h"
 #include "writ/backends/microvm/vmm.h"
@@ -21,6 +22,16 @@ inline constexpr char kInputsPlace[] = "/inputs";               // becomes the i
 inline constexpr char kWorkspacePlace[] = "/inputs/workspace";  // writable: changes come back here
 inline constexpr char kMadePlace[] = "/tmp";                    // for what is made for this machine
 
+// In kMadePlace: a copy of a snapshot that the machine starts from, or the one that it becomes.
+inline constexpr char kSnapshotName[] = "snapshot";
+// In kMadePlace: what is being done to make a snapshot, one line after the other.
+inline constexpr char kProgressName[] = "progress";
+
+enum class MachinePurpose {
+  kJob,
+  kSnapshot,  // it becomes a snapshot, and is ready when it has; there is no job
+};
+
 struct MachineOrder {
   VmmKind kind = VmmKind::kQemu;
   VmmVersion version;
@@ -29,8 +40,12 @@ struct MachineOrder {
   std::uint64_t memory_bytes = 0;
   std::uint64_t cpus = 1;
   std::uint64_t tsc_khz = 0;
-  std::uint64_t boot_ms = 0;       // until the agent is ready for its job
-  std::uint64_t change_bytes = 0;  // TreeLimits of what comes back
+  std::uint64_t boot_ms = 0;  // until the agent is ready for its job
+  MachinePurpose purpose = MachinePurpose::kJob;
+  std::vector<std::string> warm_up;  // kSnapshot: commands
+  std::uint64_t restored = 0;        // kJob: 1: from the copy; where that fails, cold
+  std::string not_restored;          // kJob: why there is no copy of a snapshot that there is
+  std::uint64_t change_bytes = 0;    // TreeLimits of what comes back
   std::uint64_t change_entries = 0;
   JobOrder job;
 };

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "writ/backends/microvm/vmm.h"
+#include "writ/protocol/digest.h"
 
 namespace writ::backends::microvm {
 
@@ -22,6 +23,8 @@ struct QemuRam {
 
 // Descriptors are those below.
 std::vector<std::string> QemuCommand(const MachineSpec& spec, const QemuRam& ram);
+// What of it a snapshot depends on: the devices and the processor, whatever files are behind them.
+protocol::Digest QemuLayout(const MachineSpec& spec);
 inline constexpr int kQemuControlFd = 3;  // QMP
 inline constexpr int kQemuChannelFd = 4;
 inline constexpr int kQemuConsoleFd = 5;

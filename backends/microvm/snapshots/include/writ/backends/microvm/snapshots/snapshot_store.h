@@ -25,6 +25,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,7 @@ struct SnapshotRecord {
 struct RefusedSnapshot {
   std::string folder;
   Error why;
+  std::optional<SnapshotManifest> manifest{};  // where it is signed by our key
 };
 struct SnapshotList {
   std::vector<SnapshotRecord> good;  // the newest first

@@ -1,0 +1,221 @@
+// Runs of the microvm tier that start from a snapshot, for real: QEMU's, emulated where there is no
+// KVM.
+//   WRIT_TEST_CLONES   how many clones run at once (default 4, at most 16)
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "conformance/job_fixture.h"
+#include "conformance/machine_snapshots.h"
+#include "conformance/running_job.h"
+
+namespace writ::test {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace backends;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+constexpr std::uint64_t kJobMemory = 128u << 20;
+constexpr char kWarm[] = "mkdir -p /usr/local/share; echo warm > /usr/local/share/warmed";
+
+class Restored : public testing::Test {
+ protected:
+  void SetUp() override {
+    backend_ = MakeMicrovmBackend(snapshots_.Options());
+    if (const Capabilities& can = backend_->Probe(); !can.usable)
+      GTEST_SKIP() << can.unusable_reason;
+    job_.Use(*backend_);
+  }
+  static Plan Sized(Plan plan) {
+    plan.limits.memory_bytes = kJobMemory;
+    return plan;
+  }
+  microvm::SnapshotRecord Build(std::vector<std::string> warm_up = {}) {
+    auto made = snapshots_.Build(std::move(warm_up), kJobMemory);
+    if (!made) ADD_FAILURE() << made.error().ToString();
+    EXPECT_EQ(fs::directory_iterator(snapshots_.work_dir()), fs::directory_iterator());
+    return made ? *made : microvm::SnapshotRecord{};
+  }
+  // Runs it to its end, and tells how its machine was started.
+  MachineStart Start(const std::string& script, JobRun& run) {
+    RunningJob running(*backend_, Sized(job_.Shell(script)));
+    if (!running.started()) {
+      ADD_FAILURE() << running.started().error().ToString();
+      return {};
+    }
+    MachineStart start;
+    if (auto told = running.job().StartOfMachine())
+      start = *told;
+    else
+      ADD_FAILURE() << "nothing is told of the machine's start";
+    run = running.Wait();
+    EXPECT_TRUE(run.dismantled.tree_dead_verified);
+    EXPECT_THAT(job_.LeftBehind(), IsEmpty());
+    return start;
+  }
+  std::string FolderOf(const microvm::SnapshotRecord& record) const {
+    return snapshots_.store().dir() + "/sha256-" + record.id.ToHex();
+  }
+
+  MachineSnapshots snapshots_;
+  JobFixture job_;
+  std::unique_ptr<Backend> backend_;
+};
+
+// What was warmed up is there, a change comes out, and the run tells what it was started from.
+TEST_F(Restored, RunStartsFromTheSnapshotOfItsImageAndSize) {
+  JobRun run;
+  MachineStart start = Start("cat /usr/local/share/warmed", run);
+  EXPECT_EQ(start.snapshot + start.not_restored, "") << "there is none yet";
+  EXPECT_NE(run.outcome.status->code, 0);
+
+  const microvm::SnapshotRecord record = Build({kWarm, "sleep 600 & echo said"});
+  ASSERT_FALSE(HasFailure());
+  EXPECT_EQ(record.manifest.warm_up.size(), 2u);
+  EXPECT_TRUE(snapshots_.store().Verify(record.text()));
+  job_.WriteWorkspaceFile("base.txt", "base" + std::string(300'000, ' '));
+  start = Start(
+      "cat /usr/local/share/warmed; cut -c1-4 base.txt; echo changed > base.txt; "
+      "ls /proc | grep -c '^[0-9]'; exit 3",
+      run);
+  EXPECT_EQ(start.not_restored, "");
+  EXPECT_EQ(start.snapshot, record.text());
+  EXPECT_THAT(run.out, HasSubstr("warm\nbase\n"));
+  ASSERT_TRUE(run.outcome.status) << run.outcome.reason;
+  EXPECT_EQ(run.outcome.status->code, 3);
+  EXPECT_EQ(job_.ReadWorkspaceFile("base.txt"), "changed\n");
+  EXPECT_TRUE(snapshots_.store().Verify(record.text())) << "a clone has written to its snapshot";
+
+  // Another size has no snapshot: it boots, and there is nothing to tell.
+  RunningJob other(*backend_, job_.Shell("true"));
+  ASSERT_TRUE(other.job().StartOfMachine());
+  EXPECT_EQ(other.job().StartOfMachine()->snapshot + other.job().StartOfMachine()->not_restored,
+            "");
+}
+
+// L33, L35: all started from one, beside each other.
+TEST_F(Restored, ClonesShareNothing) {
+  int count = 4;
+  if (const char* asked = std::getenv("WRIT_TEST_CLONES"))
+    count = std::clamp(std::atoi(asked), 2, 16);
+  const microvm::SnapshotRecord record = Build();
+  ASSERT_FALSE(HasFailure());
+  constexpr char kScript[] =
+      "od -An -tx1 -N16 /dev/urandom; cat /proc/sys/kernel/random/uuid; cat /etc/machine-id; "
+      "date +%s; echo mine > mine; ls; echo ready; sleep 600";
+  struct Clone {
+    std::unique_ptr<JobFixture> fixture;
+    std::unique_ptr<RunningJob> running;
+  };
+  std::vector<Clone> clones(static_cast<std::size_t>(count));
+  std::vector<std::jthread> starting;
+  for (Clone& clone : clones) {
+    clone.fixture = std::make_unique<JobFixture>();
+    clone.fixture->Use(*backend_);
+  }
+  for (Clone& clone : clones)
+    starting.emplace_back([&clone, this, &kScript] {
+      clone.running = std::make_unique<RunningJob>(*backend_, Sized(clone.fixture->Shell(kScript)));
+    });
+  starting.clear();
+  std::set<std::string> random;
+  std::set<std::string> uuids;
+  std::set<std::string> ids;
+  // All of them run at the same time.
+  for (Clone& clone : clones) {
+    ASSERT_TRUE(clone.running->started()) << clone.running->started().error().ToString();
+    EXPECT_TRUE(clone.running->AwaitOutput("ready"));
+  }
+  for (Clone& clone : clones) {
+    ASSERT_TRUE(clone.running->job().StartOfMachine());
+    EXPECT_EQ(clone.running->job().StartOfMachine()->not_restored, "");
+    EXPECT_EQ(clone.running->job().StartOfMachine()->snapshot, record.text());
+    const JobRun& run = clone.running->End();
+    std::istringstream lines(run.out);
+    std::string bytes, uuid, id, clock, listed;
+    std::getline(lines, bytes);
+    std::getline(lines, uuid);
+    std::getline(lines, id);
+    std::getline(lines, clock);
+    std::getline(lines, listed);
+    EXPECT_EQ(bytes.size(), 48u) << run.out;
+    EXPECT_EQ(uuid.size(), 36u) << run.out;
+    EXPECT_EQ(id.size(), 32u) << run.out;
+    EXPECT_EQ(listed, "mine") << run.out;
+    // Not the time at which the snapshot was made.
+    EXPECT_GE(std::strtoll(clock.c_str(), nullptr, 10) * 1000 + 1000,
+              record.manifest.created_at.unix_ms)
+        << run.out;
+    random.insert(bytes);
+    uuids.insert(uuid);
+    ids.insert(id);
+    EXPECT_TRUE(run.dismantled.tree_dead_verified);
+    EXPECT_THAT(run.dismantled.leaks, IsEmpty());
+  }
+  EXPECT_EQ(random.size(), clones.size());
+  EXPECT_EQ(uuids.size(), clones.size());
+  EXPECT_EQ(ids.size(), clones.size());
+  EXPECT_TRUE(snapshots_.store().Verify(record.text())) << "a clone has written to its snapshot";
+}
+
+// L30: never used, and the run says so: its image's kernel boots.
+TEST_F(Restored, RunBootsAndSaysWhyWhereItsSnapshotIsDamaged) {
+  const microvm::SnapshotRecord record = Build({kWarm});
+  ASSERT_FALSE(HasFailure());
+  {
+    std::fstream memory(FolderOf(record) + "/memory",
+                        std::ios::binary | std::ios::in | std::ios::out);
+    memory.seekp(1u << 20);
+    memory.put('\x55');
+  }
+  for (const char* code : {"snapshot.part_damaged", "snapshot.damaged"}) {
+    JobRun run;
+    const MachineStart start = Start("cat /usr/local/share/warmed || echo cold", run);
+    EXPECT_EQ(start.snapshot, "");
+    EXPECT_THAT(start.not_restored, HasSubstr(code));
+    EXPECT_EQ(run.out, "cold\n");
+  }
+}
+
+// A restore that the monitor refuses ends in the same way.
+TEST_F(Restored, RunBootsAndSaysWhyWhereTheRestoreFails) {
+  const microvm::SnapshotRecord record = Build();
+  ASSERT_FALSE(HasFailure());
+  const std::string machine = snapshots_.dir() + "/machine";
+  fs::create_directory(machine);
+  std::ofstream(machine + "/state") << "no device state";
+  std::ofstream(machine + "/memory").close();
+  fs::resize_file(machine + "/memory", record.manifest.fit.memory_bytes);
+  UniqueFd from(::open(machine.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const std::string tokens = std::string(64, 'a') + "\n" + std::string(64, 'b') + "\n";
+  // Signed and whole: the newest, which is tried.
+  auto added = snapshots_.store().Add(
+      {from.get(), {"state"}, "memory", Secret(std::string_view(tokens))}, record.manifest, {});
+  ASSERT_TRUE(added) << added.error().ToString();
+  JobRun run;
+  const MachineStart start = Start("echo cold", run);
+  EXPECT_EQ(start.snapshot, "");
+  EXPECT_THAT(start.not_restored, HasSubstr("the restore failed"));
+  EXPECT_EQ(run.out, "cold\n");
+}
+
+TEST_F(Restored, NoSnapshotIsMadeWhereAWarmUpCommandFails) {
+  auto made = snapshots_.Build({"true", "echo what went wrong >&2; exit 3"}, kJobMemory);
+  ASSERT_FALSE(made);
+  EXPECT_THAT(made.error().ToString(), HasSubstr("warm-up command 2 ended with 3"));
+  EXPECT_THAT(made.error().ToString(), HasSubstr("what went wrong"));
+  EXPECT_THAT(snapshots_.store().List()->good, IsEmpty());
+  EXPECT_EQ(fs::directory_iterator(snapshots_.work_dir()), fs::directory_iterator());
+}
+
+}  // namespace
+}  // namespace writ::test
