@@ -121,6 +121,7 @@ Capabilities ProcessTier::Describe(const HostFeatures& f) const {
   c.syscalls = DescribeSyscalls(f);
   c.resources = DescribeResources(f);
   c.processes = ProcessesCapability(f);
+  c.no_overlay_reason = "the process tier mounts nothing";
   c.notes = {
       "the names and command lines of host processes can be read in /proc",
       "the job's uid has no passwd entry: that needs a mount namespace (sandbox)",

@@ -135,7 +135,10 @@ Capabilities SandboxTier::Describe(const HostFeatures& f) const {
   }
   c.syscalls = DescribeSyscalls(f);
   c.resources = DescribeResources(f);
-  if (f.namespaces.overlay) c.overlay_workspace = OverlayWorkspace::kUserXattr;
+  if (f.namespaces.overlay)
+    c.overlay_workspace = OverlayWorkspace::kUserXattr;
+  else
+    c.no_overlay_reason = f.namespaces.no_overlay_reason;
   c.notes = {
       "the job runs on the host's kernel",
       "HOME lies in memory and counts as the job's memory and disk",

@@ -18,7 +18,8 @@ namespace {
 // An overlay on a shared checkout where the backend can mount one, else a tree of the run's own.
 void ChooseWorkspace(const DecideInput& input, Decision& decision) {
   if (decision.measured->overlay_workspace == backends::OverlayWorkspace::kNone) {
-    decision.why_plain = "the backend mounts no overlays";
+    const std::string& why = decision.measured->no_overlay_reason;
+    decision.why_plain = "the backend mounts no overlays" + (why.empty() ? "" : ": " + why);
   } else {
     const std::string& session = input.places.session;
     decision.overlay =

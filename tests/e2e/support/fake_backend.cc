@@ -112,6 +112,7 @@ const backends::Capabilities& FakeBackend::Probe() {
     fresh.backend = name_;
     fresh.version = "test";
     fresh.overlay_workspace = how;
+    if (how == backends::OverlayWorkspace::kNone) fresh.no_overlay_reason = "the test says so";
     fresh.usable = can;
     fresh.unusable_reason = can ? "" : "the test says so";
     fresh.unusable_mend = can ? "" : "change the test";

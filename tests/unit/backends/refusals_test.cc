@@ -88,7 +88,25 @@ TEST(Refusals, OfAHostWithoutOverlaysNameTheKernelAndTheOtherWay) {
   // And who asks first gets a plain workspace, and is told why (L47).
   const Capabilities can = SandboxTier({}).Describe(host);
   EXPECT_EQ(can.overlay_workspace, OverlayWorkspace::kNone);
+  EXPECT_EQ(can.no_overlay_reason, "no such device");
   EXPECT_THAT(can.notes, testing::Contains(HasSubstr("no such device")));
+}
+
+// A service whose unit leaves out SYS_ADMIN, as docs/operations.md has it.
+TEST(Refusals, OfOverlaysNameTheRightThatRootLacks) {
+  if (::geteuid() != 0) GTEST_SKIP() << "an ordinary user's overlay needs no right";
+  std::string dir = "/var/tmp/writ-refusals-XXXXXX";
+  ASSERT_NE(::mkdtemp(dir.data()), nullptr);
+  const std::string launcher = dir + "/launch";
+  std::ofstream(launcher) << "#!/bin/sh\nexec setpriv --bounding-set -sys_admin " << test::BinDir()
+                          << "/writ-launch \"$@\"\n";
+  ::chmod(launcher.c_str(), 0755);
+  const auto backend = MakeSandboxBackend({.launched = {.launcher = launcher}});
+  const Capabilities& can = backend->Probe();
+  EXPECT_EQ(can.overlay_workspace, OverlayWorkspace::kNone);
+  EXPECT_THAT(can.no_overlay_reason, HasSubstr("Operation not permitted"));
+  EXPECT_THAT(can.no_overlay_reason, HasSubstr("root without CAP_SYS_ADMIN"));
+  std::filesystem::remove_all(dir);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "probe.h"
 
 #include <arpa/inet.h>
+#include <linux/capability.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/prctl.h>
@@ -162,6 +163,13 @@ std::string TryNamespaces(const LaunchPlan& plan) {
   return answer;
 }
 
+bool HoldsCapability(unsigned capability) {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+  return ::syscall(SYS_capget, &header, data) == 0 &&
+         (data[CAP_TO_INDEX(capability)].effective & CAP_TO_MASK(capability)) != 0;
+}
+
 }  // namespace
 
 int RunNamespaceProbe(const std::string& dir) {
@@ -184,6 +192,8 @@ int RunNamespaceProbe(const std::string& dir) {
     if (::geteuid() == 0) step.lower_owner = LowerOwner::kRoot;
     plan.namespaces->view.push_back(std::move(step));
     overlay = TryNamespaces(plan);
+    if (overlay != "yes" && ::geteuid() == 0 && !HoldsCapability(CAP_SYS_ADMIN))
+      overlay += ": this is root without CAP_SYS_ADMIN";
   }
   const std::string text =
       "namespaces=" + namespaces + "\noverlay=" + overlay + "\ntime=" + time + "\n";

@@ -76,6 +76,8 @@ struct Capabilities {
   // Whether a WorkspaceMount is met; always with redirect_dir=nofollow, metacopy=off, index=off,
   // xino=off, and the lower layer shown as the job's own (idmapped, or one id).
   OverlayWorkspace overlay_workspace = OverlayWorkspace::kNone;
+  std::string
+      no_overlay_reason;  // where kNone: the kernel's word, or what is missing; may be empty
   std::vector<std::string> notes;  // what this tier cannot give in principle, one sentence each
 
   const AspectCapability& Of(Aspect aspect) const;
