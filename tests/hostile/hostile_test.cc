@@ -3,8 +3,10 @@
 // where it has to do what the cell says, and nothing may have arrived at the host's services,
 // files, processes or settings.
 //
-// With WRIT_WITHOUT in the environment (without_syscalls.cc) only the rows are run that name it, in
-// the tiers that hold without those calls.
+// With WRIT_HOST_IN_REACH in the environment (host_in_reach.cc) only the stand-in rows are run, and
+// with their guard off against what is in the place of the host's files. With WRIT_WITHOUT
+// (without_syscalls.cc) those are run that table.txt says, in the tiers that hold without those
+// calls.
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -27,6 +29,7 @@
 #include <vector>
 
 #include "conformance/job_fixture.h"
+#include "hostile/host_paths.h"
 #include "hostile/host_targets.h"
 #include "hostile/table.h"
 #include "support/places.h"
@@ -59,19 +62,58 @@ void PrintTo(const Cell& cell, std::ostream* out) {
   *out << cell.row->name << " in " << TierOf(cell);
 }
 
+// Which of the host's files are within everybody's reach: nullptr, none but those that always are.
+const char* InReach() {
+  return std::getenv("WRIT_HOST_IN_REACH");
+}
+
+// Where they are within reach a uid of the job's own keeps it from nothing.
+const Expected& ExpectedHere(const TableRow& row, std::size_t tier) {
+  static const Expected possible{Kind::kPossible, "possible"};
+  const char* set = std::getenv("WRIT_WITHOUT");
+  // gVisor's kernel is the same, whatever this host's lacks.
+  if (set != nullptr && TheTable()->tiers[tier] != "container_runsc" &&
+      std::find(row.possible_without.begin(), row.possible_without.end(), set) !=
+          row.possible_without.end())
+    return possible;
+  const TableCell& cell = row.cells[tier];
+  return ::geteuid() == 0 && InReach() == nullptr ? cell.with_root : cell.with_user;
+}
+
+bool IsMeasuredHere(const TableRow& row, std::size_t tier) {
+  const bool measured = ExpectedHere(row, tier).kind != Kind::kUnmeasured;
+  if (InReach() == nullptr) return measured;
+  if (row.guard_off != GuardOff::kStandIn) return false;
+  const bool process = TheTable()->tiers[tier] == "process";
+  return process == (InReach() == std::string("process")) && (process || measured);
+}
+
+// The last section of table.txt says which rows those are.
+bool IsMeasuredWithout(const Without& set, const TableRow& row, std::size_t tier) {
+  const bool named =
+      std::find(row.without.begin(), row.without.end(), set.set) != row.without.end();
+  const std::string& name = TheTable()->tiers[tier];
+  switch (set.cells[tier].kind) {
+    case Without::Kind::kHolds:
+      return named || (!row.slow && (name == "process" || name == "sandbox"));
+    case Without::Kind::kSays:
+      return !named && !row.slow && row.landlock_abi == 0 && name == "process";
+    case Without::Kind::kRefuses:
+      return false;
+  }
+  return false;
+}
+
 std::vector<Cell> CellsToMeasure() {
   std::vector<Cell> cells;
   if (!TheTable()) return cells;  // HostileTable says why
   const char* set = std::getenv("WRIT_WITHOUT");
   const Without* without = set != nullptr ? TheTable()->FindSet(set) : nullptr;
   for (std::size_t tier = 0; tier < TheTable()->tiers.size(); ++tier) {
-    if (set != nullptr &&
-        (without == nullptr || without->cells[tier].kind != Without::Kind::kHolds))
-      continue;
     for (const TableRow& row : TheTable()->rows) {
-      const bool named = set == nullptr || std::find(row.without.begin(), row.without.end(), set) !=
-                                               row.without.end();
-      if (named) cells.push_back({&row, tier});
+      if (!IsMeasuredHere(row, tier)) continue;
+      if (set == nullptr || (without != nullptr && IsMeasuredWithout(*without, row, tier)))
+        cells.push_back({&row, tier});
     }
   }
   return cells;
@@ -210,7 +252,7 @@ class Hostile : public testing::TestWithParam<Cell> {
     options.env.push_back("JUST_PAST=1");
     options.env.push_back("LEVELS=" + Levels());
     options.env.push_back("TRIES=2000");
-    if (row_.guard_off == GuardOff::kStandIn)
+    if (row_.guard_off == GuardOff::kStandIn && InReach() == nullptr)
       options.env.push_back("HOST_ROOT=" + job_.base() + "/stand-in");
     options.cwd = place;
     auto pair = MakeSeqpacketPair();
@@ -248,6 +290,13 @@ class Hostile : public testing::TestWithParam<Cell> {
     return base && RemoveTreeBeneath(base->get(), name);
   }
 
+  static bool AnyIsHere(const std::vector<std::string>& paths) {
+    return std::any_of(paths.begin(), paths.end(), [](const std::string& path) {
+      return ::access(path.c_str(), F_OK) == 0 &&
+             !(InReach() != std::string("process") && IsBelowProc(path));
+    });
+  }
+
   // Shows that the attempt is one: it gets through where nothing stands in its way.
   void ShowItsGuardOff(HostTargets& targets) {
     if (row_.guard_off == GuardOff::kCapability && ::geteuid() != 0) {
@@ -256,9 +305,14 @@ class Hostile : public testing::TestWithParam<Cell> {
     }
     const int code = RunUnguarded(targets);
     // A record shows by itself that it was the guard.
-    if (code == 2 && (row_.lacking || expected_.kind == Kind::kRecorded)) {
+    if (code == 1 && InReach() != nullptr && !AnyIsHere(HostPathsOf(row_.attack))) {
+      not_shown_ = "this host has none of the files that it goes for";
+    } else if (code == 2 && (row_.lacking || expected_.kind == Kind::kRecorded)) {
       if (row_.lacking && expected_.kind != Kind::kRecorded)
         not_shown_ = "this kernel lacks what the attempt needs";
+    } else if (std::getenv("WRIT_WITHOUT") != nullptr && (code == 1 || code == 2) &&
+               row_.guard_off != GuardOff::kKernel) {
+      not_shown_ = "it needs what is taken away";
     } else {
       ASSERT_EQ(code, row_.guard_off == GuardOff::kKernel ? 1 : 0)
           << "the attack shows nothing: it ends without a guard in another way than it should";
@@ -305,6 +359,7 @@ class Hostile : public testing::TestWithParam<Cell> {
       case Kind::kOwn:
       case Kind::kGone:
       case Kind::kPossible:
+      case Kind::kUnmeasured:  // measured within reach alone: the mode is what keeps it out
         ASSERT_TRUE(outcome.status) << said;
         EXPECT_EQ(outcome.status->ShellCode(), 0) << said;
         return;
@@ -318,8 +373,7 @@ class Hostile : public testing::TestWithParam<Cell> {
 
   JobFixture job_;
   const TableRow& row_ = *GetParam().row;
-  const TableCell& cell_ = row_.cells[GetParam().tier];
-  const Expected& expected_ = ::geteuid() == 0 ? cell_.with_root : cell_.with_user;
+  const Expected& expected_ = ExpectedHere(row_, GetParam().tier);
   std::string program_;
   std::string installed_;
   bool glutton_ = false;
