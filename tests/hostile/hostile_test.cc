@@ -21,6 +21,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
@@ -47,10 +48,12 @@ using testing::IsEmpty;
 using Kind = Expected::Kind;
 
 constexpr std::uint64_t kMiB = 1u << 20;
+constexpr char kLeftBehind[] = "What it leaves behind";
 
 struct Cell {
   const TableRow* row;
   std::size_t tier;
+  bool on_overlay = false;  // the job's workspace is of layers
 };
 
 const std::string& TierOf(const Cell& cell) {
@@ -59,7 +62,7 @@ const std::string& TierOf(const Cell& cell) {
 
 // Called by gtest where it prints a parameter.
 void PrintTo(const Cell& cell, std::ostream* out) {
-  *out << cell.row->name << " in " << TierOf(cell);
+  *out << cell.row->name << " in " << TierOf(cell) << (cell.on_overlay ? " on an overlay" : "");
 }
 
 // Which of the host's files are within everybody's reach: nullptr, none but those that always are.
@@ -104,6 +107,13 @@ bool IsMeasuredWithout(const Without& set, const TableRow& row, std::size_t tier
   return false;
 }
 
+// What a job leaves in a workspace, where that can be of layers: what is to be removed is another
+// tree then, with the kernel's own marks and folders in it.
+bool IsMeasuredOnOverlayToo(const TableRow& row, std::size_t tier) {
+  const std::string& name = TheTable()->tiers[tier];
+  return row.section == kLeftBehind && (name == "sandbox" || name == "container");
+}
+
 std::vector<Cell> CellsToMeasure() {
   std::vector<Cell> cells;
   if (!TheTable()) return cells;  // HostileTable says why
@@ -114,13 +124,16 @@ std::vector<Cell> CellsToMeasure() {
       if (!IsMeasuredHere(row, tier)) continue;
       if (set == nullptr || (without != nullptr && IsMeasuredWithout(*without, row, tier)))
         cells.push_back({&row, tier});
+      if (set == nullptr && InReach() == nullptr && IsMeasuredOnOverlayToo(row, tier))
+        cells.push_back({&row, tier, true});
     }
   }
   return cells;
 }
 
 std::string NameOf(const testing::TestParamInfo<Cell>& tested) {
-  std::string name = TierOf(tested.param) + "_" + tested.param.row->name;
+  std::string name = TierOf(tested.param) + "_" + tested.param.row->name +
+                     (tested.param.on_overlay ? "_on_an_overlay" : "");
   for (char& c : name) {
     if (c == '-') c = '_';
     if (c == '@') c = '_';
@@ -186,6 +199,9 @@ class Hostile : public testing::TestWithParam<Cell> {
     if (row_.root_runner && ::geteuid() != 0) GTEST_SKIP() << "needs a runner that is root";
     if (row_.cgroup && capabilities.resources.enforcement != backends::Enforcement::kKernel)
       GTEST_SKIP() << "needs a cgroup: " << capabilities.resources.reason;
+    if (GetParam().on_overlay &&
+        capabilities.overlay_workspace == backends::OverlayWorkspace::kNone)
+      GTEST_SKIP() << "no overlay is mounted here: " << capabilities.no_overlay_reason;
     records_ = capabilities.network.reason.empty();
     const bool attack = Has("hostile", row_.attack);
     program_ = attack ? "hostile" : "glutton";
@@ -285,6 +301,13 @@ class Hostile : public testing::TestWithParam<Cell> {
     }
   }
 
+  static std::vector<std::string> NamesIn(const std::string& folder) {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(folder))
+      names.push_back(entry.path().filename());
+    return names;
+  }
+
   bool Removed(const std::string& name) {
     auto base = OpenDirectory(job_.base());
     return base && RemoveTreeBeneath(base->get(), name);
@@ -325,6 +348,18 @@ class Hostile : public testing::TestWithParam<Cell> {
     targets.MakeBystander();
   }
 
+  // Over the folder with the program, as a run's is over a cached checkout.
+  backends::WorkspaceMount MakeLayers() const {
+    for (const char* name : {"/upper", "/work"}) {
+      const std::string layer = job_.base() + name;
+      EXPECT_EQ(::mkdir(layer.c_str(), 0755), 0);
+      if (::geteuid() == 0) {
+        EXPECT_EQ(::chown(layer.c_str(), job_.identity().uid, job_.identity().gid), 0);
+      }
+    }
+    return {job_.workspace(), job_.base() + "/upper", job_.base() + "/work"};
+  }
+
   void SetLimits(backends::Limits& limits) const {
     if (!glutton_) return;
     limits.wall_timeout = std::chrono::minutes(1);
@@ -358,6 +393,11 @@ class Hostile : public testing::TestWithParam<Cell> {
         break;
       case Kind::kOwn:
       case Kind::kGone:
+        // Before Linux 6.7 an overlay lets nobody have such a name.
+        if (GetParam().on_overlay && row_.attack == "leave-overlay-marks" && outcome.status &&
+            outcome.status->ShellCode() == 1)
+          return;
+        [[fallthrough]];
       case Kind::kPossible:
       case Kind::kUnmeasured:  // measured within reach alone: the mode is what keeps it out
         ASSERT_TRUE(outcome.status) << said;
@@ -388,6 +428,7 @@ TEST_P(Hostile, DoesWhatTheTableSays) {
   const std::string settings = HostTargets::HostSettings();
   backends::Plan plan = job_.MakePlan({installed_, row_.attack});
   plan.network = backends::ProxiedNetwork{};
+  if (GetParam().on_overlay) plan.workspace = MakeLayers();
   SetLimits(plan.limits);
   if (row_.root_runner) {
     plan.read_only_trees = {job_.base() + "/setuid"};
@@ -429,6 +470,11 @@ TEST_P(Hostile, DoesWhatTheTableSays) {
   EXPECT_THAT(dismantled.leaks, IsEmpty());
   EXPECT_THAT(dismantled.errors, IsEmpty());
   EXPECT_THAT(HostTargets::ProcessesMarked(Mark('j')), IsEmpty());
+  if (GetParam().on_overlay) {
+    EXPECT_TRUE(Removed("upper"));
+    EXPECT_TRUE(Removed("work"));
+    EXPECT_THAT(NamesIn(job_.workspace()), testing::ElementsAre(program_)) << "the lower layer";
+  }
   EXPECT_TRUE(Removed("workspace"));
   if (!not_shown_.empty() && !HasFailure())
     GTEST_SKIP() << "measured, and not shown with its guard off: " << not_shown_;
