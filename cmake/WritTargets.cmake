@@ -98,3 +98,22 @@ function(writ_test name)
   endif()
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST ${filter} PROPERTIES ${properties})
 endfunction()
+
+# writ_whole_suite(NAME [AS_ORDINARY_USER] COMMAND PROGRAM [ARGUMENTS...] TIMEOUT N [LABELS ...] [RESOURCE_LOCK ...]): a gtest program, or the part of it
+# that a filter names, as one test of CTest. What it skips inside is held against tests/known-skips.
+#   AS_ORDINARY_USER   by tests/support/as_ordinary_user; such suites have one uid, whose processes are counted: never two at once
+function(writ_whole_suite name)
+  cmake_parse_arguments(ARG "AS_ORDINARY_USER" "TIMEOUT" "COMMAND;LABELS;RESOURCE_LOCK" ${ARGN})
+  if(ARG_AS_ORDINARY_USER)
+    list(PREPEND ARG_COMMAND ${PROJECT_SOURCE_DIR}/tests/support/as_ordinary_user)
+    list(APPEND ARG_RESOURCE_LOCK ordinary_user)
+  endif()
+  add_test(NAME ${name} COMMAND ${PROJECT_SOURCE_DIR}/tests/support/known_skips ${name} ${ARG_COMMAND})
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} SKIP_RETURN_CODE 77)
+  if(ARG_LABELS)
+    set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}")
+  endif()
+  if(ARG_RESOURCE_LOCK)
+    set_tests_properties(${name} PROPERTIES RESOURCE_LOCK "${ARG_RESOURCE_LOCK}")
+  endif()
+endfunction()

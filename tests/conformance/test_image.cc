@@ -87,16 +87,18 @@ void TakeBusyboxForStat(const std::string& root) {
 
 std::string MakeStore(const std::string& base) {
   const backends::image::ImageStore store(base + "/images");
+  if (store.Find("host") && store.Find("gvisor")) return store.dir();
+  // One root for both: finding out its libraries takes longer than all the rest.
+  const std::string root = base + "/root";
+  fs::remove_all(root);
+  MakeRoot(root);
   for (const char* name : {"host", "gvisor"}) {
-    if (store.Find(name)) continue;
-    const std::string root = base + "/root";
-    fs::remove_all(root);
-    MakeRoot(root);
     if (name == std::string("gvisor")) TakeBusyboxForStat(root);
+    if (store.Find(name)) continue;
     if (auto made = store.Import(root, {.name = name, .tag = "", .limits = {}}); !made)
       std::abort();
-    fs::remove_all(root);
   }
+  fs::remove_all(root);
   return store.dir();
 }
 

@@ -3,8 +3,10 @@
 // where it has to do what the cell says, and nothing may have arrived at the host's services,
 // files, processes or settings.
 //
-// With WRIT_WITHOUT in the environment (without_syscalls.cc) only the rows are run that name it, in
-// the tiers that hold without those calls.
+// With WRIT_HOST_IN_REACH in the environment (host_in_reach.cc) only the stand-in rows are run, and
+// with their guard off against what is in the place of the host's files. With WRIT_WITHOUT
+// (without_syscalls.cc) those are run that table.txt says, in the tiers that hold without those
+// calls.
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -19,6 +21,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
@@ -27,6 +30,7 @@
 #include <vector>
 
 #include "conformance/job_fixture.h"
+#include "hostile/host_paths.h"
 #include "hostile/host_targets.h"
 #include "hostile/table.h"
 #include "support/places.h"
@@ -44,10 +48,12 @@ using testing::IsEmpty;
 using Kind = Expected::Kind;
 
 constexpr std::uint64_t kMiB = 1u << 20;
+constexpr char kLeftBehind[] = "What it leaves behind";
 
 struct Cell {
   const TableRow* row;
   std::size_t tier;
+  bool on_overlay = false;  // the job's workspace is of layers
 };
 
 const std::string& TierOf(const Cell& cell) {
@@ -56,7 +62,56 @@ const std::string& TierOf(const Cell& cell) {
 
 // Called by gtest where it prints a parameter.
 void PrintTo(const Cell& cell, std::ostream* out) {
-  *out << cell.row->name << " in " << TierOf(cell);
+  *out << cell.row->name << " in " << TierOf(cell) << (cell.on_overlay ? " on an overlay" : "");
+}
+
+// Which of the host's files are within everybody's reach: nullptr, none but those that always are.
+const char* InReach() {
+  return std::getenv("WRIT_HOST_IN_REACH");
+}
+
+// Where they are within reach a uid of the job's own keeps it from nothing.
+const Expected& ExpectedHere(const TableRow& row, std::size_t tier) {
+  static const Expected possible{Kind::kPossible, "possible"};
+  const char* set = std::getenv("WRIT_WITHOUT");
+  // gVisor's kernel is the same, whatever this host's lacks.
+  if (set != nullptr && TheTable()->tiers[tier] != "container_runsc" &&
+      std::find(row.possible_without.begin(), row.possible_without.end(), set) !=
+          row.possible_without.end())
+    return possible;
+  const TableCell& cell = row.cells[tier];
+  return ::geteuid() == 0 && InReach() == nullptr ? cell.with_root : cell.with_user;
+}
+
+bool IsMeasuredHere(const TableRow& row, std::size_t tier) {
+  const bool measured = ExpectedHere(row, tier).kind != Kind::kUnmeasured;
+  if (InReach() == nullptr) return measured;
+  if (row.guard_off != GuardOff::kStandIn) return false;
+  const bool process = TheTable()->tiers[tier] == "process";
+  return process == (InReach() == std::string("process")) && (process || measured);
+}
+
+// The last section of table.txt says which rows those are.
+bool IsMeasuredWithout(const Without& set, const TableRow& row, std::size_t tier) {
+  const bool named =
+      std::find(row.without.begin(), row.without.end(), set.set) != row.without.end();
+  const std::string& name = TheTable()->tiers[tier];
+  switch (set.cells[tier].kind) {
+    case Without::Kind::kHolds:
+      return named || (!row.slow && (name == "process" || name == "sandbox"));
+    case Without::Kind::kSays:
+      return !named && !row.slow && row.landlock_abi == 0 && name == "process";
+    case Without::Kind::kRefuses:
+      return false;
+  }
+  return false;
+}
+
+// What a job leaves in a workspace, where that can be of layers: what is to be removed is another
+// tree then, with the kernel's own marks and folders in it.
+bool IsMeasuredOnOverlayToo(const TableRow& row, std::size_t tier) {
+  const std::string& name = TheTable()->tiers[tier];
+  return row.section == kLeftBehind && (name == "sandbox" || name == "container");
 }
 
 std::vector<Cell> CellsToMeasure() {
@@ -65,20 +120,20 @@ std::vector<Cell> CellsToMeasure() {
   const char* set = std::getenv("WRIT_WITHOUT");
   const Without* without = set != nullptr ? TheTable()->FindSet(set) : nullptr;
   for (std::size_t tier = 0; tier < TheTable()->tiers.size(); ++tier) {
-    if (set != nullptr &&
-        (without == nullptr || without->cells[tier].kind != Without::Kind::kHolds))
-      continue;
     for (const TableRow& row : TheTable()->rows) {
-      const bool named = set == nullptr || std::find(row.without.begin(), row.without.end(), set) !=
-                                               row.without.end();
-      if (named) cells.push_back({&row, tier});
+      if (!IsMeasuredHere(row, tier)) continue;
+      if (set == nullptr || (without != nullptr && IsMeasuredWithout(*without, row, tier)))
+        cells.push_back({&row, tier});
+      if (set == nullptr && InReach() == nullptr && IsMeasuredOnOverlayToo(row, tier))
+        cells.push_back({&row, tier, true});
     }
   }
   return cells;
 }
 
 std::string NameOf(const testing::TestParamInfo<Cell>& tested) {
-  std::string name = TierOf(tested.param) + "_" + tested.param.row->name;
+  std::string name = TierOf(tested.param) + "_" + tested.param.row->name +
+                     (tested.param.on_overlay ? "_on_an_overlay" : "");
   for (char& c : name) {
     if (c == '-') c = '_';
     if (c == '@') c = '_';
@@ -144,8 +199,11 @@ class Hostile : public testing::TestWithParam<Cell> {
     if (row_.root_runner && ::geteuid() != 0) GTEST_SKIP() << "needs a runner that is root";
     if (row_.cgroup && capabilities.resources.enforcement != backends::Enforcement::kKernel)
       GTEST_SKIP() << "needs a cgroup: " << capabilities.resources.reason;
+    if (GetParam().on_overlay &&
+        capabilities.overlay_workspace == backends::OverlayWorkspace::kNone)
+      GTEST_SKIP() << "no overlay is mounted here: " << capabilities.no_overlay_reason;
     records_ = capabilities.network.reason.empty();
-    const bool attack = Has("hostile", row_.attack);
+    const bool attack = IsAttack(row_.attack);
     program_ = attack ? "hostile" : "glutton";
     glutton_ = !attack;
     installed_ = job_.Install(program_);
@@ -163,7 +221,12 @@ class Hostile : public testing::TestWithParam<Cell> {
 
   bool OwnKernel() const { return TierOf(GetParam()) == "container_runsc"; }
 
-  static bool Has(const std::string& program, const std::string& name) {
+  static bool IsAttack(const std::string& name) {
+    static const std::string all = "\n" + NamesOf("hostile");  // asked once per process
+    return all.find("\n" + name + "\n") != std::string::npos;
+  }
+
+  static std::string NamesOf(const std::string& program) {
     auto pipe = MakePipe();
     SpawnOptions options;
     options.path = writ::test::BinDir() + "/" + program;
@@ -172,7 +235,7 @@ class Hostile : public testing::TestWithParam<Cell> {
     auto child = Child::Spawn(options);
     pipe->write_end.reset();
     auto text = ReadAll(pipe->read_end.get(), kMiB);
-    return child && text && ("\n" + *text).find("\n" + name + "\n") != std::string::npos;
+    return child && text ? *text : std::string();
   }
 
   // Of a deep tree: more than a process has descriptors, and more than fit into a path. gVisor
@@ -210,7 +273,7 @@ class Hostile : public testing::TestWithParam<Cell> {
     options.env.push_back("JUST_PAST=1");
     options.env.push_back("LEVELS=" + Levels());
     options.env.push_back("TRIES=2000");
-    if (row_.guard_off == GuardOff::kStandIn)
+    if (row_.guard_off == GuardOff::kStandIn && InReach() == nullptr)
       options.env.push_back("HOST_ROOT=" + job_.base() + "/stand-in");
     options.cwd = place;
     auto pair = MakeSeqpacketPair();
@@ -243,9 +306,23 @@ class Hostile : public testing::TestWithParam<Cell> {
     }
   }
 
+  static std::vector<std::string> NamesIn(const std::string& folder) {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(folder))
+      names.push_back(entry.path().filename());
+    return names;
+  }
+
   bool Removed(const std::string& name) {
     auto base = OpenDirectory(job_.base());
     return base && RemoveTreeBeneath(base->get(), name);
+  }
+
+  static bool AnyIsHere(const std::vector<std::string>& paths) {
+    return std::any_of(paths.begin(), paths.end(), [](const std::string& path) {
+      return ::access(path.c_str(), F_OK) == 0 &&
+             !(InReach() != std::string("process") && IsBelowProc(path));
+    });
   }
 
   // Shows that the attempt is one: it gets through where nothing stands in its way.
@@ -256,9 +333,14 @@ class Hostile : public testing::TestWithParam<Cell> {
     }
     const int code = RunUnguarded(targets);
     // A record shows by itself that it was the guard.
-    if (code == 2 && (row_.lacking || expected_.kind == Kind::kRecorded)) {
+    if (code == 1 && InReach() != nullptr && !AnyIsHere(HostPathsOf(row_.attack))) {
+      not_shown_ = "this host has none of the files that it goes for";
+    } else if (code == 2 && (row_.lacking || expected_.kind == Kind::kRecorded)) {
       if (row_.lacking && expected_.kind != Kind::kRecorded)
         not_shown_ = "this kernel lacks what the attempt needs";
+    } else if (std::getenv("WRIT_WITHOUT") != nullptr && (code == 1 || code == 2) &&
+               row_.guard_off != GuardOff::kKernel) {
+      not_shown_ = "it needs what is taken away";
     } else {
       ASSERT_EQ(code, row_.guard_off == GuardOff::kKernel ? 1 : 0)
           << "the attack shows nothing: it ends without a guard in another way than it should";
@@ -271,14 +353,27 @@ class Hostile : public testing::TestWithParam<Cell> {
     targets.MakeBystander();
   }
 
+  // Over the folder with the program, as a run's is over a cached checkout.
+  backends::WorkspaceMount MakeLayers() const {
+    for (const char* name : {"/upper", "/work"}) {
+      const std::string layer = job_.base() + name;
+      EXPECT_EQ(::mkdir(layer.c_str(), 0755), 0);
+      if (::geteuid() == 0) {
+        EXPECT_EQ(::chown(layer.c_str(), job_.identity().uid, job_.identity().gid), 0);
+      }
+    }
+    return {job_.workspace(), job_.base() + "/upper", job_.base() + "/work"};
+  }
+
   void SetLimits(backends::Limits& limits) const {
     if (!glutton_) return;
     limits.wall_timeout = std::chrono::minutes(1);
     limits.processes = 50;
     // There is a task of the host's for each of gVisor's threads in each of the job's processes.
     if (OwnKernel() && expected_.word != "limit.processes") limits.processes = 500;
-    limits.disk_bytes = 48 * kMiB;
-    limits.disk_files = 3000;
+    // What is written there goes through a second kernel, and takes ten times as long.
+    limits.disk_bytes = (OwnKernel() ? 16 : 48) * kMiB;
+    limits.disk_files = OwnKernel() ? 800 : 3000;
     limits.open_files = 64;
     if (row_.cgroup) limits.memory_bytes = (OwnKernel() ? 256 : 64) * kMiB;
     if (expected_.word == "limit.cpu") limits.cpu_time = std::chrono::milliseconds(500);
@@ -294,7 +389,8 @@ class Hostile : public testing::TestWithParam<Cell> {
         EXPECT_EQ(LimitCode(outcome.limit->kind), expected_.word);
         return;
       case Kind::kKilled:
-        if (!not_shown_.empty() && outcome.status && outcome.status->ShellCode() == 2) return;
+        // A kernel without the call: the attempt says so itself.
+        if (row_.lacking && outcome.status && outcome.status->ShellCode() == 2) return;
         EXPECT_EQ(outcome.kind, Outcome::Kind::kViolated) << said;
         return;
       case Kind::kRefused:
@@ -304,7 +400,13 @@ class Hostile : public testing::TestWithParam<Cell> {
         break;
       case Kind::kOwn:
       case Kind::kGone:
+        // Before Linux 6.7 an overlay lets nobody have such a name.
+        if (GetParam().on_overlay && row_.attack == "leave-overlay-marks" && outcome.status &&
+            outcome.status->ShellCode() == 1)
+          return;
+        [[fallthrough]];
       case Kind::kPossible:
+      case Kind::kUnmeasured:  // measured within reach alone: the mode is what keeps it out
         ASSERT_TRUE(outcome.status) << said;
         EXPECT_EQ(outcome.status->ShellCode(), 0) << said;
         return;
@@ -318,8 +420,7 @@ class Hostile : public testing::TestWithParam<Cell> {
 
   JobFixture job_;
   const TableRow& row_ = *GetParam().row;
-  const TableCell& cell_ = row_.cells[GetParam().tier];
-  const Expected& expected_ = ::geteuid() == 0 ? cell_.with_root : cell_.with_user;
+  const Expected& expected_ = ExpectedHere(row_, GetParam().tier);
   std::string program_;
   std::string installed_;
   bool glutton_ = false;
@@ -334,6 +435,7 @@ TEST_P(Hostile, DoesWhatTheTableSays) {
   const std::string settings = HostTargets::HostSettings();
   backends::Plan plan = job_.MakePlan({installed_, row_.attack});
   plan.network = backends::ProxiedNetwork{};
+  if (GetParam().on_overlay) plan.workspace = MakeLayers();
   SetLimits(plan.limits);
   if (row_.root_runner) {
     plan.read_only_trees = {job_.base() + "/setuid"};
@@ -350,7 +452,8 @@ TEST_P(Hostile, DoesWhatTheTableSays) {
   const UniqueFd stand_in = namespaces_ ? ListenAt(PortOf(address)) : UniqueFd();
   const AcceptAll stand_in_accepts(stand_in.get());
 
-  ShowItsGuardOff(targets);
+  // Of gVisor's column it would be the same as of the others: a child of the same host.
+  if (!OwnKernel()) ShowItsGuardOff(targets);
   if (HasFatalFailure()) return;
 
   backends::Environment late;
@@ -375,6 +478,11 @@ TEST_P(Hostile, DoesWhatTheTableSays) {
   EXPECT_THAT(dismantled.leaks, IsEmpty());
   EXPECT_THAT(dismantled.errors, IsEmpty());
   EXPECT_THAT(HostTargets::ProcessesMarked(Mark('j')), IsEmpty());
+  if (GetParam().on_overlay) {
+    EXPECT_TRUE(Removed("upper"));
+    EXPECT_TRUE(Removed("work"));
+    EXPECT_THAT(NamesIn(job_.workspace()), testing::ElementsAre(program_)) << "the lower layer";
+  }
   EXPECT_TRUE(Removed("workspace"));
   if (!not_shown_.empty() && !HasFailure())
     GTEST_SKIP() << "measured, and not shown with its guard off: " << not_shown_;

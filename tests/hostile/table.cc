@@ -9,6 +9,7 @@
 #include <map>
 #include <set>
 #include <sstream>
+#include <string_view>
 #include <utility>
 
 #include "support/places.h"
@@ -43,6 +44,7 @@ std::optional<Expected> ParseExpected(const std::string& word) {
                                                     {"own", Kind::kOwn},
                                                     {"gone", Kind::kGone},
                                                     {"possible", Kind::kPossible},
+                                                    {"-", Kind::kUnmeasured},
                                                     {"limit.memory", Kind::kLimited},
                                                     {"limit.processes", Kind::kLimited},
                                                     {"limit.cpu", Kind::kLimited},
@@ -59,7 +61,7 @@ std::optional<TableCell> ParseCell(const std::string& text) {
   if (text.back() == '/' || parts.empty() || parts.size() > 2) return std::nullopt;
   auto root = ParseExpected(parts.front());
   auto user = ParseExpected(parts.back());
-  if (!root || !user) return std::nullopt;
+  if (!root || !user || root->kind == Expected::Kind::kUnmeasured) return std::nullopt;
   return TableCell{*root, *user, text};
 }
 
@@ -95,10 +97,20 @@ bool ParseNeed(const std::string& word, TableRow& row) {
   if (word == "root-runner") return row.root_runner = true;
   if (word == "cgroup") return row.cgroup = true;
   if (word == "lacking") return row.lacking = true;
+  if (word == "slow") return row.slow = true;
   if (!word.starts_with("landlock-") || word.size() != 10 || word.back() < '1' || word.back() > '9')
     return false;
   row.landlock_abi = word.back() - '0';
   return true;
+}
+
+bool IsPossible(const TableCell& cell) {
+  return cell.with_root.kind == Expected::Kind::kPossible ||
+         cell.with_user.kind == Expected::Kind::kPossible;
+}
+
+bool IsUnmeasured(const TableCell& cell) {
+  return cell.with_user.kind == Expected::Kind::kUnmeasured;
 }
 
 class Parser {
@@ -159,7 +171,14 @@ class Parser {
     for (const std::string& need : Split(needs == "-" ? "" : needs, ','))
       if (!ParseNeed(need, row)) return Wrong(line_, "unknown: " + need);
     const std::string& without = words[3 + tiers];
-    row.without = Split(without == "-" ? "" : without, ',');
+    constexpr std::string_view kPossible = ":possible";
+    for (std::string set : Split(without == "-" ? "" : without, ',')) {
+      if (set.ends_with(kPossible)) {
+        set.resize(set.size() - kPossible.size());
+        row.possible_without.push_back(set);
+      }
+      row.without.push_back(std::move(set));
+    }
     table_.rows.push_back(std::move(row));
     note_ = &table_.rows.back().note;
     return {};
@@ -190,11 +209,11 @@ class Parser {
   Status CheckRow(const TableRow& row) const {
     for (const std::string& set : row.without)
       if (table_.FindSet(set) == nullptr) return Wrong(line_, row.name + ": no such set: " + set);
-    const bool possible = std::any_of(row.cells.begin(), row.cells.end(), [](const TableCell& c) {
-      return c.text.find("possible") != std::string::npos;
-    });
-    if (possible && row.note.empty())
-      return Wrong(line_, row.name + " is possible somewhere, and no word says why");
+    if (!row.possible_without.empty() && row.note.empty())
+      return Wrong(line_, row.name + " is possible without a set, and no word says why");
+    for (const TableCell& cell : row.cells)
+      if ((IsPossible(cell) || IsUnmeasured(cell)) && row.note.empty())
+        return Wrong(line_, row.name + " is " + cell.text + " somewhere, and no word says why");
     return {};
   }
 
@@ -237,13 +256,13 @@ std::string SectionAsMarkdown(const Table& table, const std::string& section) {
   return text + "\n";
 }
 
-std::string PossibleAsMarkdown(const Table& table) {
-  std::string text = "Known to be possible:\n";
+std::string ExplainedAsMarkdown(const Table& table, const std::string& head,
+                                bool (*is)(const TableCell&)) {
+  std::string text = head + "\n";
   for (const TableRow& row : table.rows) {
     std::string tiers;
     for (std::size_t tier = 0; tier < table.tiers.size(); ++tier)
-      if (row.cells[tier].text.find("possible") != std::string::npos)
-        tiers += (tiers.empty() ? "" : ", ") + table.tiers[tier];
+      if (is(row.cells[tier])) tiers += (tiers.empty() ? "" : ", ") + table.tiers[tier];
     if (!tiers.empty()) text += "- " + row.name + " (" + tiers + "): " + row.note + "\n";
   }
   return text + "\n";
@@ -262,7 +281,12 @@ std::string WithoutAsMarkdown(const Table& table) {
       cells.push_back(cell.kind == Without::Kind::kHolds     ? "holds"
                       : cell.kind == Without::Kind::kRefuses ? "refuses"
                                                              : "says: " + cell.aspect);
-    cells.push_back(without.note);
+    std::string possible;
+    for (const TableRow& row : table.rows)
+      if (std::find(row.possible_without.begin(), row.possible_without.end(), without.set) !=
+          row.possible_without.end())
+        possible += (possible.empty() ? "; possible then: " : ", ") + row.name;
+    cells.push_back(without.note + possible);
     text += LineOf(cells);
   }
   return text;
@@ -297,7 +321,9 @@ std::string TableAsMarkdown(const Table& table) {
     last = row.section;
     text += SectionAsMarkdown(table, last);
   }
-  return text + PossibleAsMarkdown(table) + WithoutAsMarkdown(table);
+  return text + ExplainedAsMarkdown(table, "Known to be possible:", IsPossible) +
+         ExplainedAsMarkdown(table, "Not measured with an ordinary user's runner:", IsUnmeasured) +
+         WithoutAsMarkdown(table);
 }
 
 }  // namespace writ::test

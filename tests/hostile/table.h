@@ -13,7 +13,7 @@ namespace writ::test {
 enum class GuardOff { kThrough, kNamespace, kCapability, kStandIn, kKernel };
 
 struct Expected {
-  enum class Kind { kRefused, kRecorded, kKilled, kOwn, kGone, kPossible, kLimited };
+  enum class Kind { kRefused, kRecorded, kKilled, kOwn, kGone, kPossible, kLimited, kUnmeasured };
   Kind kind = Kind::kRefused;
   std::string word;  // as in the table: "refused", "limit.memory"
 };
@@ -36,7 +36,10 @@ struct TableRow {
   bool root_runner = false;
   bool cgroup = false;
   bool lacking = false;
+  bool slow = false;
   std::vector<std::string> without;  // sets of calls
+  // Those of them without which it gets through: the set's last guard against it is what is gone.
+  std::vector<std::string> possible_without;
   std::string note;
 };
 

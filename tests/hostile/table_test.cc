@@ -1,6 +1,8 @@
 // The table itself: whole, strict, and the one that the threat model shows.
 #include "hostile/table.h"
 
+#include "hostile/host_paths.h"
+
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
@@ -74,12 +77,34 @@ TEST(HostileTable, TakesNoCellThatIsMissingUnknownOrUnexplained) {
         "x through refused maybe - -\n", "x sometimes refused own - -\n",
         "x cap:everything refused own - -\n", "x through refused own landlock-x -\n",
         "x through refused own - clone9\n", "x through possible own - -\n",
-        "x through refused own/ - -\n", "x through refused own/refused/own - -\n",
-        "x@somebody through refused own - -\n",
+        "x through refused refused/- - -\n", "x through refused own - openat2:possible\n",
+        "x through refused -/refused - -\n: why\n", "x through refused own/ - -\n",
+        "x through refused own/refused/own - -\n", "x@somebody through refused own - -\n",
         "x through refused own - -\nx through refused own - -\n"})
     EXPECT_FALSE(ParseTable(head + row + tail)) << row;
   EXPECT_FALSE(ParseTable(head + "x through refused own - -\n"));
   EXPECT_FALSE(ParseTable("[A]\nx through refused own - -\n" + tail));
+}
+
+// In the tiers with namespaces: what host_in_reach cannot put within reach there, and nothing else.
+// In the process tier hostile_test shows under host_in_reach that each such cell gets through.
+TEST(HostileTable, LeavesUnmeasuredOnlyWhatCannotBePutWithinReach) {
+  ASSERT_TRUE(TheTable());
+  for (const TableRow& row : TheTable()->rows) {
+    const bool stand_in = row.guard_off == GuardOff::kStandIn;
+    const std::vector<std::string> paths =
+        stand_in ? HostPathsOf(row.attack) : std::vector<std::string>();
+    EXPECT_EQ(stand_in, !paths.empty()) << row.name;
+    const bool kept = stand_in && std::all_of(paths.begin(), paths.end(), IsBelowProc);
+    for (std::size_t tier = 0; tier < row.cells.size(); ++tier) {
+      const bool unmeasured = row.cells[tier].with_user.kind == Expected::Kind::kUnmeasured;
+      if (tier > 0) {
+        EXPECT_EQ(unmeasured, kept) << row.name << " in " << TheTable()->tiers[tier];
+      } else {
+        EXPECT_TRUE(stand_in || !unmeasured) << row.name;
+      }
+    }
+  }
 }
 
 int EndOfAttack(const std::string& attack, int port) {

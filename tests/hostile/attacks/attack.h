@@ -54,5 +54,7 @@ bool UnshareAsRoot(int flags);
 // A file of the host. Where HOST_ROOT is set, a file of our own in its place, made when asked for:
 // what the attempt does with its guard off, without changing the host.
 std::string HostPath(const std::string& path);
+// From here on HostPath prints what it is asked for, and there is no such file.
+void ListHostPaths();
 
 }  // namespace writ::hostile

@@ -43,7 +43,7 @@ Result Kvm() {
   return OpensAny({"/dev/kvm"}, O_RDWR);
 }
 Result PhysicalMemory() {
-  return OpensAny({"/dev/mem", "/dev/port", "/proc/kcore"}, O_RDONLY);
+  return OpensAny({"/dev/mem", "/dev/port"}, O_RDONLY);
 }
 Result LoopDevice() {
   return OpensAny({"/dev/loop-control", "/dev/loop0"}, O_RDWR);
@@ -62,7 +62,10 @@ Result Console() {
                   O_RDWR);
 }
 Result KernelMessages() {
-  return OpensAny({"/dev/kmsg", "/proc/kmsg"}, O_RDONLY);
+  return OpensAny({"/dev/kmsg"}, O_RDONLY);
+}
+Result KernelByProc() {
+  return OpensAny({"/proc/kcore", "/proc/kmsg"}, O_RDONLY);
 }
 Result Passwords() {
   return OpensAny({"/etc/shadow", "/etc/gshadow", "/root/.ssh/id_rsa", "/etc/ssl/private/key.pem"},
@@ -150,6 +153,7 @@ const std::vector<Attack>& HostAttacks() {
       {"dev-tun", Tunnel},
       {"dev-console", Console},
       {"dev-kmsg", KernelMessages},
+      {"proc-kernel", KernelByProc},
       {"read-passwords", Passwords},
       {"debugfs", DebugFileSystem},
       {"core-pattern", CorePattern},

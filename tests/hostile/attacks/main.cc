@@ -1,5 +1,6 @@
 // hostile [--as UID GID] [--keep CAPABILITY | --in-namespace] ATTACK: tries one attack; exit 0 it
-// got through, 1 refused, 2 cannot be tried here, 4 left waiting. `hostile --list` names them all.
+// got through, 1 refused, 2 cannot be tried here, 4 left waiting. `hostile --list` names them all,
+// and `--host-paths ATTACK` the files of the host that this one goes for.
 // With --as (root only) the identity is dropped first: an attack never runs as root. The other two
 // are ways to run it with its guard off: with one capability (by number) kept, or as the owner of
 // namespaces of its own, with a file system in memory over /tmp.
@@ -49,7 +50,19 @@ Result Reached(long result) {
   if (errno == ENOSYS && Target("GUARDED").empty()) return Result::kCannotTry;
   return From(errno != EPERM && errno != EACCES && errno != ENOSYS);
 }
+namespace {
+bool list_host_paths = false;
+}  // namespace
+
+void ListHostPaths() {
+  list_host_paths = true;
+}
+
 std::string HostPath(const std::string& path) {
+  if (list_host_paths) {
+    std::puts(path.c_str());
+    return "";
+  }
   const std::string root = Target("HOST_ROOT");
   if (root.empty()) return path;
   for (std::size_t at = path.find('/', 1); at != std::string::npos; at = path.find('/', at + 1))
@@ -164,6 +177,8 @@ int main(int argc, char** argv) {
       kept = std::atoi(argv[++at]);
     } else if (word == "--in-namespace") {
       in_namespace = true;
+    } else if (word == "--host-paths") {
+      ListHostPaths();
     } else {
       return 3;
     }
