@@ -25,8 +25,27 @@ std::string HintFor(const Error& error, const Context& context) {
     return "see where it stands with: " + context.Command("runs");
   if (code == "name.run_id")
     return "a run's id begins with run_; list them with: " + context.Command("runs");
+  if (code == "workspace.index_unsupported")
+    return "`git status` tells whether the index is damaged; `rm .git/index && git reset` makes it "
+           "anew";
+  if (code == "plane.bind")
+    return "another program has the port: name another with --port, or 0 for any that is free";
+  if (code == "plane.host") return "name an address or a name of this machine with --host";
+  if (code == "plane.timeout")
+    return "see whether the plane is busy or on another address; --plane-timeout waits longer";
+  if (code == "enroll.pool" || code == "name.pool")
+    return "a pool's name is of letters, digits and _.:-, like `default`";
+  if (code == "principal.exists")
+    return "choose another name, or remove that one: " + context.Command("principals list");
+  if (code == "http.header")
+    return "the token file must hold one token, as `writ principals add --out` writes it";
+  if (code == "copy.failed")
+    return "look whether both places are there and can be read and written";
+  if (code == "secret.scope") return "write it like pool:default";
+  if (code == "secret.source")
+    return "set the value itself, or name one source: see `writ secrets set --help`";
   if (code.starts_with("secret."))
-    return "a name is of A-Z, 0-9 and _, and begins with a letter; a value is text without NUL";
+    return "a name is of letters, digits and _, and begins with no digit; a value is text without NUL";
   if (code == "runner.config.pool") return "choose another name for the pool";
   if (code == "cli.half_tls") return "give both --tls-cert and --tls-key, or neither";
   if (code == "cli.way_without_plane" || code == "cli.token_without_plane")

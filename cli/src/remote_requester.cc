@@ -404,6 +404,8 @@ class RemoteRequester final : public Requester {
     request.body = body;
     request.bearer = &token_;
     request.max_response_bytes = limit;
+    // Files take their time, and their plane none to begin with them.
+    if (timeout == kTransferTimeout && method == "GET") request.silence = call_timeout_;
     return client_.Do(request, runner::Deadline::After(clock_, timeout), {});
   }
   Result<json::Value> GetJson(const std::string& path, std::string_view call,

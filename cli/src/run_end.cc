@@ -1,8 +1,11 @@
 #include "run_end.h"
 
+#include <algorithm>
+
 #include "home.h"
 #include "json_view.h"
 #include "receipt_view.h"
+#include "writ/protocol/events.h"
 
 namespace writ::cli {
 namespace {
@@ -25,10 +28,22 @@ Error FailureOf(const plane::RunDetail& detail) {
   return RecordedFailure(receipt ? *receipt : json::Value(), FailureText(detail));
 }
 
+bool WasClaimed(const plane::RunDetail& detail) {
+  return std::any_of(detail.events.begin(), detail.events.end(), [](const std::string& text) {
+    const auto event = json::Parse(text);
+    const json::Value* inner = event ? event->Find("event") : nullptr;
+    return inner != nullptr && inner->FindString("type") == protocol::events::kRunClaimed;
+  });
+}
+
 // Only what there is: a run that was refused has no change to pull, one whose change stayed with
 // its runner (disclosure, a secret in it) neither, and one that nobody claimed has no receipt.
 void TellNext(const Context& context, const plane::RunDetail& detail, const NextSteps& next) {
-  if (detail.receipt.empty()) return;
+  if (detail.receipt.empty()) {
+    if (detail.summary.status == plane::RunState::kFailed && !WasClaimed(detail))
+      context.Note("no runner had it, so it has no receipt");
+    return;
+  }
   const std::string& run = detail.summary.run_id;
   context.Note("receipt: " + context.Command("receipt " + run + next.access));
   auto receipt = json::Parse(detail.receipt);

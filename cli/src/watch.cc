@@ -59,6 +59,7 @@ class Watch {
   int AskForConsent();
   int Leave();
   void SendCancel();
+  void FetchReceipt();
   void TellState();
   void TellRunning();
   void TellWaiting();
@@ -243,6 +244,18 @@ std::chrono::milliseconds Watch::Pause() const {
   return Live() ? output_.Wait() : 0ms;
 }
 
+// A plane shows a far watcher the events alone; the code, the mend and what can be pulled are in
+// the receipt. Without it the end is told all the same.
+void Watch::FetchReceipt() {
+  if (!detail_->receipt.empty()) return;
+  const auto bundle = requester_.Bundle(run_id_);
+  const auto read = bundle ? json::Parse(*bundle) : Result<json::Value>(bundle.error());
+  if (!read) return;
+  if (const json::Value* receipt = read->Find("receipt");
+      receipt != nullptr && receipt->if_object())
+    detail_->receipt = json::Write(*receipt);
+}
+
 int Watch::Follow() {
   for (;;) {
     if (auto code = Look()) return *code;
@@ -257,6 +270,7 @@ int Watch::Follow() {
     if (auto code = Trouble()) return *code;
     if (const auto span = Pause(); span > 0ms) interrupts_.Pause(span);
   }
+  FetchReceipt();
   // With --json no output is shown, so none is missing.
   const auto output =
       context_.json ? LiveOutput::End::kWhole : output_.Finish(*detail_, interrupts_);

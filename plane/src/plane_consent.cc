@@ -13,6 +13,21 @@ struct Consent {
   std::optional<Actor> actor;
 };
 
+// `consents` are those of a run that waits.
+Error NoApprover(const Actor& actor, const std::vector<Consent>& consents) {
+  std::string who;
+  for (const Consent& consent : consents) {
+    if (consent.actor) continue;
+    for (const std::string& name : consent.approvers) who += (who.empty() ? "" : ", ") + name;
+  }
+  Error error = Forbidden("\"" + actor.id + "\" is not an approver of this run; its policy names " +
+                          (who.empty() ? "nobody" : who));
+  error.hint =
+      "one of those has to approve it: with a token of their own, or on the plane's own "
+      "machine with --as NAME";
+  return error;
+}
+
 Result<std::vector<std::string>> Texts(const std::string& text) {
   WRIT_ASSIGN(json::Value value, json::Parse(text));
   std::vector<std::string> out;
@@ -116,7 +131,7 @@ Result<RunState> Plane::Approve(const Caller& caller, const std::string& run_id,
                          json::Write(ActorJson(actor)), now.unix_ms, run_id, consent.requirement));
       granted += set;
     }
-    if (granted == 0) return Forbidden("\"" + actor.id + "\" is not an approver of this run");
+    if (granted == 0) return NoApprover(actor, consents);
     if (open) return {};
     WRIT_ASSIGN(consents, Consents(db, run_id));
     std::vector<Actor> actors;

@@ -135,13 +135,18 @@ Result<std::string> Plane::Bundle(const std::string& run_id) const {
         BundleParts out;
         WRIT_ASSIGN(
             auto found,
-            db.Ask("SELECT contract, receipt, runner_key FROM runs WHERE run_id = ?", run_id));
+            db.Ask("SELECT contract, receipt, runner_key, status IN ('failed', 'cancelled') "
+                   "FROM runs WHERE run_id = ?",
+                   run_id));
         WRIT_ASSIGN(bool any, found.Next());
         if (!any) return RunNotFound();
         if (found.Null(1)) {
+          const bool ended = found.Int(3) != 0;
           return Error{.kind = ErrorKind::kNotFound,
                        .code = "run.no_receipt",
-                       .message = "run " + run_id + " has no receipt yet"};
+                       .message = "run " + run_id +
+                                  (ended ? " ended before a runner had it, so it has no receipt"
+                                         : " has no receipt yet")};
         }
         out.contract = found.Text(0);
         out.receipt = found.Text(1);

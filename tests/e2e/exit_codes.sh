@@ -166,6 +166,10 @@ expect 6 'plane.bad_answer' writ policy show --plane "http://127.0.0.1:$nonsense
 expect 3 'is the token in --token-file' far runs "$refusing"
 expect 6 'plane.timeout' far runs "$silent" --plane-timeout 300ms
 expect 6 'got no full answer' far runs "$silent" --plane-timeout 300ms
+for command in "receipt $silent run_x" "bundle $silent run_x" "artifacts $silent run_x" "pull $silent run_x --repo $repo" "export $silent"; do
+  # shellcheck disable=SC2086
+  expect 6 'plane.timeout' far $command --plane-timeout 300ms
+done
 expect 2 'cli.bad_duration' far runs "$silent" --plane-timeout soon
 expect 2 'cli.way_without_plane' writ runs --plane-timeout 1s
 expect 2 'cli.half_tls' far runs "$silent" --client-cert "$work/absent.pem"

@@ -11,6 +11,17 @@ Result<PlaneClient> PlaneClient::Open(const HttpEndpoint& endpoint, const Clock&
   return PlaneClient(std::move(http), clock);
 }
 
+namespace {
+
+// A Date has whole seconds, cut: the middle of that second is meant, and what is within it is none.
+std::chrono::milliseconds OffsetOf(WallTime date, WallTime now) {
+  constexpr std::chrono::milliseconds kHalf{500};
+  const std::chrono::milliseconds offset = date + kHalf - now;
+  return std::chrono::abs(offset) <= kHalf ? std::chrono::milliseconds(0) : offset;
+}
+
+}  // namespace
+
 Result<PlaneClient::Answered> PlaneClient::Call(const HttpRequest& request, Repeat repeat,
                                                 const Deadline& deadline, std::stop_token stop) {
   Backoff backoff;
@@ -21,7 +32,7 @@ Result<PlaneClient::Answered> PlaneClient::Call(const HttpRequest& request, Repe
     Result<HttpResponse> answer = http_.Do(request, deadline, stop);
     if (answer) {
       if (answer->date) {
-        if (auto theirs = ParseHttpDate(*answer->date)) clock_offset_ = *theirs - clock_->Now();
+        if (auto theirs = ParseHttpDate(*answer->date)) clock_offset_ = OffsetOf(*theirs, clock_->Now());
       }
       const bool again =
           repeat != Repeat::kNever &&

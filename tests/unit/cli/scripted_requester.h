@@ -21,7 +21,10 @@ class ScriptedRequester final : public cli::Requester {
   std::string log, log_err;    // what the receipt's logs have; empty: no such log
   bool stderr_apart = false;
   bool shows_contract = true;  // a far plane does not
-  std::size_t piece = 7;       // bytes a call; odd on purpose
+  bool shows_receipt = true;   // a far plane does not; its bundle has it
+  plane::RunState end = plane::RunState::kCompleted;
+  std::string receipt = R"({"runner":{"environment":{"log":{"leftOutBytes":0}}}})";
+  std::size_t piece = 7;  // bytes a call; odd on purpose
   bool keeps_blobs = true;
   // Asked before every call ("run", "log", "cancel", "blob") with how often it was made before.
   std::function<std::optional<Error>(const std::string& call, int nth)> fault;
@@ -64,7 +67,10 @@ class ScriptedRequester final : public cli::Requester {
     return No();
   }
   Result<std::vector<plane::RunSummary>> Runs() override { return No(); }
-  Result<std::string> Bundle(const std::string&) override { return No(); }
+  Result<std::string> Bundle(const std::string&) override {
+    if (auto error = Fault("bundle")) return *error;
+    return R"({"receipt":)" + receipt + "}";
+  }
   Result<std::optional<std::vector<plane::ArtifactInfo>>> Artifacts(const std::string&) override {
     return No();
   }
@@ -93,12 +99,12 @@ class ScriptedRequester final : public cli::Requester {
     detail.summary.run_id = "run_1";
     const bool ended = cancelled || (read_ >= live.size() && read_err_ >= live_err.size());
     detail.summary.status = cancelled ? plane::RunState::kCancelled
-                            : ended   ? plane::RunState::kCompleted
+                            : ended   ? end
                                       : plane::RunState::kRunning;
     if (shows_contract)
       detail.contract = stderr_apart ? R"({"execution":{"log":{"stderr":"capture"}}})" : "{}";
     if (!ended) return detail;
-    detail.receipt = R"({"runner":{"environment":{"log":{"leftOutBytes":0}}}})";
+    if (shows_receipt) detail.receipt = receipt;
     for (const std::string* bytes : {&log, &log_err}) {
       if (bytes->empty()) continue;
       const protocol::Digest hash = protocol::Sha256(*bytes);

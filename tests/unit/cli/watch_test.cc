@@ -212,5 +212,30 @@ TEST(WatchRun, ACancellationIsSentAgainUntilThePlaneHasTakenIt) {
   EXPECT_EQ(seen.code, kRunCancelled);
 }
 
+// The failure of a run is told in the same way wherever it ran (L43).
+TEST(WatchRun, TellsTheCodeAndTheMendOfAFarRunsFailure) {
+  for (const bool shows_receipt : {true, false}) {
+    ScriptedRequester plane = PlaneWith("out\n");
+    plane.shows_contract = plane.shows_receipt = shows_receipt;
+    plane.end = plane::RunState::kFailed;
+    plane.receipt =
+        R"({"runner":{"environment":{"failureCode":"some.code","failureMend":"do that"}}})";
+    const Watched seen = Follow(plane);
+    EXPECT_EQ(seen.code, kFailed);
+    EXPECT_NE(seen.err.find("[some.code]"), std::string::npos) << seen.err;
+    EXPECT_NE(seen.err.find("hint: do that"), std::string::npos) << seen.err;
+    EXPECT_NE(seen.err.find("receipt: writ"), std::string::npos) << seen.err;
+  }
+}
+
+TEST(WatchRun, TheEndIsToldWithoutABundleToo) {
+  ScriptedRequester plane = PlaneWith("out\n");
+  plane.shows_contract = plane.shows_receipt = false;
+  plane.fault = [](const std::string& call, int) -> std::optional<Error> {
+    return call == "bundle" ? std::optional(kRefused) : std::nullopt;
+  };
+  EXPECT_EQ(Follow(plane).code, kDone);
+}
+
 }  // namespace
 }  // namespace writ::cli
