@@ -15,10 +15,12 @@
 #include <filesystem>
 
 #include "duration.h"
+#include "machine_setup.h"
 #include "settings.h"
 #include "writ/backends/linux/cgroup.h"
 #include "writ/backends/linux/machine.h"
 #include "writ/backends/linux/user_namespace.h"
+#include "writ/backends/microvm/snapshot_build.h"
 #include "writ/base/file.h"
 #include "writ/base/unique_fd.h"
 
@@ -223,6 +225,40 @@ Layer LookAtKvm() {
   }
   out.health = Health::kGood;
   out.found = "a machine was made (API " + std::to_string(version) + "); for the microvm tier";
+  return out;
+}
+
+Layer LookAtSnapshots(const std::string& dir) {
+  Layer out{"snapshots", Health::kAbsent, "there are none: machines of the microvm tier boot", "",
+            "`writ snapshot build` makes one"};
+  auto list = backends::microvm::SnapshotStoreOf(dir).List();
+  if (!list) {
+    out.health = Health::kLimited;
+    out.found = "they cannot be read";
+    out.cause = list.error().message;
+    out.mend = list.error().hint;
+    return out;
+  }
+  const std::size_t all = list->good.size() + list->refused.size();
+  if (all == 0) return out;
+  auto options = ReadMachineOptions(dir);
+  if (!options) return out;
+  const backends::SnapshotJudge judge(*options);
+  std::size_t usable = 0;
+  Status worst;
+  if (!list->refused.empty()) worst = list->refused.front().why;
+  for (const auto& record : list->good) {
+    Status fits = judge.Judge(record);
+    usable += fits ? 1 : 0;
+    if (!fits && worst) worst = std::move(fits);
+  }
+  out.found = std::to_string(usable) + " of " + std::to_string(all) +
+              " can be used; machines of the microvm tier start from them";
+  out.health = worst ? Health::kGood : Health::kLimited;
+  out.cause = worst ? std::string() : worst.error().message;
+  out.mend = worst ? std::string()
+                   : "`writ snapshot build` makes one that fits, `writ snapshot gc` "
+                     "removes the others";
   return out;
 }
 

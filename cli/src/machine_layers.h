@@ -38,6 +38,7 @@ Layer LookAtMemory();
 // The proxies of our environment, which no job gets, and the runner's own way to its plane.
 Layer LookAtProxies(const runner::RunnerConfig& config);
 Layer LookAtKvm();
+Layer LookAtSnapshots(const std::string& dir);  // whether runs would start from them
 std::vector<Layer> LookAtRuntimes();  // container runtimes and machine monitors, by their programs
 
 }  // namespace writ::cli

@@ -132,6 +132,7 @@ int main(int argc, char** argv) {
   AddDoctor(app, context);
   AddBackup(app, context);
   AddImage(app, context);
+  AddSnapshot(app, context);
   AddShell(app, context);
   NameOperands(app);
   app.footer(kFooter);  // behind the commands, which would inherit it

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "home.h"
+#include "machine_setup.h"
 #include "writ/backends/container/container_backend.h"
 #include "writ/backends/microvm/microvm_backend.h"
 #include "writ/backends/process_backend.h"
@@ -15,18 +16,6 @@
 
 namespace writ::cli {
 namespace {
-
-// Folders on the way to a session must let job uids pass (x) but not look (r).
-Status MakePassable(const std::string& path) {
-  WRIT_ASSIGN(UniqueFd dir, MakeDirectories(path, 0711));
-  struct stat st {};
-  if (::fstat(dir.get(), &st) != 0)
-    return SysError(errno, "cli.stat_failed", "cannot stat " + path);
-  if (::geteuid() == 0 && (st.st_mode & 0011) != 0011 &&
-      ::fchmod(dir.get(), (st.st_mode & 07777) | 0011) != 0)
-    return SysError(errno, "cli.chmod_failed", "cannot let job uids pass through " + path);
-  return {};
-}
 
 Result<Sources> FindSources(const RunnerSetup& setup) {
   Sources out;
@@ -55,6 +44,17 @@ Result<Sources> FindSources(const RunnerSetup& setup) {
 }
 
 }  // namespace
+
+Status MakePassable(const std::string& path) {
+  WRIT_ASSIGN(UniqueFd dir, MakeDirectories(path, 0711));
+  struct stat st {};
+  if (::fstat(dir.get(), &st) != 0)
+    return SysError(errno, "cli.stat_failed", "cannot stat " + path);
+  if (::geteuid() == 0 && (st.st_mode & 0011) != 0011 &&
+      ::fchmod(dir.get(), (st.st_mode & 07777) | 0011) != 0)
+    return SysError(errno, "cli.chmod_failed", "cannot let job uids pass through " + path);
+  return {};
+}
 
 Result<RunnerSettings> ReadRunnerSettings(const RunnerSetup& setup) {
   WRIT_ASSIGN(Sources sources, FindSources(setup));
@@ -156,12 +156,8 @@ Status RegisterBackends(backends::BackendRegistry& registry, const std::string& 
   options.runtime = config.container.runtime;
   options.images_dir = images;
   options.default_image = config.container.image;
-  backends::MicrovmBackendOptions machines;
+  backends::MicrovmBackendOptions machines = MachineOptions(programs, dir, config);
   machines.launched = options.launched;
-  machines.machine_program = programs.machine;
-  machines.images_dir = dir;
-  machines.vmm = config.microvm.vmm;
-  machines.vmm_program = config.microvm.program;
   WRIT_TRY(registry.Add(backends::MakeContainerBackend(std::move(options))));
   return registry.Add(backends::MakeMicrovmBackend(std::move(machines)));
 }

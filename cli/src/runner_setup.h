@@ -52,6 +52,9 @@ Result<RunnerSettings> MakeRunnerSettings(const RunnerSetup& setup);
 // configuration. Nothing for an ordinary user, whose jobs have the runner's own.
 Result<UidReservation> ReserveUids(RunnerSettings& settings);
 
+// Makes a folder on the way to a session, which must let job uids pass (x) but not look (r).
+Status MakePassable(const std::string& path);
+
 // The one place that names concrete backends.
 // `dir`: where the images are (`dir`/images). `ahead`: kOne for a runner that serves, kNone for one
 // run.

@@ -76,24 +76,6 @@ Result<workspace::Captured> CaptureCheckout(const Context& context, const RunCom
       });
 }
 
-// "512M", "4G", "1000000": whole numbers of bytes, K to T in powers of 1,024.
-std::optional<std::int64_t> ParseSize(std::string_view text) {
-  int shift = 0;
-  if (!text.empty()) {
-    const std::size_t unit = std::string_view("KMGT").find(text.back());
-    if (unit != std::string_view::npos) {
-      shift = 10 * (static_cast<int>(unit) + 1);
-      text.remove_suffix(1);
-    }
-  }
-  std::int64_t value = 0;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || error != std::errc() || end != text.data() + text.size() || value <= 0 ||
-      value > (std::int64_t{1} << 50) >> shift)
-    return std::nullopt;
-  return value << shift;
-}
-
 Result<json::Object> LimitsOf(const RunCommand& command) {
   json::Object limits;
   for (const auto& [member, option, text] : {std::tuple{"memoryBytes", "--memory", &command.memory},

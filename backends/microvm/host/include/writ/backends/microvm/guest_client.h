@@ -72,6 +72,8 @@ class GuestClient {
   const Hello& hello() const { return hello_; }
   // The machine's own, which it has taken: random for each client.
   const std::string& host_name() const { return host_name_; }
+  // What it is asked with: its own, once it has taken its identity; of its boot until then.
+  const std::string& token() const { return tokens_.host; }
 
  private:
   using StreamPtr = std::shared_ptr<Stream>;
