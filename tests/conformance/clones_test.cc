@@ -89,6 +89,7 @@ TEST_P(Clones, ShareNothing) {
   std::set<std::string> random;
   std::set<std::string> uuids;
   std::set<std::string> names;
+  std::set<std::string> tokens = {parts_.tokens.host};
   for (int i = 0; i < kClones; ++i) {
     const Clone& clone = clones[static_cast<std::size_t>(i)];
     const GuestRun& run = clone.job->run();
@@ -107,6 +108,7 @@ TEST_P(Clones, ShareNothing) {
     random.insert(bytes);
     uuids.insert(uuid);
     names.insert(clone.job->host_name());
+    tokens.insert(clone.job->token());
     constexpr std::uint64_t kMost = 50'000'000;
     EXPECT_GT(std::stoull(clock), clone.begun - kMost) << run.out;
     EXPECT_LT(std::stoull(clock), end + kMost) << run.out;
@@ -120,6 +122,7 @@ TEST_P(Clones, ShareNothing) {
   EXPECT_EQ(random.size(), kClones);
   EXPECT_EQ(uuids.size(), kClones);
   EXPECT_EQ(names.size(), kClones);
+  EXPECT_EQ(tokens.size(), kClones + 1) << "each has one of its own, and none the source's";
   EXPECT_EQ(DigestOf(memory), before) << "a clone has written to its snapshot";
 }
 

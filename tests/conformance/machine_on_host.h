@@ -65,6 +65,7 @@ class GuestJob {
   bool done() const { return done_; }
   const GuestRun& run() const { return run_; }
   const std::string& host_name() const { return client_->host_name(); }
+  const std::string& token() const { return client_->token(); }
 
  private:
   Steps& steps_;

@@ -115,6 +115,17 @@ TEST_P(Machines, CallsAJobLostWhoseMachineHasEnded) {
   ExpectClean(running);
 }
 
+// L47: with WRIT_TEST_RESTORED the suite holds of machines that were restored, and this says so.
+TEST_P(Machines, TellsHowItsMachineWasStarted) {
+  RunningJob running(*backend_, job_.Shell("true"));
+  ASSERT_TRUE(running.started()) << running.started().error().ToString();
+  const auto start = running.job().StartOfMachine();
+  ASSERT_TRUE(start);
+  EXPECT_EQ(start->not_restored, "");
+  EXPECT_EQ(!start->snapshot.empty(), std::getenv("WRIT_TEST_RESTORED") != nullptr);
+  ExpectClean(running);
+}
+
 INSTANTIATE_TEST_SUITE_P(Backends, Machines, testing::ValuesIn(conformance::TestedNames()),
                          [](const auto& tested) { return tested.param; });
 
