@@ -45,7 +45,8 @@ std::string HintFor(const Error& error, const Context& context) {
   if (code == "secret.source")
     return "set the value itself, or name one source: see `writ secrets set --help`";
   if (code.starts_with("secret."))
-    return "a name is of letters, digits and _, and begins with no digit; a value is text without NUL";
+    return "a name is of letters, digits and _, and begins with no digit; a value is text without "
+           "NUL";
   if (code == "runner.config.pool") return "choose another name for the pool";
   if (code == "cli.half_tls") return "give both --tls-cert and --tls-key, or neither";
   if (code == "cli.way_without_plane" || code == "cli.token_without_plane")

@@ -21,8 +21,8 @@ Result<std::string> DefaultDir();
 // Absolute and lexically normal, without asking the file system.
 std::string AbsolutePath(const std::string& path);
 // Writes a file that was asked for by name, whole or not at all; through a link, and into a device
-// or a pipe. What is wrong with the place is kInvalid (usage), a full disk stays its own error; both
-// name the file.
+// or a pipe. What is wrong with the place is kInvalid (usage), a full disk stays its own error;
+// both name the file.
 Status WriteOutput(const std::string& absolute, std::string_view bytes);
 // The directory that it is or would be, whatever links lead to it (a home that was moved): what is
 // below the state directory is never reached through a link.

@@ -33,9 +33,9 @@ void AddTokens(CLI::App& app, Context& context);  // enroll-token, principals
 void AddCanonicalize(CLI::App& app, Context& context);
 void AddConfig(CLI::App& app, Context& context);  // config show, config check
 void AddDoctor(CLI::App& app, Context& context);
-void AddBackup(CLI::App& app, Context& context);  // backup, restore
-void AddImage(CLI::App& app, Context& context);   // image import|ls|inspect|rm
+void AddBackup(CLI::App& app, Context& context);    // backup, restore
+void AddImage(CLI::App& app, Context& context);     // image import|ls|inspect|rm
 void AddSnapshot(CLI::App& app, Context& context);  // snapshot build|ls|inspect|verify|rm|gc
-void AddShell(CLI::App& app, Context& context);   // completion; last: it describes the others
+void AddShell(CLI::App& app, Context& context);     // completion; last: it describes the others
 
 }  // namespace writ::cli

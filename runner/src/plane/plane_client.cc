@@ -32,7 +32,8 @@ Result<PlaneClient::Answered> PlaneClient::Call(const HttpRequest& request, Repe
     Result<HttpResponse> answer = http_.Do(request, deadline, stop);
     if (answer) {
       if (answer->date) {
-        if (auto theirs = ParseHttpDate(*answer->date)) clock_offset_ = OffsetOf(*theirs, clock_->Now());
+        if (auto theirs = ParseHttpDate(*answer->date))
+          clock_offset_ = OffsetOf(*theirs, clock_->Now());
       }
       const bool again =
           repeat != Repeat::kNever &&
