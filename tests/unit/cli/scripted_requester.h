@@ -104,6 +104,7 @@ class ScriptedRequester final : public cli::Requester {
     if (shows_contract)
       detail.contract = stderr_apart ? R"({"execution":{"log":{"stderr":"capture"}}})" : "{}";
     if (!ended) return detail;
+    if (end == plane::RunState::kFailed) detail.summary.failure = "session_failed: it broke";
     if (shows_receipt) detail.receipt = receipt;
     for (const std::string* bytes : {&log, &log_err}) {
       if (bytes->empty()) continue;
