@@ -1,16 +1,8 @@
 #!/usr/bin/env bash
 # A plane whose disk is full says so, to its operator and to who asks from afar: store.full, with what to do about
 # it, and 1; as soon as there is room everything is as before. 77: no small disk can be mounted here.
-if [ "${1:-}" != inside ]; then
-  [ "$(id -u)" -eq 0 ] || { echo "skipped: only root may mount a small disk"; exit 77; }
-  unshare --mount --propagation private true 2>/dev/null || { echo "skipped: no mount namespace can be made here"; exit 77; }
-  exec unshare --mount --propagation private "$BASH" "$0" inside  # the mounts end with it
-fi
-. "$(dirname "$0")/../../examples/common.sh"
-make_repository
-trap 'for pid in "${background[@]:-}"; do [ -z "$pid" ] || kill "$pid" 2>/dev/null || true; done; umount -l "$state" 2>/dev/null || true; clean_up' EXIT
-mkdir -m 711 "$state"
-mount -t tmpfs -o size=4m,mode=0711 writ-small-disk "$state" || { echo "skipped: no small disk can be mounted here"; exit 77; }
+disk=4m
+. "$(dirname "$0")/support/small_disk.sh"
 fill() { dd if=/dev/zero of="$state/filler" bs=4096 status=none 2>/dev/null || true; }
 free() { rm "$state/filler"; }
 # full COMMAND...: ends with 1, the code and a hint.

@@ -1,16 +1,8 @@
 #!/usr/bin/env bash
 # Plane, runner and job share one small disk, as with `writ run` on a laptop: whoever fills it, the run ends in one
 # receipt that verifies, nothing of it is left, and the next run has the room. 77: no small disk can be mounted here.
-if [ "${1:-}" != inside ]; then
-  [ "$(id -u)" -eq 0 ] || { echo "skipped: only root may mount a small disk"; exit 77; }
-  unshare --mount --propagation private true 2>/dev/null || { echo "skipped: no mount namespace can be made here"; exit 77; }
-  exec unshare --mount --propagation private "$BASH" "$0" inside  # the mounts end with it
-fi
-. "$(dirname "$0")/../../examples/common.sh"
-make_repository
-trap 'umount -l "$state" 2>/dev/null || true; clean_up' EXIT
-mkdir -m 711 "$state"
-mount -t tmpfs -o size=40m,mode=0711 writ-small-disk "$state" || { echo "skipped: no small disk can be mounted here"; exit 77; }
+disk=40m
+. "$(dirname "$0")/support/small_disk.sh"
 writ init >/dev/null
 echo '{"limits":{"minFreeDiskBytes":1048576}}' >"$state/runner.json"
 
