@@ -1,4 +1,4 @@
-# Sourced by tests with disk=SIZE set, whose state lies on one small disk: begins the test again in a mount namespace of
+# Sourced, with disk=SIZE set, by tests whose state lies on one small disk: begins the test again in a mount namespace of
 # its own, with $state mounted. 77: no small disk can be mounted here.
 if [ "${1:-}" != inside ]; then
   [ "$(id -u)" -eq 0 ] || { echo "skipped: only root may mount a small disk"; exit 77; }
