@@ -65,7 +65,8 @@ int StoppedChildren() {
 }
 
 // Each burns a little and is replaced: no process alone is ever over a limit, and nobody waits for
-// any of them.
+// any of them. A few at a time: it is to be ended for its CPU time, however many a busy host lets
+// wait.
 int BurnInManyProcesses() {
   ::signal(SIGCHLD, SIG_IGN);
   for (int i = 0; i < EnoughBurns(); ++i) {
@@ -76,7 +77,8 @@ int BurnInManyProcesses() {
       }
       ::_exit(0);
     }
-    if (child < 0 || i % 8 == 7) ::usleep(1000);
+    // Their signal ignored, this collects nothing: it returns when all of them are gone.
+    if (child < 0 || i % 8 == 7) ::wait(nullptr);
   }
   return 0;
 }
