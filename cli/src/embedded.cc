@@ -33,19 +33,27 @@ struct Seat {
   UidReservation uids;
 };
 
+std::string LockOf(int seat) {
+  return "seat-" + std::to_string(seat) + ".lock";
+}
+
+std::string RunnerOf(int seat, const std::string& pool) {
+  return "embedded-" + std::to_string(seat) + "-" + pool;
+}
+
 Result<Seat> TakeSeat(const EmbeddedOptions& options, plane::Plane& plane, const std::string& url,
                       backends::BackendRegistry& registry, const Clock& clock) {
   // Job uids pass through this folder on the way to their sessions.
   WRIT_ASSIGN(UniqueFd runners, MakeDirectories(options.dir + "/runner", 0711));
   std::optional<Error> taken;
   for (int seat = 0; seat < kSeats; ++seat) {
-    const std::string number = std::to_string(seat);
-    auto lock = LockFile(runners.get(), "seat-" + number + ".lock");
+    if (options.seat && seat != *options.seat) continue;
+    auto lock = LockFile(runners.get(), LockOf(seat));
     if (!lock && lock.error().kind == ErrorKind::kConflict) continue;
     if (!lock) return std::move(lock).error();
     RunnerSetup setup;
     setup.dir = options.dir;
-    setup.name = "embedded-" + number + "-" + options.pool;
+    setup.name = RunnerOf(seat, options.pool);
     setup.pool = options.pool;
     setup.plane.url = url;
     setup.plane_key_pem = plane.public_key_pem();
@@ -181,6 +189,22 @@ Result<std::unique_ptr<Embedded>> Embedded::Start(const EmbeddedOptions& options
   Impl* raw = impl.get();
   impl->worker = std::jthread([raw](std::stop_token stop) { raw->Work(stop); });
   return std::unique_ptr<Embedded>(new Embedded(std::move(impl)));
+}
+
+std::optional<int> Embedded::DesertedSeat(const std::string& dir, const std::string& pool,
+                                          std::string_view runner_id) {
+  const std::string folder = dir + "/runner";
+  auto runners = OpenDirectory(folder);
+  for (int seat = 0; runners && seat < kSeats; ++seat) {
+    const std::string state_dir = folder + "/" + RunnerOf(seat, pool);
+    if (::access((state_dir + "/identity").c_str(), F_OK) != 0) continue;
+    auto store = runner::IdentityStore::Open(state_dir);
+    if (!store) continue;
+    auto identity = store->Load();
+    if (!identity || !*identity || (*identity)->runner_id.text() != runner_id) continue;
+    return LockFile(runners->get(), LockOf(seat)) ? std::optional(seat) : std::nullopt;
+  }
+  return std::nullopt;
 }
 
 Embedded::~Embedded() {

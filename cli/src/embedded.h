@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "writ/base/clock.h"
@@ -20,6 +21,7 @@ struct EmbeddedOptions {
   std::string only_run;                     // the one run that it claims
   runner::RunObserver* observer = nullptr;  // borrowed; may be null
   std::vector<std::string> allow_access{};  // members of grants.session, above file and environment
+  std::optional<int> seat{};                // that one (DesertedSeat); nullopt: the first free one
 };
 
 class Embedded {
@@ -27,6 +29,10 @@ class Embedded {
   // `plane` and `clock` are borrowed and outlive it.
   static Result<std::unique_ptr<Embedded>> Start(const EmbeddedOptions& options,
                                                  plane::Plane& plane, const Clock& clock);
+  // Where the runner `runner_id` of this directory sat, whose process is gone: started there again
+  // it ends what it left. nullopt: it is at work, or is none of these.
+  static std::optional<int> DesertedSeat(const std::string& dir, const std::string& pool,
+                                         std::string_view runner_id);
   ~Embedded();  // stops the runner (its run ends with a receipt) and then the server
 
   // The runner's own failure (it could not enrol, could not start); nullopt while all is well.

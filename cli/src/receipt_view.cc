@@ -260,6 +260,10 @@ std::string RenderReceipt(const Value& bundle, const protocol::VerifyReport& rep
     files.push_back(Text(At(*event, {"path"})));
   screen.Row("changed", Counted(files.size(), "file", "files") +
                             (files.empty() ? "" : ": " + JoinLimited(files, 6)));
+  // The wire's diff is against the commit (protocol.md): not all of it need be the job's.
+  if (!files.empty() && (!At(contract, {"workspace", "dirtyDiffHash"}).is_null() ||
+                         !Items(At(contract, {"workspace", "untrackedFiles"})).empty()))
+    screen.Row("", "since the commit: what was uncommitted before the run is among them");
   std::size_t crossed = 0;
   for (const Value& entry : Items(At(receipt, {"boundaryDisclosures"})))
     if ((entry.FindString("direction") != "in" || !IsWorkspacePart(contract, entry)) &&

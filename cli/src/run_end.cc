@@ -22,18 +22,38 @@ std::string FailureText(const plane::RunDetail& detail) {
   return detail.summary.failure;
 }
 
-// With the code and the mend of the receipt, where its runner wrote them.
-Error FailureOf(const plane::RunDetail& detail) {
-  auto receipt = json::Parse(detail.receipt);
-  return RecordedFailure(receipt ? *receipt : json::Value(), FailureText(detail));
-}
-
 bool WasClaimed(const plane::RunDetail& detail) {
   return std::any_of(detail.events.begin(), detail.events.end(), [](const std::string& text) {
     const auto event = json::Parse(text);
     const json::Value* inner = event ? event->Find("event") : nullptr;
     return inner != nullptr && inner->FindString("type") == protocol::events::kRunClaimed;
   });
+}
+
+// With the code and the mend of the receipt, where its runner wrote them. What ended before a
+// runner had it has neither: its failure class says what can be done.
+Error FailureOf(const Context& context, const plane::RunDetail& detail) {
+  auto receipt = json::Parse(detail.receipt);
+  if (receipt) return RecordedFailure(*receipt, FailureText(detail));
+  Error failure = RecordedFailure(json::Value(), FailureText(detail));
+  const auto ended_as = [&](protocol::FailureClass failure_class) {
+    return failure.message.starts_with(std::string(protocol::Word(failure_class)) + ": ");
+  };
+  if (ended_as(protocol::FailureClass::kPolicyDenied)) {
+    failure.code = "policy_denied";
+    failure.hint = "see what the plane allows: " + context.Command("policy show");
+  } else if (ended_as(protocol::FailureClass::kSecretReleaseDenied)) {
+    failure.code = "run.secret_not_released";
+    failure.hint = "look at where the plane takes it from: " + context.Command("secrets list");
+  } else if (ended_as(protocol::FailureClass::kConsentTimeout)) {
+    failure.code = "run.consent_timeout";
+    failure.hint = "run it again, and have it approved while it waits: " + context.Command("runs");
+  } else if (!WasClaimed(detail)) {
+    failure.code = "run.unclaimed";
+    failure.hint =
+        "see which runners serve its pool, and what they offer: " + context.Command("runners");
+  }
+  return failure;
 }
 
 // Only what there is: a run that was refused has no change to pull, one whose change stayed with
@@ -57,7 +77,7 @@ void TellNext(const Context& context, const plane::RunDetail& detail, const Next
 int TellRunEnd(Context& context, const plane::RunDetail& detail, const RunEndFacts& facts) {
   const std::string& run_id = detail.summary.run_id;
   const plane::RunState status = detail.summary.status;
-  const Error failure = status == plane::RunState::kFailed ? FailureOf(detail) : Error{};
+  const Error failure = status == plane::RunState::kFailed ? FailureOf(context, detail) : Error{};
   if (context.json) {
     json::Object out{{"runId", run_id}, {"status", std::string(protocol::Word(status))}};
     if (!failure.message.empty()) out.Set("failure", failure.message);

@@ -18,6 +18,9 @@ using namespace std::chrono_literals;
 // How long a run that was told to end may take before its watcher leaves.
 constexpr auto kCancelPatience = 60s;
 
+// Between two looks whether the process that runs it is still there.
+constexpr auto kTakeOverPace = 2s;
+
 class Watch {
  public:
   Watch(Context& context, Requester& requester, const Clock& clock, const std::string& run_id,
@@ -27,11 +30,12 @@ class Watch {
         clock_(clock),
         run_id_(run_id),
         options_(options),
+        embedded_(options.embedded),
         away_(context, clock, options.reconnect),
         status_(away_),
         cancel_(away_),
         output_(context, requester, run_id, away_, [this] { TellRunning(); }) {
-    if (options.on_interrupt == OnInterrupt::kCancelRun && options.embedded != nullptr)
+    if (options.on_interrupt == OnInterrupt::kCancelRun && embedded_ != nullptr)
       interrupts_.LeavingCancels();
   }
 
@@ -54,6 +58,7 @@ class Watch {
   std::optional<int> Look();
   std::optional<int> HeedSignals();
   std::optional<int> Trouble();
+  std::optional<int> TakeOver();
   int Fail(ExitCode code, const Error& error);
   int GivenUp(const Error& error);
   int AskForConsent();
@@ -70,6 +75,9 @@ class Watch {
   const Clock& clock_;
   const std::string run_id_;
   const WatchOptions& options_;
+  std::unique_ptr<Embedded> taken_over_;
+  std::chrono::nanoseconds take_over_next_{0};
+  Embedded* embedded_;  // options_.embedded, or taken_over_
   Interrupts interrupts_;
   PlaneAway away_;
   PlaneAway::Call status_, cancel_;
@@ -92,7 +100,7 @@ int Watch::Fail(ExitCode code, const Error& error) {
 // Whoever watches has lost sight of the run; it has not ended.
 int Watch::GivenUp(const Error& error) {
   const std::string span = FormatDuration(status_.FailingFor());
-  if (options_.embedded != nullptr) return Fail(ExitCodeFor(error), error);
+  if (embedded_ != nullptr) return Fail(ExitCodeFor(error), error);
   return Fail(kPlaneUnreachable,
               Error{ErrorKind::kUnavailable, "plane.away",
                     "the plane was away for " + span + " and the run is no longer watched: " +
@@ -147,7 +155,7 @@ void Watch::TellRunning() {
 void Watch::TellWaiting() {
   // Our own runner takes this very run, whatever the others can do.
   const std::optional<plane::Waiting>& waiting = detail_->summary.waiting;
-  if (options_.embedded != nullptr || !waiting || cancelling_ != Cancelling::kNo ||
+  if (embedded_ != nullptr || !waiting || cancelling_ != Cancelling::kNo ||
       waiting->message == waits_told_ || waiting->code == "wait.turn" ||
       waiting->code == "wait.offered")
     return;
@@ -191,7 +199,7 @@ void Watch::SendCancel() {
     interrupts_.LeavingCancels();
     return;
   }
-  if (options_.embedded != nullptr) {  // its runner was told already
+  if (embedded_ != nullptr) {  // its runner was told already
     cancelling_ = Cancelling::kTaken;
     return;
   }
@@ -204,15 +212,15 @@ void Watch::SendCancel() {
 
 std::optional<int> Watch::HeedSignals() {
   if (!interrupts_.Any()) return std::nullopt;
-  const bool ours = options_.embedded != nullptr && options_.embedded->HasTakenTheRun();
+  const bool ours = embedded_ != nullptr && embedded_->HasTakenTheRun();
   if (options_.on_interrupt == OnInterrupt::kLeaveRun && !ours) return Leave();
   if (cancelling_ == Cancelling::kNo) {
     cancelling_ = Cancelling::kAsked;
     give_up_ = clock_.Monotonic() + kCancelPatience;
     context_.Note("-- cancelling (press Ctrl-C again to leave at once)");
-    if (options_.embedded != nullptr) {
+    if (embedded_ != nullptr) {
       interrupts_.LeavingCancels();
-      options_.embedded->Cancel();
+      embedded_->Cancel();
     }
   }
   if (cancelling_ == Cancelling::kAsked && cancel_.Wait() == 0ms) SendCancel();
@@ -231,10 +239,24 @@ std::optional<int> Watch::HeedSignals() {
 }
 
 std::optional<int> Watch::Trouble() {
-  if (options_.embedded == nullptr) return std::nullopt;
-  auto trouble = options_.embedded->Trouble();
+  if (embedded_ == nullptr) return std::nullopt;
+  auto trouble = embedded_->Trouble();
   if (!trouble) return std::nullopt;
   return Fail(kFailed, *trouble);
+}
+
+// A process that was killed ends no run; its runner does, started again.
+std::optional<int> Watch::TakeOver() {
+  if (!Live() || embedded_ != nullptr || !options_.take_over) return std::nullopt;
+  if (clock_.Monotonic() < take_over_next_) return std::nullopt;
+  take_over_next_ = clock_.Monotonic() + kTakeOverPace;
+  auto taken = options_.take_over(*detail_);
+  if (!taken) return Fail(kFailed, taken.error());
+  taken_over_ = std::move(*taken);
+  embedded_ = taken_over_.get();
+  if (embedded_ != nullptr)
+    context_.Note("-- the process that ran it is gone: its runner ends it from here");
+  return std::nullopt;
 }
 
 // Until something is to be asked again; what waits at the plane waits there.
@@ -268,6 +290,7 @@ int Watch::Follow() {
     }
     if (auto code = HeedSignals()) return *code;
     if (auto code = Trouble()) return *code;
+    if (auto code = TakeOver()) return *code;
     if (const auto span = Pause(); span > 0ms) interrupts_.Pause(span);
   }
   FetchReceipt();

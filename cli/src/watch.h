@@ -2,6 +2,8 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
+#include <memory>
 #include <string>
 
 #include "context.h"
@@ -35,6 +37,9 @@ struct WatchOptions {
   std::chrono::milliseconds reconnect{kReconnect};
   // The runner in this process: its troubles end the watching too. Borrowed; may be null.
   Embedded* embedded = nullptr;
+  // Asked now and then while a run is in work elsewhere: the runner that took it, started again in
+  // this process where its own is gone; null where it is not. May be empty.
+  std::function<Result<std::unique_ptr<Embedded>>(const plane::RunDetail&)> take_over{};
 };
 
 // A plane that does not answer for a while ends nothing: the watching goes on where it was

@@ -70,7 +70,11 @@ Result<Secret> Plane::Impl::SecretValue(const protocol::SecretGrant& grant) {
     return Unseal(keys.seal, grant.name.text(), grant.scope, row.sealed);
   }
   auto value = FetchSecret(row.source);
-  if (!value) return std::move(value).error();
+  if (!value) {
+    Error error = std::move(value).error();
+    error.message = "secret \"" + grant.name.text() + "\": " + error.message;
+    return error;
+  }
   // What the wire cannot carry is refused here, not mangled there.
   if (!json::IsWellFormedUtf8(value->Reveal())) {
     return Error{.kind = ErrorKind::kInvalid,

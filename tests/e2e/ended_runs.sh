@@ -95,6 +95,46 @@ grep -q 'its runner ended while it was in work' "$work/err" || { cat "$work/err"
 writ run --repo "$repo" true >/dev/null 2>"$work/err"
 writ artifacts "$(sed -n 's/^run \(run_.*\)$/\1/p' "$work/err")" --log 2>&1 | grep -q 'it printed nothing' || fail "of a silent run it is not said that it printed nothing"
 
+# Who watches a run of this directory whose process is gone ends it, with its receipt; who cancels it hears so.
+for before in no yes; do
+  begin
+  if [ "$before" = yes ]; then
+    "$WRIT_BIN/writ" --dir "$state" watch "$run" >/dev/null 2>"$work/watch.err" &
+    watcher=$!
+    background+=("$watcher")
+    for _ in $(seq 1 400); do grep -q -- '-- running' "$work/watch.err" && break; sleep 0.05; done
+  fi
+  kill -KILL "$pid"
+  got=0; wait "$pid" || got=$?
+  exec 3<&-
+  rm -f "$work/ready"
+  if [ "$before" = no ]; then
+    writ cancel "$run" >/dev/null 2>"$work/err"
+    grep -q "end it with: .*watch $run" "$work/err" || { cat "$work/err"; fail "it is not said that its process is gone"; }
+    "$WRIT_BIN/writ" --dir "$state" watch "$run" >/dev/null 2>"$work/watch.err" &
+    watcher=$!
+  fi
+  got=0; wait "$watcher" || got=$?
+  background=()
+  [ "$got" = 1 ] || { cat "$work/watch.err"; fail "the watcher of a killed run ended with $got, 1 expected"; }
+  grep -q 'session.interrupted' "$work/watch.err" || { cat "$work/watch.err"; fail "it is not said that the run was interrupted"; }
+  writ receipt "$run" --json >"$work/receipt.json"
+  [ "$(json "$work/receipt.json" 'd["verification"]["ok"]')" = True ] || fail "the receipt of a killed run does not verify"
+done
+
+# A secret whose source gives nothing: the run ends before a runner had it, and it is said where to look.
+python3 - "$state/policy.json" <<'END'
+import json, sys
+policy = json.load(open(sys.argv[1]))
+policy["secrets"] = {"releasable": [{"name": "TOKEN", "scope": "pool:default", "pools": ["default"]}]}
+json.dump(policy, open(sys.argv[1], "w"))
+END
+writ secrets set TOKEN --from-command /bin/false >/dev/null
+got=0; writ run --repo "$repo" --secret TOKEN true >/dev/null 2>"$work/err" || got=$?
+[ "$got" = 1 ] || { cat "$work/err"; fail "exit $got, 1 expected of a run without its secret"; }
+grep -q 'secret "TOKEN": .*\[run.secret_not_released\]' "$work/err" || { cat "$work/err"; fail "it is not said which secret"; }
+grep -q 'hint: .*secrets list' "$work/err" || { cat "$work/err"; fail "a secret that is not there has no hint"; }
+
 # A runner that cannot start: its run does not wait for the next one (1, cancelled).
 echo '{"workDir": "/proc/nowhere"}' >"$state/runner.json"
 got=0

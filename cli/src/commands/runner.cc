@@ -81,7 +81,9 @@ Result<runner::Identity> FindIdentity(const runner::RunnerConfig& config,
   std::stop_token stopped;
   WRIT_TRY(UntilStopped(signals, [&](std::stop_token stop) {
     stopped = std::move(stop);
-    enrolled = runner::Enroll(config, token, clock, stopped);
+    Status key = runner::CheckPlaneKey(config, clock, stopped);
+    enrolled = key ? runner::Enroll(config, token, clock, stopped)
+                   : Result<runner::Identity>(std::move(key).error());
   }));
   // Its signal is used up: also where the plane's answer came just before it.
   if (stopped.stop_requested())

@@ -12,6 +12,7 @@
 #include "home.h"
 #include "watch.h"
 #include "writ/base/clock.h"
+#include "writ/protocol/events.h"
 
 namespace writ::cli {
 namespace {
@@ -108,16 +109,36 @@ void ApproveRun(Context& context, ActCommand& command) {
                  "   (starts it here where no runner is serving this plane)");
 }
 
+// Of a run in work: where the runner of this directory that took it has gone without ending it.
+std::optional<int> DesertedSeatOf(const Context& context, const plane::RunDetail& detail) {
+  for (const std::string& text : detail.events) {
+    const auto event = json::Parse(text);
+    const json::Value* inner = event ? event->Find("event") : nullptr;
+    if (inner == nullptr || inner->FindString("type") != protocol::events::kRunClaimed) continue;
+    return Embedded::DesertedSeat(context.dir, detail.summary.pool,
+                                  inner->FindString("runnerId").value_or(""));
+  }
+  return std::nullopt;
+}
+
 void CancelRun(Context& context, ActCommand& command) {
   auto requester = command.access.Open(context);
   if (!requester) return context.Fail(requester.error());
   auto result = (*requester)->Cancel(command.run_id, NamedActor(command));
   if (!result) return context.Fail(result.error());
   std::string status(protocol::Word(result->status));
+  bool deserted = false;
+  if (result->cancel_requested && command.access.local()) {
+    auto detail = (*requester)->Run(command.run_id);
+    deserted = detail && DesertedSeatOf(context, *detail).has_value();
+  }
   if (context.json)
     context.PrintJson(json::Object{{"runId", command.run_id},
                                    {"status", status},
                                    {"cancelRequested", result->cancel_requested}});
+  if (deserted)
+    context.Note("the process that ran it is gone; end it with: " +
+                 context.Command("watch " + command.run_id));
   context.Print(
       "run " + command.run_id +
       (result->cancel_requested ? ": its runner is told to stop\n" : " is " + status + "\n"));
@@ -146,11 +167,20 @@ void WatchOne(Context& context, WatchCommand& command) {
     if (!started) return context.Fail(started.error());
     embedded = std::move(*started);
   }
-  context.exit_code = WatchRun(context, **requester, command.access.clock(), command.run_id,
-                               {.on_interrupt = OnInterrupt::kLeaveRun,
-                                .next = {.access = command.access.Arguments(), .repository = ""},
-                                .reconnect = *reconnect,
-                                .embedded = embedded.get()});
+  WatchOptions options{.on_interrupt = OnInterrupt::kLeaveRun,
+                       .next = {.access = command.access.Arguments(), .repository = ""},
+                       .reconnect = *reconnect,
+                       .embedded = embedded.get()};
+  if (command.access.local())
+    options.take_over = [&](const plane::RunDetail& now) -> Result<std::unique_ptr<Embedded>> {
+      const std::optional<int> seat = DesertedSeatOf(context, now);
+      if (!seat) return std::unique_ptr<Embedded>();
+      return Embedded::Start(
+          {.dir = context.dir, .pool = now.summary.pool, .only_run = command.run_id, .seat = *seat},
+          *command.access.plane(), command.access.clock());
+    };
+  context.exit_code =
+      WatchRun(context, **requester, command.access.clock(), command.run_id, options);
 }
 
 }  // namespace
@@ -180,7 +210,9 @@ void AddRuns(CLI::App& app, Context& context) {
   AddReconnect(*watcher, watch->reconnect);
   watch->access.AddOptions(*watcher);
   watcher->footer(
-      "A run of the local plane that nobody has claimed is started here.\n"
+      "A run of the local plane that nobody has claimed is started here, and one whose process "
+      "was\n"
+      "killed is ended here, with its receipt.\n"
       "Ctrl-C, SIGTERM and a closed terminal end the watching; the run goes on (`writ cancel RUN`\n"
       "ends it). A run that was started here ends with it: it is cancelled.\n"
       "While the plane is away it is asked again (--reconnect), and the output goes on where it\n"

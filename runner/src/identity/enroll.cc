@@ -36,4 +36,20 @@ Result<Identity> Enroll(const RunnerConfig& config, const Secret& enroll_token, 
                   std::move(enrolled->runner_token)};
 }
 
+Status CheckPlaneKey(const RunnerConfig& config, const Clock& clock, std::stop_token stop) {
+  WRIT_ASSIGN(auto pinned, protocol::PublicKey::FromPem(config.plane_key_pem));
+  WRIT_ASSIGN(PlaneClient plane, PlaneClient::Open(config.plane, clock));
+  const auto info = plane.Health(Deadline::After(clock, config.call_timeout), stop);
+  if (!info || !info->extended) return {};
+  const auto keys = plane.SigningKeys(Deadline::After(clock, config.call_timeout), stop);
+  if (!keys || keys->Find(pinned.Id()) != nullptr) return {};
+  return Error{.kind = ErrorKind::kIntegrity,
+               .code = "runner.plane_key_unknown",
+               .message = "the plane at " + config.plane.url +
+                          " signs with other keys than the pinned one (" + pinned.Id().text() + ")",
+               .hint =
+                   "take the plane's own keys/plane.pub.pem for --plane-key; where the address "
+                   "is right and the plane was not made anew, somebody stands between"};
+}
+
 }  // namespace writ::runner

@@ -139,6 +139,17 @@ Result<PlaneInfo> PlaneClient::Health(const Deadline& deadline, std::stop_token 
   return info;
 }
 
+Result<protocol::KeyManifest> PlaneClient::SigningKeys(const Deadline& deadline,
+                                                       std::stop_token stop) {
+  HttpRequest request;
+  request.path = "/v1/keys";
+  WRIT_ASSIGN(Answered answer, Call(request, Repeat::kNever, deadline, stop));
+  WRIT_ASSIGN(json::Value value, ReadJson("GET", answer.response));
+  auto manifest = protocol::KeyManifest::Parse(value);
+  if (!manifest) return Nonsense("GET", answer.response, manifest.error().code);
+  return manifest;
+}
+
 Result<Enrolled> PlaneClient::Enroll(const Secret& enroll_token, const std::string& public_key_pem,
                                      const std::string& pool, const Deadline& deadline,
                                      std::stop_token stop) {

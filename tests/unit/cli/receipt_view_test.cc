@@ -150,6 +150,15 @@ TEST(ReceiptScreen, HasTheCodeAndTheMendOfAFailure) {
   EXPECT_TRUE(Has(Screen({.events = failed}), "failure: capability_mismatch: it has HOME\n"));
 }
 
+TEST(ReceiptScreen, SaysWhereTheRequestersOwnChangesCountAsChanged) {
+  const std::string note = "what was uncommitted before the run is among them";
+  EXPECT_TRUE(Has(Screen({.events = {OfType({{"type", "file.changed"}, {"path", "a"}})}}), note));
+  EXPECT_FALSE(Has(Screen({}), note));  // nothing changed
+  Value clean = Bundle({.events = {OfType({{"type", "file.changed"}, {"path", "a"}})}});
+  clean.if_object()->Set("contract", Object{{"workspace", Object{{"bundleHash", kBundle}}}});
+  EXPECT_FALSE(Has(RenderReceipt(clean, protocol::VerifyReport(), {}), note));
+}
+
 TEST(ReceiptScreen, OffersAPullOnlyWhereTheRunsOwnChangeLeftItsRunner) {
   const auto offered = [](Array disclosures, Object runner_more) {
     return Has(Screen({.disclosures = std::move(disclosures),

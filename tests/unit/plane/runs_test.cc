@@ -217,18 +217,18 @@ TEST(Secrets, ComeFromAFileTheEnvironmentOrAnExecutableWithADeadline) {  // L44
   EXPECT_EQ(released({.kind = Kind::kExecutable, .location = "/bin/echo", .args = {"$(id)"}}),
             "$(id)");
   EXPECT_EQ(released({.kind = Kind::kExecutable, .location = "/bin/false", .args = {}}),
-            "failed: the secret's executable ended with status 1");
+            "failed: secret \"TOKEN\": the secret's executable ended with status 1");
   EXPECT_EQ(released({.kind = Kind::kExecutable,
                       .location = "/bin/sleep",
                       .args = {"60"},
                       .deadline = milliseconds(100)}),
-            "failed: the secret's executable did not end within 100 ms");
+            "failed: secret \"TOKEN\": the secret's executable did not end within 100 ms");
   EXPECT_EQ(released({.kind = Kind::kExecutable,
                       .location = "/usr/bin/head",
                       .args = {"-c", "100000", "/dev/zero"}}),
-            "failed: the secret's executable wrote more than 64 KiB");
+            "failed: secret \"TOKEN\": the secret's executable wrote more than 64 KiB");
   EXPECT_EQ(released({.kind = Kind::kFile, .location = plane.dir() + "/gone", .args = {}}),
-            "failed: the secret's file cannot be read");
+            "failed: secret \"TOKEN\": the secret's file cannot be read");
 }
 
 TEST(Secrets, ARunWhoseSecretIsNoLongerReleasableEndsInsteadOfGettingIt) {

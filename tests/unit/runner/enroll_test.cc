@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "unit/runner/raw_server.h"
+#include "writ/protocol/key_manifest.h"
 
 namespace writ::runner {
 namespace {
@@ -153,6 +154,40 @@ TEST_F(EnrollTest, NeverReplacesADamagedKeyAndRefusesOneThatOthersCanRead) {
   chmod((identity() + "/runner.token").c_str(), 0600);
   std::ofstream(identity() + "/runner.key.pem") << "damaged";
   EXPECT_EQ(Enroll(Config(server), Secret("t"), clock_).error().code, "runner.identity.damaged");
+}
+
+// Which keys a plane says it signs with, as an answer to GET /v1/keys.
+std::string ManifestOf(const protocol::PublicKey& key) {
+  protocol::KeyManifest draft;
+  draft.plane_keys.push_back({key, WallTime{0}, std::nullopt});
+  return json::Write(
+      protocol::SealKeyManifest(std::move(draft), protocol::PrivateKey::Generate())->raw);
+}
+
+TEST_F(EnrollTest, SeesAWrongPinnedKeyBeforeATokenIsSpent) {  // L1
+  const protocol::PublicKey right = protocol::PrivateKey::Generate().Public();
+  std::string health = R"({"ok":true,"extensions":["writ.1"]})", keys = ManifestOf(right);
+  int status = 200;
+  RawServer server(RawServer::Security::kPlain, [&](auto& c) {
+    const bool asks_keys = c.request.starts_with("GET /v1/keys ");
+    c.write(asks_keys ? JsonAnswer(status, keys) : JsonAnswer(200, health));
+  });
+  RunnerConfig config = Config(server);
+  config.plane_key_pem = right.ToPem();
+  EXPECT_TRUE(CheckPlaneKey(config, clock_));
+  config.plane_key_pem = protocol::PrivateKey::Generate().Public().ToPem();
+  Status wrong = CheckPlaneKey(config, clock_);
+  ASSERT_FALSE(wrong);
+  EXPECT_EQ(wrong.error().code, "runner.plane_key_unknown");
+  // What a plane does not tell, or tells badly, is held against nobody: contracts are what counts.
+  keys = "{}";
+  EXPECT_TRUE(CheckPlaneKey(config, clock_));
+  keys = ManifestOf(right);
+  status = 404;
+  EXPECT_TRUE(CheckPlaneKey(config, clock_));
+  status = 200;
+  health = R"({"ok":true})";
+  EXPECT_TRUE(CheckPlaneKey(config, clock_));
 }
 
 }  // namespace

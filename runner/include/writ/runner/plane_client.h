@@ -27,6 +27,7 @@
 #include "writ/base/secret.h"
 #include "writ/protocol/contract.h"
 #include "writ/protocol/event.h"
+#include "writ/protocol/key_manifest.h"
 #include "writ/protocol/runner_capabilities.h"
 #include "writ/runner/deadline.h"
 #include "writ/runner/http_client.h"
@@ -94,6 +95,9 @@ class PlaneClient {
   static Result<PlaneClient> Open(const HttpEndpoint& endpoint, const Clock& clock);
 
   Result<PlaneInfo> Health(const Deadline& deadline, std::stop_token stop);
+  // The keys that the plane signs with (extension). Of no use to whom they are not signed for by a
+  // pinned organisation: they show a mistake, not an identity.
+  Result<protocol::KeyManifest> SigningKeys(const Deadline& deadline, std::stop_token stop);
   Result<Enrolled> Enroll(const Secret& enroll_token, const std::string& public_key_pem,
                           const std::string& pool, const Deadline& deadline, std::stop_token stop);
   // nullopt: nothing to do. `wait`: long poll, sent to planes with the extension only; the deadline
