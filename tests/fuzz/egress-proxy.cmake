@@ -1,4 +1,5 @@
 writ_fuzz(egress_http LIBS writ_egress_wire writ_egress_policy)
 writ_fuzz(egress_host_name LIBS writ_egress_policy)
 writ_fuzz(egress_client_hello LIBS writ_egress_wire)
+writ_fuzz(egress_socks LIBS writ_egress_wire)
 writ_fuzz(egress_control LIBS writ_egress_control)

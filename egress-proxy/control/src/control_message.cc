@@ -4,6 +4,7 @@
 
 #include "writ/protocol/json.h"
 #include "writ/protocol/reader.h"
+#include "writ/protocol/words.h"
 
 namespace writ::egress {
 namespace {
@@ -12,8 +13,8 @@ using json::EnumName;
 
 constexpr EnumName<ListenerReach> kReaches[] = {{ListenerReach::kShared, "shared"},
                                                 {ListenerReach::kPrivate, "private"}};
-constexpr EnumName<Protocol> kProtocols[] = {{Protocol::kHttp, "http"},
-                                             {Protocol::kConnect, "connect"}};
+constexpr EnumName<Protocol> kProtocols[] = {
+    {Protocol::kHttp, "http"}, {Protocol::kConnect, "connect"}, {Protocol::kSocks, "socks"}};
 
 struct CounterName {
   std::uint64_t Counters::*member;
@@ -70,7 +71,7 @@ json::Object Members(const ListenerRefusedMessage& m) {
 json::Object Members(const DecisionEvent& m) {
   json::Object out{{"type", "decision"}};
   out.Set("seq", m.seq).Set("flow", m.flow);
-  out.Set("protocol", m.protocol == Protocol::kHttp ? "http" : "connect");
+  out.Set("protocol", protocol::WordIn(kProtocols, m.protocol));
   out.Set("host", m.host).Set("port", static_cast<int>(m.port)).Set("allowed", m.allowed);
   out.Set("reason", ReasonName(m.reason)).Set("rule", m.rule_id).Set("detail", m.detail);
   out.Set("addresses", json::Value::Texts(m.addresses));

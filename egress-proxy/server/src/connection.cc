@@ -102,12 +102,24 @@ bool Connection::Authenticated(const RequestHead& head) const {
   return given && ConstantTimeEqual(*given, session_.expected_credentials);
 }
 
-ReplyShape Connection::ShapeFor(const RequestHead& head) const {
+ReplyShape Connection::ShapeFor(const RequestHead& head) {
   // After CONNECT, or with a body under way, what comes next on this connection is not a head.
   bool keep =
       head.keep_alive && head.method != "CONNECT" && head.body.kind == BodyFraming::Kind::kNone;
   return {keep ? AfterReply::kKeepOpen : AfterReply::kClose,
           head.method == "HEAD" ? ReplyBody::kOmit : ReplyBody::kSend};
+}
+
+Connection::Asker Connection::AskerOf(const RequestHead& head) {
+  return {head.method == "CONNECT" ? Protocol::kConnect : Protocol::kHttp, head.method,
+          ShapeFor(head)};
+}
+
+asio::awaitable<ssize_t> Connection::ReadMore() {
+  char chunk[kReadBytes];
+  const ssize_t n = co_await client_.Read(chunk, sizeof chunk);
+  if (n > 0) in_.append(chunk, static_cast<std::size_t>(n));
+  co_return n;
 }
 
 asio::awaitable<Connection::Next> Connection::Refuse(HttpRefusal refusal) {
@@ -141,6 +153,8 @@ asio::awaitable<Connection::Next> Connection::ServeOne() {
         begun = true;
         ++session_.counters.requests;
         StepDeadline(session_.config.limits.head);
+        if (!spoke_http_ && in_.front() == kSocksVersion) co_return co_await ServeSocks();
+        spoke_http_ = true;
       }
       auto found = scanner.Scan(in_);
       if (const auto* complete = std::get_if<HeadScanner::Complete>(&found)) {
@@ -150,12 +164,7 @@ asio::awaitable<Connection::Next> Connection::ServeOne() {
       if (const auto* refused = std::get_if<HttpRefusal>(&found))
         co_return co_await Refuse(*refused);
     }
-    char chunk[kReadBytes];
-    ssize_t n = co_await client_.Read(chunk, sizeof chunk);
-    if (n > 0) {
-      in_.append(chunk, static_cast<std::size_t>(n));
-      continue;
-    }
+    if (co_await ReadMore() > 0) continue;
     if (!begun) co_return Next::kClose;
     bool late = abort_why_ == "idle-timeout";
     co_return co_await Refuse(late ? HttpRefusal{"http.head_timeout", 408}

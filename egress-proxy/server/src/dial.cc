@@ -55,13 +55,12 @@ std::vector<std::string> Texts(const std::vector<IpAddress>& addresses) {
 
 }  // namespace
 
-asio::awaitable<void> Connection::Deny(const Decision& decision, Protocol protocol,
-                                       std::string host, std::uint16_t port,
-                                       const RequestHead& head,
+asio::awaitable<void> Connection::Deny(const Decision& decision, std::string host,
+                                       std::uint16_t port, const Asker& asker,
                                        std::vector<std::string> addresses) {
   ++session_.counters.denied;
   DecisionEvent event;
-  event.protocol = protocol;
+  event.protocol = asker.protocol;
   event.host = host;
   event.port = port;
   event.reason = decision.reason;
@@ -69,7 +68,9 @@ asio::awaitable<void> Connection::Deny(const Decision& decision, Protocol protoc
   event.detail = decision.detail;
   event.addresses = std::move(addresses);
   co_await session_.link.Emit(std::move(event), session_.counters);
-  std::string reply = DenialReply(decision, host, port, ShapeFor(head));
+  std::string reply = asker.protocol == Protocol::kSocks
+                          ? SocksReply(SocksStatus::kNotAllowed)
+                          : DenialReply(decision, host, port, asker.shape);
   (void)co_await client_.Write(reply);
 }
 
@@ -85,14 +86,18 @@ asio::awaitable<void> Connection::EndFlow(Flow& flow, std::string close_reason) 
   co_await session_.link.Emit(std::move(event), session_.counters);
 }
 
-asio::awaitable<void> Connection::FailFlow(Flow& flow, const RequestHead& head, int status,
+asio::awaitable<void> Connection::FailFlow(Flow& flow, const Asker& asker, int status,
                                            std::string close_reason) {
   ++session_.counters.upstream_failed;
   auto waited = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - flow.start);
-  std::string reply =
-      UpstreamFailureReply(status, close_reason, head.method, flow.event.host, flow.event.port,
-                           waited, ReplyShape{AfterReply::kClose, ShapeFor(head).body});
-  client_.SendNow(reply);
+  if (asker.protocol == Protocol::kSocks)
+    client_.SendNow(SocksReply(status == 504                      ? SocksStatus::kExpired
+                               : close_reason == "resolve-failed" ? SocksStatus::kHostUnreachable
+                                                                  : SocksStatus::kRefused));
+  else
+    client_.SendNow(UpstreamFailureReply(status, close_reason, asker.method, flow.event.host,
+                                         flow.event.port, waited,
+                                         ReplyShape{AfterReply::kClose, asker.shape.body}));
   co_await EndFlow(flow, std::move(close_reason));
 }
 
@@ -120,11 +125,11 @@ asio::awaitable<int> Connection::Connect(IpAddress address, std::uint16_t port) 
 }
 
 asio::awaitable<std::optional<Connection::Flow>> Connection::OpenFlow(Target target,
-                                                                      const RequestHead& head) {
+                                                                      const Asker& asker) {
   const std::string& host = target.host.text();
   Decision decision = DecideHost(session_.config.rules, target);
   if (!decision.allowed) {
-    co_await Deny(decision, target.protocol, host, target.port, head, {});
+    co_await Deny(decision, host, target.port, asker, {});
     co_return std::nullopt;
   }
   // Only an allowed name is ever resolved (L24), and once (L22).
@@ -142,12 +147,13 @@ asio::awaitable<std::optional<Connection::Flow>> Connection::OpenFlow(Target tar
   if (found) {
     decision = DecideAddresses(session_.config.rules, decision, target, answer.addresses);
     if (!decision.allowed) {
-      co_await Deny(decision, target.protocol, host, target.port, head, Texts(answer.addresses));
+      co_await Deny(decision, host, target.port, asker, Texts(answer.addresses));
       co_return std::nullopt;
     }
   }
   Flow flow;
   flow.start = Clock::now();
+  flow.protocol = target.protocol;
   flow.grants = decision.grants;
   flow.event.flow = session_.next_flow++;
   flow.event.host = host;
@@ -167,7 +173,7 @@ asio::awaitable<std::optional<Connection::Flow>> Connection::OpenFlow(Target tar
 
   if (!found) {
     bool late = answer.status == Resolver::Answer::Status::kLate;
-    co_await FailFlow(flow, head, late ? 504 : 502,
+    co_await FailFlow(flow, asker, late ? 504 : 502,
                       std::string(WhyEnded(late ? "resolve-timeout" : "resolve-failed")));
     co_return std::nullopt;
   }
@@ -206,7 +212,7 @@ asio::awaitable<std::optional<Connection::Flow>> Connection::OpenFlow(Target tar
     }
   }
   bool late = error == ETIMEDOUT;
-  co_await FailFlow(flow, head, late ? 504 : 502,
+  co_await FailFlow(flow, asker, late ? 504 : 502,
                     std::string(WhyEnded(late ? "connect-timeout" : "connect-failed")));
   co_return std::nullopt;
 }

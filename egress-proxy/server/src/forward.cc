@@ -64,6 +64,7 @@ struct Connection::Exchange {
 };
 
 asio::awaitable<Connection::Next> Connection::Forward(RequestHead head) {
+  const Asker asker = AskerOf(head);
   auto parsed = ParseAbsoluteTarget(head.target);
   if (const auto* refused = std::get_if<HttpRefusal>(&parsed)) co_return co_await Refuse(*refused);
   AbsoluteTarget absolute = std::move(std::get<AbsoluteTarget>(parsed));
@@ -71,7 +72,7 @@ asio::awaitable<Connection::Next> Connection::Forward(RequestHead head) {
   auto host = HostName::Normalise(absolute.authority.host);
   if (!host) {
     Decision bad{false, Reason::kBadHost, "default", {}, host.error().code};
-    co_await Deny(bad, Protocol::kHttp, PrintableHost(absolute.authority.host), port, head, {});
+    co_await Deny(bad, PrintableHost(absolute.authority.host), port, asker, {});
     co_return client_.aborted() || ShapeFor(head).after == AfterReply::kClose ? Next::kClose
                                                                               : Next::kKeep;
   }
@@ -85,7 +86,7 @@ asio::awaitable<Connection::Next> Connection::Forward(RequestHead head) {
       co_return co_await Refuse(HttpRefusal{"http.host_mismatch", 400});
   }
   Target target{Protocol::kHttp, std::move(*host), port};
-  auto flow = co_await OpenFlow(target, head);
+  auto flow = co_await OpenFlow(target, asker);
   if (!flow) {
     bool keep = !client_.aborted() && ShapeFor(head).after == AfterReply::kKeepOpen;
     co_return keep ? Next::kKeep : Next::kClose;
@@ -96,7 +97,7 @@ asio::awaitable<Connection::Next> Connection::Forward(RequestHead head) {
 
   std::string upstream_head = UpstreamHead(exchange->head, target, absolute.path_and_query);
   if (co_await upstream_->Write(upstream_head) != 0) {
-    co_await FailFlow(exchange->flow, exchange->head, 502, std::string(WhyEnded("upstream-error")));
+    co_await FailFlow(exchange->flow, asker, 502, std::string(WhyEnded("upstream-error")));
     co_return Next::kClose;
   }
   exchange->flow.event.bytes_up += upstream_head.size();

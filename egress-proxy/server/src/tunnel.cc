@@ -1,4 +1,5 @@
-// CONNECT: a tunnel whose first bytes are a ClientHello for the host that was asked for (L23).
+// Tunnels (CONNECT, and what SOCKS opened) whose first bytes are a ClientHello for the host that
+// was asked for (L23).
 #include <sys/socket.h>
 
 #include <asio/co_spawn.hpp>
@@ -27,6 +28,7 @@ struct Connection::Tunnel {
 };
 
 asio::awaitable<Connection::Next> Connection::ServeConnect(RequestHead head) {
+  const Asker asker = AskerOf(head);
   auto parsed = ParseConnectTarget(head.target);
   if (const auto* refused = std::get_if<HttpRefusal>(&parsed)) co_return co_await Refuse(*refused);
   AuthorityParts raw = std::move(std::get<AuthorityParts>(parsed));
@@ -35,7 +37,7 @@ asio::awaitable<Connection::Next> Connection::ServeConnect(RequestHead head) {
   auto host = HostName::Normalise(raw.host);
   if (!host) {
     Decision bad{false, Reason::kBadHost, "default", {}, host.error().code};
-    co_await Deny(bad, Protocol::kConnect, PrintableHost(raw.host), *raw.port, head, {});
+    co_await Deny(bad, PrintableHost(raw.host), *raw.port, asker, {});
     co_return Next::kClose;
   }
   if (!head.host.empty()) {
@@ -47,13 +49,16 @@ asio::awaitable<Connection::Next> Connection::ServeConnect(RequestHead head) {
       co_return co_await Refuse(HttpRefusal{"http.host_mismatch", 400});
   }
   Target target{Protocol::kConnect, std::move(*host), *raw.port};
-  auto opened = co_await OpenFlow(target, head);
+  auto opened = co_await OpenFlow(target, asker);
   if (!opened) co_return Next::kClose;
-  Flow flow = std::move(*opened);
   if (co_await client_.Write(kEstablished) != 0) {
-    co_await EndFlow(flow, std::string(WhyEnded("client-error")));
+    co_await EndFlow(*opened, std::string(WhyEnded("client-error")));
     co_return Next::kClose;
   }
+  co_return co_await RunTunnel(std::move(*opened), std::move(target));
+}
+
+asio::awaitable<Connection::Next> Connection::RunTunnel(Flow flow, Target target) {
   if (!co_await AdmitFirstFlight(flow, target)) co_return Next::kClose;
 
   auto tunnel = std::make_shared<Tunnel>(session_.io);
@@ -127,13 +132,11 @@ asio::awaitable<bool> Connection::AdmitFirstFlight(Flow& flow, const Target& tar
       co_await RefuseFirstFlight(flow, not_tls, false);
       co_return false;
     }
-    char chunk[16 * 1024];
-    ssize_t n = co_await client_.Read(chunk, sizeof chunk);
+    const ssize_t n = co_await ReadMore();
     if (n <= 0) {
       co_await EndFlow(flow, std::string(WhyEnded(n == 0 ? "client-closed" : "client-error")));
       co_return false;
     }
-    in_.append(chunk, static_cast<std::size_t>(n));
   }
 }
 
@@ -142,7 +145,7 @@ asio::awaitable<void> Connection::RefuseFirstFlight(Flow& flow, const Decision& 
   ++session_.counters.sni_refused;
   DecisionEvent event;
   event.flow = flow.event.flow;
-  event.protocol = Protocol::kConnect;
+  event.protocol = flow.protocol;
   event.host = flow.event.host;
   event.port = flow.event.port;
   event.reason = decision.reason;
@@ -151,7 +154,7 @@ asio::awaitable<void> Connection::RefuseFirstFlight(Flow& flow, const Decision& 
   co_await session_.link.Emit(std::move(event), session_.counters);
   if (tls) {
     client_.SendNow(TlsAccessDenied());
-  } else {
+  } else if (flow.protocol == Protocol::kConnect) {  // who asked in HTTP can read it
     client_.SendNow(DenialReply(decision, flow.event.host, flow.event.port, ReplyShape{}));
   }
   co_await EndFlow(flow, "refused");

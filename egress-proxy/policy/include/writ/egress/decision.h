@@ -26,7 +26,7 @@ enum class Reason : std::uint8_t {
   kProtected,       // the proxy itself, the plane, the runner
   kSniMismatch,     // L23
   kSniMissing,
-  kNotTls,  // CONNECT must carry TLS unless the rule grants raw bytes
+  kNotTls,  // a tunnel must carry TLS unless the rule grants raw bytes
   kEncryptedHello,
   kNestedConnect,    // a second CONNECT inside a raw tunnel (L29)
   kBadHost,          // L21
@@ -39,7 +39,7 @@ enum class Reason : std::uint8_t {
 std::string_view ReasonName(Reason reason);
 std::optional<Reason> ParseReason(std::string_view name);
 
-enum class Protocol : std::uint8_t { kHttp, kConnect };
+enum class Protocol : std::uint8_t { kHttp, kConnect, kSocks };
 
 struct Target {
   Protocol protocol = Protocol::kHttp;
@@ -62,7 +62,7 @@ Decision DecideHost(const RuleSet& rules, const Target& target);
 Decision DecideAddresses(const RuleSet& rules, const Decision& host_decision, const Target& target,
                          const std::vector<IpAddress>& addresses);
 
-// What the first bytes of a CONNECT tunnel turned out to be.
+// What the first bytes of a tunnel (CONNECT or SOCKS) turned out to be.
 struct FirstFlight {
   enum class Kind : std::uint8_t { kTls, kOther };
   Kind kind = Kind::kOther;
