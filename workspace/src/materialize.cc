@@ -1,6 +1,5 @@
 #include "writ/workspace/materialize.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -19,6 +18,7 @@
 #include "tree_writer.h"
 #include "upper_writer.h"
 #include "writ/base/file.h"
+#include "writ/base/folder.h"
 #include "writ/base/log.h"
 #include "writ/base/paths.h"
 #include "writ/workspace/patch.h"
@@ -62,20 +62,6 @@ Result<std::string> FetchBlob(const BlobSource& blobs, const protocol::Digest& d
   return bytes;
 }
 
-Result<std::vector<std::string>> NamesIn(int dir) {
-  UniqueFd copy(::openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  DIR* stream = copy ? ::fdopendir(copy.get()) : nullptr;
-  if (stream == nullptr) return SysError(errno, "workspace.target", "cannot open the target");
-  (void)copy.release();
-  std::vector<std::string> names;
-  while (dirent* entry = ::readdir(stream)) {
-    std::string_view name = entry->d_name;
-    if (name != "." && name != "..") names.emplace_back(name);
-  }
-  ::closedir(stream);
-  return names;
-}
-
 // One run's way from a manifest to a tree. Used once.
 class Materializer {
  public:
@@ -94,7 +80,7 @@ class Materializer {
 
  private:
   Status OpenTarget() {
-    WRIT_ASSIGN(std::vector<std::string> names, NamesIn(options_.target));
+    WRIT_ASSIGN(std::vector<std::string> names, NamesIn(options_.target, "workspace.target"));
     if (!names.empty()) return Bad("target_not_empty", "the directory for the tree is not empty");
     if (options_.owner && ::fchown(options_.target, options_.owner->uid, options_.owner->gid) != 0)
       return SysError(errno, "workspace.owner_refused",
@@ -347,7 +333,7 @@ Result<Materialized> Materialize(const MaterializeOptions& options) {
   log::Warn("workspace.cache_entry_damaged", "a damaged cache entry is made again",
             {{"bundle", options.manifest->bundle_hash.ToHex()}});
   options.cache->Discard(options.manifest->bundle_hash);
-  WRIT_ASSIGN(std::vector<std::string> names, NamesIn(options.target));
+  WRIT_ASSIGN(std::vector<std::string> names, NamesIn(options.target, "workspace.target"));
   for (const std::string& name : names) WRIT_TRY(RemoveTreeBeneath(options.target, name));
   return Materializer(options).Run();
 }

@@ -1,6 +1,5 @@
 #include "writ/backends/sandbox/image_view.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/stat.h>
@@ -9,10 +8,10 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <memory>
 #include <string_view>
 
 #include "writ/backends/job/launch_planning.h"
+#include "writ/base/folder.h"
 #include "writ/base/paths.h"
 
 namespace writ::backends {
@@ -32,7 +31,7 @@ class Builder {
 
   // `path`: "" or "/a/b" in the container.
   Status Directory(int dir, const std::string& path) {
-    WRIT_ASSIGN(std::vector<std::string> names, Names(dir));
+    WRIT_ASSIGN(std::vector<std::string> names, NamesIn(dir, "image.view"));
     for (const std::string& name : names) {
       const bool ours = path.empty() && std::find(kOurs.begin(), kOurs.end(), name) != kOurs.end();
       if (!ours) WRIT_TRY(Entry(dir, name, path + "/" + name));
@@ -85,20 +84,6 @@ class Builder {
     }
     steps_.push_back(std::move(step));
     return {};
-  }
-
-  Result<std::vector<std::string>> Names(int dir) {
-    UniqueFd copy(::openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    std::unique_ptr<DIR, int (*)(DIR*)> list(copy ? ::fdopendir(copy.get()) : nullptr, ::closedir);
-    if (list == nullptr) return SysError(errno, "image.view", "cannot list the image");
-    (void)copy.release();
-    std::vector<std::string> out;
-    while (const dirent* entry = ::readdir(list.get())) {
-      const std::string name = entry->d_name;
-      if (name != "." && name != "..") out.push_back(name);
-    }
-    std::sort(out.begin(), out.end());
-    return out;
   }
 
   const ImagePlace& at_;

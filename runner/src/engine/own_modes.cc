@@ -1,15 +1,14 @@
 #include "writ/runner/own_modes.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <memory>
 #include <string_view>
 
+#include "writ/base/folder.h"
 #include "writ/base/unique_fd.h"
 #include "writ/runner/config.h"
 
@@ -26,13 +25,7 @@ class Walk {
   void Folder(const std::string& path, int depth) {
     UniqueFd handle(::open(path.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!handle || !Mend(handle.get(), path, 0700) || depth == 0) return;
-    UniqueFd copy(::openat(handle.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    std::unique_ptr<DIR, int (*)(DIR*)> list(copy ? ::fdopendir(copy.get()) : nullptr, ::closedir);
-    if (list == nullptr) return;
-    (void)copy.release();
-    while (const dirent* entry = ::readdir(list.get())) {
-      const std::string name = entry->d_name;
-      if (name == "." || name == "..") continue;
+    for (const std::string& name : NamesIn(handle.get()).value_or({})) {
       const std::string below = path + "/" + name;
       UniqueFd file(::openat(handle.get(), name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
       struct stat st {};

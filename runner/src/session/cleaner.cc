@@ -1,12 +1,10 @@
 #include "session/cleaner.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 
-#include <memory>
-
 #include "writ/base/encoding.h"
+#include "writ/base/folder.h"
 #include "writ/base/log.h"
 #include "writ/base/paths.h"
 
@@ -14,12 +12,7 @@ namespace writ::runner {
 
 Cleaner::Cleaner(UniqueFd sessions, UniqueFd trash)
     : sessions_(std::move(sessions)), trash_(std::move(trash)) {
-  int copy = openat(trash_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  std::unique_ptr<DIR, int (*)(DIR*)> listing(copy < 0 ? nullptr : fdopendir(copy), closedir);
-  while (dirent* entry = listing ? readdir(listing.get()) : nullptr) {
-    std::string name = entry->d_name;
-    if (name != "." && name != "..") queue_.push_back(std::move(name));
-  }
+  for (std::string& name : NamesIn(trash_.get()).value_or({})) queue_.push_back(std::move(name));
   thread_ = std::jthread([this](std::stop_token stop) { Run(stop); });
 }
 

@@ -12,6 +12,7 @@
 #include "writ/base/clock.h"
 #include "writ/base/encoding.h"
 #include "writ/base/file.h"
+#include "writ/base/folder.h"
 #include "writ/base/paths.h"
 #include "writ/base/secret.h"
 
@@ -214,6 +215,22 @@ TEST(Secrets, AreMovedNotCopied) {
   EXPECT_EQ(b.Reveal(), "hunter2");
   EXPECT_TRUE(a.empty());  // NOLINT: the moved-from state is the point
   static_assert(!std::is_copy_constructible_v<Secret>);
+}
+
+TEST(Folder, NamesAreSortedAndWholeWhateverIsRemovedMeanwhile) {
+  std::string pattern = (std::filesystem::temp_directory_path() / "writ-folder-XXXXXX").string();
+  const std::string dir = ::mkdtemp(pattern.data());
+  for (const char* name : {"b", "a", ".hidden", "..."}) std::ofstream(dir + "/" + name) << name;
+  auto handle = OpenDirectory(dir);
+  ASSERT_TRUE(handle);
+  const std::vector<std::string> all{"...", ".hidden", "a", "b"};
+  EXPECT_EQ(NamesIn(handle->get()).value(), all);
+  EXPECT_EQ(NamesIn(handle->get()).value(), all) << "the handle's own position";
+  std::filesystem::remove(dir + "/a");
+  EXPECT_EQ(NamesIn(handle->get())->size(), 3u);
+  std::filesystem::remove_all(dir);
+  EXPECT_TRUE(NamesIn(handle->get()).value().empty()) << "a folder that was removed holds nothing";
+  EXPECT_EQ(NamesIn(-1, "image.view").error().code, "image.view");
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
 #include "writ/backends/image/image_store.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -9,7 +8,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <memory>
 #include <utility>
 
 #include "image_check.h"
@@ -18,23 +16,13 @@
 #include "writ/backends/image/oci_documents.h"
 #include "writ/base/encoding.h"
 #include "writ/base/file.h"
+#include "writ/base/folder.h"
 #include "writ/base/paths.h"
 
 namespace writ::backends::image {
 
 Error StoreError(int err, const std::string& what) {
   return SysError(err, "image.store", "cannot " + what);
-}
-
-std::vector<std::string> NamesIn(int dir) {
-  std::vector<std::string> out;
-  UniqueFd copy(::openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  std::unique_ptr<DIR, int (*)(DIR*)> list(copy ? ::fdopendir(copy.get()) : nullptr, ::closedir);
-  if (list == nullptr) return out;
-  (void)copy.release();
-  while (const dirent* entry = ::readdir(list.get())) out.emplace_back(entry->d_name);
-  std::sort(out.begin(), out.end());
-  return out;
 }
 
 Result<UniqueFd> OpenLock(int dir) {
@@ -76,7 +64,7 @@ std::vector<std::pair<std::string, std::string>> ReadNames(int store) {
   std::vector<std::pair<std::string, std::string>> out;
   auto names = OpenBeneath(store, kNames, O_RDONLY | O_DIRECTORY);
   if (!names) return out;
-  for (const std::string& name : NamesIn(names->get())) {
+  for (const std::string& name : NamesIn(names->get()).value_or({})) {
     if (!IsImageName(name)) continue;
     auto file = OpenBeneath(names->get(), name, O_RDONLY);
     auto bytes = file ? ReadAll(file->get(), 128) : std::move(file).error();
@@ -110,7 +98,8 @@ Result<std::vector<ImageRecord>> ImageStore::List(std::vector<std::string>* dama
   if (!store && store.error().sys_errno == ENOENT) return out;
   if (!store) return std::move(store).error();
   const auto names = ReadNames(store->get());
-  for (const std::string& folder : NamesIn(store->get())) {
+  WRIT_ASSIGN(const std::vector<std::string> folders, NamesIn(store->get(), "image.store"));
+  for (const std::string& folder : folders) {
     if (!folder.starts_with(kPrefix)) continue;
     auto record = ReadRecord(store->get(), folder);
     if (!record) {

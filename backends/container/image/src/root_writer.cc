@@ -1,16 +1,15 @@
 #include "root_writer.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
-#include <memory>
 #include <vector>
 
 #include "entry_name.h"
+#include "writ/base/folder.h"
 #include "writ/base/paths.h"
 
 namespace writ::backends::image {
@@ -28,21 +27,6 @@ Error Failed(int err, const std::string& what, const std::string& name) {
 
 std::string Below(const std::string& parent, const std::string& last) {
   return parent.empty() ? last : parent + "/" + last;
-}
-
-Result<std::vector<std::string>> Names(int dir) {
-  UniqueFd copy(::openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  std::unique_ptr<DIR, int (*)(DIR*)> list(copy ? ::fdopendir(copy.get()) : nullptr, ::closedir);
-  if (list == nullptr) return SysError(errno, "image.unpack", "cannot list a directory");
-  (void)copy.release();
-  std::vector<std::string> out;
-  errno = 0;
-  while (const dirent* entry = ::readdir(list.get())) {
-    const std::string name = entry->d_name;
-    if (name != "." && name != "..") out.push_back(name);
-  }
-  if (errno != 0) return SysError(errno, "image.unpack", "cannot list a directory");
-  return out;
 }
 
 }  // namespace
@@ -163,7 +147,7 @@ Status RootWriter::HardLink(const std::string& name, const std::string& target) 
 
 // Children of `dir` that this layer did not bring.
 Status RootWriter::HideLower(int dir, const std::string& path) {
-  WRIT_ASSIGN(std::vector<std::string> names, Names(dir));
+  WRIT_ASSIGN(std::vector<std::string> names, NamesIn(dir, "image.unpack"));
   for (const std::string& name : names) {
     const std::string child = Below(path, name);
     if (!made_.contains(child)) {

@@ -17,8 +17,6 @@ inline constexpr char kRecord[] = "image.json";
 inline constexpr char kNames[] = "names";
 
 Error StoreError(int err, const std::string& what);
-// Sorted; none where it cannot be read.
-std::vector<std::string> NamesIn(int dir);
 // Of an image's folder: shared while a job runs in it, alone for who takes it away.
 Result<UniqueFd> OpenLock(int dir);
 // Under a name of its own first, so that nobody finds half of it; locked, so that nobody sweeps it.

@@ -14,6 +14,7 @@
 #include "writ/backends/image/oci_documents.h"
 #include "writ/base/encoding.h"
 #include "writ/base/file.h"
+#include "writ/base/folder.h"
 #include "writ/base/paths.h"
 
 namespace writ::backends::image {
@@ -21,7 +22,7 @@ namespace {
 
 // What imports and removals that were killed have left.
 void Sweep(int store) {
-  for (const std::string& name : NamesIn(store)) {
+  for (const std::string& name : NamesIn(store).value_or({})) {
     if (!name.starts_with(".new-") && !name.starts_with(".old-")) continue;
     auto dir = OpenBeneath(store, name, O_RDONLY | O_DIRECTORY);
     if (!dir || ::flock(dir->get(), LOCK_EX | LOCK_NB) != 0) continue;  // at work

@@ -11,6 +11,7 @@
 
 #include "entry_name.h"
 #include "store_folder.h"
+#include "writ/base/folder.h"
 #include "writ/base/paths.h"
 
 namespace writ::backends::image {
@@ -21,8 +22,9 @@ constexpr std::size_t kPiece = 256 * 1024;
 class Walk {
  public:
   Status Tree(int dir, const std::string& path) {
-    for (const std::string& name : NamesIn(dir)) {
-      if (name == "." || name == "..") continue;
+    const auto names = NamesIn(dir);
+    if (!names) return Damaged(names.error().sys_errno, path);
+    for (const std::string& name : *names) {
       WRIT_TRY(Entry(dir, name, path.empty() ? name : path + "/" + name));
     }
     return {};

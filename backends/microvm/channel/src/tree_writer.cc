@@ -1,5 +1,4 @@
 // Walks an upper layer that nobody changes any more.
-#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/stat.h>
@@ -9,7 +8,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <memory>
 #include <utility>
 #include <vector>
 
@@ -17,6 +15,7 @@
 #include "writ/backends/launch/wire.h"
 #include "writ/backends/microvm/tree_stream.h"
 #include "writ/base/file.h"
+#include "writ/base/folder.h"
 
 namespace writ::backends::microvm {
 namespace {
@@ -26,20 +25,6 @@ constexpr mode_t kModeMask = 0777;
 
 Error Failed(const char* what) {
   return SysError(errno, "microvm.tree_read", std::string("cannot ") + what);
-}
-
-Result<std::vector<std::string>> NamesIn(int dir) {
-  UniqueFd copy(::openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  std::unique_ptr<DIR, int (*)(DIR*)> list(copy ? ::fdopendir(copy.get()) : nullptr, ::closedir);
-  if (list == nullptr) return Failed("list a directory");
-  (void)copy.release();
-  std::vector<std::string> names;
-  while (const dirent* entry = ::readdir(list.get())) {
-    std::string name = entry->d_name;
-    if (name != "." && name != "..") names.push_back(std::move(name));
-  }
-  std::sort(names.rbegin(), names.rend());  // taken from the back
-  return names;
 }
 
 bool IsOpaque(int dir) {
@@ -54,9 +39,8 @@ class TreeWriter {
   Status Run(int upper) {
     UniqueFd current(::openat(upper, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!current) return Failed("open the upper layer");
-    WRIT_ASSIGN(std::vector<std::string> first, NamesIn(current.get()));
     std::vector<std::vector<std::string>> levels;
-    levels.push_back(std::move(first));
+    WRIT_TRY(Enter(current.get(), levels));
     for (;;) {
       if (levels.back().empty()) {
         levels.pop_back();
@@ -83,8 +67,7 @@ class TreeWriter {
       record.Number(IsOpaque(dir.get()) ? 1 : 0);
       WRIT_TRY(Put(record.bytes()));
       current = std::move(dir);
-      WRIT_ASSIGN(std::vector<std::string> names, NamesIn(current.get()));
-      levels.push_back(std::move(names));
+      WRIT_TRY(Enter(current.get(), levels));
     }
     launch::Writer end;
     end.Number(static_cast<std::uint64_t>(TreeTag::kComplete));
@@ -94,6 +77,12 @@ class TreeWriter {
   }
 
  private:
+  static Status Enter(int dir, std::vector<std::vector<std::string>>& levels) {
+    WRIT_ASSIGN(std::vector<std::string> names, NamesIn(dir, "microvm.tree_read"));
+    std::reverse(names.begin(), names.end());  // taken from the back
+    levels.push_back(std::move(names));
+    return {};
+  }
   launch::Writer Named(TreeTag tag, const std::string& name) {
     ++entries_;
     launch::Writer record;

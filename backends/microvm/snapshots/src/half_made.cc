@@ -1,31 +1,17 @@
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <memory>
 
 #include "folder_names.h"
 #include "writ/backends/microvm/snapshots/snapshot_store.h"
 #include "writ/base/encoding.h"
+#include "writ/base/folder.h"
 #include "writ/base/paths.h"
 
 namespace writ::backends::microvm {
-
-std::vector<std::string> NamesIn(int dir) {
-  std::vector<std::string> out;
-  UniqueFd copy(::openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  std::unique_ptr<DIR, int (*)(DIR*)> list(copy ? ::fdopendir(copy.get()) : nullptr, ::closedir);
-  if (list == nullptr) return out;
-  (void)copy.release();
-  while (const dirent* entry = ::readdir(list.get()))
-    if (const std::string name = entry->d_name; name != "." && name != "..") out.push_back(name);
-  std::sort(out.begin(), out.end());
-  return out;
-}
 
 Result<HalfMade> MakeHalfMade(int parent, mode_t mode) {
   // A sweep may take the folder between its making and its lock; then there is another.
@@ -52,7 +38,7 @@ Result<HalfMade> MakeHalfMade(int parent, mode_t mode) {
 
 std::vector<std::string> SweepHalfMade(int parent, GarbageMode mode) {
   std::vector<std::string> out;
-  for (const std::string& name : NamesIn(parent)) {
+  for (const std::string& name : NamesIn(parent).value_or({})) {
     if (!name.starts_with(kNewPrefix) && !name.starts_with(kOldPrefix)) continue;
     UniqueFd folder(
         ::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));

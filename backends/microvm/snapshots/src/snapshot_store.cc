@@ -15,6 +15,7 @@
 #include "writ/backends/microvm/snapshots/snapshot_key.h"
 #include "writ/base/encoding.h"
 #include "writ/base/file.h"
+#include "writ/base/folder.h"
 #include "writ/base/paths.h"
 #include "writ/protocol/canonical.h"
 
@@ -70,7 +71,7 @@ std::uint64_t DiskBytes(int folder) {
   constexpr std::uint64_t kBlock = 512;
   std::uint64_t out = 0;
   struct stat st {};
-  for (const std::string& name : NamesIn(folder))
+  for (const std::string& name : NamesIn(folder).value_or({}))
     if (::fstatat(folder, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0)
       out += static_cast<std::uint64_t>(st.st_blocks) * kBlock;
   return out;
@@ -106,7 +107,8 @@ Status CheckNames(int folder, const SnapshotManifest& manifest) {
                                     kSnapshotMemory,       kSnapshotTokens, pages::kLeafTableName,
                                     pages::kWorkingSetName};
   for (const SnapshotPart& part : manifest.state) known.push_back(part.name);
-  for (const std::string& name : NamesIn(folder)) {
+  WRIT_ASSIGN(const std::vector<std::string> names, NamesIn(folder, "snapshot.part_open"));
+  for (const std::string& name : names) {
     if (name.front() == '.') continue;  // of a replacement that was cut short
     if (std::find(known.begin(), known.end(), name) == known.end())
       return PartError("snapshot.part_foreign",
@@ -200,7 +202,7 @@ Result<std::string> FolderFor(int store, const std::string& reference) {
   if (hex.starts_with("sha256:")) hex.remove_prefix(7);
   std::vector<std::string> found;
   if (hex.size() >= kShortestId && hex.size() <= kHexDigits && IsHex(hex))
-    for (const std::string& name : NamesIn(store))
+    for (const std::string& name : NamesIn(store).value_or({}))
       if (name.starts_with(kFolderPrefix + std::string(hex))) found.push_back(name);
   if (found.empty()) return Unknown(reference);
   if (found.size() > 1)
@@ -277,7 +279,7 @@ Result<SnapshotList> SnapshotStore::List() const {
   if (!store && store.error().sys_errno == ENOENT) return out;
   if (!store) return std::move(store).error();
   auto key = ReadSnapshotKey(store->get());
-  for (const std::string& name : NamesIn(store->get())) {
+  for (const std::string& name : NamesIn(store->get()).value_or({})) {
     if (!name.starts_with(kFolderPrefix)) continue;
     auto folder = OpenFolder(store->get(), name);
     auto record = !key      ? Result<SnapshotRecord>(key.error())
