@@ -43,9 +43,9 @@ ExitCode ExitCodeFor(const Error& error) {
     return kPolicyDenied;
   if (error.code == "plane.nonsense") return kPlaneUnreachable;  // it is not a plane that answers
   if (error.code == "run.state") return kUsage;                  // as run.ended
-  if (error.code.starts_with("cli.dir_")) return kUsage;         // unreadable input
   if (error.sys_errno == ENOSPC || error.sys_errno == EDQUOT)
     return kFailed;  // a full disk is no fault of the command line, nor a plane out of reach
+  if (error.code.starts_with("cli.dir_")) return kUsage;    // unreadable input
   if (error.code.starts_with("workspace.")) return kUsage;  // not a checkout that can be run
   if (IsOfANamedPlace(error)) return kUsage;
   switch (error.kind) {

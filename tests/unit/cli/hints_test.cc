@@ -58,7 +58,8 @@ TEST(ExitCodes, WhatIsNamedAndIsThereAlreadyOrClosedIsUsageAndAFullDiskIsNot) {
     for (const char* code : {"file.create_failed", "path.mkdir_failed", "workspace.unreadable"})
       EXPECT_EQ(ExitCodeFor(SysError(err, code, "no")), kUsage) << code << " " << err;
   for (const int full : {ENOSPC, EDQUOT})
-    EXPECT_EQ(ExitCodeFor(SysError(full, "file.create_failed", "no")), kFailed);
+    for (const char* code : {"file.create_failed", "cli.dir_full"})
+      EXPECT_EQ(ExitCodeFor(SysError(full, code, "no")), kFailed) << code;
   EXPECT_EQ(ExitCodeFor(SysError(EIO, "file.write_failed", "no")), kFailed);
 }
 
