@@ -87,7 +87,8 @@ std::string Listed(const json::Value* list, std::string_view first, std::string_
 std::string MendOf(const VerifyReport& report) {
   if (report.problems.empty()) return "";
   const std::string& code = report.problems.front().code;
-  if (!code.starts_with("json.") && !code.starts_with("object.")) return "";
+  if (!code.starts_with("json.") && code != "bundle.version" && code != "bundle.malformed")
+    return "";
   return "get it again with `writ bundle RUN --out FILE`: this file was cut off, or is of "
          "something "
          "else";

@@ -91,7 +91,7 @@ TEST_F(WritVerify, ATamperedBundleIsNotVerifiedAndEachProblemHasItsCode) {
 }
 
 TEST_F(WritVerify, SaysWhatToDoAboutAFileThatIsNoBundle) {
-  for (const char* text : {"{", "{\"version\":\"other\"}"}) {
+  for (const char* text : {"{", "[]", "{\"version\":\"other\"}"}) {
     const std::string file = File("none.json", text);
     EXPECT_EQ(RunVerify({file}).code, 1);
     EXPECT_NE(RunVerify({file}).out.find("\nhint: "), std::string::npos) << text;
@@ -128,7 +128,7 @@ TEST_F(WritVerify, UsageAndUnreadableInputAreTheirOwnExitCode) {
 TEST_F(WritVerify, SaysWhatToDoAboutAManifestThatIsNone) {
   const std::string bundle = File("bundle.json", test::MakeRun({}).text);
   const std::string key = File("org.pem", test::Key("org").Public().ToPem());
-  for (const auto& [text, code] : {std::pair{"{", "json.syntax"}, {"{}", "object.missing"}}) {
+  for (const auto& [text, code] : {std::pair{"{,}", "json.syntax"}, {"{}", "object.missing"}}) {
     const Ran ran =
         RunVerify({bundle, "--org-key", key, "--key-manifest", File("manifest.json", text)});
     EXPECT_EQ(ran.code, 2);
