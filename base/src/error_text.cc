@@ -45,4 +45,14 @@ std::string HintForFile(const Error& error) {
   }
 }
 
+std::string HintForJson(const Error& error) {
+  if (error.code.starts_with("json."))
+    return "it must be strict JSON in UTF-8: no comments, no name twice in one object, nothing "
+           "behind the value";
+  if (error.code.starts_with("object."))
+    return "correct the member at that place; writ.json(5) and docs/protocol.md name those that "
+           "there are";
+  return "";
+}
+
 }  // namespace writ

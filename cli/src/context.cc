@@ -9,6 +9,30 @@
 
 namespace writ::cli {
 
+namespace {
+
+// What the command line names is there already, or cannot be read or written where it is.
+bool IsOfANamedPlace(const Error& error) {
+  if (error.code.ends_with(".exists") || error.code == "restore.not_empty") return true;
+  if (!error.code.starts_with("file.") && !error.code.starts_with("path.")) return false;
+  switch (error.sys_errno) {
+    case EEXIST:
+    case ENOENT:
+    case EACCES:
+    case EPERM:
+    case EROFS:
+    case EISDIR:
+    case ENOTDIR:
+    case ELOOP:
+    case ENAMETOOLONG:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
 ExitCode ExitCodeFor(const Error& error) {
   if (error.code == "plane.unreachable" || error.code == "plane.tls" ||
       error.code == "plane.timeout")
@@ -19,10 +43,11 @@ ExitCode ExitCodeFor(const Error& error) {
     return kPolicyDenied;
   if (error.code == "plane.nonsense") return kPlaneUnreachable;  // it is not a plane that answers
   if (error.code == "run.state") return kUsage;                  // as run.ended
-  if (error.code.starts_with("cli.dir_")) return kUsage;         // unreadable input
   if (error.sys_errno == ENOSPC || error.sys_errno == EDQUOT)
     return kFailed;  // a full disk is no fault of the command line, nor a plane out of reach
+  if (error.code.starts_with("cli.dir_")) return kUsage;    // unreadable input
   if (error.code.starts_with("workspace.")) return kUsage;  // not a checkout that can be run
+  if (IsOfANamedPlace(error)) return kUsage;
   switch (error.kind) {
     case ErrorKind::kInvalid:
     case ErrorKind::kNotFound:

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <map>
+#include <utility>
 
 #include "context.h"
 #include "duration.h"
@@ -94,8 +95,9 @@ void AddPlane(const runner::RunnerConfig& config, std::vector<Layer>& layers) {
                        : Result<runner::PlaneInfo>(client.error());
   if (!health) {
     reach.health = Health::kBad;
-    reach.cause = health.error().ToString();
-    reach.mend = health.error().hint;
+    Error plain = health.error();
+    reach.mend = std::exchange(plain.hint, "");
+    reach.cause = plain.ToString();
     layers.push_back(std::move(reach));
     return;
   }

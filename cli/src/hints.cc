@@ -25,9 +25,6 @@ std::string HintFor(const Error& error, const Context& context) {
     return "see where it stands with: " + context.Command("runs");
   if (code == "name.run_id")
     return "a run's id begins with run_; list them with: " + context.Command("runs");
-  if (code == "workspace.index_unsupported")
-    return "`git status` tells whether the index is damaged; `rm .git/index && git reset` makes it "
-           "anew";
   if (code == "plane.bind")
     return "another program has the port: name another with --port, or 0 for any that is free";
   if (code == "plane.host") return "name an address or a name of this machine with --host";
@@ -51,18 +48,11 @@ std::string HintFor(const Error& error, const Context& context) {
   if (code == "cli.half_tls") return "give both --tls-cert and --tls-key, or neither";
   if (code == "cli.way_without_plane" || code == "cli.token_without_plane")
     return "name the plane with --plane URL, or leave this out";
-  if (code == "verify.output") return "look whether the disk is full, or name another place";
   if (code == "file.too_large") return "name a smaller file";
   if (code.starts_with("file.") || code.starts_with("path.") || error.sys_errno == ENOSPC ||
       error.sys_errno == EDQUOT)
     return HintForFile(error);
-  if (code.starts_with("json."))
-    return "it must be strict JSON in UTF-8: no comments, no name twice in one object, nothing "
-           "behind the value";
-  if (code.starts_with("object."))
-    return "correct the member at that place; writ.json(5) and docs/protocol.md name those that "
-           "there are";
-  return "";
+  return HintForJson(error);
 }
 
 }  // namespace writ::cli

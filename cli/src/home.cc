@@ -124,6 +124,10 @@ Error ExplainDirError(Error error, const std::string& dir) {
   } else if (error.code == "store.full") {
     error.message = "the disk of the state directory " + dir + " is full";
     error.hint = "make room on it; reading the plane's state needs a little of it too";
+  } else if (error.sys_errno == ENOSPC || error.sys_errno == EDQUOT) {
+    error.code = "cli.dir_full";
+    error.message = "there is no room for the state directory " + dir;
+    error.hint = "make room on its disk, or name another directory with --dir";
   }
   return error;
 }

@@ -68,6 +68,12 @@ Result<RunnerSettings> ReadRunnerSettings(const RunnerSetup& setup) {
                                   sources.file);
   }
   WRIT_ASSIGN(Layered layered, LayerSettings(SettingsFile::kRunner, sources));
+  if (const json::Value* plane = layered.document.Find("plane");
+      plane != nullptr && plane->Find("keyPem") == nullptr)
+    return Error{ErrorKind::kInvalid, "runner.no_plane_key",
+                 "the public key of the plane is not named, so no contract could be checked",
+                 "name it with --plane-key (the plane's keys/plane.pub.pem), or as plane.keyPem in "
+                 "runner.json"};
   auto config = runner::ParseRunnerConfig(json::Write(layered.document));
   if (!config)
     return std::move(config).error().With("with the environment and the command line above it");

@@ -1,9 +1,9 @@
 // writ-verify: verifies a bundle offline. A static program with base/ and protocol/ in it and
 // nothing else.
 //
-// Exit: 0 verified, 1 not verified, 2 usage or unreadable input. It opens the named files for
-// reading, writes to standard output and standard error, and uses no network, no configuration and
-// no environment variable.
+// Exit: 0 verified, 1 not verified or the result could not be written, 2 usage or unreadable input.
+// It opens the named files for reading, writes to standard output and standard error, and uses no
+// network, no configuration and no environment variable.
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
@@ -23,7 +23,7 @@ using writ::Error;
 using writ::ErrorKind;
 using writ::Result;
 
-constexpr int kVerified = 0, kNotVerified = 1, kUsage = 2;
+constexpr int kVerified = 0, kFailed = 1, kUsage = 2;
 constexpr std::uint64_t kMostBytes = 0xFFFFFFFFull - 64;  // the reader's offsets are 32 bits wide
 constexpr std::uint64_t kLargestKey = 1 << 16, kLargestManifest = 1 << 20;
 
@@ -48,7 +48,8 @@ the whole chain of events. BUNDLE is a file, or - for standard input.
 
 Without keys the bundle's own are used: that proves that it is whole, not who made it.
 
-Exit status: 0 verified, 1 not verified, 2 usage or unreadable input.
+Exit status: 0 verified, 1 not verified or the result could not be written, 2 usage
+or unreadable input.
 
 Examples:
   writ-verify run.bundle.json
@@ -161,14 +162,26 @@ Result<writ::protocol::KeyManifest> ReadManifest(const std::string& path,
   return manifest;
 }
 
+constexpr std::string_view kOutputFailed = "verify.output";
+
 bool Print(std::FILE* to, std::string_view text) {
   return std::fwrite(text.data(), 1, text.size(), to) == text.size() && std::fflush(to) == 0;
+}
+
+// What was asked for, on standard output.
+writ::Status Answer(std::string_view text) {
+  if (Print(stdout, text)) return {};
+  Error error =
+      writ::SysError(errno, std::string(kOutputFailed), "the result could not be written");
+  error.hint = "look whether its disk is full";
+  return error;
 }
 
 // `writ --json` reports an error in the same shape.
 int Fail(const Error& error, bool json) {
   Error told = error;
   if (told.hint.empty() && told.code.starts_with("file.")) told.hint = writ::HintForFile(told);
+  if (told.hint.empty()) told.hint = writ::HintForJson(told);
   if (told.hint.empty() && told.code.starts_with("key."))
     told.hint = "an Ed25519 public key in PEM is needed: BEGIN PUBLIC KEY";
   if (json) {
@@ -181,7 +194,7 @@ int Fail(const Error& error, bool json) {
     Print(stdout, writ::json::WritePretty(writ::json::Value(std::move(out))) + "\n");
   }
   Print(stderr, "writ-verify: " + writ::ErrorText(told));
-  return kUsage;
+  return error.code == kOutputFailed ? kFailed : kUsage;
 }
 
 Result<bool> Run(const Arguments& arguments) {
@@ -210,8 +223,7 @@ Result<bool> Run(const Arguments& arguments) {
       arguments.json ? writ::json::WritePretty(writ::protocol::RenderJson(report)) + "\n"
                      : writ::protocol::RenderText(
                            report, arguments.bundle == "-" ? "standard input" : arguments.bundle);
-  if (!Print(stdout, out))
-    return writ::SysError(errno, "verify.output", "the result could not be written");
+  WRIT_TRY(Answer(out));
   return report.ok;
 }
 
@@ -221,10 +233,13 @@ int main(int argc, char** argv) {
   const std::vector<std::string_view> words(argv + 1, argv + argc);
   const Result<Arguments> arguments = ParseArguments(words);
   if (!arguments) return Fail(arguments.error(), AsksForJson(words));
-  if (arguments->help) return Print(stdout, kHelp) ? kVerified : kUsage;
-  if (arguments->version)
-    return Print(stdout, "writ-verify " WRIT_VERSION "\n") ? kVerified : kUsage;
+  if (arguments->help || arguments->version) {
+    const writ::Status told = Answer(arguments->help   ? kHelp
+                                     : arguments->json ? "{\"version\": \"" WRIT_VERSION "\"}\n"
+                                                       : "writ-verify " WRIT_VERSION "\n");
+    return told ? kVerified : Fail(told.error(), arguments->json);
+  }
   const Result<bool> verified = Run(*arguments);
   if (!verified) return Fail(verified.error(), arguments->json);
-  return *verified ? kVerified : kNotVerified;
+  return *verified ? kVerified : kFailed;
 }

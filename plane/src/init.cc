@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdio>
+
 #include "folder.h"
 #include "layout.h"
 #include "policy_engine.h"
@@ -61,10 +63,7 @@ Status CreateKeyPair(int keys, const std::string& name, InitReport& report) {
   return CreateOnce(keys, open, "keys/" + open, public_pem, report);
 }
 
-}  // namespace
-
-Result<InitReport> Init(const std::string& dir) {
-  InitReport report;
+Status MakeAll(const std::string& dir, InitReport& report) {
   WRIT_ASSIGN(UniqueFd root, MakeDirectories(dir, StateFolderMode()));
   WRIT_ASSIGN(UniqueFd keys, MakeDirectoriesBeneath(root.get(), "keys", 0700));
   WRIT_TRY(CreateKeyPair(keys.get(), "org", report));
@@ -81,7 +80,25 @@ Result<InitReport> Init(const std::string& dir) {
     WRIT_ASSIGN(UniqueFd made, MakeDirectoriesBeneath(root.get(), name, 0700));
     report.created.emplace_back(name);
   }
-  return report;
+  return {};
+}
+
+}  // namespace
+
+Result<InitReport> Init(const std::string& dir) {
+  std::vector<std::string> folders;  // that are not there yet, the innermost first
+  for (std::string at = dir + "/keys"; !Exists(AT_FDCWD, at); at.resize(at.rfind('/'))) {
+    folders.push_back(at);
+    if (at.rfind('/') == 0) break;
+  }
+  InitReport report;
+  Status made = MakeAll(dir, report);
+  if (made) return report;
+  // Half of it would be taken for a plane's by the next call. (A folder with more in it stays.)
+  for (auto it = report.created.rbegin(); it != report.created.rend(); ++it)
+    (void)std::remove((dir + "/" + *it).c_str());
+  for (const std::string& folder : folders) (void)::rmdir(folder.c_str());
+  return std::move(made).error();
 }
 
 std::string DefaultPolicy() {
@@ -106,16 +123,13 @@ PolicyVerdict CheckPolicy(std::string_view bytes) {
   PolicyVerdict verdict;
   auto value = json::Parse(bytes, {.max_depth = 16, .max_bytes = 4u << 20});
   if (!value) {
-    verdict.issues.push_back(value.error().message);
+    verdict.issues.push_back({value.error().code, "", value.error().message});
     return verdict;
   }
-  auto policy = protocol::Policy::Parse(*value);
-  if (!policy) {
-    verdict.issues.push_back(policy.error().message);
-    return verdict;
-  }
-  verdict.issues = UnenforceableParts(*policy);
-  if (verdict.issues.empty()) verdict.policy_hash = policy->Hash().ToHex();
+  json::Issues issues;
+  const auto policy = ReadPolicy(issues, *value);
+  verdict.issues = issues.list();
+  if (issues.empty()) verdict.policy_hash = policy.Hash().ToHex();
   return verdict;
 }
 

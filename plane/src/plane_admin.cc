@@ -5,6 +5,7 @@
 #include "sealing.h"
 #include "secret_source.h"
 #include "writ/base/encoding.h"
+#include "writ/protocol/secret_rules.h"
 
 namespace writ::plane {
 namespace {
@@ -53,6 +54,7 @@ Status CheckSecretName(const std::string& name, const std::string& scope) {
     return Bad("secret.name",
                "a secret's name must be " + std::string(protocol::SecretRule::kWords));
   }
+  WRIT_TRY(protocol::CheckSecretVariable(name));
   if (!IsScope(scope)) {
     return Bad("secret.scope",
                "a scope must be 1 to 256 visible ASCII characters, e.g. pool:default");
@@ -185,12 +187,7 @@ Status Plane::SetSecret(const Caller& caller, const std::string& name, const std
   if (!caller.Has(Role::kAdmin)) return NeedsAdmin();
   WRIT_TRY(CheckSecretName(name, scope));
   if (value.empty()) return Bad("secret.empty", "the secret's value is empty");
-  if (value.size() > kMaxSecretBytes) {
-    return Bad("secret.too_large", "the secret's value is over 64 KiB");
-  }
-  if (!json::IsWellFormedUtf8(value.Reveal())) {
-    return Bad("secret.not_text", "the secret's value is not UTF-8 text; encode it first");
-  }
+  WRIT_TRY(protocol::CheckSecretValue(name, value.Reveal()));
   const SecretSource source;
   return StoreSecret(*impl_, caller,
                      {name, scope, source, Seal(impl_->keys.seal, name, scope, value)});

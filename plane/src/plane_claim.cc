@@ -8,6 +8,7 @@
 #include "waiting.h"
 #include "writ/base/encoding.h"
 #include "writ/base/log.h"
+#include "writ/protocol/secret_rules.h"
 
 namespace writ::plane {
 
@@ -66,21 +67,17 @@ Result<Secret> Plane::Impl::SecretValue(const protocol::SecretGrant& grant) {
     WRIT_ASSIGN(SecretSource source, ParseSource(found.Text(0)));
     return Row{std::move(source), found.Text(1)};
   }));
-  if (row.source.kind == SecretSource::Kind::kSealed) {
-    return Unseal(keys.seal, grant.name.text(), grant.scope, row.sealed);
-  }
-  auto value = FetchSecret(row.source);
+  Result<Secret> value = row.source.kind == SecretSource::Kind::kSealed
+                             ? Unseal(keys.seal, grant.name.text(), grant.scope, row.sealed)
+                             : FetchSecret(row.source);
   if (!value) {
     Error error = std::move(value).error();
     error.message = "secret \"" + grant.name.text() + "\": " + error.message;
     return error;
   }
-  // What the wire cannot carry is refused here, not mangled there.
-  if (!json::IsWellFormedUtf8(value->Reveal())) {
-    return Error{.kind = ErrorKind::kInvalid,
-                 .code = "secret.not_text",
-                 .message = "the value of secret \"" + grant.name.text() + "\" is not UTF-8 text"};
-  }
+  // What no job can be given is refused here, not mangled on the wire or by the runner later.
+  WRIT_TRY(protocol::CheckSecretVariable(grant.name.text()));
+  WRIT_TRY(protocol::CheckSecretValue(grant.name.text(), value->Reveal()));
   return value;
 }
 

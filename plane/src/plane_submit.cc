@@ -2,8 +2,10 @@
 #include <array>
 
 #include "plane_impl.h"
+#include "secret_source.h"
 #include "writ/base/encoding.h"
 #include "writ/base/log.h"
+#include "writ/protocol/secret_rules.h"
 
 namespace writ::plane {
 namespace {
@@ -14,7 +16,7 @@ using json::Value;
 
 // What would leave, for whom, under which terms: the dry run's answer (as recorded).
 std::string DisclosureReport(const RunRequest& request, const PolicyDecision& decision,
-                             const std::vector<RequestIssue>& unset) {
+                             const std::vector<RequestIssue>& unfit) {
   Object workspace{{"baseRef", request.workspace.base_ref},
                    {"bundleHash", request.workspace.bundle_hash}};
   workspace.SetOptional("dirtyDiffHash", request.workspace.dirty_diff_hash);
@@ -47,29 +49,42 @@ std::string DisclosureReport(const RunRequest& request, const PolicyDecision& de
                 {"execution", shape.EffectiveExecution().ToJson()}};
   if (request.isolation) report.Set("isolation", *request.isolation);
   report.Set("policyDecision", verdict);
-  if (!unset.empty()) {
+  if (!unfit.empty()) {
     std::vector<std::string> texts;
-    for (const RequestIssue& issue : unset) texts.push_back(issue.text);
+    for (const RequestIssue& issue : unfit) texts.push_back(issue.text);
     report.Set("unmet", Value::Texts(texts));
   }
   return json::Write(report);
 }
 
-// Secrets that the policy would release and that have no value here.
-Result<std::vector<RequestIssue>> UnsetSecrets(Plane::Impl& plane, const PolicyDecision& decision) {
+// Secrets that the policy would release and that no run can be given: without a value here, or with
+// a name or value from before there was a rule. A program is asked at the release only.
+Result<std::vector<RequestIssue>> UnfitSecrets(Plane::Impl& plane, const PolicyDecision& decision) {
   std::vector<RequestIssue> out;
   for (std::size_t i = 0; i < decision.secrets.size(); ++i) {
     const auto& grant = decision.secrets[i];
-    WRIT_ASSIGN(auto held, plane.store->Read([&](store::Database& db) {
-      return db.Number("SELECT 1 FROM secrets WHERE name = ? AND scope = ?", grant.name.text(),
-                       grant.scope);
-    }));
-    if (held) continue;
     const std::string place = std::to_string(i);
-    out.push_back({"/request/secretNames/" + place,
-                   "request.secretNames." + place + ": this plane holds no value for " +
-                       std::string(grant.name.text()) + " in scope " + grant.scope +
-                       " (writ secrets set)"});
+    auto add = [&](const std::string& why) {
+      out.push_back({"/request/secretNames/" + place, "request.secretNames." + place + ": " + why});
+    };
+    if (Status fit = protocol::CheckSecretVariable(grant.name.text()); !fit) {
+      add(fit.error().ToString());
+      continue;
+    }
+    WRIT_ASSIGN(auto source, plane.store->Read([&](store::Database& db) {
+      return db.Value("SELECT source FROM secrets WHERE name = ? AND scope = ?", grant.name.text(),
+                      grant.scope);
+    }));
+    if (!source) {
+      add("this plane holds no value for " + grant.name.text() + " in scope " + grant.scope +
+          " (writ secrets set " + grant.name.text() + " --scope " + grant.scope + ")");
+      continue;
+    }
+    WRIT_ASSIGN(SecretSource parsed, ParseSource(*source));
+    if (parsed.kind == SecretSource::Kind::kExecutable) continue;
+    auto value = plane.SecretValue(grant);
+    // What is not there now may be at the release.
+    if (!value && value.error().kind != ErrorKind::kUnavailable) add(value.error().ToString());
   }
   return out;
 }
@@ -146,10 +161,10 @@ Result<Submission> Plane::Submit(const Caller& caller, std::string_view body) {
   WRIT_ASSIGN(auto policy, impl_->Policy());
   PolicyDecision decision = Evaluate(policy->policy, request, impl_->config.open_network);
   Submission out;
-  WRIT_ASSIGN(auto unset, UnsetSecrets(*impl_, decision));
+  WRIT_ASSIGN(auto unfit, UnfitSecrets(*impl_, decision));
   if (parsed.mode == RunMode::kDryRun) {
     out.kind = Submission::Kind::kDryRun;
-    out.report = DisclosureReport(request, decision, unset);
+    out.report = DisclosureReport(request, decision, unfit);
     out.reasons = decision.reasons;
     return out;
   }
@@ -160,7 +175,7 @@ Result<Submission> Plane::Submit(const Caller& caller, std::string_view body) {
     return out;
   }
   auto missing = MissingBlobs(impl_->blobs, request.workspace);
-  missing.insert(missing.end(), unset.begin(), unset.end());
+  missing.insert(missing.end(), unfit.begin(), unfit.end());
   if (!missing.empty()) return Invalid(missing);
 
   const bool ask = decision.verdict == PolicyDecision::Verdict::kAsk;

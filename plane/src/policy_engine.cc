@@ -43,6 +43,12 @@ bool CanSpend(const RunRequest& request) {
   return !closed && (!request.network.default_deny || !request.network.allow_hosts.empty());
 }
 
+// Whether `pointer` is `above` or a place in it.
+bool Within(std::string_view pointer, std::string_view above) {
+  return pointer.starts_with(above) &&
+         (pointer.size() == above.size() || pointer[above.size()] == '/');
+}
+
 std::string Number(double value) {
   return json::Write(json::Value(value));
 }
@@ -210,45 +216,44 @@ PolicyDecision Evaluate(const Policy& policy, const RunRequest& request,
   return out;
 }
 
-std::vector<std::string> UnenforceableParts(const Policy& policy) {
+protocol::Policy ReadPolicy(json::Issues& issues, const json::Value& value) {
+  Policy policy = Policy::Read(issues, value);
+  const std::vector<json::Issue> misread = issues.list();
+  // What could not be read is not judged as well: its value here is none that anybody wrote.
+  auto add = [&](const std::string& pointer, std::string message) {
+    const bool known = std::any_of(misread.begin(), misread.end(), [&](const json::Issue& issue) {
+      return Within(issue.pointer, pointer) || Within(pointer, issue.pointer);
+    });
+    if (!known) issues.Add("policy.unenforceable", pointer, std::move(message));
+  };
   static const std::set<std::string_view> kKnownClasses = {
       protocol::kDataClassCodeDiff, protocol::kDataClassCodeDelta, protocol::kDataClassSessionLog,
       protocol::kDataClassArtifact, protocol::kDataClassWorkspace};
-  std::vector<std::string> out;
   for (std::size_t i = 0; i < policy.data_classes.size(); ++i) {
     if (!kKnownClasses.contains(policy.data_classes[i].data_class)) {
-      out.push_back("/dataClasses/" + std::to_string(i) +
-                    "/dataClass: no part of this version tells this class from others, so the rule "
-                    "could not be enforced");
+      add("/dataClasses/" + std::to_string(i) + "/dataClass",
+          "no part of this version tells this class from others, so the rule could not be "
+          "enforced");
     }
   }
   for (std::size_t i = 0; i < policy.consent.size(); ++i) {
-    const auto& rule = policy.consent[i];
-    std::string where = "/consent/" + std::to_string(i);
-    if (rule.approvers.empty()) {
-      out.push_back(where + "/approvers: nobody could ever approve");
-    }
-    if (rule.when == ConsentWhen::kAnyRun && rule.match) {
-      out.push_back(where + "/match: any-run has nothing to match");
-    }
-    if (rule.when == ConsentWhen::kAgentKind && !rule.match) {
-      out.push_back(where + "/match: agent-kind needs the kind to match");
+    if (policy.consent[i].approvers.empty()) {
+      add("/consent/" + std::to_string(i) + "/approvers", "nobody could ever approve");
     }
   }
   for (std::size_t i = 0; i < policy.releasable.size(); ++i) {
+    const std::string where = "/secrets/releasable/" + std::to_string(i);
     for (std::size_t j = 0; j < i; ++j) {
       if (policy.releasable[i].name != policy.releasable[j].name) continue;
-      for (const auto& pool : policy.releasable[i].pools) {
-        if (Holds(policy.releasable[j].pools, pool)) {
-          out.push_back("/secrets/releasable/" + std::to_string(i) +
-                        ": an earlier rule releases this name to the same pool");
-        }
+      const auto& earlier = policy.releasable[j].pools;
+      if (std::any_of(policy.releasable[i].pools.begin(), policy.releasable[i].pools.end(),
+                      [&](const auto& pool) { return Holds(earlier, pool); })) {
+        add(where, "an earlier rule releases this name to the same pool");
+        break;
       }
     }
   }
-  if (policy.receipts_days < 1) out.emplace_back("/retention/receiptsDays: must be at least 1");
-  if (policy.artifacts_days < 0) out.emplace_back("/retention/artifactsDays: must be at least 0");
-  return out;
+  return policy;
 }
 
 }  // namespace writ::plane

@@ -3,7 +3,7 @@
 // Every member of the policy is enforced here or where it bites: pools, agents, network, data
 // classes, releasable secrets, budget and consent at the request (and again at approval); secrets
 // once more at the claim; retention by the sweep. A policy with a member that could not be enforced
-// is refused by UnenforceableParts and never gets this far (L4, L5).
+// is refused by ReadPolicy and never gets this far (L4, L5).
 #pragma once
 
 #include <string>
@@ -39,8 +39,9 @@ const protocol::ReleasableSecret* FindReleasable(const protocol::Policy& policy,
                                                  const protocol::SecretName& name,
                                                  const protocol::PoolName& pool);
 
-// What this build could not enforce: "POINTER: sentence" each. Empty: the policy may be used.
-std::vector<std::string> UnenforceableParts(const protocol::Policy& policy);
+// A policy with every place that is wrong in it: what cannot be understood, and what this build
+// could not enforce ("policy.unenforceable"). It may be used where there is no issue.
+protocol::Policy ReadPolicy(json::Issues& issues, const json::Value& value);
 
 // True where a host of a request is covered by the policy's list. Same text, or beneath a "*."
 // entry.

@@ -23,13 +23,12 @@ Result<std::shared_ptr<const LoadedPolicy>> Load(std::string text) {
   };
   auto value = json::Parse(text, {.max_depth = 16, .max_bytes = kPolicyLimit});
   if (!value) return refuse("the policy is not valid JSON: " + value.error().message);
-  auto policy = protocol::Policy::Parse(*value);
-  if (!policy) return refuse("the policy is refused: " + policy.error().message);
-  auto parts = UnenforceableParts(*policy);
-  if (!parts.empty()) return refuse("the policy is refused: " + parts.front());
+  json::Issues issues;
+  auto policy = ReadPolicy(issues, *value);
+  if (Status good = issues.ToStatus("the policy"); !good) return refuse(good.error().message);
   auto loaded = std::make_shared<LoadedPolicy>();
-  loaded->hash = policy->Hash().ToHex();
-  loaded->policy = std::move(*policy);
+  loaded->hash = policy.Hash().ToHex();
+  loaded->policy = std::move(policy);
   loaded->text = std::move(text);
   return std::shared_ptr<const LoadedPolicy>(std::move(loaded));
 }

@@ -12,9 +12,12 @@
 #include "writ/base/file.h"
 #include "writ/protocol/names.h"
 #include "writ/protocol/reader.h"
+#include "writ/protocol/secret_rules.h"
 
 namespace writ::plane {
 namespace {
+
+using protocol::kMaxSecretBytes;
 
 constexpr json::EnumName<SecretSource::Kind> kKindTable[] = {
     {SecretSource::Kind::kSealed, "sealed"},

@@ -13,10 +13,8 @@
 
 namespace writ::plane {
 
-inline constexpr std::size_t kMaxSecretBytes = 64 * 1024;
-
 // One trailing newline of a file or of an executable's output is not part of the value.
-// kInvalid "secret.too_large", kUnavailable "secret.unavailable".
+// kUnavailable "secret.unavailable".
 Result<Secret> FetchSecret(const SecretSource& source);
 
 json::Value SourceToJson(const SecretSource& source);

@@ -83,6 +83,17 @@ std::string Listed(const json::Value* list, std::string_view first, std::string_
   return out;
 }
 
+// Of a file that is no bundle; nothing mends one that was tampered with.
+std::string MendOf(const VerifyReport& report) {
+  if (report.problems.empty()) return "";
+  const std::string& code = report.problems.front().code;
+  if (!code.starts_with("json.") && code != "bundle.version" && code != "bundle.malformed")
+    return "";
+  return "get it again with `writ bundle RUN --out FILE`: this file was cut off, or is of "
+         "something "
+         "else";
+}
+
 json::Value FindingsToJson(const std::vector<Finding>& findings) {
   json::Array out;
   for (const Finding& f : findings) {
@@ -140,6 +151,8 @@ std::string RenderText(const VerifyReport& report, std::string_view name) {
     if (facts.Contains("costUsd")) Row(out, "cost", Text(facts.Find("costUsd")) + " USD");
   }
   Section(out, "Problems:", report.problems);
+  if (const std::string mend = MendOf(report); !mend.empty())
+    out.append("hint: ").append(mend).append("\n");
   Section(out, "Warnings:", report.warnings);
   Section(out, "What this does not prove:", report.notes);
   return out;
@@ -153,6 +166,7 @@ json::Value RenderJson(const VerifyReport& report) {
       .Set("warnings", FindingsToJson(report.warnings))
       .Set("notes", FindingsToJson(report.notes))
       .Set("facts", report.facts);
+  if (std::string mend = MendOf(report); !mend.empty()) out.Set("hint", std::move(mend));
   return out;
 }
 

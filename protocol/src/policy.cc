@@ -16,6 +16,12 @@ json::Value NamesToJson(const std::vector<T>& names) {
 
 Result<Policy> Policy::Parse(const json::Value& value) {
   json::Issues issues;
+  Policy out = Read(issues, value);
+  WRIT_TRY(issues.ToStatus("the policy"));
+  return out;
+}
+
+Policy Policy::Read(json::Issues& issues, const json::Value& value) {
   json::ObjectReader reader(issues, value);
   Policy out;
   reader.Literal("version", kPolicyVersion);
@@ -65,7 +71,6 @@ Result<Policy> Policy::Parse(const json::Value& value) {
   out.artifacts_days = retention.Integer("artifactsDays", 1, 36500);
   retention.RefuseUnknown();
   reader.RefuseUnknown();
-  WRIT_TRY(issues.ToStatus("the policy"));
   out.raw = value;
   return out;
 }

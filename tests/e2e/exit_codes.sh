@@ -64,6 +64,56 @@ echo '{"bogus":1}' >"$work/garbage.json"
 told object.unknown 'config check' writ config check "$work/garbage.json"
 expect 1 '\[policy.refused\]' writ policy check "$work/garbage.json"
 grep -q '^hint: ' "$work/out" || fail "a refused policy has no hint"
+for place in '^/bogus: .*\[object.unknown\]' '^/version: .*\[object.missing\]' '^/retention: .*\[object.missing\]'; do
+  grep -q "$place" "$work/out" || { cat "$work/out"; fail "a place that is wrong is not told: $place"; }
+done
+! grep -q 'refused:' "$work/out" || { cat "$work/out"; fail "it is said twice that the policy is refused"; }
+expect 1 '"problems"' writ --json policy check "$work/garbage.json"
+[ "$(json "$work/out" '"/bogus object.unknown" in [p["pointer"] + " " + p["code"] for p in d["problems"]]')" = True ] ||
+  { cat "$work/out"; fail "the problems have no places"; }
+
+# A secret that no job can be given is refused when it is set.
+set_secret() { printf "$1" | writ secrets set "${@:2}"; }
+for name in PATH LD_PRELOAD HTTP_PROXY WRIT_X; do
+  told secret.reserved_name 'another name' set_secret 'a long value' "$name"
+  told secret.reserved_name 'another name' writ secrets set "$name" --from-env X
+done
+told secret.too_short 'longer value' set_secret 'x' TOKEN
+told secret.nul 'encoded' set_secret 'with\0nul' TOKEN
+# One newline at the end is no part of a value, unless it is said to be.
+told secret.too_short 'longer value' set_secret 'abc\n' TOKEN
+expect 0 'is set' set_secret 'abc\n' TOKEN --exact
+writ secrets rm TOKEN >/dev/null
+
+# What mends it is named.
+told cli.bad_duration '366d' writ run --repo "$repo" --timeout 500d true
+expect 3 '^hint: .*--timeout' writ run --repo "$repo" --timeout 61m true
+expect 1 '^hint: .*--timeout' writ run --repo "$repo" --timeout 1s 'sleep 60'
+expect 1 '^hint: .*artifacts RUN --log' writ run --repo "$repo" 'exit 3'
+told cli.network_and_none 'leave one of them out' writ run --repo "$repo" --no-network --allow-host a.example true
+told runner.no_plane_key '--plane-key' writ runner start --plane http://127.0.0.1:1
+expect 6 '127.0.0.1:1 failed' env -u http_proxy "$WRIT_BIN/writ" --dir "$state" runs --plane http://127.0.0.1:1 --token-file /dev/stdin <<<token
+expect 1 'runs cannot be done here' writ doctor --plane http://127.0.0.1:1
+cause=$(sed -n 's/^ *cause: \(GET .*\)/\1/p' "$work/out") mend=$(sed -n '/cause: GET/{n;s/^ *mend: *//p}' "$work/out")
+[ -n "$cause" ] && [ -n "$mend" ] && [[ $cause != *"$mend"* ]] || { cat "$work/out"; fail "the cause of a plane that is away is its mend too"; }
+python3 -c 'import json,sys; p=json.load(open(sys.argv[1])); p["secrets"]["releasable"].append({"name":"UNSET","scope":"pool:default","pools":["default"]}); json.dump(p, sys.stdout)' "$state/policy.json" >"$work/policy.json"
+cp "$state/policy.json" "$work/policy.before"
+cp "$work/policy.json" "$state/policy.json"
+told bad_request 'writ secrets set' writ run --repo "$repo" --secret UNSET true
+expect 0 '^  unmet .*writ secrets set UNSET' writ run --repo "$repo" --dry-run --secret UNSET true
+cp "$work/policy.before" "$state/policy.json"
+
+# What is named and is there already is one exit code.
+touch "$work/there"
+told file.create_failed 'not there yet' writ enroll-token --out "$work/there"
+told file.create_failed 'not there yet' writ principals add somebody --role requester --out "$work/there"
+expect 0 token writ principals add somebody --role requester
+told principal.exists 'another name' writ principals add somebody --role requester
+writ run --repo "$repo" --artifact out.txt 'echo x >out.txt' >"$work/out" 2>&1 || { cat "$work/out"; fail "the run failed"; }
+run=$(sed -n 's/^run \(run_.*\)$/\1/p' "$work/out")
+expect 0 'written' writ artifacts "$run" --out "$work/files"
+told artifacts.exists 'new' writ artifacts "$run" --out "$work/files"
+told path.mkdir_failed 'correct the path' writ artifacts "$run" --out "$work/there/x"
 told secret.not_found 'secrets list' writ secrets rm NOBODY
 : >"$work/empty"
 told cli.no_token 'principals add' writ runs --plane http://127.0.0.1:1 --token-file "$work/empty"
@@ -95,6 +145,14 @@ told policy.refused 'policy check' writ run --repo "$repo" true
 told policy.refused 'policy check' writ policy show
 cp "$work/policy.before" "$state/policy.json"
 [ "$(count)" = "$before" ] || fail "there is a run of settings that cannot be taken"
+
+# What a job prints never stands before the state that allows it, in either stream.
+for option in "" --separate-stderr; do
+  # shellcheck disable=SC2086
+  expect 0 '^first$' writ run --repo "$repo" $option 'echo first; echo second >&2'
+  [ "$(grep -xnE -- '-- running|first|second' "$work/out" | head -1 | cut -d: -f2)" = '-- running' ] ||
+    { cat "$work/out"; fail "output stands before its state"; }
+done
 
 # A job that may be done twice is said to be one.
 expect 0 'never: it is not said to be idempotent' writ run --repo "$repo" --dry-run true
@@ -208,6 +266,22 @@ grep -q 'receipt: ' "$work/out" || fail "a refused run has a receipt"
 if grep -q 'writ.*pull' "$work/out"; then cat "$work/out"; fail "nothing to pull, and pull is offered"; fi
 [ "$(grep -c 'no guest image\|no machine can be made' "$work/out")" = 1 ] || { cat "$work/out"; fail "the reason is to be said once"; }
 
+# A repository of somebody else is captured where its reader says so, or acts for others as root does.
+if [ "$(id -u)" -eq 0 ] && setpriv --reuid 65534 --regid 65534 --clear-groups test -x "$WRIT_BIN/writ"; then
+  mkdir -m 755 "$work/other" "$work/other/state"
+  chown 65534:65534 "$work/other" "$work/other/state"
+  other() { HOME="$work/other" setpriv --reuid 65534 --regid 65534 --clear-groups "$WRIT_BIN/writ" --dir "$work/other/state" "$@"; }
+  other init >/dev/null
+  told workspace.other_owner 'safe.directory' other run --repo "$repo" --dry-run true
+  grep -q 'belongs to .*uid 0' "$work/out" || { cat "$work/out"; fail "the owner is not named"; }
+  HOME="$work/other" git config --global --add safe.directory "$repo"
+  expect 0 'DRY RUN' other run --repo "$repo" --dry-run true
+  cp -a "$repo" "$work/others_repository"
+  chown -R 65534:65534 "$work/others_repository"
+  expect 0 'belongs to .*uid 65534' writ run --repo "$work/others_repository" --dry-run true
+  expect 0 'workspace.other_owner' writ run --repo "$work/others_repository" true
+fi
+
 # A state directory of somebody else is not one that lacks a plane.
 if [ "$(id -u)" -eq 0 ] && setpriv --reuid 65534 --regid 65534 --clear-groups test -x "$WRIT_BIN/writ"; then
   as_other() { setpriv --reuid 65534 --regid 65534 --clear-groups "$WRIT_BIN/writ" --dir "$state" "$@"; }
@@ -287,7 +361,10 @@ if mknod -m 666 "$work/full" c 1 7 2>/dev/null && [ -w "$work/full" ] && ! echo 
   expect 1 'hint: .*room' writ bundle "$run" --out "$work/full"
   [ -c "$work/full" ] || fail "a device was replaced by a file"
 fi
-expect 2 'could not be written' "$BASH" -c '"$0" "$1" >/dev/full' "$WRIT_BIN/writ-verify" "$work/whole.json"
+for words in "$work/whole.json" --help --version '--version --json'; do
+  expect 1 'could not be written.*verify.output' "$BASH" -c '"$0" $1 >/dev/full' "$WRIT_BIN/writ-verify" "$words"
+  grep -q '^hint: ' "$work/out" || fail "an output that was not written has no hint: writ-verify $words"
+done
 
 # One directory serves several pools: the second is not turned away by the seat of the first.
 python3 -c 'import json,sys; p=json.load(open(sys.argv[1])); p["runners"]["allowPools"].append("other"); json.dump(p, sys.stdout)' "$state/policy.json" >"$work/policy.json"

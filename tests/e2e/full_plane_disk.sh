@@ -15,9 +15,25 @@ full() {
 }
 
 say "no room for a state directory"
-code='\[file\.'
+code='\[cli.dir_full\]'
 fill
 full writ init
+[ "$(ls -A "$state")" = filler ] || { ls -AR "$state"; fail "something of it is left"; }
+full "$WRIT_BIN/writ" --dir "$state/new/one" init
+[ "$(ls -A "$state")" = filler ] || { ls -AR "$state"; fail "something of a new directory is left"; }
+# With room for a part of it too; what was there before stays.
+for pages in 1 2 3 4 5 6; do
+  rm -rf "${state:?}"/*
+  mkdir "$state/keys"
+  fill
+  truncate -s "-$((pages * 4096))" "$state/filler"
+  got=0
+  writ init >"$work/out" 2>&1 || got=$?
+  [ "$got" != 0 ] || break
+  [ "$(cd "$state" && find . | sort | tr '\n' ' ')" = '. ./filler ./keys ' ] ||
+    { ls -AR "$state"; fail "a part of it is left, with room for $pages pages"; }
+done
+[ "$pages" -gt 1 ] || fail "a page has room for it all"
 free
 
 say "no room for the plane's store: nothing can be read either, which is said"

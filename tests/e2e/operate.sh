@@ -158,7 +158,7 @@ wait "$plane_pid" || fail "the plane ended with $?"
 background=()
 
 say "the backup, restored elsewhere: every receipt of its time verifies"
-refused restore.not_empty 1 writ restore "$work/backup.tar"
+refused restore.not_empty 2 writ restore "$work/backup.tar"
 "$WRIT_BIN/writ" --dir "$work/restored" restore "$work/backup.tar" >/dev/null || fail "the backup is not restored"
 "$WRIT_BIN/writ" --dir "$work/restored" bundle "$first" --out "$work/again.json" >/dev/null
 "$WRIT_BIN/writ-verify" "$work/again.json" >/dev/null || fail "a restored receipt does not verify"

@@ -9,6 +9,7 @@
 #include "bundle_writer.h"
 #include "checkout_scan.h"
 #include "repository_files.h"
+#include "repository_owner.h"
 #include "writ/base/encoding.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
@@ -93,6 +94,7 @@ std::vector<std::string> DefaultDeniedPatterns() {
 
 Result<Captured> Capture(const CaptureOptions& options, const CaptureProgress& progress) {
   WRIT_ASSIGN(RepositoryFiles repository, FindRepository(options.repository));
+  WRIT_ASSIGN(const std::optional<Finding> other_owner, CheckOwner(repository));
   WRIT_ASSIGN(std::unique_ptr<OdbSource> objects, OdbSource::Open(repository));
   WRIT_ASSIGN(UniqueFd cache, MakeDirectories(options.cache_directory, 0700));
   WRIT_ASSIGN(UniqueFd root, OpenDirectory(repository.root));
@@ -106,6 +108,7 @@ Result<Captured> Capture(const CaptureOptions& options, const CaptureProgress& p
               BundleOfHead(repository, *objects, cache.get(), options.cache_directory, progress));
   Captured captured;
   captured.findings = std::move(state.findings);
+  if (other_owner) captured.findings.insert(captured.findings.begin(), *other_owner);
   captured.summary = {.repository_root = repository.root,
                       .head = repository.head.Hex(),
                       .branch = repository.branch,

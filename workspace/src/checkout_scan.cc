@@ -32,6 +32,27 @@ Error Unreadable(const std::string& path, int err) {
   return error;
 }
 
+// libgit2 tells a form of index that it does not know from a damaged one only in its sentence.
+Error UnreadIndex(const std::string& path) {
+  const git_error* last = ::git_error_last();
+  const std::string_view why = last != nullptr && last->message != nullptr ? last->message : "";
+  if (why.find("mandatory extension") != std::string_view::npos)
+    return Error{.kind = ErrorKind::kUnsupported,
+                 .code = "workspace.index_unsupported",
+                 .message =
+                     "the repository's index is a split or a sparse one, which is not read "
+                     "here (" +
+                     std::string(why) + ")",
+                 .hint =
+                     "write it whole: `git update-index --no-split-index`, or `git "
+                     "sparse-checkout init --no-sparse-index`"};
+  Error error =
+      GitError(ErrorKind::kInvalid, "workspace.index_damaged", "the repository's index is damaged");
+  error.hint =
+      "`rm " + path + " && git reset` makes it anew from HEAD; what was staged stays in your files";
+  return error;
+}
+
 // The folder of the last file that was asked for, kept open: files come sorted.
 class FolderHandle {
  public:
@@ -131,9 +152,9 @@ class Scanner {
     std::string path = repository_.git_dir + "/index";
     if (::stat(path.c_str(), &index_stat_) != 0 && errno != ENOENT)
       return Unreadable("index", errno);
+    if (::access(path.c_str(), R_OK) != 0 && errno != ENOENT) return Unreadable("index", errno);
     if (::git_index_open(index_.out(), path.c_str()) != 0 || ::git_index_read(index_.get(), 1) != 0)
-      return GitError(ErrorKind::kUnsupported, "workspace.index_unsupported",
-                      "the repository's index cannot be read");
+      return UnreadIndex(path);
     std::size_t count = ::git_index_entrycount(index_.get());
     for (std::size_t i = 0; i < count; ++i) {
       const git_index_entry* entry = ::git_index_get_byindex(index_.get(), i);

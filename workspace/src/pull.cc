@@ -10,6 +10,7 @@
 #include "object_writer.h"
 #include "patch_tree.h"
 #include "repository_files.h"
+#include "repository_owner.h"
 #include "tree_listing.h"
 #include "worktree_change.h"
 #include "writ/base/file.h"
@@ -31,6 +32,7 @@ class Puller {
       return PullResult{.outcome = PullResult::Outcome::kNothingToDo,
                         .reason = "the run changed no file"};
     WRIT_ASSIGN(repository_, FindRepository(options_.repository));
+    if (auto owner = CheckOwner(repository_); !owner) return std::move(owner).error();
     WRIT_ASSIGN(root_, OpenDirectory(repository_.root));
     WRIT_ASSIGN(bool applied, IsApplied());
     if (applied)

@@ -164,9 +164,10 @@ Status ContainerTier::CheckPlan(const Plan& plan, const HostFeatures& features) 
         "the environment of another: whoever enters would see the job's secrets",
         "use crun or runc");
   if (images_.Wanted(plan).empty())
-    return Unsupported(Tier::kContainer, "no_image",
-                       "the contract names no image and this runner has no default",
-                       "name one as execution.image, or as container.image in runner.json");
+    return Unsupported(
+        Tier::kContainer, "no_image", "the contract names no image and this runner has no default",
+        "name one with --image (the contract's execution.image), or as container.image in "
+        "runner.json; `writ image ls` lists those that there are");
   auto image = images_.Find(plan);
   return image ? Status() : Status(std::move(image).error());
 }

@@ -51,19 +51,23 @@ void AddPolicy(CLI::App& app, Context& context) {
     // What `policy show --json` prints has the policy beside its hash.
     const json::Value* inner = readable->Find("policyHash") ? readable->Find("policy") : nullptr;
     plane::PolicyVerdict verdict = plane::CheckPolicy(inner ? json::Write(*inner) : *bytes);
-    bool ok = verdict.issues.empty();
+    const bool ok = verdict.issues.empty();
     const Error refused{ErrorKind::kInvalid, "policy.refused", "the policy cannot be enforced",
                         "correct these places and check it again"};
     if (context.json) {
-      json::Object out{{"ok", ok}, {"issues", json::Value::Texts(verdict.issues)}};
+      json::Array problems;
+      for (const json::Issue& issue : verdict.issues)
+        problems.push_back(json::Object{
+            {"pointer", issue.pointer}, {"code", issue.code}, {"message", issue.message}});
+      json::Object out{{"ok", ok}, {"problems", std::move(problems)}};
       if (ok) out.Set("policyHash", verdict.policy_hash);
       if (!ok) out.Set("code", refused.code).Set("hint", refused.hint);
       context.PrintJson(std::move(out));
     } else if (ok) {
       context.Print("the policy can be enforced\npolicyHash " + verdict.policy_hash + "\n");
     } else {
-      for (const std::string& issue : verdict.issues)
-        context.Print("refused: " + TerminalSafe(issue) + "\n");
+      for (const json::Issue& issue : verdict.issues)
+        context.Print(TerminalSafe(issue.ToString()) + " [" + issue.code + "]\n");
       context.Fail(kFailed, refused);
     }
     context.exit_code = ok ? kDone : kFailed;

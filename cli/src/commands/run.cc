@@ -93,7 +93,7 @@ Result<json::Object> LimitsOf(const RunCommand& command) {
     auto time = ParseDuration(command.cpu_time);
     if (!time)
       return Error{ErrorKind::kInvalid, "cli.bad_duration", "--cpu-time is not a duration",
-                   "write it like 90s, 10m or 1h30m"};
+                   "write it like 90s, 10m or 1h30m; 366d is the most"};
     limits.Set("cpuMs", time->count());
   }
   if (command.processes > 0) limits.Set("processes", command.processes);
@@ -109,7 +109,7 @@ Result<json::Value> BuildRequest(const RunCommand& command, const workspace::Cap
     auto timeout = ParseDuration(command.timeout);
     if (!timeout)
       return Error{ErrorKind::kInvalid, "cli.bad_duration", "--timeout is not a duration",
-                   "write it like 90s, 10m or 1h30m"};
+                   "write it like 90s, 10m or 1h30m; 366d is the most"};
     budget.Set("maxDurationMin", static_cast<double>(timeout->count()) / 60'000.0);
   }
   if (command.max_spend_usd > 0) budget.Set("maxSpendUsd", command.max_spend_usd);
@@ -214,8 +214,13 @@ void ReportRefusal(Context& context, const Access& access, const plane::Submissi
   Error error{denied ? ErrorKind::kDenied : ErrorKind::kInvalid,
               denied ? "policy_denied" : "bad_request",
               denied ? "policy denied the run" : "the plane refused the request",
-              denied ? "see it with: " + context.Command("policy show" + access.Arguments())
-                     : "see `writ run --help`"};
+              denied ? "ask for less (--timeout, --max-spend, --secret, --allow-host, --agent, "
+                       "--pool), or let an administrator change the policy; see it with: " +
+                           context.Command("policy show" + access.Arguments())
+              : !reasons.empty() && reasons.front().starts_with("request.secretNames.")
+                  ? "leave that --secret out, or let an administrator of the plane set it: "
+                    "`writ secrets set --help`"
+                  : "see `writ run --help`"};
   for (std::size_t i = 0; i < reasons.size(); ++i)
     error.message += (i == 0 ? ": " : "; ") + reasons[i];
   context.Fail(denied ? kPolicyDenied : kUsage, error);
@@ -231,6 +236,11 @@ void Run(Context& context, RunCommand& command) {
     return context.Fail(Error{ErrorKind::kInvalid, "cli.access_remote",
                               "--allow-access is for runs of this process",
                               "a runner's operator grants it: grants.session in its runner.json"});
+  if (command.no_network && !command.hosts.empty())
+    return context.Fail(Error{ErrorKind::kInvalid, "cli.network_and_none",
+                              "--no-network and --allow-host contradict each other",
+                              "leave one of them out: without any --allow-host no host is reached "
+                              "either"});
   if (command.tty && command.separate_stderr)
     return context.Fail(Error{ErrorKind::kInvalid, "cli.tty_stderr",
                               "a terminal has one stream: not with --separate-stderr"});

@@ -110,7 +110,7 @@ Result<runner::ServeOptions> ServeOptionsOf(const RunnerCommand& command) {
     out.exit_when_idle = ParseDuration(command.exit_when_idle);
     if (!out.exit_when_idle)
       return Error{ErrorKind::kInvalid, "cli.bad_duration", "--exit-when-idle is not a duration",
-                   "write it like 90s, 10m or 1h30m"};
+                   "write it like 90s, 10m or 1h30m; 366d is the most"};
   }
   return out;
 }

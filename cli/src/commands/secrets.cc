@@ -11,11 +11,12 @@
 #include "writ/base/clock.h"
 #include "writ/base/file.h"
 #include "writ/plane/plane.h"
+#include "writ/protocol/secret_rules.h"
 
 namespace writ::cli {
 namespace {
 
-constexpr std::uint64_t kMaxSecretBytes = 64 * 1024;
+constexpr std::uint64_t kMostBytes = protocol::kMaxSecretBytes + 1;  // with the last newline
 
 // Turns the terminal's echo off while a value is typed.
 class NoEcho {
@@ -37,18 +38,20 @@ class NoEcho {
   bool active_ = false;
 };
 
-Result<Secret> ReadValue(const std::string& file) {
+enum class LastNewline { kIsNoPart, kIsPart };
+
+Result<Secret> ReadValue(const std::string& file, LastNewline newline) {
   Result<std::string> bytes = std::string();
   if (file.empty()) {
     NoEcho quiet;
     if (::isatty(0) != 0)
       std::fprintf(stderr, "value (not shown, end with Ctrl-D on an empty line): ");
-    bytes = ReadAll(0, kMaxSecretBytes);
+    bytes = ReadAll(0, kMostBytes);
   } else {
-    bytes = ReadFile(file, kMaxSecretBytes);
+    bytes = ReadFile(file, kMostBytes);
   }
   if (!bytes) return std::move(bytes).error();
-  if (!bytes->empty() && bytes->back() == '\n')
+  if (newline == LastNewline::kIsNoPart && !bytes->empty() && bytes->back() == '\n')
     bytes->pop_back();  // the newline of echo and of editors
   if (bytes->empty())
     return Error{ErrorKind::kInvalid, "secret.empty", "the secret's value is empty",
@@ -60,6 +63,7 @@ struct SecretCommand {
   std::string name;
   std::string scope = "pool:default";
   std::string file;
+  bool exact = false;
   std::string from_env;
   std::string from_file;
   std::string from_command;
@@ -99,16 +103,28 @@ void AddSecrets(CLI::App& app, Context& context) {
   set->add_option("--scope", set_options->scope, "Scope that the policy names")
       ->capture_default_str();
   set->add_option("--file", set_options->file, "Read the value from this file now");
+  CLI::Option* exact =
+      set->add_flag("--exact", set_options->exact, "A newline at the end is a part of the value");
   set->add_option("--from-env", set_options->from_env,
-                  "Take the value from this variable of the plane at each release");
+                  "Take the value from this variable of the plane at each release")
+      ->excludes(exact);
   set->add_option("--from-file", set_options->from_file,
-                  "Take the value from this file at each release");
+                  "Take the value from this file at each release")
+      ->excludes(exact);
   set->add_option(
-      "--from-command", set_options->from_command,
-      "Take the value from this program's output at each release (absolute path, no shell)");
+         "--from-command", set_options->from_command,
+         "Take the value from this program's output at each release (absolute path, no shell)")
+      ->excludes(exact);
   set->add_option("--arg", set_options->args, "Argument for --from-command; may be repeated")
       ->allow_extra_args(false);
   set->footer(
+      "A value is text of at least 4 bytes, without NUL. One newline at its end, as echo and "
+      "editors\n"
+      "write it, is not taken as a part of it, whether it is read now or at a release (that of a\n"
+      "variable is).\n"
+      "The job finds it in the variable NAME, so the names of variables that belong to the "
+      "launcher\n"
+      "or the proxy (PATH, HOME, LD_*, WRIT_*, HTTP_PROXY, ...) are refused.\n\n"
       "Examples:\n  printf %s \"$TOKEN\" | writ secrets set API_TOKEN\n  writ secrets set "
       "API_TOKEN --from-command /usr/local/bin/fetch --arg api");
   set->callback([&context, set_options] {
@@ -140,7 +156,8 @@ void AddSecrets(CLI::App& app, Context& context) {
       source.location = set_options->from_command;
     }
     if (source.kind == plane::SecretSource::Kind::kSealed) {
-      auto value = ReadValue(set_options->file);
+      auto value = ReadValue(set_options->file,
+                             set_options->exact ? LastNewline::kIsPart : LastNewline::kIsNoPart);
       if (!value) return context.Fail(kUsage, value.error());
       done = (*opened)->SetSecret(caller, set_options->name, set_options->scope, *value);
     } else {

@@ -79,7 +79,7 @@ Result<std::optional<std::chrono::milliseconds>> LimitOf(const std::string& text
   auto limit = ParseDuration(text);
   if (!limit)
     return Error{ErrorKind::kInvalid, "cli.bad_duration", "--timeout is not a duration",
-                 "write it like 90s, 10m or 1h30m"};
+                 "write it like 90s, 10m or 1h30m; 366d is the most"};
   return std::optional<std::chrono::milliseconds>(*limit);
 }
 

@@ -75,7 +75,7 @@ void Build(Context& context, const BuildCommand& command) {
   if (!bound || *bound > std::chrono::hours(24))
     return context.Fail(Error{ErrorKind::kInvalid, "cli.bad_duration",
                               "--timeout is not a duration of at most a day",
-                              "write it like 90s, 10m or 1h30m"});
+                              "write it like 90s, 10m or 1h30m; 366d is the most"});
   build.warm_up_bound = *bound;
   build.image = command.image;
   build.warm_up = command.warm_up;

@@ -79,12 +79,6 @@ void DeliverToken(Context& context, const std::string& token, TokenPlace& place,
   context.Print(token + "\n");
 }
 
-// A file that cannot be made is wrong usage, but for a full disk.
-void FailForFile(Context& context, const Error& error) {
-  const bool full = error.sys_errno == ENOSPC || error.sys_errno == EDQUOT;
-  context.Fail(full ? kFailed : kUsage, error);
-}
-
 }  // namespace
 
 void AddTokens(CLI::App& app, Context& context) {
@@ -114,7 +108,7 @@ void AddTokens(CLI::App& app, Context& context) {
     auto requester = enroll->access.Open(context);
     if (!requester) return context.Fail(requester.error());
     auto place = TokenPlace::Reserve(enroll->out);
-    if (!place) return FailForFile(context, place.error());
+    if (!place) return context.Fail(place.error());
     auto issued =
         (*requester)
             ->CreateEnrollToken(std::chrono::duration_cast<std::chrono::seconds>(*lifetime),
@@ -163,7 +157,7 @@ void AddTokens(CLI::App& app, Context& context) {
     auto opened = OpenPlane(context.dir, clock);
     if (!opened) return context.Fail(opened.error());
     auto place = TokenPlace::Reserve(add_options->out);
-    if (!place) return FailForFile(context, place.error());
+    if (!place) return context.Fail(place.error());
     auto issued =
         (*opened)->CreatePrincipal(plane::Caller::Local(LocalUser()), add_options->name, roles);
     if (!issued) return context.Fail(issued.error());

@@ -112,7 +112,10 @@ Result<HttpResponse> HttpClient::Do(const HttpRequest& request, const Deadline& 
                                     std::stop_token stop) {
   const HttpEndpoint& endpoint = impl_->endpoint;
   const OriginUrl& origin = impl_->origin;
-  const std::string where = request.method + " to " + origin.host;
+  const std::string host =
+      origin.host.find(':') != std::string::npos ? "[" + origin.host + "]" : origin.host;
+  const std::string address = host + ":" + std::to_string(origin.port);
+  const std::string where = request.method + " to " + address;
   Deadline own = Deadline::After(*impl_->clock, deadline.Left());  // measures this call
   auto fail = [&](ErrorKind kind, std::string code, const std::string& what, std::string hint) {
     return Error{
@@ -126,11 +129,9 @@ Result<HttpResponse> HttpClient::Do(const HttpRequest& request, const Deadline& 
 
   std::unique_ptr<CURL, void (*)(CURL*)> easy(curl_easy_init(), curl_easy_cleanup);
   if (!easy) return fail(ErrorKind::kInternal, "plane.client", "could not be prepared", "");
-  std::string host =
-      origin.host.find(':') != std::string::npos ? "[" + origin.host + "]" : origin.host;
   const bool tls = origin.scheme == OriginUrl::Scheme::kHttps;
-  std::string url = std::string(tls ? "https://" : "http://") + host + ":" +
-                    std::to_string(origin.port) + origin.path_prefix + request.path;
+  std::string url =
+      std::string(tls ? "https://" : "http://") + address + origin.path_prefix + request.path;
   Received received;
   CURL* e = easy.get();
   received.limit = request.max_response_bytes;
@@ -255,7 +256,7 @@ Result<HttpResponse> HttpClient::Do(const HttpRequest& request, const Deadline& 
   if (code != CURLE_OK)
     return fail(ErrorKind::kUnavailable, "plane.unreachable",
                 std::string("failed (") + curl_easy_strerror(code) + ")",
-                "is the plane running at this address?");
+                "see that a plane is running there, and that nothing on the way stops it");
   HttpResponse response;
   long status = 0;
   curl_easy_getinfo(e, CURLINFO_RESPONSE_CODE, &status);

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "writ/protocol/secret_rules.h"
+#include "writ/runner/failure.h"
+
 namespace writ::runner {
 namespace {
 
@@ -40,11 +43,8 @@ std::variant<EnvironmentPlan, RunFailure> PlanEnvironment(
   }
   for (const auto& [name, value] : agent_vars) names[name] = {std::nullopt, value};
   for (const protocol::SecretGrant& grant : contract.secrets) {
-    if (protocol::IsReservedEnvName(grant.name.text()))
-      return RunFailure{FailureClass::kSecretReleaseDenied, "env.reserved",
-                        "the secret " + grant.name.text() +
-                            " has the name of a variable that belongs to the launcher or the proxy",
-                        "store it under another name"};
+    if (Status fit = protocol::CheckSecretVariable(grant.name.text()); !fit)
+      return FailureFrom(fit.error(), FailureClass::kSecretReleaseDenied);
     names[grant.name.text()] = {grant.name.text(), {}};
   }
   for (const protocol::EnvName& name : env.inherit) {

@@ -22,20 +22,7 @@ std::string Marker(const std::string& name) {
 Result<Redactor> Redactor::Build(const std::vector<NamedSecret>& secrets, RedactIn where) {
   for (const NamedSecret& secret : secrets) {
     if (secret.value.empty()) continue;
-    if (secret.value.size() < kMinSecretBytes)
-      return Error{
-          .kind = ErrorKind::kInvalid,
-          .code = "redact.too_short",
-          .message = "the value of secret " + secret.name + " is shorter than " +
-                     std::to_string(kMinSecretBytes) +
-                     " bytes and could not be kept out of the log",
-          .hint = "store a longer value, or pass it as an ordinary variable if it is no secret"};
-    if (secret.value.size() > kMaxSecretBytes)
-      return Error{.kind = ErrorKind::kInvalid,
-                   .code = "redact.too_long",
-                   .message = "the value of secret " + secret.name + " is longer than " +
-                              std::to_string(kMaxSecretBytes) + " bytes",
-                   .hint = "release a key or token rather than a whole file"};
+    WRIT_TRY(protocol::CheckSecretLength(secret.name, secret.value.Reveal()));
   }
   return Redactor(std::make_shared<const RedactionTable>(secrets, where));
 }

@@ -72,10 +72,13 @@ RunFailure LimitFailure(const backends::PlannedLimit& limit, WallLimit wall) {
       if (wall == WallLimit::kBudget) {
         failure.failure = FailureClass::kBudgetExceeded;
         failure.message = "agent ran longer than its budget allows (" + value + ")";
-        failure.hint = "raise budget.maxDurationMin";
+        failure.hint =
+            "raise --timeout (the contract's budget.maxDurationMin), and the policy's ceiling "
+            "where "
+            "that is what holds it";
       } else {
         failure.message = "agent ran longer than its time-out (" + value + ")";
-        failure.hint = "raise the time-out";
+        failure.hint = "raise the time-out of the contract's execution (timeoutMs)";
       }
       return failure;
     case LimitKind::kCpu:

@@ -26,7 +26,7 @@ constexpr std::chrono::milliseconds kEndAllowance{120'000};
 std::string ExitHint(int code) {
   if (code == 127) return "127 says that a program was not found on the job's PATH";
   if (code == 126) return "126 says that a file was found which cannot be executed";
-  return {};
+  return "its output says why: `writ artifacts RUN --log` has it, `writ receipt RUN` the rest";
 }
 
 // How every process of the session finds the proxy.
@@ -94,8 +94,12 @@ std::optional<RunFailure> Session::HideSecrets() {
   if (plan_->proxied && plan_->tier == protocol::Tier::kProcess)
     proxy_token_ = egress::NewSessionToken();
   std::vector<NamedSecret> hidden;
-  for (const NamedSecret& secret : claim_.secrets)
+  for (const NamedSecret& secret : claim_.secrets) {
+    if (!secret.value.empty())
+      if (Status fit = protocol::CheckSecretValue(secret.name, secret.value.Reveal()); !fit)
+        return FailureFrom(fit.error(), FailureClass::kSecretReleaseDenied);
     hidden.push_back({secret.name, secret.value.Clone()});
+  }
   if (!proxy_token_.empty()) hidden.push_back({"WRIT_PROXY_TOKEN", proxy_token_.Clone()});
   for (auto [redactor, where] :
        {std::pair{&redactor_, RedactIn::kBytes}, {&host_redactor_, RedactIn::kHostNames}}) {
@@ -189,11 +193,6 @@ std::optional<RunFailure> Session::DeliverSecrets() {
   for (const SecretTarget& target : plan_->secret_env) {
     const Secret* value = value_of(target.secret);
     if (value == nullptr) continue;  // not released: left out
-    if (value->Reveal().find('\0') != std::string_view::npos)
-      return RunFailure{FailureClass::kSecretReleaseDenied, "secret.nul",
-                        "the value of secret " + target.secret +
-                            " holds a NUL byte, which no environment can carry",
-                        "store it encoded"};
     late_env_.secrets.push_back({target.env, value->Clone()});
     if (std::find(delivered.begin(), delivered.end(), target.secret) == delivered.end())
       delivered.push_back(target.secret);

@@ -50,5 +50,18 @@ TEST(ExitCodes, ATokenOrRoleThatThePlaneDoesNotTakeIsDenied) {
     EXPECT_EQ(ExitCodeFor({ErrorKind::kDenied, code, "no"}), kPolicyDenied) << code;
 }
 
+TEST(ExitCodes, WhatIsNamedAndIsThereAlreadyOrClosedIsUsageAndAFullDiskIsNot) {
+  for (const char* code :
+       {"principal.exists", "artifacts.exists", "backup.exists", "restore.not_empty"})
+    EXPECT_EQ(ExitCodeFor({ErrorKind::kConflict, code, "no"}), kUsage) << code;
+  for (const int err : {EEXIST, EACCES, EROFS, EISDIR, ENOTDIR})
+    for (const char* code : {"file.create_failed", "path.mkdir_failed", "workspace.unreadable"})
+      EXPECT_EQ(ExitCodeFor(SysError(err, code, "no")), kUsage) << code << " " << err;
+  for (const int full : {ENOSPC, EDQUOT})
+    for (const char* code : {"file.create_failed", "cli.dir_full"})
+      EXPECT_EQ(ExitCodeFor(SysError(full, code, "no")), kFailed) << code;
+  EXPECT_EQ(ExitCodeFor(SysError(EIO, "file.write_failed", "no")), kFailed);
+}
+
 }  // namespace
 }  // namespace writ::cli

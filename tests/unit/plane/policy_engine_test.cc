@@ -207,6 +207,36 @@ TEST(CheckPolicy, RefusesEveryPartThatCouldNotBeEnforced) {  // L4
   EXPECT_FALSE(CheckPolicy("[]").issues.empty());
 }
 
+TEST(CheckPolicy, TellsEveryPlaceAtOnceWithItsOwnCode) {
+  Object policy = BasePolicy();
+  policy.Set("novelty", 1);
+  policy.Set("version", "x");
+  policy.Set("dataClasses", Array{Object{{"dataClass", "pii"}, {"allowPools", Array{"default"}}},
+                                  Object{{"dataClass", 7}, {"allowPools", Array{"default"}}}});
+  policy.Set("consent", Array{Object{{"when", "full-moon"}, {"approvers", Array{}}},
+                              Object{{"when", "any-run"}, {"approvers", Array{5}}}});
+  policy.Set("secrets", Object{{"releasable", Array{Object{{"name", "TOKEN"},
+                                                           {"scope", "pool:default"},
+                                                           {"pools", Array{"default", "a b"}}}}}});
+  policy.Set("retention", Object{{"receiptsDays", 0}, {"artifactsDays", -1}});
+  std::vector<std::string> told;
+  for (const json::Issue& issue : CheckPolicy(json::Write(Value(policy))).issues)
+    told.push_back(issue.pointer + " " + issue.code);
+  std::sort(told.begin(), told.end());
+  EXPECT_EQ(told, (std::vector<std::string>{
+                      "/consent/0/approvers policy.unenforceable",
+                      "/consent/0/when object.enum",
+                      "/consent/1/approvers/0 object.type",
+                      "/dataClasses/0/dataClass policy.unenforceable",
+                      "/dataClasses/1/dataClass object.type",
+                      "/novelty object.unknown",
+                      "/retention/artifactsDays object.range",
+                      "/retention/receiptsDays object.range",
+                      "/secrets/releasable/0/pools/1 name.pool",
+                      "/version object.version",
+                  }));
+}
+
 TEST(RunRequest, RefusesWhatItDoesNotKnowWithThePlace) {  // L3
   auto issue = [](const Object& changes) {
     auto parsed = ParseRunRequest(json::Write(Request(changes)), 1 << 20);

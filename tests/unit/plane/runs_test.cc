@@ -233,7 +233,7 @@ TEST(Secrets, ComeFromAFileTheEnvironmentOrAnExecutableWithADeadline) {  // L44
 
 TEST(Secrets, ARunWhoseSecretIsNoLongerReleasableEndsInsteadOfGettingIt) {
   TestPlane plane(SecretPolicy());
-  ASSERT_TRUE(plane->SetSecret(plane.local, "TOKEN", "pool:default", Secret("v")));
+  ASSERT_TRUE(plane->SetSecret(plane.local, "TOKEN", "pool:default", Secret("value")));
   TestRunner runner(*plane, plane.local);
   auto run = Submit(plane, {.secrets = {"TOKEN"}});
   ASSERT_TRUE(plane->SetPolicy(plane.local, plane::DefaultPolicy()));
@@ -245,19 +245,83 @@ TEST(Secrets, ARunWhoseSecretIsNoLongerReleasableEndsInsteadOfGettingIt) {
 
 TEST(Secrets, ASealedValueMovedToAnotherNameDoesNotOpen) {
   TestPlane plane(SecretPolicy());
+  ASSERT_TRUE(plane->SetSecret(plane.local, "TOKEN", "pool:default", Secret("its own")));
   ASSERT_TRUE(plane->SetSecret(plane.local, "OTHER", "pool:default", Secret("of another")));
+  auto run = Submit(plane, {.secrets = {"TOKEN"}});
   plane.Close();
   {
     auto db =
         sqlite::Database::Open(plane.dir() + "/plane/state.db", sqlite::Database::Mode::kReadWrite);
     ASSERT_TRUE(db);
+    ASSERT_TRUE((*db)->Do("DELETE FROM secrets WHERE name = 'TOKEN'"));
     ASSERT_EQ((*db)->Run("UPDATE secrets SET name = 'TOKEN'").value(), 1);
   }
   plane.Reopen();
   TestRunner runner(*plane, plane.local);
-  auto run = Submit(plane, {.secrets = {"TOKEN"}});
   EXPECT_FALSE(plane->Claim(runner.token, "default", kNoWait).value());
   EXPECT_NE(plane->Run(run)->summary.failure.find("does not open"), std::string::npos);
+}
+
+TEST(Secrets, ThatNoJobCanBeGivenAreRefusedWhenTheyAreSet) {
+  TestPlane plane(SecretPolicy());
+  auto code = [&](const std::string& name, std::string_view value) {
+    auto set = plane->SetSecret(plane.local, name, "pool:default", Secret(value));
+    if (set) return std::string("set");
+    EXPECT_FALSE(set.error().hint.empty());
+    EXPECT_EQ(set.error().kind, ErrorKind::kInvalid);
+    return set.error().code;
+  };
+  for (const char* name : {"PATH", "LD_PRELOAD", "HTTP_PROXY", "https_proxy", "WRIT_X", "HOME"}) {
+    EXPECT_EQ(code(name, "long enough"), "secret.reserved_name") << name;
+    auto source = plane->SetSecretSource(
+        plane.local, name, "pool:default",
+        {.kind = plane::SecretSource::Kind::kEnvironment, .location = "X", .args = {}});
+    EXPECT_EQ(source ? "set" : source.error().code, "secret.reserved_name") << name;
+  }
+  EXPECT_EQ(code("TOKEN", std::string_view("with\0nul", 8)), "secret.nul");
+  EXPECT_EQ(code("TOKEN", "abc"), "secret.too_short");
+  EXPECT_EQ(code("TOKEN", std::string(65537, 'x')), "secret.too_large");
+  EXPECT_EQ(code("TOKEN", "not \xff text"), "secret.not_text");
+  EXPECT_TRUE(plane->Secrets()->empty());
+  EXPECT_EQ(code("TOKEN", "abcd"), "set");
+}
+
+TEST(Secrets, ThatNoJobCanBeGivenAreUnmetWhereverTheyComeFrom) {
+  Object policy = json::Parse(SecretPolicy()).value().object();
+  policy.Set("secrets",
+             Object{{"releasable", json::Array{Object{{"name", "TOKEN"},
+                                                      {"scope", "pool:default"},
+                                                      {"pools", json::Array{"default"}}},
+                                               Object{{"name", "PATH"},
+                                                      {"scope", "pool:default"},
+                                                      {"pools", json::Array{"default"}}}}}});
+  TestPlane plane(json::Write(json::Value(policy)));
+  ASSERT_TRUE(plane->SetSecret(plane.local, "TOKEN", "pool:default", Secret("value")));
+  plane.Close();
+  {  // A store from before the rule.
+    auto db =
+        sqlite::Database::Open(plane.dir() + "/plane/state.db", sqlite::Database::Mode::kReadWrite);
+    ASSERT_TRUE(db);
+    ASSERT_TRUE((*db)->Do(
+        "INSERT INTO secrets (name, scope, source, sealed, updated_at) SELECT 'PATH', scope, "
+        "source, sealed, updated_at FROM secrets"));
+  }
+  plane.Reopen();
+  WriteText(plane.dir() + "/short", "x\n");
+  ASSERT_TRUE(plane->SetSecretSource(
+      plane.local, "TOKEN", "pool:default",
+      {.kind = plane::SecretSource::Kind::kFile, .location = plane.dir() + "/short", .args = {}}));
+  for (const auto& [name, why] :
+       {std::pair{"PATH", "belongs to the launcher"}, std::pair{"TOKEN", "shorter than 4 bytes"}}) {
+    Object body = RunBody(*plane, {.secrets = {name}}).object();
+    EXPECT_EQ(plane->Submit(plane.local, json::Write(json::Value(body)))->kind,
+              Submission::Kind::kInvalid);
+    body.Set("dryRun", true);
+    const json::Value report =
+        json::Parse(plane->Submit(plane.local, json::Write(json::Value(body)))->report).value();
+    ASSERT_NE(report.Find("unmet"), nullptr) << name;
+    EXPECT_NE(json::Write(*report.Find("unmet")).find(why), std::string::npos) << name;
+  }
 }
 
 TEST(Submitting, ADryRunMovesNothing) {

@@ -87,6 +87,18 @@ TEST_F(WritVerify, ATamperedBundleIsNotVerifiedAndEachProblemHasItsCode) {
   EXPECT_EQ(ran.code, 1);
   EXPECT_NE(ran.out.find("NOT VERIFIED"), std::string::npos);
   EXPECT_NE(ran.out.find("contract.signature: "), std::string::npos) << ran.out;
+  EXPECT_EQ(ran.out.find("hint: "), std::string::npos) << "nothing mends it";
+}
+
+TEST_F(WritVerify, SaysWhatToDoAboutAFileThatIsNoBundle) {
+  for (const char* text : {"{", "[]", "{\"version\":\"other\"}"}) {
+    const std::string file = File("none.json", text);
+    EXPECT_EQ(RunVerify({file}).code, 1);
+    EXPECT_NE(RunVerify({file}).out.find("\nhint: "), std::string::npos) << text;
+    const auto value = json::Parse(RunVerify({file, "--json"}).out);
+    ASSERT_TRUE(value) << text;
+    EXPECT_TRUE(value->FindString("hint")) << text;
+  }
 }
 
 TEST_F(WritVerify, UsageAndUnreadableInputAreTheirOwnExitCode) {
@@ -108,6 +120,20 @@ TEST_F(WritVerify, UsageAndUnreadableInputAreTheirOwnExitCode) {
   EXPECT_NE(RunVerify({dir_ + "/absent"}).err.find("[file.open_failed]"), std::string::npos);
   EXPECT_EQ(RunVerify({"--help"}).code, 0);
   EXPECT_EQ(RunVerify({"--version"}).out.substr(0, 12), "writ-verify ");
+  const auto version = json::Parse(RunVerify({"--version", "--json"}).out);
+  ASSERT_TRUE(version);
+  EXPECT_TRUE(version->FindString("version"));
+}
+
+TEST_F(WritVerify, SaysWhatToDoAboutAManifestThatIsNone) {
+  const std::string bundle = File("bundle.json", test::MakeRun({}).text);
+  const std::string key = File("org.pem", test::Key("org").Public().ToPem());
+  for (const auto& [text, code] : {std::pair{"{,}", "json.syntax"}, {"{}", "object.missing"}}) {
+    const Ran ran =
+        RunVerify({bundle, "--org-key", key, "--key-manifest", File("manifest.json", text)});
+    EXPECT_EQ(ran.code, 2);
+    EXPECT_NE(ran.err.find(std::string("[") + code + "]\nhint: "), std::string::npos) << ran.err;
+  }
 }
 
 TEST_F(WritVerify, WithJsonEveryErrorIsOneJsonValueAndAWrongCommandLineToo) {

@@ -191,7 +191,7 @@ TEST_F(HttpClientTest, ErrorsCarryHostAndMethodButNoHeaderBodyOrUrl) {
   Result<HttpResponse> answer = client.Do(request, Deadline::After(clock, milliseconds(2000)), {});
   ASSERT_FALSE(answer);
   const std::string text = answer.error().ToString();
-  EXPECT_NE(text.find("POST to 127.0.0.1"), std::string::npos) << text;
+  EXPECT_NE(text.find("POST to 127.0.0.1:"), std::string::npos) << text;
   for (const char* never : {"very-secret-token", "body-marker", "some-run", "http://"})
     EXPECT_EQ(text.find(never), std::string::npos) << text;
 }

@@ -99,7 +99,7 @@ TEST(Redactor, HoldsBackNoMoreThanTheLongestFormEvenForAValueThatRepeatsItself) 
 TEST(Redactor, RefusesAValueThatIsTooShortAndNamesItWithoutShowingIt) {
   Result<Redactor> built = Redactor::Build(One("PIN", "xq7"));
   ASSERT_FALSE(built);
-  EXPECT_EQ(built.error().code, "redact.too_short");
+  EXPECT_EQ(built.error().code, "secret.too_short");
   EXPECT_NE(built.error().ToString().find("PIN"), std::string::npos);
   EXPECT_EQ(built.error().ToString().find("xq7"), std::string::npos);  // L8
 }

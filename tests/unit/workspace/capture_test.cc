@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 
 #include "harness.h"
@@ -75,7 +76,7 @@ TEST(Capture, RefusesEachUnfitRepositoryWithACodeOfItsOwn) {
   EXPECT_EQ(checkout.Code(root + "/partial"), "workspace.partial_clone");
 }
 
-TEST(Capture, ReadsLinkedWorktreesAndRepositoriesOfOtherOwners) {
+TEST(Capture, ReadsLinkedWorktrees) {
   Checkout checkout;
   std::string linked = checkout.dir.path() + "/linked";
   Git(checkout.repo, {"worktree", "add", "-q", linked});
@@ -83,11 +84,63 @@ TEST(Capture, ReadsLinkedWorktreesAndRepositoriesOfOtherOwners) {
   auto captured = checkout.Capture({}, linked);
   WRIT_ASSERT_OK(captured);
   EXPECT_NE(Checkout::DiffOf(*captured).find("+in the worktree"), std::string::npos);
-  if (::geteuid() != 0) return;
-  for (const auto& entry : fs::recursive_directory_iterator(checkout.repo))
-    ASSERT_EQ(::lchown(entry.path().c_str(), 54321, 54321), 0);
-  ASSERT_EQ(::lchown(checkout.repo.c_str(), 54321, 54321), 0);
-  EXPECT_EQ(checkout.Code(), "ok");
+}
+
+void GiveTo(uid_t uid, const std::string& folder) {
+  for (const auto& entry : fs::recursive_directory_iterator(folder))
+    ASSERT_EQ(::lchown(entry.path().c_str(), uid, uid), 0);
+  ASSERT_EQ(::lchown(folder.c_str(), uid, uid), 0);
+}
+
+TEST(Capture, RefusesTheRepositoryOfAnotherUserUnlessItIsNamedSafe) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can make a repository of another user";
+  constexpr uid_t kOwner = 54321, kReader = 54322;
+  Checkout checkout;
+  ASSERT_EQ(::chmod(checkout.dir.path().c_str(), 0755), 0);
+  // A single part that is another's is enough.
+  ASSERT_EQ(::lchown((checkout.repo + "/.git").c_str(), kOwner, kOwner), 0);
+  auto by_root = checkout.Capture();
+  WRIT_ASSERT_OK(by_root);
+  ASSERT_TRUE(HasFinding(by_root->findings, "workspace.other_owner"));
+  EXPECT_NE(by_root->findings[0].detail.find("54321"), std::string::npos);
+
+  GiveTo(kOwner, checkout.repo);
+  TempDir home;
+  GiveTo(kReader, home.path());
+  const std::string old_home = std::getenv("HOME") != nullptr ? std::getenv("HOME") : "/root";
+  ::setenv("HOME", home.path().c_str(), 1);
+  auto code_of = [&](const std::string& safe) {
+    WriteFileAt(home.path() + "/.gitconfig", safe);
+    EXPECT_EQ(::setresuid(kReader, kReader, 0), 0);  // HOME counts for who is no set-uid program
+    auto captured = workspace::Capture(
+        {.repository = checkout.repo, .cache_directory = home.path() + "/cache"});
+    EXPECT_EQ(::setresuid(0, 0, 0), 0);
+    return captured ? std::string("ok") : captured.error().code;
+  };
+  const std::string head = "[safe]\n\tdirectory = ";
+  EXPECT_EQ(code_of(""), "workspace.other_owner");
+  EXPECT_EQ(code_of(head + "/elsewhere\n"), "workspace.other_owner");
+  EXPECT_EQ(code_of(head + checkout.repo + "\n"), "ok");
+  EXPECT_EQ(code_of(head + "*\n"), "ok");
+  EXPECT_EQ(code_of(head + "*\n\tdirectory =\n"), "workspace.other_owner");
+  // What the repository says of itself counts for nothing.
+  WriteFileAt(checkout.repo + "/.git/config", head + "*\n");
+  EXPECT_EQ(code_of(""), "workspace.other_owner");
+  ::setenv("HOME", old_home.c_str(), 1);
+}
+
+TEST(Capture, TellsAnIndexThatIsNotReadFromADamagedOne) {
+  Checkout checkout;
+  Git(checkout.repo, {"update-index", "--split-index"});
+  EXPECT_EQ(checkout.Code(), "workspace.index_unsupported");
+  Git(checkout.repo, {"update-index", "--no-split-index"});
+  EXPECT_EQ(checkout.Code(), "ok") << "as its hint says";
+  Git(checkout.repo, {"sparse-checkout", "init", "--cone", "--sparse-index"});
+  EXPECT_EQ(checkout.Code(), "workspace.index_unsupported");
+  Git(checkout.repo, {"sparse-checkout", "init", "--no-sparse-index"});
+  EXPECT_EQ(checkout.Code(), "ok") << "as its hint says";
+  WriteFileAt(checkout.repo + "/.git/index", "garbage that is no index of git's at all");
+  EXPECT_EQ(checkout.Code(), "workspace.index_damaged");
 }
 
 TEST(Capture, KeepsDeniedFilesOutAndSaysSo) {

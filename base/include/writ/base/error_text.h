@@ -15,4 +15,7 @@ std::string ErrorText(const Error& error);
 // error without a hint of its own.
 std::string HintForFile(const Error& error);
 
+// The same about JSON that is none (json.*), or not what it must be (object.*); "" for others.
+std::string HintForJson(const Error& error);
+
 }  // namespace writ

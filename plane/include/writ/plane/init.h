@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "writ/base/result.h"
+#include "writ/protocol/reader.h"
 
 namespace writ::plane {
 
@@ -22,9 +23,9 @@ struct InitReport {
 };
 
 // Makes what is missing under `dir` (an absolute path; made with mode 0700 where it does not
-// exist). Never overwrites: every file is created exclusively, so a second call keeps all of them.
-// A half of a key pair without the other is kIntegrity ("plane.key_incomplete"): nothing is
-// replaced behind its owner.
+// exist), or nothing: what it made goes again where it could not make all. Never overwrites: every
+// file is created exclusively, so a second call keeps all of them. A half of a key pair without the
+// other is kIntegrity ("plane.key_incomplete"): nothing is replaced behind its owner.
 Result<InitReport> Init(const std::string& dir);
 
 // The policy that Init writes: pool "default", every agent kind that this version knows, no network
@@ -34,7 +35,7 @@ Result<InitReport> Init(const std::string& dir);
 std::string DefaultPolicy();
 
 struct PolicyVerdict {
-  std::vector<std::string> issues;  // each "POINTER: sentence"; empty: the policy can be enforced
+  std::vector<json::Issue> issues;  // empty: the policy can be enforced
   std::string policy_hash;          // empty where there are issues
 };
 // Whether the bytes are a policy of which every member can be enforced (L4). Pure.

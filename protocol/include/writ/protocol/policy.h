@@ -49,6 +49,9 @@ struct Policy {
   json::Value raw;  // as it was read; null when built here
 
   static Result<Policy> Parse(const json::Value& value);
+  // The same for who looks for more that is wrong: nothing of it may be enforced where there are
+  // issues.
+  static Policy Read(json::Issues& issues, const json::Value& value);
   json::Value ToJson() const;  // `raw` where there is one
   Digest Hash() const;         // policyHash
 };

@@ -13,8 +13,8 @@
 // A host name is looked at in lower case, because names are normalised before they are recorded: a
 // redactor for host names has all forms in lower case, those that a name can hold.
 //
-// Values below kMinSecretBytes cannot be told from ordinary text: Build refuses them, and the
-// session does not start (secret_release_denied). An empty value is nothing and is ignored.
+// Values whose length protocol/secret_rules.h refuses are refused by Build, and the session does
+// not start (secret_release_denied). An empty value is nothing and is ignored.
 #pragma once
 
 #include <cstddef>
@@ -28,12 +28,13 @@
 
 #include "writ/base/result.h"
 #include "writ/base/secret.h"
+#include "writ/protocol/secret_rules.h"
 
 namespace writ::runner {
 
-inline constexpr std::size_t kMinSecretBytes = 4;
+using protocol::kMaxSecretBytes;
+using protocol::kMinSecretBytes;
 inline constexpr std::size_t kMinLineBytes = 16;
-inline constexpr std::size_t kMaxSecretBytes = 64 * 1024;
 
 struct NamedSecret {
   std::string name;
@@ -55,7 +56,7 @@ enum class RedactIn { kBytes, kHostNames };
 // Immutable after Build; may be shared by threads. Wipes its table when the last user goes.
 class Redactor {
  public:
-  // kInvalid "redact.too_short" / "redact.too_long" names the secret, never its value.
+  // kInvalid as CheckSecretLength says.
   static Result<Redactor> Build(const std::vector<NamedSecret>& secrets,
                                 RedactIn where = RedactIn::kBytes);
 

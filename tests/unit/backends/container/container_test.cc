@@ -193,6 +193,7 @@ TEST_F(ContainerTest, RefusesAPlanWhoseImageIsNotThere) {
   const ContainerTier tier({.launched = {}, .images_dir = base_ + "/images"});
   Plan plan;
   EXPECT_EQ(tier.CheckPlan(plan, {}).error().code, "container.no_image");
+  EXPECT_NE(tier.CheckPlan(plan, {}).error().hint.find("--image"), std::string::npos);
   plan.image = "nowhere";
   const Status refused = tier.CheckPlan(plan, {});
   ASSERT_FALSE(refused);

@@ -2,14 +2,16 @@
 //
 // HEAD's history as a git bundle, the uncommitted change as `git diff --binary --no-renames HEAD`
 // text, and allow-listed untracked files. The repository is only read: no hook, filter, attribute
-// driver, external diff or fsmonitor of its configuration is run, nothing in it is written, and its
-// owner does not matter (libgit2's owner check is not asked, for this repository only, because the
-// repository is never opened as such: its object folder, index and refs are read as files).
+// driver, external diff or fsmonitor of its configuration is run, and nothing in it is written (it
+// is never opened as a repository: its object folder, index and refs are read as files). One of
+// another user is refused as git refuses it, with the same exception (safe.directory); root gets a
+// finding.
 //
 // Refused, each with a code and a hint: workspace.not_a_repository, workspace.bare,
 // workspace.shallow, workspace.no_head, workspace.sha256, workspace.partial_clone,
-// workspace.reftable, workspace.index_unsupported, workspace.lfs_modified,
-// workspace.unreadable, workspace.changed_while_captured. Linked worktrees are read like any other
+// workspace.reftable, workspace.index_unsupported (split or sparse), workspace.index_damaged,
+// workspace.other_owner, workspace.lfs_modified, workspace.unreadable,
+// workspace.changed_while_captured. Linked worktrees are read like any other
 // checkout. Submodules stay as they are recorded in HEAD; their content is not carried (finding).
 #pragma once
 
@@ -63,7 +65,8 @@ struct Captured {
   std::vector<CapturedBlob> blobs{};  // the bundle first
   // workspace.denied_change_left_out, workspace.denied_in_history, workspace.submodule_not_carried,
   // workspace.lfs_pointers, workspace.nested_repository, workspace.name_not_carried,
-  // workspace.special_file, workspace.pattern_unused (an allowed pattern), ...
+  // workspace.special_file, workspace.pattern_unused (an allowed pattern), workspace.other_owner,
+  // ...
   std::vector<Finding> findings{};
   CaptureSummary summary{};
 };

@@ -4,6 +4,7 @@
 // files) the input -> final change is applied to its files; the index and HEAD stay. Anywhere else
 // the base -> final diff becomes a commit on the branch writ/<run>, and neither worktree nor index
 // is touched. Work is never overwritten; a second pull of the same run changes nothing and says so.
+// A checkout of another user is refused as Capture refuses it.
 #pragma once
 
 #include <cstdint>
