@@ -47,13 +47,17 @@ json::Array Namespaces() {
 }  // namespace
 
 std::string OciConfig(const std::string& launcher, const std::vector<ConfigBind>& binds,
-                      launch::ContainerKernel kernel, const MemoryPlace& shared_memory) {
+                      launch::ContainerKernel kernel, const MemoryPlace& shared_memory,
+                      launch::Entries entries) {
   // Since Linux 5.12 whoever maps a parent's uid 0 must have had this; given up before the job.
-  const json::Value setfcap = json::Value::Texts({"CAP_SETFCAP"});
-  const json::Object capabilities{{"bounding", setfcap},
-                                  {"effective", setfcap},
+  std::vector<std::string> names = {"CAP_SETFCAP"};
+  if (kernel == launch::ContainerKernel::kOwn && entries == launch::Entries::kAccepted)
+    names.push_back("CAP_SYS_ADMIN");
+  const json::Value held = json::Value::Texts(names);
+  const json::Object capabilities{{"bounding", held},
+                                  {"effective", held},
                                   {"inheritable", json::Array()},
-                                  {"permitted", setfcap},
+                                  {"permitted", held},
                                   {"ambient", json::Array()}};
   const char* word = kernel == launch::ContainerKernel::kOwn ? "--inside-own-kernel" : "--inside";
   const json::Object process{{"terminal", false},

@@ -4,6 +4,7 @@
 
 #include "oci_config.h"
 #include "runtime.h"
+#include "writ/backends/launch/inside.h"
 #include "writ/backends/sandbox/system_view.h"
 
 namespace writ::backends {
@@ -30,7 +31,7 @@ bool IsOwnFileOfEtc(const ViewStep& step) {
 std::vector<ViewStep> StagedView(const HostFeatures& features, const std::string& launcher,
                                  const std::vector<ViewStep>& root_view,
                                  const std::vector<ViewStep>& job_view,
-                                 const MemoryPlace& shared_memory) {
+                                 const MemoryPlace& shared_memory, launch::Entries entries) {
   std::vector<ViewStep> view;
   for (const ViewStep& step : features.system_view)
     if (IsSystemProgram(step)) view.push_back(step);
@@ -51,6 +52,8 @@ std::vector<ViewStep> StagedView(const HostFeatures& features, const std::string
   view.push_back(MakeStep(Kind::kBind, "rootfs/sys/devices/system/cpu", "/sys/devices/system/cpu"));
   view.back().if_missing = IfMissing::kSkip;
   view.push_back(MakeStep(Kind::kBind, std::string("rootfs") + kLauncherPlace, launcher));
+  if (own_kernel && entries == launch::Entries::kAccepted)
+    view.push_back(MakeStep(Kind::kDirectory, std::string("rootfs") + launch::kBesideRoot));
   std::vector<ConfigBind> binds;
   for (ViewStep step : job_view) {
     if (IsOwnFileOfEtc(step)) {
@@ -64,9 +67,9 @@ std::vector<ViewStep> StagedView(const HostFeatures& features, const std::string
     }
     view.push_back(std::move(step));
   }
-  view.push_back(
-      MakeStep(Kind::kFile, std::string(kBundlePlace) + "/config.json",
-               OciConfig(kLauncherPlace, binds, KernelOf(features.runtime), shared_memory)));
+  view.push_back(MakeStep(
+      Kind::kFile, std::string(kBundlePlace) + "/config.json",
+      OciConfig(kLauncherPlace, binds, KernelOf(features.runtime), shared_memory, entries)));
   return view;
 }
 
