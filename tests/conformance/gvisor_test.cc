@@ -231,6 +231,19 @@ TEST_P(Gvisor, CopiesOnlyWhatTheJobCouldRead) {  // L8
   ExpectClean(running);
 }
 
+// In memory, and of the host's all the same: measured from outside.
+TEST_P(Gvisor, CountsItsPlacesInMemoryAsDisk) {  // L4
+  for (const char* place : {"/dev/shm", "$HOME"}) {
+    backends::Plan plan = job_.Shell("head -c 62914560 /dev/zero > " + std::string(place) +
+                                     "/big; echo written; sleep 600");
+    plan.limits.disk_bytes = 50u << 20;
+    plan.limits.wall_timeout = std::chrono::minutes(1);
+    JobRun run = Run(std::move(plan));
+    ASSERT_TRUE(run.outcome.limit) << place << ": " << run.outcome.reason << run.err;
+    EXPECT_EQ(LimitCode(run.outcome.limit->kind), "limit.disk") << place;
+  }
+}
+
 TEST_P(Gvisor, SaysWhatItIsAndWhatItLeavesOpen) {  // L47
   const backends::Capabilities& can = backend_->Probe();
   EXPECT_THAT(can.version, HasSubstr("runsc"));

@@ -181,7 +181,6 @@ launch::LaunchPlan ContainerTier::PlanLaunch(const Plan& plan, const HostFeature
   out.namespaces->runtime = RuntimeCommand(features.runtime, "job", out.proxy ? 5 : 4);
   out.namespaces->container_kernel = KernelOf(features.runtime);
   if (out.namespaces->container_kernel == launch::ContainerKernel::kOwn) {
-    std::erase(out.namespaces->counted, "/dev/shm");  // in that kernel alone
     for (std::string& path : out.namespaces->counted)
       path = std::string("/") + kImagePlace + path.substr(1);
   }

@@ -21,11 +21,11 @@ json::Array Mounts(const std::vector<ConfigBind>& binds, launch::ContainerKernel
                       {"nosuid", "noexec", "strictatime", "mode=755", "size=65536"}));
   out.push_back(Mount("/dev/pts", "devpts", "devpts",
                       {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "max=64"}));
-  std::vector<std::string> shm = {"nosuid", "nodev", "mode=1777",
-                                  "size=" + std::to_string(shared_memory.bytes)};
   if (kernel == launch::ContainerKernel::kHosts)
-    shm.push_back("nr_inodes=" + std::to_string(shared_memory.files));
-  out.push_back(Mount("/dev/shm", "tmpfs", "shm", shm));
+    out.push_back(
+        Mount("/dev/shm", "tmpfs", "shm",
+              {"nosuid", "nodev", "mode=1777", "size=" + std::to_string(shared_memory.bytes),
+               "nr_inodes=" + std::to_string(shared_memory.files)}));
   for (const ConfigBind& bind : binds) {
     if (bind.access == ConfigBind::Access::kWritableTree)
       out.push_back(Mount(bind.destination.c_str(), "bind", bind.source.c_str(),

@@ -25,7 +25,7 @@ struct ConfigBind {
 // are the ones that the runtime is in. There is no seccomp section: the container's first process
 // must still make the job's user namespace, and installs the job's filters - the same as in the
 // sandbox tier, notification included where the kernel has it - before the job's program.
-// `shared_memory`: of /dev/shm; gVisor's has no limit of files but that of the job's memory.
+// `shared_memory`: of /dev/shm; gVisor's is one of `binds`.
 std::string OciConfig(const std::string& launcher, const std::vector<ConfigBind>& binds,
                       launch::ContainerKernel kernel, const MemoryPlace& shared_memory,
                       launch::Entries entries);

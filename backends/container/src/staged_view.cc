@@ -55,6 +55,14 @@ std::vector<ViewStep> StagedView(const HostFeatures& features, const std::string
   if (own_kernel && entries == launch::Entries::kAccepted)
     view.push_back(MakeStep(Kind::kDirectory, std::string("rootfs") + launch::kBesideRoot));
   std::vector<ConfigBind> binds;
+  if (own_kernel) {  // one of its own would be in that kernel alone, where nobody counts it
+    ViewStep shm = MakeStep(Kind::kTmpfs, "rootfs/dev/shm");
+    shm.mode = 01777;
+    shm.bytes = shared_memory.bytes;
+    shm.inodes = shared_memory.files;
+    view.push_back(std::move(shm));
+    binds.push_back({"/dev/shm", "/rootfs/dev/shm", ConfigBind::Access::kWritableTree});
+  }
   for (ViewStep step : job_view) {
     if (IsOwnFileOfEtc(step)) {
       binds.push_back({"/" + step.target, "/job/" + step.target});
