@@ -117,13 +117,18 @@ struct World {
                                       {}});
     config.rules.address_grants.push_back({"loopback", Cidr::Parse("127.0.0.0/8").value()});
     config.resolver_overrides.push_back({"allowed.example.com", {IpAddress::V4(127, 0, 0, 1)}});
-    auto started = ProxyProcess::Start(Spawned(), config, [](const ProxyEvent&) {});
-    if (!started) {
-      std::fprintf(stderr, "%s\n", started.error().ToString().c_str());
+    proxy = Started(config);
+    if (!proxy->AddListener(Listen(proxy_port), ListenerReach::kPrivate)) Fail("listener");
+  }
+
+  static std::unique_ptr<ProxyProcess> Started(const ProxyConfig& config) {
+    auto process = ProxyProcess::Configure(Spawned(), config, [](const ProxyEvent&) {});
+    const Status ready = process ? (*process)->AwaitReady() : Status(process.error());
+    if (!ready) {
+      std::fprintf(stderr, "%s\n", ready.error().ToString().c_str());
       std::abort();
     }
-    proxy = std::move(*started);
-    if (!proxy->AddListener(Listen(proxy_port), ListenerReach::kPrivate)) Fail("listener");
+    return std::move(*process);
   }
 
   static SpawnedProxy Spawned() {
@@ -217,10 +222,9 @@ void NormaliseHost(benchmark::State& state) {
 
 void StartProcess(benchmark::State& state) {
   for (auto _ : state) {
-    auto started = ProxyProcess::Start(World::Spawned(), ProxyConfig{}, [](const ProxyEvent&) {});
-    if (!started) Fail("start");
+    auto started = World::Started(ProxyConfig{});
     state.PauseTiming();
-    (*started)->Stop(std::chrono::seconds(5));
+    started->Stop(std::chrono::seconds(5));
     state.ResumeTiming();
   }
 }

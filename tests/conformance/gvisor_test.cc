@@ -8,8 +8,10 @@
 
 #include <cerrno>
 #include <filesystem>
+#include <fstream>
 
 #include "conformance/conformance_suite.h"
+#include "conformance/running_job.h"
 
 namespace writ::test {
 namespace {
@@ -159,12 +161,87 @@ TEST_P(Gvisor, HoldsTheMemoryOfTheWholeJob) {
   EXPECT_EQ(LimitCode(run.outcome.limit->kind), "limit.memory");
 }
 
-// Whoever entered would see the job's environment: gVisor asks only for the uid.
-TEST_P(Gvisor, LetsNobodyIn) {  // L4, L8
-  Status checked = backend_->Check(Granted());
-  ASSERT_FALSE(checked);
-  EXPECT_EQ(checked.error().code, "container.no_entry");
-  EXPECT_FALSE(checked.error().hint.empty());
+TEST_P(Gvisor, HoldsAnEntryAsItsJob) {  // L20
+  const std::string show =
+      "grep -E '^(Uid|Gid|Groups|Cap|Seccomp)' /proc/self/status; ulimit -a; pwd; id; umask; " +
+      job_.Install("syscall_probe") + " trace user-namespace mount";
+  RunningJob running(*backend_, Granted(show + "; echo ready; sleep 600"));
+  ASSERT_TRUE(running.AwaitOutput("ready"));
+  EntryRun entry = Enter(running.job(), ShellEntry(show));
+  ASSERT_TRUE(entry.entered) << entry.entered.error().ToString();
+  const std::string job = running.End().out;
+  EXPECT_EQ(entry.out, job.substr(0, job.find("ready")));
+  EXPECT_THAT(entry.out, HasSubstr("Seccomp:\t2"));
+  EXPECT_THAT(entry.out, HasSubstr(Line("mount", EPERM)));
+  ExpectClean(running);
+}
+
+// gVisor shows the environment of a process to everybody who can name it: neither can.
+TEST_P(Gvisor, KeepsAnEntryAndItsJobApart) {  // L8
+  backends::Plan plan = Granted(
+      "mkfifo gate; sleep 600 & echo ready; read nothing < gate; cat /proc/[0-9]*/environ "
+      "/.writ/beside/root/proc/[0-9]*/environ | tr '\\0' '\\n'; find /.writ; echo looked; sleep "
+      "600");
+  plan.env.secrets.push_back({"TOKEN", Secret("of-this-run")});
+  RunningJob running(*backend_, std::move(plan));
+  ASSERT_TRUE(running.AwaitOutput("ready"));
+  backends::EntryPlan looks = ShellEntry(
+      "cat /proc/[0-9]*/environ | tr '\\0' '\\n'; cat /proc/[0-9]*/cmdline | grep -c 'sleep 600'; "
+      "kill -9 -1; for p in $(seq 2 400); do [ $p = $$ ] || kill -9 $p; done 2>/dev/null; "
+      "find /.writ; echo > gate; read nothing; echo mine");
+  looks.env.vars.push_back({"OWN", "entered"});
+  auto entered = running.job().Enter(std::move(looks));
+  ASSERT_TRUE(entered) << entered.error().ToString();
+  ASSERT_TRUE(running.AwaitOutput("looked"));
+  (*entered)->CloseInput();
+  std::string out;
+  EXPECT_TRUE(AwaitEntryOutput(**entered, out, "mine")) << out;
+  EXPECT_THAT(out, HasSubstr("OWN=entered"));
+  EXPECT_THAT(out, Not(HasSubstr("of-this-run")));
+  const std::string job = running.End().out;
+  EXPECT_THAT(job, HasSubstr("of-this-run"));
+  EXPECT_THAT(job, Not(HasSubstr("OWN=entered")));
+  EXPECT_THAT(job, HasSubstr("/.writ/beside\n"));
+  EXPECT_THAT(job, Not(HasSubstr("/.writ/beside/root")));
+  ExpectClean(running);
+}
+
+TEST_P(Gvisor, CopiesOnlyWhatTheJobCouldRead) {  // L8
+  const std::string secret = job_.base() + "/of-the-runner";
+  std::ofstream(secret) << "kept";
+  backends::Plan plan = Granted();
+  plan.env.secrets.push_back({"TOKEN", Secret("of-this-run")});
+  RunningJob running(*backend_, std::move(plan));
+  ASSERT_TRUE(running.AwaitOutput("ready"));
+  auto copy = [&](const std::string& path) {
+    backends::EntryPlan out;
+    out.kind = backends::EntryPlan::Kind::kCopyOut;
+    out.path = path;
+    return Enter(running.job(), std::move(out));
+  };
+  for (const char* path :
+       {secret.c_str(), "/etc/shadow", "/proc/1/mem", "/.writ/beside/root/etc"}) {
+    const EntryRun run = copy(path);
+    ASSERT_TRUE(run.end.status) << path;
+    EXPECT_EQ(run.end.status->code, 1) << path;
+  }
+  // The environments that it can name are of its own kind.
+  EXPECT_THAT(copy("/proc/1/environ").out, HasSubstr("PATH=/usr/bin:/bin"));
+  EXPECT_THAT(copy("/proc/2/environ").out, Not(HasSubstr("of-this-run")));
+  ExpectClean(running);
+}
+
+// In memory, and of the host's all the same: measured from outside.
+TEST_P(Gvisor, CountsItsPlacesInMemoryAsDisk) {  // L4
+  for (const char* place : {"/dev/shm", "$HOME"}) {
+    backends::Plan plan = job_.Shell("head -c 62914560 /dev/zero > " + std::string(place) +
+                                     "/big; echo written; sleep 600");
+    plan.limits.disk_bytes = 50u << 20;
+    plan.limits.wall_timeout = std::chrono::minutes(1);
+    JobRun run = Run(std::move(plan));
+    ASSERT_TRUE(run.outcome.limit) << place << ": " << run.outcome.reason << run.err;
+    EXPECT_EQ(LimitCode(run.outcome.limit->kind), "limit.disk") << place;
+  }
 }
 
 TEST_P(Gvisor, SaysWhatItIsAndWhatItLeavesOpen) {  // L47

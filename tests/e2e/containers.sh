@@ -65,6 +65,27 @@ for runtime in "${runtimes[@]}"; do
   ran --isolation container --image small "$task" || { cat "$work/out" "$work/err"; fail "the run"; }
   held_in container "$runtime " "container of $runtime"
   refused 1 'container.image_unknown\|no image nowhere' writ run --repo "$repo" --isolation container --image nowhere true
+
+  say "into a container by $runtime"
+  : >"$work/ready"
+  "$WRIT_BIN/writ" --dir "$state" run --repo "$repo" --isolation container --image small --allow-access exec,copy \
+    'echo ready; until [ -e go ]; do sleep 0.1; done' >"$work/ready" 2>"$work/err" &
+  pid=$!
+  background+=("$pid")
+  until grep -q '^ready' "$work/ready"; do
+    kill -0 "$pid" 2>/dev/null || { cat "$work/err"; fail "the job did not start"; }
+    sleep 0.1
+  done
+  run=$(sed -n 's/^run \(run_.*\)$/\1/p' "$work/err")
+  [ "$(writ exec "$run" -- sh -c 'id -u; cat /opt/note; echo from-inside > made')" = "$(printf '1000\nof the image')" ] || fail "exec"
+  writ cp "$run:made" "$work/made-$runtime" >/dev/null
+  grep -q '^from-inside$' "$work/made-$runtime" || fail "cp"
+  writ exec "$run" -- sh -c ': > go'
+  wait "$pid" || { cat "$work/err"; fail "the run that was entered"; }
+  background=()
+  writ receipt "$run" --json >"$work/receipt.json"
+  [ "$(json "$work/receipt.json" "[e['type'] for e in d['saw']['entered']].count('session.entered'), d['verification']['ok']")" = "(3, True)" ] ||
+    fail "the receipt: $(cat "$work/receipt.json")"
 done
 
 say "the sandbox tier in the same image"

@@ -218,7 +218,19 @@ TEST_F(SessionFailure, RefusesASecretThatIsTooShortToBeKeptOutOfTheLog) {
   draft.secrets.push_back({protocol::SecretName::Parse("PIN").value(), "pool:default"});
   plane_.Add(std::move(draft), {{"PIN", "42"}});
   EXPECT_EQ(Failure().first, "secret_release_denied");
-  EXPECT_EQ(backend.dismantled, 1);  // L37: what was prepared is given back
+  EXPECT_EQ(backend.prepared, 0);
+}
+
+TEST_F(SessionFailure, GivesBackWhatWasPreparedForASecretThatNoEnvironmentCanCarry) {
+  FakeBackend& backend = Agent();
+  protocol::Contract draft = Draft();
+  draft.secrets.push_back({protocol::SecretName::Parse("PIN").value(), "pool:default"});
+  plane_.Add(std::move(draft), {{"PIN", std::string("1234\0"
+                                                    "5678",
+                                                    9)}});
+  EXPECT_EQ(Failure().first, "secret_release_denied");
+  EXPECT_EQ(backend.prepared, 1);
+  EXPECT_EQ(backend.dismantled, 1);  // L37
 }
 
 TEST_F(SessionFailure, ReportsAJobThatFailsInTheRecordedWords) {

@@ -28,6 +28,8 @@ const std::map<std::string, std::vector<int>>& Sets() {
       {"pidfd", {SYS_pidfd_open, SYS_pidfd_send_signal, SYS_pidfd_getfd}},
       {"pidfd_getfd", {SYS_pidfd_getfd}},
       {"mount_setattr", {SYS_mount_setattr}},
+      {"move_mount", {SYS_move_mount}},
+      {"open_tree", {SYS_open_tree}},
   };
   return sets;
 }

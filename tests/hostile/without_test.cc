@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <filesystem>
 
 #include "conformance/job_fixture.h"
 #include "hostile/table.h"
@@ -68,6 +69,22 @@ TEST_P(WithoutSystemCalls, HoldsRefusesOrSaysWhatIsWeaker) {
     ASSERT_FALSE(demanded);
     EXPECT_EQ(demanded.error().kind, ErrorKind::kUnsupported);
   }
+}
+
+// Where a tier refuses nothing is mounted in another way, a workspace of layers least of all.
+TEST_P(WithoutSystemCalls, MountsNoLayersWhereItRefuses) {
+  if (cell_.kind != Without::Kind::kRefuses) return;
+  EXPECT_EQ(backend_->Probe().overlay_workspace, backends::OverlayWorkspace::kNone);
+  for (const char* name : {"/lower", "/upper", "/work"})
+    std::filesystem::create_directory(job_.base() + name);
+  backends::Plan plan = PlanOf("echo changed > file");
+  plan.workspace = backends::WorkspaceMount{job_.base() + "/lower", job_.base() + "/upper",
+                                            job_.base() + "/work"};
+  auto job = backend_->Prepare(std::move(plan));
+  ASSERT_FALSE(job);
+  EXPECT_EQ(job.error().kind, ErrorKind::kUnsupported) << job.error().ToString();
+  for (const char* name : {"/lower", "/upper", "/work"})
+    EXPECT_TRUE(std::filesystem::is_empty(job_.base() + name)) << name;
 }
 
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(WithoutSystemCalls);

@@ -52,7 +52,8 @@ launch::LaunchPlan TrialPlan(const HostFeatures& features, const std::string& la
   plan.uid = features.root ? launch::kProbeUid : ::geteuid();
   plan.gid = features.root ? launch::kProbeUid : ::getegid();
   launch::NamespacePlan namespaces;
-  namespaces.view = StagedView(features, launcher, root_view, {}, SharedMemoryPlace({}));
+  namespaces.view = StagedView(features, launcher, root_view, {}, SharedMemoryPlace({}),
+                               launch::Entries::kRefused);
   namespaces.runtime = RuntimeCommand(features.runtime, "trial", 4);
   namespaces.container_kernel = KernelOf(features.runtime);
   plan.namespaces = std::move(namespaces);
@@ -157,12 +158,6 @@ std::uint64_t ContainerTier::LeastMemory(const HostFeatures& features) const {
 
 Status ContainerTier::CheckPlan(const Plan& plan, const HostFeatures& features) const {
   WRIT_TRY(sandbox_.CheckPlan(plan, features));
-  if (plan.entries && KernelOf(features.runtime) == launch::ContainerKernel::kOwn)
-    return Unsupported(
-        Tier::kContainer, "no_entry",
-        "nothing is put beside a job on gVisor's kernel, which keeps no process of one uid from "
-        "the environment of another: whoever enters would see the job's secrets",
-        "use crun or runc");
   if (images_.Wanted(plan).empty())
     return Unsupported(
         Tier::kContainer, "no_image", "the contract names no image and this runner has no default",
@@ -183,11 +178,10 @@ launch::LaunchPlan ContainerTier::PlanLaunch(const Plan& plan, const HostFeature
   const std::vector<launch::ViewStep> job_view =
       PlanView(plan, PathsOf(plan), {}, Programs::kOfAnImage, owner);
   out.namespaces->view = StagedView(features, options_.launched.launcher, facts.root_view, job_view,
-                                    SharedMemoryPlace(plan.limits));
+                                    SharedMemoryPlace(plan.limits), out.entries);
   out.namespaces->runtime = RuntimeCommand(features.runtime, "job", out.proxy ? 5 : 4);
   out.namespaces->container_kernel = KernelOf(features.runtime);
   if (out.namespaces->container_kernel == launch::ContainerKernel::kOwn) {
-    std::erase(out.namespaces->counted, "/dev/shm");  // in that kernel alone
     for (std::string& path : out.namespaces->counted)
       path = std::string("/") + kImagePlace + path.substr(1);
   }

@@ -21,11 +21,11 @@ json::Array Mounts(const std::vector<ConfigBind>& binds, launch::ContainerKernel
                       {"nosuid", "noexec", "strictatime", "mode=755", "size=65536"}));
   out.push_back(Mount("/dev/pts", "devpts", "devpts",
                       {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "max=64"}));
-  std::vector<std::string> shm = {"nosuid", "nodev", "mode=1777",
-                                  "size=" + std::to_string(shared_memory.bytes)};
   if (kernel == launch::ContainerKernel::kHosts)
-    shm.push_back("nr_inodes=" + std::to_string(shared_memory.files));
-  out.push_back(Mount("/dev/shm", "tmpfs", "shm", shm));
+    out.push_back(
+        Mount("/dev/shm", "tmpfs", "shm",
+              {"nosuid", "nodev", "mode=1777", "size=" + std::to_string(shared_memory.bytes),
+               "nr_inodes=" + std::to_string(shared_memory.files)}));
   for (const ConfigBind& bind : binds) {
     if (bind.access == ConfigBind::Access::kWritableTree)
       out.push_back(Mount(bind.destination.c_str(), "bind", bind.source.c_str(),
@@ -47,13 +47,17 @@ json::Array Namespaces() {
 }  // namespace
 
 std::string OciConfig(const std::string& launcher, const std::vector<ConfigBind>& binds,
-                      launch::ContainerKernel kernel, const MemoryPlace& shared_memory) {
+                      launch::ContainerKernel kernel, const MemoryPlace& shared_memory,
+                      launch::Entries entries) {
   // Since Linux 5.12 whoever maps a parent's uid 0 must have had this; given up before the job.
-  const json::Value setfcap = json::Value::Texts({"CAP_SETFCAP"});
-  const json::Object capabilities{{"bounding", setfcap},
-                                  {"effective", setfcap},
+  std::vector<std::string> names = {"CAP_SETFCAP"};
+  if (kernel == launch::ContainerKernel::kOwn && entries == launch::Entries::kAccepted)
+    names.push_back("CAP_SYS_ADMIN");
+  const json::Value held = json::Value::Texts(names);
+  const json::Object capabilities{{"bounding", held},
+                                  {"effective", held},
                                   {"inheritable", json::Array()},
-                                  {"permitted", setfcap},
+                                  {"permitted", held},
                                   {"ambient", json::Array()}};
   const char* word = kernel == launch::ContainerKernel::kOwn ? "--inside-own-kernel" : "--inside";
   const json::Object process{{"terminal", false},

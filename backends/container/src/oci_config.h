@@ -19,13 +19,15 @@ struct ConfigBind {
 };
 
 // The container's first process is `writ-launch --inside` (`--inside-own-kernel`) at `launcher`,
-// with one capability, which lets it map its uid 0 to the job's uid. The root is what the staged
-// view has at /rootfs, read-only but for what is mounted in it. Network and user namespace are the
-// ones that the runtime is in. There is no seccomp section: the container's first process must
-// still make the job's user namespace, and installs the job's filters - the same as in the sandbox
-// tier, notification included where the kernel has it - before the job's program.
-// `shared_memory`: of /dev/shm; gVisor's has no limit of files but that of the job's memory.
+// with one capability, which lets it map its uid 0 to the job's uid; where gVisor's kernel is to
+// keep entries apart from the job, also with the one to mount in that kernel. The root is what the
+// staged view has at /rootfs, read-only but for what is mounted in it. Network and user namespace
+// are the ones that the runtime is in. There is no seccomp section: the container's first process
+// must still make the job's user namespace, and installs the job's filters - the same as in the
+// sandbox tier, notification included where the kernel has it - before the job's program.
+// `shared_memory`: of /dev/shm; gVisor's is one of `binds`.
 std::string OciConfig(const std::string& launcher, const std::vector<ConfigBind>& binds,
-                      launch::ContainerKernel kernel, const MemoryPlace& shared_memory);
+                      launch::ContainerKernel kernel, const MemoryPlace& shared_memory,
+                      launch::Entries entries);
 
 }  // namespace writ::backends

@@ -4,6 +4,7 @@
 
 #include "oci_config.h"
 #include "runtime.h"
+#include "writ/backends/launch/inside.h"
 #include "writ/backends/sandbox/system_view.h"
 
 namespace writ::backends {
@@ -30,7 +31,7 @@ bool IsOwnFileOfEtc(const ViewStep& step) {
 std::vector<ViewStep> StagedView(const HostFeatures& features, const std::string& launcher,
                                  const std::vector<ViewStep>& root_view,
                                  const std::vector<ViewStep>& job_view,
-                                 const MemoryPlace& shared_memory) {
+                                 const MemoryPlace& shared_memory, launch::Entries entries) {
   std::vector<ViewStep> view;
   for (const ViewStep& step : features.system_view)
     if (IsSystemProgram(step)) view.push_back(step);
@@ -51,7 +52,17 @@ std::vector<ViewStep> StagedView(const HostFeatures& features, const std::string
   view.push_back(MakeStep(Kind::kBind, "rootfs/sys/devices/system/cpu", "/sys/devices/system/cpu"));
   view.back().if_missing = IfMissing::kSkip;
   view.push_back(MakeStep(Kind::kBind, std::string("rootfs") + kLauncherPlace, launcher));
+  if (own_kernel && entries == launch::Entries::kAccepted)
+    view.push_back(MakeStep(Kind::kDirectory, std::string("rootfs") + launch::kBesideRoot));
   std::vector<ConfigBind> binds;
+  if (own_kernel) {  // one of its own would be in that kernel alone, where nobody counts it
+    ViewStep shm = MakeStep(Kind::kTmpfs, "rootfs/dev/shm");
+    shm.mode = 01777;
+    shm.bytes = shared_memory.bytes;
+    shm.inodes = shared_memory.files;
+    view.push_back(std::move(shm));
+    binds.push_back({"/dev/shm", "/rootfs/dev/shm", ConfigBind::Access::kWritableTree});
+  }
   for (ViewStep step : job_view) {
     if (IsOwnFileOfEtc(step)) {
       binds.push_back({"/" + step.target, "/job/" + step.target});
@@ -64,9 +75,9 @@ std::vector<ViewStep> StagedView(const HostFeatures& features, const std::string
     }
     view.push_back(std::move(step));
   }
-  view.push_back(
-      MakeStep(Kind::kFile, std::string(kBundlePlace) + "/config.json",
-               OciConfig(kLauncherPlace, binds, KernelOf(features.runtime), shared_memory)));
+  view.push_back(MakeStep(
+      Kind::kFile, std::string(kBundlePlace) + "/config.json",
+      OciConfig(kLauncherPlace, binds, KernelOf(features.runtime), shared_memory, entries)));
   return view;
 }
 

@@ -16,10 +16,11 @@ namespace writ::backends {
 inline constexpr char kImagePlace[] = "rootfs/";
 
 // `job_view`: the job's own steps, as the sandbox tier plans them, without the system's.
-// `root_view`: ImageView. `shared_memory`: the size of /dev/shm.
+// `root_view`: ImageView. `shared_memory`: the size of /dev/shm. `entries`: whether there may be
+// any.
 std::vector<launch::ViewStep> StagedView(const HostFeatures& features, const std::string& launcher,
                                          const std::vector<launch::ViewStep>& root_view,
                                          const std::vector<launch::ViewStep>& job_view,
-                                         const MemoryPlace& shared_memory);
+                                         const MemoryPlace& shared_memory, launch::Entries entries);
 
 }  // namespace writ::backends

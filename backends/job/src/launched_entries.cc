@@ -55,7 +55,7 @@ class LaunchedEntry final : public Entry {
       : table_(std::move(table)), state_(std::move(state)), id_(id) {}
 
   ~LaunchedEntry() override {
-    for (UniqueFd* fd : {&in_, &out_, &err_, &slave_}) fd->reset();  // a terminal hangs up
+    for (UniqueFd* fd : {&in_, &out_, &err_, &sizes_, &slave_}) fd->reset();  // a terminal hangs up
     if (!End()) {
       table_->Signal(id_, SIGHUP);
       table_->Signal(id_, SIGCONT);
@@ -77,18 +77,28 @@ class LaunchedEntry final : public Entry {
     return {};
   }
 
-  int input() const override { return terminal_ ? out_.get() : in_.get(); }
+  void GiveRelay(UniqueFd in, UniqueFd out, UniqueFd sizes) {
+    terminal_ = true;
+    in_ = std::move(in);
+    out_ = std::move(out);
+    sizes_ = std::move(sizes);
+  }
+
+  int input() const override { return terminal_ && !in_ ? out_.get() : in_.get(); }
   int output() const override { return out_.get(); }
   int errors() const override { return err_.get(); }
   void CloseInput() override {
-    in_.reset();
     constexpr char kEndOfFile = 4;  // as it is typed
-    if (terminal_) (void)!::write(out_.get(), &kEndOfFile, 1);
+    if (terminal_) (void)!::write(input(), &kEndOfFile, 1);
+    if (!terminal_) in_.reset();
   }
   Status Resize(TerminalSize size) override {
     if (!terminal_)
       return Error{ErrorKind::kUnsupported, "job.no_terminal", "the command has no terminal"};
-    return ResizeTerminal(out_.get(), size);
+    if (!sizes_) return ResizeTerminal(out_.get(), size);
+    if (::send(sizes_.get(), &size, sizeof size, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+      return SysError(errno, "terminal.resize", "cannot set the terminal's size");
+    return {};
   }
   Status Signal(int signal) override {
     if (signal <= 0 || signal >= NSIG)
@@ -105,6 +115,7 @@ class LaunchedEntry final : public Entry {
   const std::uint64_t id_;
   bool terminal_ = false;
   UniqueFd in_, out_, err_;
+  UniqueFd sizes_;  // of a relayed terminal
   UniqueFd slave_;  // held, so that the master does not end when a process lets go of it
 };
 
@@ -130,9 +141,15 @@ class FailedEntry final : public Entry {
 
 }  // namespace
 
-void LaunchedEntries::Open(int control) {
+void LaunchedEntries::Open(int control, Terminals terminals) {
   std::lock_guard lock(mutex_);
   control_ = control;
+  terminals_ = terminals;
+}
+
+LaunchedEntries::Terminals LaunchedEntries::terminals() const {
+  std::lock_guard lock(mutex_);
+  return terminals_;
 }
 
 void LaunchedEntries::Close() {
@@ -213,12 +230,18 @@ Result<std::shared_ptr<LaunchedEntries::State>> LaunchedEntries::Begin(
 
 Result<std::unique_ptr<Entry>> LaunchedEntries::Enter(const launch::EntryRequest& request) {
   Pipe in, out, err;
+  SocketPair sizes;
   std::vector<int> fds;
-  if (!request.terminal) {
+  const bool relayed = request.terminal && terminals() == Terminals::kRelayed;
+  if (!request.terminal || relayed) {
     for (Pipe* pipe : {&in, &out, &err}) {
       WRIT_ASSIGN(*pipe, MakePipe());
     }
     fds = {in.read_end.get(), out.write_end.get(), err.write_end.get()};
+    if (relayed) {
+      WRIT_ASSIGN(sizes, MakeSeqpacketPair());
+      fds.back() = sizes.second.get();
+    }
     for (int fd : {in.write_end.get(), out.read_end.get(), err.read_end.get()})
       ::fcntl(fd, F_SETFL, O_NONBLOCK);
   }
@@ -227,6 +250,7 @@ Result<std::unique_ptr<Entry>> LaunchedEntries::Enter(const launch::EntryRequest
   in.read_end.reset();
   out.write_end.reset();
   err.write_end.reset();
+  sizes.second.reset();
   // From here on its end undoes what began.
   auto entry = std::make_unique<LaunchedEntry>(shared_from_this(), state, id);
   pollfd ready{state->changed.get(), POLLIN, 0};
@@ -255,7 +279,9 @@ Result<std::unique_ptr<Entry>> LaunchedEntries::Enter(const launch::EntryRequest
   UniqueFd master = std::move(state->master);
   UniqueFd slave = std::move(state->slave);
   lock.unlock();
-  if (request.terminal) {
+  if (relayed) {
+    entry->GiveRelay(std::move(in.write_end), std::move(out.read_end), std::move(sizes.first));
+  } else if (request.terminal) {
     if (!master || !slave)
       return Error{ErrorKind::kInternal, "job.entry_failed", "the launcher gave no terminal"};
     WRIT_TRY(entry->GiveTerminal(std::move(master), std::move(slave)));

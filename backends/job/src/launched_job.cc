@@ -228,9 +228,10 @@ LaunchFacts LaunchedJob::Facts() const {
 }
 
 Status LaunchedJob::EngageLauncher() {
-  WRIT_ASSIGN(UniqueFd memfd,
-              MakeSealedMemfd("writ-plan", launch::EncodeLaunchPlan(
-                                               tier_.PlanLaunch(plan_, features_, Facts()))));
+  const launch::LaunchPlan plan = tier_.PlanLaunch(plan_, features_, Facts());
+  if (plan.namespaces && plan.namespaces->container_kernel == launch::ContainerKernel::kOwn)
+    terminals_ = LaunchedEntries::Terminals::kRelayed;
+  WRIT_ASSIGN(UniqueFd memfd, MakeSealedMemfd("writ-plan", launch::EncodeLaunchPlan(plan)));
   WRIT_ASSIGN(Pipe out, MakePipe());
   Pipe err;
   if (plan_.stderr_to == StderrTo::kOwnStream) {
@@ -328,7 +329,7 @@ Status LaunchedJob::Start(Environment late) {
     WRIT_ASSIGN(out_, terminal_master_.Duplicate());
     err_.reset();
   }
-  if (plan_.entries) entries_->Open(control_.get());
+  if (plan_.entries) entries_->Open(control_.get(), terminals_);
   return {};
 }
 

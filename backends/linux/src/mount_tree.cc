@@ -34,22 +34,25 @@ Status WriteMap(const std::string& path, std::uint64_t id) {
   return {};
 }
 
+int DoNothing(void*) {
+  for (;;) ::pause();
+}
+
 // A user namespace is the kernel's way to say a map. It is made with a process that does nothing,
-// and stays for as long as its descriptor.
+// on our memory - copying that would be most of what it costs - and stays for as long as its
+// descriptor.
 Result<UniqueFd> NamespaceOfMap(uid_t uid, gid_t gid) {
-  const long pid =
-      ::syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, nullptr, nullptr, nullptr, nullptr);
-  if (pid == 0) {
-    for (;;) ::pause();
-  }
+  alignas(16) char stack[8192];
+  const int pid =
+      ::clone(DoNothing, stack + sizeof stack, CLONE_NEWUSER | CLONE_VM | SIGCHLD, nullptr);
   if (pid < 0) return SysError(errno, "mount.idmap", "cannot make a user namespace for a map");
   const std::string proc = "/proc/" + std::to_string(pid) + "/";
   Status mapped = WriteMap(proc + "gid_map", gid);
   if (mapped) mapped = WriteMap(proc + "uid_map", uid);
   UniqueFd fd(::open((proc + "ns/user").c_str(), O_RDONLY | O_CLOEXEC));
   const int err = errno;
-  ::kill(static_cast<pid_t>(pid), SIGKILL);  // our child, not yet waited for
-  while (::waitpid(static_cast<pid_t>(pid), nullptr, 0) < 0 && errno == EINTR) {
+  ::kill(pid, SIGKILL);  // our child, not yet waited for
+  while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
   }
   if (!mapped) return std::move(mapped).error();
   if (!fd) return SysError(err, "mount.idmap", "cannot hold the user namespace of a map");

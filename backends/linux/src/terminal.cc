@@ -6,6 +6,8 @@
 #include <sys/sysmacros.h>
 
 #include <cerrno>
+#include <string>
+#include <string_view>
 #include <utility>
 
 namespace writ::backends {
@@ -25,6 +27,22 @@ Error Cannot(int err) {
   return SysError(err, "terminal.open", "cannot make a pseudo terminal");
 }
 
+constexpr unsigned kSlaveMajor = 136;
+
+// gVisor does not know how to open it through the master. Its devpts is mounted by nobody else.
+UniqueFd OpenByNumber(int master, std::string_view multiplexer) {
+  unsigned number = 0;
+  if (::ioctl(master, TIOCGPTN, &number) != 0) return {};
+  const std::string dir(multiplexer.substr(0, multiplexer.rfind('/') + 1));
+  UniqueFd slave(::open((dir + std::to_string(number)).c_str(), O_RDWR | O_NOCTTY | O_CLOEXEC));
+  struct stat st {};
+  if (!slave || ::fstat(slave.get(), &st) != 0) return {};
+  const bool is_it =
+      S_ISCHR(st.st_mode) && major(st.st_rdev) == kSlaveMajor && minor(st.st_rdev) == number;
+  if (!is_it) errno = ENODEV;
+  return is_it ? std::move(slave) : UniqueFd();
+}
+
 }  // namespace
 
 Result<Terminal> OpenTerminal(const char* multiplexer, TerminalSize size) {
@@ -39,6 +57,8 @@ Result<Terminal> OpenTerminal(const char* multiplexer, TerminalSize size) {
   if (!terminal.master || ::ioctl(terminal.master.get(), TIOCSPTLCK, &unlocked) != 0)
     return Cannot(errno);
   terminal.slave.reset(::ioctl(terminal.master.get(), kGetPeer, O_RDWR | O_NOCTTY | O_CLOEXEC));
+  if (!terminal.slave && errno == ENOTTY && std::string_view(multiplexer) == kOwnTerminals)
+    terminal.slave = OpenByNumber(terminal.master.get(), multiplexer);
   if (!terminal.slave) return Cannot(errno);
   WRIT_TRY(ResizeTerminal(terminal.master.get(), size));
   return terminal;

@@ -144,9 +144,9 @@ Result<SpawnedProxy> ProxyProcess::Spawn(const ProxyStart& start) {
   return SpawnedProxy{std::move(pair.first), std::move(*child)};
 }
 
-Result<std::unique_ptr<ProxyProcess>> ProxyProcess::Start(SpawnedProxy spawned,
-                                                          const ProxyConfig& config, Sink sink,
-                                                          std::chrono::milliseconds deadline) {
+Result<std::unique_ptr<ProxyProcess>> ProxyProcess::Configure(SpawnedProxy spawned,
+                                                              const ProxyConfig& config,
+                                                              Sink sink) {
   WRIT_TRY(Validate(config.rules));
   std::string document = SerializeConfig(config);
   auto memfd = MakeSealedMemfd("writ-egress-config", document);
@@ -162,22 +162,24 @@ Result<std::unique_ptr<ProxyProcess>> ProxyProcess::Start(SpawnedProxy spawned,
       .has_value();
   State* shared = state.get();
   state->thread = std::thread([shared] { shared->Run(); });
-  std::unique_ptr<ProxyProcess> process(new ProxyProcess(std::move(state)));
+  return std::unique_ptr<ProxyProcess>(new ProxyProcess(std::move(state)));
+}
 
-  std::unique_lock lock(shared->mutex);
-  bool answered = shared->changed.wait_for(
-      lock, deadline, [&] { return shared->ready || shared->failed || shared->ended; });
-  if (shared->ready) return process;
+Status ProxyProcess::AwaitReady(std::chrono::milliseconds deadline) {
+  std::unique_lock lock(state_->mutex);
+  bool answered = state_->changed.wait_for(
+      lock, deadline, [&] { return state_->ready || state_->failed || state_->ended; });
+  if (state_->ready) return {};
   Error error{ErrorKind::kUnavailable, "egress.start_failed", "the egress proxy did not start"};
-  if (shared->failed) {
-    error.message += ": " + shared->failed->message;
-    error.context.push_back(shared->failed->code);
+  if (state_->failed) {
+    error.message += ": " + state_->failed->message;
+    error.context.push_back(state_->failed->code);
   } else if (!answered) {
     error.message += " within " + std::to_string(deadline.count()) + " ms";
   } else {
     error.message += ": it ended at once";
   }
-  return error;  // the handle's destructor kills and reaps
+  return error;  // the destructor kills and reaps
 }
 
 ProxyProcess::~ProxyProcess() {

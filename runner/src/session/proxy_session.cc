@@ -10,7 +10,7 @@ namespace {
 constexpr std::size_t kMaxBlockedHosts = 1000;
 }
 
-Result<std::unique_ptr<ProxySession>> ProxySession::Start(
+Result<std::unique_ptr<ProxySession>> ProxySession::Configure(
     egress::SpawnedProxy spawned, const egress::ProxyConfig& config, ChainWriter& chain,
     std::function<void(const std::string&)> on_lost,
     std::function<std::string(const std::string&)> redact) {
@@ -19,7 +19,7 @@ Result<std::unique_ptr<ProxySession>> ProxySession::Start(
   session->redact_ = std::move(redact);
   ProxySession* self = session.get();
   WRIT_ASSIGN(session->process_,
-              egress::ProxyProcess::Start(
+              egress::ProxyProcess::Configure(
                   std::move(spawned), config,
                   [self](const egress::ProxyEvent& event) { self->OnEvent(event); }));
   return session;

@@ -18,12 +18,13 @@ namespace writ::runner {
 
 class ProxySession {
  public:
-  // `on_lost` is called from the proxy's thread when the proxy dies by itself.
-  static Result<std::unique_ptr<ProxySession>> Start(
+  // Does not wait. `on_lost` is called from the proxy's thread when the proxy dies by itself.
+  static Result<std::unique_ptr<ProxySession>> Configure(
       egress::SpawnedProxy spawned, const egress::ProxyConfig& config, ChainWriter& chain,
       std::function<void(const std::string& why)> on_lost,
       std::function<std::string(const std::string&)> redact);
 
+  Status AwaitReady() { return process_->AwaitReady(); }
   Status AddListener(UniqueFd listener, egress::ListenerReach reach) {
     return process_->AddListener(std::move(listener), reach);
   }

@@ -141,10 +141,10 @@ RunEnd Session::Run() {
   Tell(runner::Step::kClaimed);
   Take(&Session::Verify, WRIT_STEP("verify")) && Take(&Session::Decide, WRIT_STEP("decide")) &&
       Take(&Session::AskBeforeRun, WRIT_STEP("before-run")) &&
+      Take(&Session::HideSecrets, WRIT_STEP("hide")) &&
       Take(&Session::SpawnProxy, WRIT_STEP("spawn")) &&
       Take(&Session::Materialize, WRIT_STEP("materialize")) &&
       Take(&Session::PrepareBackend, WRIT_STEP("prepare")) &&
-      Take(&Session::HideSecrets, WRIT_STEP("hide")) &&
       Take(&Session::StartProxy, WRIT_STEP("proxy")) &&
       Take(&Session::DeliverSecrets, WRIT_STEP("secrets")) &&
       Take(&Session::StartJob, WRIT_STEP("start"));

@@ -202,7 +202,6 @@ class Session {
   std::optional<workspace::CheckoutExposure> exposure_;
   workspace::CheckoutCache::Exposures exposed_before_;
   std::unique_ptr<backends::Job> job_;
-  std::optional<egress::SpawnedProxy> spawned_proxy_;
   std::unique_ptr<ProxySession> proxy_;
   std::uint16_t proxy_port_ = 0;           // 0: the job has no network
   Secret proxy_token_;                     // empty: the proxy asks for none

@@ -41,7 +41,8 @@ backends::Environment ProxyEnvironment(const Secret& token, std::uint16_t port) 
 }
 }  // namespace
 
-// A process takes milliseconds to come up: it does so while the workspace is made.
+// A process takes milliseconds to come up, and then to take its rules: it does so while workspace
+// and isolation are made.
 std::optional<RunFailure> Session::SpawnProxy() {
   if (!plan_->proxied) return std::nullopt;
   const RunnerConfig& config = services_.config;
@@ -53,9 +54,37 @@ std::optional<RunFailure> Session::SpawnProxy() {
   }
   Result<egress::SpawnedProxy> spawned = egress::ProxyProcess::Spawn(start);
   if (!spawned) return FailureFrom(spawned.error(), FailureClass::kSessionFailed);
-  spawned_proxy_ = std::move(*spawned);
+  egress::ProxyConfig proxy;
+  proxy.rules = plan_->rules;
+  for (const HostOverride& item : config.host_overrides) {
+    egress::ResolverOverride over{item.name, {}};
+    for (const std::string& address : item.addresses)
+      if (auto parsed = egress::IpAddress::Parse(address)) over.addresses.push_back(*parsed);
+    proxy.resolver_overrides.push_back(std::move(over));
+  }
+  if (!proxy_token_.empty()) {
+    proxy.token = proxy_token_.Clone();
+    proxy.allowed_uid = config.uid_range ? config.uid_range->first + slot_ : getuid();
+  }
+  Result<std::unique_ptr<ProxySession>> configured = ProxySession::Configure(
+      std::move(*spawned), proxy, *chain_,
+      [this](const std::string& why) {
+        {
+          std::lock_guard lock(cause_mutex_);
+          guard_failure_ = RunFailure{FailureClass::kSessionFailed, "egress.proxy_lost",
+                                      "the session's egress proxy ended by itself: " + why, ""};
+        }
+        stop_job_.request_stop();
+      },
+      [this](std::string host) {  // what could not be normalised comes as it was asked for
+        for (char& c : host)
+          if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+        return host_redactor_->Redact(host);
+      });
+  if (!configured) return FailureFrom(configured.error(), FailureClass::kSessionFailed);
+  proxy_ = std::move(*configured);
   undo_.Push("spawned proxy", [this]() -> Status {
-    spawned_proxy_.reset();
+    if (!proxy_->report()) proxy_.reset();  // it was never ready
     return {};
   });
   return std::nullopt;
@@ -112,37 +141,9 @@ std::optional<RunFailure> Session::HideSecrets() {
 
 std::optional<RunFailure> Session::StartProxy() {
   if (!plan_->proxied) return std::nullopt;
-  const RunnerConfig& config = services_.config;
-  egress::ProxyConfig proxy;
-  proxy.rules = plan_->rules;
-  for (const HostOverride& item : config.host_overrides) {
-    egress::ResolverOverride over{item.name, {}};
-    for (const std::string& address : item.addresses)
-      if (auto parsed = egress::IpAddress::Parse(address)) over.addresses.push_back(*parsed);
-    proxy.resolver_overrides.push_back(std::move(over));
-  }
   const bool shared = !proxy_token_.empty();
-  if (shared) {
-    proxy.token = proxy_token_.Clone();
-    proxy.allowed_uid = config.uid_range ? config.uid_range->first + slot_ : getuid();
-  }
-  Result<std::unique_ptr<ProxySession>> started = ProxySession::Start(
-      std::move(*spawned_proxy_), proxy, *chain_,
-      [this](const std::string& why) {
-        {
-          std::lock_guard lock(cause_mutex_);
-          guard_failure_ = RunFailure{FailureClass::kSessionFailed, "egress.proxy_lost",
-                                      "the session's egress proxy ended by itself: " + why, ""};
-        }
-        stop_job_.request_stop();
-      },
-      [this](std::string host) {  // what could not be normalised comes as it was asked for
-        for (char& c : host)
-          if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-        return host_redactor_->Redact(host);
-      });
-  if (!started) return FailureFrom(started.error(), FailureClass::kSessionFailed);
-  proxy_ = std::move(*started);
+  if (Status ready = proxy_->AwaitReady(); !ready)
+    return FailureFrom(ready.error(), FailureClass::kSessionFailed);
   undo_.Push("egress proxy", [this]() -> Status {
     const egress::ClosingReport& report = proxy_->Stop();
     if (report.status != egress::ClosingReport::Status::kLost) return {};

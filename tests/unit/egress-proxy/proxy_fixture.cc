@@ -192,7 +192,9 @@ ProxyStart Proxy::StartOptions() {
 Result<std::unique_ptr<ProxyProcess>> StartProxy(const ProxyConfig& config,
                                                  ProxyProcess::Sink sink) {
   WRIT_ASSIGN(SpawnedProxy spawned, ProxyProcess::Spawn(Proxy::StartOptions()));
-  return ProxyProcess::Start(std::move(spawned), config, std::move(sink), std::chrono::seconds(20));
+  WRIT_ASSIGN(auto process, ProxyProcess::Configure(std::move(spawned), config, std::move(sink)));
+  WRIT_TRY(process->AwaitReady(std::chrono::seconds(20)));
+  return process;
 }
 
 Proxy::Proxy(ProxyConfig config, ListenerReach reach) {

@@ -166,9 +166,11 @@ TEST(ProxyProcess, SaysWhyItDidNotStart) {
   start.executable = "/bin/false";
   auto spawned = ProxyProcess::Spawn(start);
   ASSERT_TRUE(spawned.has_value());
-  auto started =
-      ProxyProcess::Start(std::move(*spawned), Proxy::LoopbackConfig(), [](const ProxyEvent&) {});
-  ASSERT_FALSE(started.has_value());
+  auto process = ProxyProcess::Configure(std::move(*spawned), Proxy::LoopbackConfig(),
+                                         [](const ProxyEvent&) {});
+  ASSERT_TRUE(process.has_value());
+  const Status started = (*process)->AwaitReady();
+  ASSERT_FALSE(started);
   EXPECT_EQ(started.error().code, "egress.start_failed");
 }
 

@@ -19,16 +19,29 @@ class EntryForks {
   explicit EntryForks(const LaunchPlan& plan) : plan_(plan) {}
 
   // `fds`: the report socket (job_setup.h), the request, and its three streams where it has no
-  // terminal. What fails is told there. `ruleset`: the job's, or -1.
+  // terminal; with one in a kernel of the container's own: input, output and sizes of its relay.
+  // What fails is told there. `ruleset`: the job's, or -1.
   void Fork(std::uint64_t id, std::vector<UniqueFd> fds, int ruleset);
+  // That it could not be forked.
+  static void Report(int report, const char* stage, int err);
   // To its process group; nothing where it has been reaped.
   void Signal(std::uint64_t id, int signal) const;
-  // Whose child that was; it is forgotten.
-  std::optional<std::uint64_t> Reaped(pid_t pid);
+  struct Ended {
+    std::uint64_t id = 0;
+    int status = 0;
+  };
+  // What has ended by this child's end, a terminal's relay included; it is forgotten.
+  std::optional<Ended> Reaped(pid_t pid, int status);
 
  private:
+  struct Running {
+    pid_t pid = -1;  // unreaped children of this process
+    pid_t relay = -1;
+    UniqueFd over;  // its other end tells the relay that the command has ended
+    int status = 0;
+  };
   const LaunchPlan& plan_;
-  std::map<std::uint64_t, pid_t> running_;  // unreaped children of this process
+  std::map<std::uint64_t, Running> running_;
 };
 
 }  // namespace writ::backends::launch

@@ -52,7 +52,7 @@ void EntryTable::Signal(const SignalEntryMessage& message, int init) {
 }
 
 void EntryTable::OnReaped(pid_t pid, int status) {
-  if (auto id = forks_.Reaped(pid)) Ended(*id, status);
+  if (auto ended = forks_.Reaped(pid, status)) Ended(ended->id, ended->status);
 }
 
 void EntryTable::OnInitWord(const std::string& text) {

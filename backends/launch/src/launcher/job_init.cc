@@ -27,6 +27,7 @@
 #include "job_setup.h"
 #include "oci_runtime.h"
 #include "view.h"
+#include "view_beside.h"
 #include "writ/backends/linux/credentials.h"
 #include "writ/base/close_descriptors.h"
 #include "writ/base/file.h"
@@ -43,6 +44,8 @@ class Init {
 
   [[noreturn]] void RunInside(UniqueFd listener, UniqueFd told) {
     listener_ = std::move(listener);
+    const bool own_kernel = plan_.namespaces->container_kernel == ContainerKernel::kOwn;
+    if (own_kernel && plan_.entries == Entries::kAccepted) Part(told);
     EnterOwnUserNamespace();
     BeginUptime();
     TakeIdentity();
@@ -50,7 +53,6 @@ class Init {
     DropRights();
     if (::write(told.get(), &kInitReady, 1) != 1) Fail("ready", errno);
     told.reset();
-    const bool own_kernel = plan_.namespaces->container_kernel == ContainerKernel::kOwn;
     if (!own_kernel) TellReady();
     StartJob();
     Reap();
@@ -98,6 +100,67 @@ class Init {
     std::string text = kFailureReport + std::to_string(err) + " " + std::string(stage);
     (void)SendWithFds(socket_.get(), text, {}).has_value();
     ::_exit(125);
+  }
+
+  // Returns in the job's init alone. The container's first process waits for that and ends with it;
+  // a third is init of what is put beside the job (view_beside.h).
+  void Part(UniqueFd& told) {
+    auto need = [this](const Status& done) {
+      if (!done) Fail(done.error().message, done.error().sys_errno);
+    };
+    auto words = MakeSeqpacketPair();
+    auto ready = MakePipe();
+    auto turn = MakePipe();
+    if (!words || !ready || !turn) Fail("descriptors", EMFILE);
+    need(CopyView());
+    pid_t child = ForkWithOwnPids();
+    if (child == 0) {
+      for (UniqueFd* fd :
+           {&told, &words->first, &ready->read_end, &turn->read_end, &turn->write_end})
+        fd->reset();
+      RunBeside(std::move(words->second), std::move(ready->write_end));
+    }
+    if (child < 0) Fail("fork", errno);
+    words->second.reset();
+    ready->write_end.reset();
+    char byte = 0;
+    if (::read(ready->read_end.get(), &byte, 1) != 1) ::_exit(125);  // it has said why
+    need(HideCopy());
+    child = ForkWithOwnPids();
+    if (child < 0) Fail("fork", errno);
+    if (child == 0) {
+      beside_ = std::move(words->first);
+      turn->write_end.reset();
+      if (::read(turn->read_end.get(), &byte, 1) != 1) ::_exit(125);
+      return need(ShowOwnProcesses(""));
+    }
+    told.reset();
+    for (int fd : {kStdoutFd, kStderrFd}) ::close(fd);
+    words->first.reset();
+    // Before the job's init mounts a /proc in which this process is not.
+    EnterOwnUserNamespace();
+    TakeIdentity();
+    DropRights();
+    if (::write(turn->write_end.get(), &byte, 1) != 1) Fail("turn", errno);
+    socket_.reset();
+    int status = 0;
+    while (::waitpid(child, &status, __WALL) != child && errno == EINTR) continue;
+    ::_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 125);
+  }
+
+  [[noreturn]] void RunBeside(UniqueFd words, UniqueFd ready) {
+    for (int fd : {kStdoutFd, kStderrFd}) ::close(fd);
+    if (Status shown = ShowOwnProcesses(kBesideRoot); !shown)
+      Fail(shown.error().message, shown.error().sys_errno);
+    EnterOwnUserNamespace();
+    if (::chroot(kBesideRoot) != 0 || ::chdir("/") != 0) Fail("root beside the job", errno);
+    TakeIdentity();
+    DropRights();
+    socket_ = std::move(words);
+    if (::write(ready.get(), &kInitReady, 1) != 1) ::_exit(125);
+    ready.reset();
+    role_ = Role::kBeside;
+    Reap();
   }
 
   // The supervisor's own goes; what stays open is the socket and the job's output.
@@ -253,13 +316,17 @@ class Init {
       ReapAll();
       // Signals of the supervisor do not reach into a kernel of its own: they come as words.
       const bool own_kernel = plan_.namespaces->container_kernel == ContainerKernel::kOwn;
-      const bool listens = (own_kernel || plan_.entries == Entries::kAccepted) && job_ >= 0;
-      pollfd fds[2] = {{signals.get(), POLLIN, 0}, {listens ? socket_.get() : -1, POLLIN, 0}};
-      if (::poll(fds, 2, -1) < 0 && errno != EINTR) ::_exit(125);
+      const bool listens = (own_kernel || plan_.entries == Entries::kAccepted) &&
+                           (job_ >= 0 || role_ == Role::kBeside);
+      pollfd fds[3] = {{signals.get(), POLLIN, 0},
+                       {listens ? socket_.get() : -1, POLLIN, 0},
+                       {listens ? beside_.get() : -1, POLLIN, 0}};
+      if (::poll(fds, 3, -1) < 0 && errno != EINTR) ::_exit(125);
       signalfd_siginfo info{};
       while (::read(signals.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info))
         continue;
       if (fds[1].revents != 0) OnWord();
+      if (fds[2].revents != 0) OnWordFromBeside();
     }
   }
 
@@ -268,10 +335,11 @@ class Init {
       int status = 0;
       const pid_t pid = ::waitpid(-1, &status, WNOHANG | __WALL);
       if (pid < 0 && errno == EINTR) continue;
-      if (pid < 0) ::_exit(0);
-      if (pid == 0) return;
-      if (auto entry = entries_.Reaped(pid)) {
-        std::string text = kEntryEnded + std::to_string(*entry) + " " + std::to_string(status);
+      if (pid < 0 && role_ == Role::kJob) ::_exit(0);
+      if (pid <= 0) return;
+      if (auto entry = entries_.Reaped(pid, status)) {
+        std::string text =
+            kEntryEnded + std::to_string(entry->id) + " " + std::to_string(entry->status);
         (void)SendWithFds(socket_.get(), text, {}).has_value();
       }
       if (pid != job_) continue;
@@ -287,6 +355,15 @@ class Init {
   void OnWord() {
     auto word = ReceiveWithFds(socket_.get(), 64);
     if (!word || word->bytes.empty()) ::_exit(125);  // the supervisor is gone, and so are we
+    const bool is_enter = word->bytes.front() == kEnter;
+    if (beside_) {
+      std::vector<int> fds;
+      for (const UniqueFd& fd : word->fds) fds.push_back(fd.get());
+      Status sent = SendWithFds(beside_.get(), word->bytes, fds);
+      if (!sent && is_enter && !word->fds.empty())
+        EntryForks::Report(word->fds.front().get(), "beside the job", sent.error().sys_errno);
+      if (word->bytes != kTerminate) return;
+    }
     if (word->bytes == kTerminate) {
       ::kill(-1, SIGTERM);
       ::kill(-1, SIGCONT);
@@ -296,16 +373,26 @@ class Init {
     std::uint64_t id = 0;
     auto [rest, parse] = std::from_chars(word->bytes.data() + 1, end, id);
     if (parse != std::errc()) return;
-    if (word->bytes.front() == kEnter)
-      return entries_.Fork(id, std::move(word->fds), ruleset_.get());
+    if (is_enter) return entries_.Fork(id, std::move(word->fds), ruleset_.get());
     int signal = 0;
     if (word->bytes.front() == kSignalEntry && rest < end &&
         std::from_chars(rest + 1, end, signal).ptr == end)
       entries_.Signal(id, signal);
   }
 
+  void OnWordFromBeside() {
+    auto word = ReceiveWithFds(beside_.get(), 64);
+    if (!word || word->bytes.empty())
+      ::_exit(125);  // nothing ends it but a kill from beside the job
+    (void)SendWithFds(socket_.get(), word->bytes, {}).has_value();
+  }
+
+  enum class Role { kJob, kBeside };
+
   const LaunchPlan& plan_;
+  Role role_ = Role::kJob;
   UniqueFd socket_;
+  UniqueFd beside_;  // to the init of what is put beside the job, where that is another
   UniqueFd listener_;
   UniqueFd ruleset_;
   std::vector<UniqueFd> lower_trees_;

@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <csignal>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "copy_in_place.h"
@@ -66,14 +67,19 @@ void AttachStandardStreams(const ProcessStart& start, int report) {
 // With the job's identity: the device is its own.
 void AttachTerminal(const LaunchPlan& plan, const ProcessStart& start, int report) {
   if (!start.terminal) return;
-  auto terminal = OpenTerminal(plan.namespaces ? kOwnTerminals : kHostTerminals, *start.terminal);
-  if (!terminal) Fail(report, "terminal", terminal.error().sys_errno);
-  const int slave = terminal->slave.get();
+  Terminal terminal;
+  if (start.slave < 0) {
+    auto opened = OpenTerminal(plan.namespaces ? kOwnTerminals : kHostTerminals, *start.terminal);
+    if (!opened) Fail(report, "terminal", opened.error().sys_errno);
+    terminal = std::move(opened).value();
+  }
+  const int slave = start.slave < 0 ? terminal.slave.get() : start.slave;
   if (::ioctl(slave, TIOCSCTTY, 0) != 0) Fail(report, "terminal", errno);
   for (int fd : {0, 1, 2})
     if (::dup2(slave, fd) < 0) Fail(report, "terminal", errno);
+  if (start.slave >= 0) return;
   if (auto sent =
-          SendWithFds(report, std::string(1, kTerminalReport), {terminal->master.get(), slave});
+          SendWithFds(report, std::string(1, kTerminalReport), {terminal.master.get(), slave});
       !sent)
     Fail(report, "terminal", sent.error().sys_errno);
 }

@@ -28,6 +28,7 @@ struct ProcessStart {
   const std::vector<std::string>& env;  // NAME=value
   const std::string& cwd;
   std::optional<TerminalSize> terminal;
+  int slave = -1;  // of a terminal that is there already: it is not opened and not told of
   // Standard input (-1: /dev/null), output and error, borrowed; not looked at with a terminal.
   int in = -1;
   int out = -1;

@@ -24,7 +24,8 @@
 // for one more user namespace, and starts the runtime in it (oci_runtime.h); the container's first
 // process is `--inside`, which makes the job's own user and time namespaces and goes on at
 // Landlock;
-// `--inside-own-kernel` does the same under gVisor, whose kernel has neither Landlock nor more.
+// `--inside-own-kernel` does the same under gVisor, whose kernel has neither Landlock nor more,
+// and where entries are accepted first parts them from the job (view_beside.h).
 // A step that fails ends the job before exec with the step's name and errno; nothing is skipped.
 // Guarantees: whatever the job does - double forks, sessions of its own, ignored and stopped
 // signals - its tree is dead within term_grace + kKillBound of a time-out, a cancel, the end of its

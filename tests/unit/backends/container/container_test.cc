@@ -134,7 +134,8 @@ void ExpectGolden(const std::string& made, const std::string& name) {
 
 TEST_F(ContainerTest, ConfigIsTheGoldenOne) {
   ExpectGolden(OciConfig("/.writ/launch", {{"/etc/passwd", "/job/etc/passwd"}},
-                         launch::ContainerKernel::kHosts, SharedMemoryPlace({})) +
+                         launch::ContainerKernel::kHosts, SharedMemoryPlace({}),
+                         launch::Entries::kAccepted) +
                    "\n",
                "config.json");
 }
@@ -152,7 +153,8 @@ TEST_F(ContainerTest, ConfigForGvisorIsTheGoldenOne) {
   job_view[1].target = "workspace";
   job_view[2].kind = Kind::kFile;
   job_view[2].target = "etc/passwd";
-  const auto view = StagedView(features, "/launch", {}, job_view, SharedMemoryPlace({}));
+  const auto view = StagedView(features, "/launch", {}, job_view, SharedMemoryPlace({}),
+                               launch::Entries::kAccepted);
   ASSERT_EQ(view.back().target, "bundle/config.json");
   ExpectGolden(view.back().source + "\n", "config-gvisor.json");
 }
@@ -168,7 +170,8 @@ TEST_F(ContainerTest, ShowsTheRuntimeNoDataOfTheHost) {
     features.system_view.push_back(bind);
   }
   std::vector<std::string> seen;
-  for (const auto& step : StagedView(features, "/launch", {}, {}, {})) seen.push_back(step.target);
+  for (const auto& step : StagedView(features, "/launch", {}, {}, {}, launch::Entries::kRefused))
+    seen.push_back(step.target);
   EXPECT_THAT(seen, testing::Contains("usr"));
   EXPECT_THAT(seen, testing::Not(testing::Contains("etc/passwd")));
   EXPECT_THAT(seen, testing::Not(testing::Contains("etc/ssl/certs")));

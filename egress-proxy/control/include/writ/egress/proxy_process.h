@@ -1,16 +1,16 @@
 // ProxyProcess: the runner's handle on one session's egress proxy.
 //
 // Spawn() starts `writ-egress-proxy` with one end of a SOCK_SEQPACKET pair as its only descriptor;
-// Start() sends the configuration in a sealed memory file. The two are apart because a process
-// takes milliseconds to come up, which its owner can spend otherwise. The process drops every
-// privilege, never binds, and leaves when the socket closes: destroying the handle (or dying) ends
-// all egress of the session.
+// Configure() sends the configuration in a sealed memory file, AwaitReady() hears that it was
+// taken. They are apart because a process takes milliseconds for each, which its owner can spend
+// otherwise. The process drops every privilege, never binds, and leaves when the socket closes:
+// destroying the handle (or dying) ends all egress of the session.
 //
-// Threads: Spawn, Start, AddListener, Stop and the destructor are called by one owner. Events are
-// delivered one at a time on a thread of the handle, in order; while the sink does not return, the
-// proxy is held up once the socket is full and takes no further decision (back-pressure), and
-// nothing is dropped. The sink must not call AddListener or Stop. After Stop() returns, the sink is
-// not called again.
+// Threads: Spawn, Configure, AwaitReady, AddListener, Stop and the destructor are called by one
+// owner. Events are delivered one at a time on a thread of the handle, in order; while the sink
+// does not return, the proxy is held up once the socket is full and takes no further decision
+// (back-pressure), and nothing is dropped. The sink must not call AddListener or Stop. After Stop()
+// returns, the sink is not called again.
 #pragma once
 
 #include <sys/types.h>
@@ -59,16 +59,18 @@ class ProxyProcess {
 
   // Does not wait for the process. Errors: egress.identity, those of Child::Spawn.
   static Result<SpawnedProxy> Spawn(const ProxyStart& start);
-  // Returns when the process has dropped its privileges, installed its filter and taken the rules,
-  // `deadline` from now at the latest. Errors: egress.start_failed (with what the process said),
-  // egress.config.
-  static Result<std::unique_ptr<ProxyProcess>> Start(
-      SpawnedProxy spawned, const ProxyConfig& config, Sink sink,
-      std::chrono::milliseconds deadline = std::chrono::seconds(5));
+  // Does not wait for the process. Errors: egress.config.
+  static Result<std::unique_ptr<ProxyProcess>> Configure(SpawnedProxy spawned,
+                                                         const ProxyConfig& config, Sink sink);
 
   ProxyProcess(const ProxyProcess&) = delete;
   ProxyProcess& operator=(const ProxyProcess&) = delete;
   ~ProxyProcess();  // kills and reaps where Stop was not called
+
+  // Returns when the process has dropped its privileges, installed its filter and taken the rules,
+  // `deadline` from now at the latest; nothing else is called before. Errors: egress.start_failed
+  // (with what the process said), after which the handle is of no use.
+  Status AwaitReady(std::chrono::milliseconds deadline = std::chrono::seconds(5));
 
   // Hands over a listening stream socket (TCP or AF_UNIX), at any time. Returns when the proxy
   // accepts on it. Errors: egress.listener (not a listening socket; shared without a token),

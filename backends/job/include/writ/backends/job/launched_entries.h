@@ -22,8 +22,11 @@ namespace writ::backends {
 // say is that the session has ended.
 class LaunchedEntries : public std::enable_shared_from_this<LaunchedEntries> {
  public:
+  // Where a terminal's descriptors are: handed out by the launcher, or in a kernel that none
+  // leaves, with a relay to pipes.
+  enum class Terminals { kHandedOut, kRelayed };
   // From when the job runs until Close. `control` is borrowed for that long.
-  void Open(int control);
+  void Open(int control, Terminals terminals);
   // The session is over: what has not ended has lost its status.
   void Close();
 
@@ -45,11 +48,13 @@ class LaunchedEntries : public std::enable_shared_from_this<LaunchedEntries> {
   void Forget(std::uint64_t id);
 
  private:
+  Terminals terminals() const;
   Result<std::shared_ptr<State>> Begin(const launch::EntryRequest& request, std::vector<int> fds,
                                        std::uint64_t& id);
 
   mutable std::mutex mutex_;  // guards all below
   int control_ = -1;
+  Terminals terminals_ = Terminals::kHandedOut;
   std::uint64_t next_id_ = 1;
   std::map<std::uint64_t, std::shared_ptr<State>> states_;
 };

@@ -95,6 +95,7 @@ class LaunchedJob final : public Job {
   UniqueFd err_;  // empty where merged
   // Of the job's terminal, from Start on; `out_` is a copy of the master then.
   UniqueFd terminal_master_, terminal_slave_;
+  LaunchedEntries::Terminals terminals_ = LaunchedEntries::Terminals::kHandedOut;
   const std::shared_ptr<LaunchedEntries> entries_ = std::make_shared<LaunchedEntries>();
   Child supervisor_;
   std::optional<ProcessMark> mark_;  // of it

@@ -36,4 +36,9 @@ inline constexpr char kEnter = 'E';
 inline constexpr char kSignalEntry = 'K';
 inline constexpr char kEntryEnded = 'x';
 
+// In a container with a kernel of its own: where the root is shown once more for what is put beside
+// the job (view_beside.h). The image's root has these directories.
+inline constexpr char kBesidePlace[] = "/.writ/beside";
+inline constexpr char kBesideRoot[] = "/.writ/beside/root";
+
 }  // namespace writ::backends::launch

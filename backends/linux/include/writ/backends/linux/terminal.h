@@ -17,7 +17,8 @@ struct Terminal {
   UniqueFd slave;   // nobody's controlling terminal yet
 };
 // `multiplexer`: one of the two above; anything but the real device is refused (a job may have put
-// something else there). The slave is opened through the master, not by name (TIOCGPTPEER, 4.13).
+// something else there). The slave is opened through the master, not by name (TIOCGPTPEER, 4.13),
+// but for a view's own on gVisor.
 Result<Terminal> OpenTerminal(const char* multiplexer, TerminalSize size);
 
 // Tells the terminal's foreground processes (SIGWINCH).
