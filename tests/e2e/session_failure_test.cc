@@ -212,22 +212,30 @@ TEST_F(SessionFailure, LeavesOutAnInheritThatTheOperatorDoesNotAllowAndSaysSo) {
   EXPECT_TRUE(said) << "with what to do about it";
 }
 
-TEST_F(SessionFailure, RefusesASecretThatIsTooShortToBeKeptOutOfTheLog) {
-  FakeBackend& backend = Agent();
-  protocol::Contract draft = Draft();
-  draft.secrets.push_back({protocol::SecretName::Parse("PIN").value(), "pool:default"});
-  plane_.Add(std::move(draft), {{"PIN", "42"}});
-  EXPECT_EQ(Failure().first, "secret_release_denied");
-  EXPECT_EQ(backend.prepared, 0);
+TEST_F(SessionFailure, RefusesASecretThatNoJobCanBeGivenBeforeAnythingIsPrepared) {
+  for (const std::string& value : {std::string("42"), std::string("1234\0"
+                                                                  "5678",
+                                                                  9)}) {
+    FakePlane plane(clock_, FakePlane::Dialect::kExtended);
+    FakePlane::LoadRecordedBlobs(plane);
+    RunnerWorld world(plane, clock_);
+    FakeBackend& backend = world.AddFake([](FakeJobView&) { return Exited(0); });
+    protocol::Contract draft = plane.DraftOfTrue("run_x");
+    draft.secrets.push_back({protocol::SecretName::Parse("PIN").value(), "pool:default"});
+    plane.Add(std::move(draft), {{"PIN", value}});
+    ASSERT_TRUE(world.RunOne());
+    EXPECT_EQ(plane.Get("run_x").events.back().event.FindString("failure"),
+              "secret_release_denied");
+    EXPECT_EQ(backend.prepared, 0);
+  }
 }
 
-TEST_F(SessionFailure, GivesBackWhatWasPreparedForASecretThatNoEnvironmentCanCarry) {
+TEST_F(SessionFailure, GivesBackWhatWasPreparedForASecretWhoseValueDoesNotCome) {
   FakeBackend& backend = Agent();
   protocol::Contract draft = Draft();
   draft.secrets.push_back({protocol::SecretName::Parse("PIN").value(), "pool:default"});
-  plane_.Add(std::move(draft), {{"PIN", std::string("1234\0"
-                                                    "5678",
-                                                    9)}});
+  plane_.Add(std::move(draft), {{"PIN", "12345678"}});
+  plane_.WithholdSecrets();
   EXPECT_EQ(Failure().first, "secret_release_denied");
   EXPECT_EQ(backend.prepared, 1);
   EXPECT_EQ(backend.dismantled, 1);  // L37

@@ -177,6 +177,10 @@ void FakePlane::SetFault(
   std::lock_guard lock(state_->mutex);
   state_->fault = std::move(fault);
 }
+void FakePlane::WithholdSecrets() {
+  std::lock_guard lock(state_->mutex);
+  state_->withholds_secrets = true;
+}
 void FakePlane::Violation(std::string what) {
   state_->violations.push_back(std::move(what));
 }
@@ -301,8 +305,9 @@ FakePlane::Answer FakePlane::Claim(const json::Value& body) {
   run.claim_token = "claim-" + run_id;
   json::Array events, secrets;
   for (const protocol::Event& event : run.events) events.push_back(event.ToJson());
-  for (const auto& [name, value] : run.secrets)
-    secrets.push_back(json::Object{{"name", name}, {"value", value}});
+  if (!state_->withholds_secrets)
+    for (const auto& [name, value] : run.secrets)
+      secrets.push_back(json::Object{{"name", name}, {"value", value}});
   return Json(json::Object{{"runId", run_id},
                            {"contract", run.contract},
                            {"claimToken", run.claim_token},

@@ -90,6 +90,7 @@ class FakePlane {
   void ForgetRun(const std::string& run_id);                  // as one restored from an old backup
   std::string runner_token() const;                           // the one that counts
   void CutLog(const std::string& run_id, std::size_t bytes);  // keeps so many
+  void WithholdSecrets();  // released in the chain, and their values do not come
   std::vector<std::string> violations() const;
   int refused_tokens() const;               // calls with a claim token that does not count
   std::vector<std::int64_t> waits() const;  // waitMs of every claim that had it

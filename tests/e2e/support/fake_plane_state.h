@@ -31,6 +31,7 @@ struct FakePlane::State {
   json::Value capabilities;  // of the last claim that had some; null: none had
   std::string rotated_to;    // the public key of a rotation; its token is runner_token then,
                              // and the old one goes with the new one's first use
+  bool withholds_secrets = false;
 };
 
 inline FakePlane::Answer Json(json::Value value, int status = 200) {
