@@ -55,6 +55,10 @@ Status PageServer::Add(const AddClone& add, std::vector<UniqueFd> fds) {
   if (clones_.size() >= options_.clones)
     return Error{ErrorKind::kOverloaded, "pages.clones",
                  "the page server has as many clones as it may have"};
+  if (snapshot->second->memory().damaged())
+    return Error{ErrorKind::kIntegrity, "pages.leaf",
+                 "a clone before has met a leaf of the snapshot's memory that is not what its "
+                 "manifest says"};
   if (fds.size() != 1)
     return Error{ErrorKind::kInvalid, "pages.word", "a clone has one control connection"};
   const std::uint64_t id = ++last_clone_;

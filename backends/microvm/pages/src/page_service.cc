@@ -1,13 +1,23 @@
 #include "writ/backends/microvm/pages/page_service.h"
 
 #include <sys/socket.h>
+#include <sys/time.h>
 
+#include <cerrno>
 #include <utility>
 
 namespace writ::backends::microvm::pages {
 namespace {
 
 constexpr int kRunnerFd = 3;
+constexpr timeval kAnswerBound{20, 0};
+
+// Goes with the socket, whoever gets it.
+Status BoundReads(int socket) {
+  if (::setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &kAnswerBound, sizeof kAnswerBound) != 0)
+    return SysError(errno, "pages.socket", "cannot bound the wait for the page server");
+  return {};
+}
 
 Error Lost() {
   return Error{ErrorKind::kUnavailable, "pages.lost", "the page server is gone"};
@@ -17,6 +27,7 @@ Error Lost() {
 
 Result<PageService> PageService::Start(const PageServiceOptions& options) {
   WRIT_ASSIGN(SocketPair link, MakeSeqpacketPair());
+  WRIT_TRY(BoundReads(link.first.get()));
   SpawnOptions spawn;
   spawn.path = options.program;
   spawn.argv = {options.program,
@@ -55,6 +66,7 @@ Status PageService::Open(std::uint64_t id, std::uint64_t memory_bytes, const pro
 
 Result<UniqueFd> PageService::AddClone(std::uint64_t snapshot, uid_t vmm_uid) {
   WRIT_ASSIGN(SocketPair control, MakeSeqpacketPair());
+  WRIT_TRY(BoundReads(control.first.get()));
   WRIT_TRY(Ask(pages::AddClone{snapshot, vmm_uid}, {control.second.get()}));
   return std::move(control.first);
 }

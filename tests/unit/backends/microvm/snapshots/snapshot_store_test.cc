@@ -74,7 +74,7 @@ class SnapshotStoreTest : public testing::Test {
     fs::remove_all(place_ + "/clone");
     fs::create_directory(place_ + "/clone");
     UniqueFd to(::open((place_ + "/clone").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    return store_->CopyOut(*held, to.get(), ::geteuid(), ::getegid());
+    return store_->CopyOut(*held, to.get(), ::geteuid(), ::getegid(), MemoryCopy::kWhole);
   }
   std::vector<std::string> Entries(const std::string& dir) const {
     std::vector<std::string> out;

@@ -30,5 +30,6 @@ inline constexpr int kQemuChannelFd = 4;
 inline constexpr int kQemuConsoleFd = 5;
 inline constexpr int kQemuStateFd = 6;  // of a machine that is restored
 inline constexpr int kQemuPagesFd = 7;  // connected to its page server
+inline constexpr int kQemuUserfaultFd = 8;  // of /dev/userfaultfd
 
 }  // namespace writ::backends::microvm
