@@ -94,7 +94,8 @@ Result<Programs> FindPrograms() {
     if (!std::filesystem::exists(folder / "writ-launch", ignored)) continue;
     return Programs{(folder / "writ-launch").string(), (folder / "writ-egress-proxy").string(),
                     (folder / "writ-mock-agent").string(), (folder / "writ-vm").string(),
-                    (folder / "writ-guest-agent").string()};
+                    (folder / "writ-guest-agent").string(), (folder / "writ-pages").string(),
+                    (folder / "libwrit-uffd.so").string()};
   }
   return Error{ErrorKind::kNotFound, "cli.program_missing",
                "writ-launch is neither beside this program nor in ../libexec/writ",

@@ -13,13 +13,6 @@
 namespace writ::test {
 namespace fs = std::filesystem;
 
-namespace {
-
-// Of no job's.
-constexpr uid_t kPagesUid = 1'999'998;
-
-}  // namespace
-
 backends::MicrovmBackendOptions MachineOptions(const std::string& images_dir) {
   backends::MicrovmBackendOptions options;
   options.launched.launcher = BinDir() + "/writ-launch";
@@ -27,7 +20,6 @@ backends::MicrovmBackendOptions MachineOptions(const std::string& images_dir) {
   options.images_dir = images_dir;
   options.pages.program = BinDir() + "/writ-pages";
   options.pages.preload = BinDir() + "/libwrit-uffd.so";
-  if (::geteuid() == 0) options.pages.uid = kPagesUid;
   return options;
 }
 

@@ -254,7 +254,7 @@ Status LaunchedJob::EngageLauncher() {
     if (sent) break;
     if (launcher.fresh) return sent;
   }
-  root_.supplies.reset();  // the owner sees the end of its page server, not of a copy of ours
+  root_.supplies.reset();  // the owner's alone: with it they end
   out_ = std::move(out.read_end);
   err_ = std::move(err.read_end);
   for (const UniqueFd* fd : {&out_, &err_}) {
@@ -453,8 +453,8 @@ Dismantled LaunchedJob::Dismantle() {
   written_trees_.clear();
   status_file_.reset();
   session_dir_.reset();
-  root_.lock.reset();
-  root_.snapshot_lock.reset();
+  tier_.OnEnd(plan_, root_);
+  for (UniqueFd* held : {&root_.lock, &root_.snapshot_lock, &root_.supplies_back}) held->reset();
   dismantled_ = result;
   return result;
 }

@@ -17,6 +17,7 @@
 #include "writ/backends/job/private_dirs.h"
 #include "writ/backends/microvm/guest_image.h"
 #include "writ/backends/microvm/machine_order.h"
+#include "writ/backends/microvm/pages/words.h"
 #include "writ/backends/sandbox/view_planning.h"
 #include "writ/base/child.h"
 #include "writ/base/file.h"
@@ -311,7 +312,7 @@ Status MicrovmTier::UseSnapshot(const Plan& plan, const HostFeatures& features, 
   for (const microvm::SnapshotRecord& record : listed->good) {
     if (!meant(record.manifest)) continue;
     Status used = microvm::CheckFits(record.manifest, fit);
-    if (used) used = PutSnapshot(record, made.get(), plan.identity, root);
+    if (used) used = PutSnapshot(record, made.get(), plan, root);
     if (used) {
       root.snapshot = record.text();
       return {};
@@ -326,15 +327,17 @@ Status MicrovmTier::UseSnapshot(const Plan& plan, const HostFeatures& features, 
 
 // Its memory by a page server, or else a copy of the run's own: the monitor of a guest never opens
 // the snapshot.
-Status MicrovmTier::PutSnapshot(const microvm::SnapshotRecord& record, int made,
-                                const Identity& identity, HeldRoot& root) const {
+Status MicrovmTier::PutSnapshot(const microvm::SnapshotRecord& record, int made, const Plan& plan,
+                                HeldRoot& root) const {
+  const Identity& identity = plan.identity;
   WRIT_ASSIGN(microvm::HeldSnapshot held, snapshots_.Hold(record.id));
   auto supply = [&]() -> Result<UniqueFd> {
-    WRIT_ASSIGN(const PageSupplies supplies, pages_.Supply(snapshots_, held, identity.uid));
+    WRIT_ASSIGN(const PageSupplies supplies, pages_.Supply(snapshots_, held, identity.uid, plan.helper_uid));
     WRIT_ASSIGN(SocketPair way, MakeSeqpacketPair());
     WRIT_TRY(SendWithFds(way.first.get(), microvm::kSuppliesWord,
                          {supplies.control.get(), supplies.device.get()}));
     WRIT_TRY(CopySnapshot(held, made, identity, microvm::MemoryCopy::kNone));
+    root.supplies_back = std::move(way.first);
     return std::move(way.second);
   };
   auto supplies = supply();
@@ -378,6 +381,26 @@ Status MicrovmTier::Furnish(const Plan& plan, const HostFeatures& features, int 
               {{"why", used.error().ToString()}});
   }
   return {};
+}
+
+// From a process in the machine's jail: numbers for people.
+void MicrovmTier::OnEnd(const Plan& plan, HeldRoot& root) const {
+  if (!root.supplies_back || log::CurrentLevel() > log::Level::kDebug) return;
+  (void)::fcntl(root.supplies_back.get(), F_SETFL, O_NONBLOCK);
+  auto said = ReceiveWithFds(root.supplies_back.get(), microvm::pages::kMaxWordBytes);
+  auto word = said ? microvm::pages::DecodeClonesWord(said->bytes)
+                   : Result<microvm::pages::ClonesWord>(std::move(said).error());
+  const auto* told = word ? std::get_if<microvm::pages::Counters>(&*word) : nullptr;
+  if (told == nullptr) return;
+  const microvm::pages::FaultCounters& c = told->counters;
+  log::Debug("microvm.pages", "what the page server has given to a machine",
+             {{"run", plan.run_id},
+              {"faults", c.faults},
+              {"file_bytes", c.bytes_file},
+              {"zero_bytes", c.bytes_zero},
+              {"prefetched_bytes", c.bytes_prefetched},
+              {"prefetched_used_bytes", microvm::pages::PrefetchHits(c) * 4096},
+              {"compared_leaves_of_all_machines", c.hashed_leaves}});
 }
 
 launch::LaunchPlan MicrovmTier::PlanLaunch(const Plan& plan, const HostFeatures& features,

@@ -41,6 +41,7 @@ class MicrovmTier final : public LaunchedTier {
   Result<HeldRoot> Hold(const Plan& plan) const override;
   Status Furnish(const Plan& plan, const HostFeatures& features, int session_dir,
                  HeldRoot& root) const override;
+  void OnEnd(const Plan& plan, HeldRoot& root) const override;
   JobPaths PathsOf(const Plan& plan) const override { return sandbox_.PathsOf(plan); }
   launch::LaunchPlan PlanLaunch(const Plan& plan, const HostFeatures& features,
                                 const LaunchFacts& facts) const override;
@@ -56,7 +57,7 @@ class MicrovmTier final : public LaunchedTier {
   // used.
   Status UseSnapshot(const Plan& plan, const HostFeatures& features, int session_dir,
                      HeldRoot& root) const;
-  Status PutSnapshot(const microvm::SnapshotRecord& record, int made, const Identity& identity,
+  Status PutSnapshot(const microvm::SnapshotRecord& record, int made, const Plan& plan,
                      HeldRoot& root) const;
   Status CopySnapshot(const microvm::HeldSnapshot& held, int made, const Identity& identity,
                       microvm::MemoryCopy memory) const;

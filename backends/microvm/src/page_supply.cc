@@ -45,15 +45,16 @@ Result<UniqueFd> PageSupply::OpenDevice() const {
   return device;
 }
 
-Status PageSupply::Start() {
+Status PageSupply::Start(std::optional<uid_t> uid) {
   if (service_ && !HasEnded(service_->pidfd())) return {};
   service_.reset();
   opened_.clear();
   pages::PageServiceOptions options;
   options.program = options_.program;
-  if (options_.uid) options.identity = pages::ServerIdentity{*options_.uid, *options_.uid};
+  if (uid) options.identity = pages::ServerIdentity{*uid, *uid};
   WRIT_ASSIGN(pages::PageService started, pages::PageService::Start(options));
   service_ = std::move(started);
+  uid_ = uid;
   return {};
 }
 
@@ -72,7 +73,7 @@ void PageSupply::LetGoOfRemoved() {
 Result<std::uint64_t> PageSupply::NumberOf(const SnapshotStore& store, const HeldSnapshot& held) {
   if (auto known = opened_.find(held.record.id); known != opened_.end())
     return known->second.number;
-  const uid_t owner = options_.uid.value_or(::geteuid());
+  const uid_t owner = uid_.value_or(::geteuid());
   WRIT_ASSIGN(microvm::ServedFiles files, store.OpenServed(held, owner, owner));
   const std::uint64_t number = ++last_;
   pages::SnapshotFiles given;
@@ -86,20 +87,20 @@ Result<std::uint64_t> PageSupply::NumberOf(const SnapshotStore& store, const Hel
 }
 
 Result<PageSupplies> PageSupply::Supply(const SnapshotStore& store, const HeldSnapshot& held,
-                                        uid_t vmm_uid) {
+                                        uid_t vmm_uid, std::optional<uid_t> server_uid) {
   if (options_.program.empty())
     return No("pages.off", "this runner has no page server", "install writ-pages beside it");
   if (::access(options_.preload.c_str(), R_OK) != 0)
     return No("pages.preload", "libwrit-uffd.so is not there",
               "install " + options_.preload + " again");
-  if (::geteuid() == 0 && !options_.uid)
-    return No("pages.identity", "uidRange has no uid left for the page server",
-              "raise uidRange.count to slots + 2");
+  if (::geteuid() == 0 && !server_uid)
+    return No("pages.identity", "there is no uid that the page server could have",
+              "give the runner a uidRange");
   PageSupplies out;
   WRIT_ASSIGN(out.device, OpenDevice());
   std::lock_guard lock(mutex_);
   auto add = [&]() -> Result<UniqueFd> {
-    WRIT_TRY(Start());
+    WRIT_TRY(Start(server_uid));
     LetGoOfRemoved();
     WRIT_ASSIGN(const std::uint64_t number, NumberOf(store, held));
     return service_->AddClone(number, vmm_uid);

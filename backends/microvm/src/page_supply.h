@@ -13,6 +13,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "writ/backends/microvm/microvm_backend.h"
 #include "writ/backends/microvm/pages/page_service.h"
@@ -31,12 +32,19 @@ struct PageSupplies {
 class PageSupply {
  public:
   explicit PageSupply(PageOptions options) : options_(std::move(options)) {}
+  ~PageSupply() {
+    if (service_) service_->End();
+  }
+  PageSupply(const PageSupply&) = delete;
+  PageSupply& operator=(const PageSupply&) = delete;
 
-  // Why a machine of `vmm_uid` cannot have its memory served: kUnsupported "pages.off",
-  // "pages.preload", "pages.identity", "pages.userfaultfd"; "pages.lost", "pages.clones";
-  // kIntegrity "pages.leaf": a clone before has found the memory damaged.
+  // For a monitor of `vmm_uid`. As root the server gets `server_uid`, which it needs. Why a machine
+  // cannot have its memory served: kUnsupported "pages.off", "pages.preload", "pages.identity",
+  // "pages.userfaultfd"; "pages.lost", "pages.clones"; kIntegrity "pages.leaf": a clone before has
+  // found the memory damaged.
   Result<PageSupplies> Supply(const microvm::SnapshotStore& store,
-                              const microvm::HeldSnapshot& held, uid_t vmm_uid);
+                              const microvm::HeldSnapshot& held, uid_t vmm_uid,
+                              std::optional<uid_t> server_uid);
 
  private:
   struct Opened {
@@ -44,7 +52,7 @@ class PageSupply {
     UniqueFd memory;  // tells whether it has been removed
   };
   Result<UniqueFd> OpenDevice() const;
-  Status Start();
+  Status Start(std::optional<uid_t> uid);
   void LetGoOfRemoved();
   Result<std::uint64_t> NumberOf(const microvm::SnapshotStore& store,
                                  const microvm::HeldSnapshot& held);
@@ -52,6 +60,7 @@ class PageSupply {
   const PageOptions options_;
   std::mutex mutex_;  // guards all below
   std::optional<microvm::pages::PageService> service_;
+  std::optional<uid_t> uid_;  // of the service, as root
   std::map<protocol::Digest, Opened> opened_;
   std::uint64_t last_ = 0;
 };

@@ -401,6 +401,7 @@ class MachineRun {
       (void)SendWithFds(fds_.socket.get(), launch::kJobEnded + std::to_string(status), {})
           .has_value();
     }
+    if (pages_) pages_->BringCounters();
     auto workspace = OpenDirectory(kWorkspacePlace);
     if (!workspace) return OnChanges(std::move(workspace).error());
     client_->FetchChanges(std::move(workspace).value(),

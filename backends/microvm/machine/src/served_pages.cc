@@ -23,16 +23,18 @@ Result<std::unique_ptr<ServedPages>> ServedPages::Begin(EventLoop& loop, UniqueF
     return SysError(errno, "microvm.socketpair", "cannot make a socket pair");
   const UniqueFd servers(ends[0]);
   std::unique_ptr<ServedPages> out(
-      new ServedPages(loop, std::move(given->fds[0]), std::move(attached), std::move(lost)));
+      new ServedPages(loop, std::move(supplies), std::move(given->fds[0]), std::move(attached),
+                      std::move(lost)));
   out->stream_.reset(ends[1]);
   out->device_ = std::move(given->fds[1]);
   WRIT_TRY(out->client_.Serve({pages::Serve::By::kStream, std::nullopt}, servers.get()));
   return out;
 }
 
-ServedPages::ServedPages(EventLoop& loop, UniqueFd control, std::function<void()> attached,
-                         OnLost lost)
+ServedPages::ServedPages(EventLoop& loop, UniqueFd supplies, UniqueFd control,
+                         std::function<void()> attached, OnLost lost)
     : loop_(loop),
+      supplies_(std::move(supplies)),
       client_(std::move(control)),
       attached_call_(std::move(attached)),
       lost_(std::move(lost)) {
@@ -56,6 +58,8 @@ void ServedPages::OnControl() {
   auto word = client_.Receive();
   if (!word) return Lost(word.error());
   if (const auto* failed = std::get_if<pages::Failed>(&*word)) return Lost(pages::ToError(*failed));
+  if (std::holds_alternative<pages::Counters>(*word))
+    return (void)SendWithFds(supplies_.get(), pages::Encode(*word), {}).has_value();
   // The monitor has ended, which whoever watches it tells.
   if (std::holds_alternative<pages::Over>(*word)) return loop_.Remove(watch_);
   if (!std::holds_alternative<pages::Attached>(*word) || attached_) return;

@@ -31,13 +31,17 @@ class ServedPages {
   // make a userfaultfd any more.
   void HandedOver();
   bool attached() const { return attached_; }
+  // Brings what the server has counted to the backend, on the socket of the supplies; not waited for.
+  void BringCounters() { (void)client_.AskCounters().has_value(); }
 
  private:
-  ServedPages(EventLoop& loop, UniqueFd control, std::function<void()> attached, OnLost lost);
+  ServedPages(EventLoop& loop, UniqueFd supplies, UniqueFd control, std::function<void()> attached,
+              OnLost lost);
   void OnControl();
   void Lost(const Error& why);
 
   EventLoop& loop_;
+  const UniqueFd supplies_;
   pages::PageClient client_;
   const std::function<void()> attached_call_;
   const OnLost lost_;

@@ -28,10 +28,17 @@ PageServer::~PageServer() {
 void PageServer::OnRunner() {
   auto received = ReceiveWithFds(runner_.get(), kMaxWordBytes);
   if (!received && received.error().sys_errno == EAGAIN) return;
-  if (!received || received->bytes.empty()) return loop_.Stop();
+  if (!received || received->bytes.empty()) return Leave();
   Status done = OnWord(received->bytes, std::move(received->fds));
   const ServiceWord answer = done ? ServiceWord(Done{}) : ServiceWord(ToFailed(done.error()));
-  if (!SendWithFds(runner_.get(), Encode(answer), {})) loop_.Stop();
+  if (!SendWithFds(runner_.get(), Encode(answer), {})) Leave();
+}
+
+void PageServer::Leave() {
+  leaving_ = true;
+  loop_.Remove(watch_);
+  if (clones_.empty()) return loop_.Stop();
+  loop_.At(EventLoop::Clock::now() + kLeaveBound, [this] { loop_.Stop(); });
 }
 
 Status PageServer::OnWord(std::string_view bytes, std::vector<UniqueFd> fds) {
@@ -64,7 +71,10 @@ Status PageServer::Add(const AddClone& add, std::vector<UniqueFd> fds) {
   const std::uint64_t id = ++last_clone_;
   clones_[id] = std::make_unique<Clone>(loop_, std::move(fds[0]), static_cast<uid_t>(add.vmm_uid),
                                         snapshot->second, options_, spinning_,
-                                        [this, id] { clones_.erase(id); });
+                                        [this, id] {
+                                          clones_.erase(id);
+                                          if (leaving_ && clones_.empty()) loop_.Stop();
+                                        });
   return {};
 }
 

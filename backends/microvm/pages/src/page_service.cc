@@ -75,6 +75,11 @@ Status PageService::Close(std::uint64_t id) {
   return Ask(CloseSnapshot{id}, {});
 }
 
+void PageService::End() {
+  link_.reset();
+  (void)child_.Wait(kLeaveBound + std::chrono::seconds(1)).has_value();
+}
+
 Status PageClient::Serve(const pages::Serve& serve, int socket) {
   if (!SendWithFds(control_.get(), Encode(OwnerWord(serve)), {socket})) return Lost();
   WRIT_ASSIGN(const ClonesWord word, ReadWord());
@@ -96,8 +101,13 @@ Result<ClonesWord> PageClient::Receive() {
   return word;
 }
 
+Status PageClient::AskCounters() {
+  if (!SendWithFds(control_.get(), Encode(OwnerWord(pages::AskCounters{})), {})) return Lost();
+  return {};
+}
+
 Result<FaultCounters> PageClient::ReadCounters() {
-  if (!SendWithFds(control_.get(), Encode(OwnerWord(AskCounters{})), {})) return Lost();
+  WRIT_TRY(AskCounters());
   for (;;) {
     WRIT_ASSIGN(ClonesWord word, ReadWord());
     if (const auto* counters = std::get_if<Counters>(&word)) return counters->counters;

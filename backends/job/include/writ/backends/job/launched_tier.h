@@ -42,6 +42,7 @@ struct HeldRoot {
   // What the machine's owner gets beside its plan (launch::kInsideSuppliesFd), where its memory
   // comes from a page server.
   UniqueFd supplies;
+  UniqueFd supplies_back;  // its other end, as long as the job is there
 };
 
 class LaunchedTier {
@@ -77,6 +78,8 @@ class LaunchedTier {
   // Once the private directories of the run are there: puts into `session_dir` what the tier needs
   // there. Goes with them.
   virtual Status Furnish(const Plan&, const HostFeatures&, int, HeldRoot&) const { return {}; }
+  // Nothing of the job runs any more; what was held is still there.
+  virtual void OnEnd(const Plan&, HeldRoot&) const {}
   virtual JobPaths PathsOf(const Plan& plan) const = 0;
   virtual launch::LaunchPlan PlanLaunch(const Plan& plan, const HostFeatures& features,
                                         const LaunchFacts& facts) const = 0;

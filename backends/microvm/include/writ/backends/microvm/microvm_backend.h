@@ -7,11 +7,8 @@
 // is a stream to the session's proxy.
 #pragma once
 
-#include <sys/types.h>
-
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "writ/backends/backend.h"
@@ -22,9 +19,8 @@ namespace writ::backends {
 // Of the page server, which gives machines that start from a snapshot their memory as they touch it.
 // Where it cannot be used a machine gets a copy of all of it first.
 struct PageOptions {
-  std::string program{};     // absolute path of writ-pages; empty: there is none
-  std::string preload{};     // absolute path of libwrit-uffd.so
-  std::optional<uid_t> uid{};  // its own, and its gid; needed where we are root
+  std::string program{};  // absolute path of writ-pages; empty: there is none
+  std::string preload{};  // absolute path of libwrit-uffd.so
   std::string device = "/dev/userfaultfd";
 };
 

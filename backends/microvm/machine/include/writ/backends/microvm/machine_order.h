@@ -27,7 +27,8 @@ inline constexpr char kMadePlace[] = "/tmp";                    // for what is m
 // server gives that), or the one that it becomes.
 inline constexpr char kSnapshotName[] = "snapshot";
 // The message among the supplies (launch::kInsideSuppliesFd): with the control connection of the
-// machine's clone at the page server and /dev/userfaultfd.
+// machine's clone at the page server and /dev/userfaultfd. Back comes, once the job has ended, the
+// server's word of what it has counted (pages/words.h).
 inline constexpr char kSuppliesWord[] = "P";
 // In kMadePlace: what is being done to make a snapshot, one line after the other.
 inline constexpr char kProgressName[] = "progress";

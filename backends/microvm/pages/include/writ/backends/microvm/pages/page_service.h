@@ -51,6 +51,8 @@ class PageService {
   // whose handshake is taken. kIntegrity "pages.leaf": a clone before has found the memory damaged.
   Result<UniqueFd> AddClone(std::uint64_t snapshot, uid_t vmm_uid);
   Status Close(std::uint64_t id);
+  // Lets it store what its last clones have shown. Without it the end is at once.
+  void End();
 
   const Child& process() const { return child_; }
   int pidfd() const { return child_.pidfd(); }
@@ -73,6 +75,7 @@ class PageClient {
   Status Serve(const pages::Serve& serve, int socket);
   // The next word. kUnavailable "pages.lost": the server is gone.
   Result<ClonesWord> Receive();
+  Status AskCounters();  // Counters comes by Receive
   // What was counted up to now. Words that come before the answer are kept for Receive.
   Result<FaultCounters> ReadCounters();
   // Ends the clone: the last counters. To be called when the VM is dead.
