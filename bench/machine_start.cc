@@ -119,7 +119,7 @@ int main(int argc, char** argv) {
       }
     }
   for (const Way& way : ways)
-    std::printf("%-14s %8.0f %8.0f %6.2f\n", way.name.c_str(), At(way.times, 50),
-                At(way.times, 90), At(way.times, 50) / At(ways.front().times, 50));
+    std::printf("%-14s %8.0f %8.0f %6.2f\n", way.name.c_str(), At(way.times, 50), At(way.times, 90),
+                At(way.times, 50) / At(ways.front().times, 50));
   return 0;
 }

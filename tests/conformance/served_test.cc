@@ -33,8 +33,8 @@ class Served : public Restored {
                         std::ios::binary | std::ios::in | std::ios::out);
     int flipped = 0;
     std::string leaf(kLeaf, '\0');
-    for (std::uint64_t at = 0; memory.seekg(static_cast<std::streamoff>(at)).read(leaf.data(), kLeaf);
-         at += kLeaf) {
+    for (std::uint64_t at = 0;
+         memory.seekg(static_cast<std::streamoff>(at)).read(leaf.data(), kLeaf); at += kLeaf) {
       if (!chosen(at, leaf)) continue;
       memory.seekp(static_cast<std::streamoff>(at + 100));
       memory.put(static_cast<char>(leaf[100] ^ 1));
@@ -63,8 +63,8 @@ TEST_F(Served, DamagedMemoryEndsTheRunBeforeItsJobSeesIt) {
   ASSERT_FALSE(HasFailure());
   ASSERT_GT(FlipLeaves(record, [](std::uint64_t, const std::string& leaf) { return IsKept(leaf); }),
             0);
-  RunningJob running(
-      *backend_, Sized(job_.Shell("echo ready; cat /usr/local/share/kept | wc -l; echo seen")));
+  RunningJob running(*backend_,
+                     Sized(job_.Shell("echo ready; cat /usr/local/share/kept | wc -l; echo seen")));
   ASSERT_TRUE(running.started()) << running.started().error().ToString();
   EXPECT_EQ(running.job().StartOfMachine()->memory, MachineStart::Memory::kServed);
   const JobRun& run = running.Wait();
@@ -88,10 +88,10 @@ TEST_F(Served, RunBootsAndSaysWhyWhereTheMemoryOfItsStartIsDamaged) {
   const microvm::SnapshotRecord record = Build();
   ASSERT_FALSE(HasFailure());
   constexpr std::uint64_t kKernel = 16u << 20;
-  ASSERT_GT(FlipLeaves(record, [](std::uint64_t at, const std::string&) {
-              return at >= kKernel && at < 3 * kKernel;
-            }),
-            0);
+  ASSERT_GT(
+      FlipLeaves(record, [](std::uint64_t at,
+                            const std::string&) { return at >= kKernel && at < 3 * kKernel; }),
+      0);
   JobRun run;
   const MachineStart start = Start("echo cold", run);
   EXPECT_EQ(start.snapshot, "");

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <memory>
 #include <utility>
+#include <variant>
 
 #include "machine_view.h"
 #include "writ/backends/image/oci_documents.h"
@@ -332,7 +333,8 @@ Status MicrovmTier::PutSnapshot(const microvm::SnapshotRecord& record, int made,
   const Identity& identity = plan.identity;
   WRIT_ASSIGN(microvm::HeldSnapshot held, snapshots_.Hold(record.id));
   auto supply = [&]() -> Result<UniqueFd> {
-    WRIT_ASSIGN(const PageSupplies supplies, pages_.Supply(snapshots_, held, identity.uid, plan.helper_uid));
+    WRIT_ASSIGN(const PageSupplies supplies,
+                pages_.Supply(snapshots_, held, identity.uid, plan.helper_uid));
     WRIT_ASSIGN(SocketPair way, MakeSeqpacketPair());
     WRIT_TRY(SendWithFds(way.first.get(), microvm::kSuppliesWord,
                          {supplies.control.get(), supplies.device.get()}));

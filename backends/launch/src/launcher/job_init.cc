@@ -318,7 +318,7 @@ class Init {
   UniqueFd ruleset_;
   std::vector<UniqueFd> lower_trees_;
   UniqueFd supplies_;  // for the owner of a machine
-  pid_t job_ = -1;  // until it is reaped
+  pid_t job_ = -1;     // until it is reaped
   EntryForks entries_{plan_};
 };
 

@@ -40,8 +40,8 @@ Result<MachineOrder> DecodeMachineOrder(std::string_view bytes) {
   order.purpose = static_cast<MachinePurpose>(
       in.NumberAtMost(static_cast<std::uint64_t>(MachinePurpose::kSnapshot)));
   order.warm_up = in.Texts();
-  order.start = static_cast<MachineFrom>(
-      in.NumberAtMost(static_cast<std::uint64_t>(MachineFrom::kServed)));
+  order.start =
+      static_cast<MachineFrom>(in.NumberAtMost(static_cast<std::uint64_t>(MachineFrom::kServed)));
   order.not_restored = in.Text();
   auto job = DecodeHostWord(in.Text());
   if (!in.AtEnd() || !version || !job || !std::holds_alternative<JobOrder>(*job))

@@ -448,7 +448,7 @@ class MachineRun {
   GuestTokens tokens_;
   EventLoop loop_;
   UniqueFd signals_;
-  UniqueFd report_;  // from the word to start until the job runs
+  UniqueFd report_;                     // from the word to start until the job runs
   std::unique_ptr<ServedPages> pages_;  // of a machine whose memory comes from a page server
   std::unique_ptr<Vmm> vmm_;
   std::unique_ptr<GuestClient> client_;

@@ -22,9 +22,8 @@ Result<std::unique_ptr<ServedPages>> ServedPages::Begin(EventLoop& loop, UniqueF
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
     return SysError(errno, "microvm.socketpair", "cannot make a socket pair");
   const UniqueFd servers(ends[0]);
-  std::unique_ptr<ServedPages> out(
-      new ServedPages(loop, std::move(supplies), std::move(given->fds[0]), std::move(attached),
-                      std::move(lost)));
+  std::unique_ptr<ServedPages> out(new ServedPages(
+      loop, std::move(supplies), std::move(given->fds[0]), std::move(attached), std::move(lost)));
   out->stream_.reset(ends[1]);
   out->device_ = std::move(given->fds[1]);
   WRIT_TRY(out->client_.Serve({pages::Serve::By::kStream, std::nullopt}, servers.get()));

@@ -31,7 +31,8 @@ class ServedPages {
   // make a userfaultfd any more.
   void HandedOver();
   bool attached() const { return attached_; }
-  // Brings what the server has counted to the backend, on the socket of the supplies; not waited for.
+  // Brings what the server has counted to the backend, on the socket of the supplies; not waited
+  // for.
   void BringCounters() { (void)client_.AskCounters().has_value(); }
 
  private:

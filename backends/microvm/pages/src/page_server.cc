@@ -70,8 +70,7 @@ Status PageServer::Add(const AddClone& add, std::vector<UniqueFd> fds) {
     return Error{ErrorKind::kInvalid, "pages.word", "a clone has one control connection"};
   const std::uint64_t id = ++last_clone_;
   clones_[id] = std::make_unique<Clone>(loop_, std::move(fds[0]), static_cast<uid_t>(add.vmm_uid),
-                                        snapshot->second, options_, spinning_,
-                                        [this, id] {
+                                        snapshot->second, options_, spinning_, [this, id] {
                                           clones_.erase(id);
                                           if (leaving_ && clones_.empty()) loop_.Stop();
                                         });

@@ -102,8 +102,8 @@ Result<SnapshotRecord> ReadRecord(const protocol::PublicKey& key, int folder,
 
 // Nothing but the parts, and what belongs beside them.
 Status CheckNames(int folder, const SnapshotManifest& manifest) {
-  std::vector<std::string> known = {kManifestName,         kLockName,       kDamagedName,
-                                    kSnapshotMemory,       kSnapshotTokens, pages::kLeafTableName,
+  std::vector<std::string> known = {kManifestName,      kLockName,       kDamagedName,
+                                    kSnapshotMemory,    kSnapshotTokens, pages::kLeafTableName,
                                     kSnapshotWorkingSet};
   for (const SnapshotPart& part : manifest.state) known.push_back(part.name);
   for (const std::string& name : NamesIn(folder)) {

@@ -16,6 +16,7 @@
 
 #include "snapshot_fixture.h"
 #include "writ/backends/microvm/pages/memory_digest.h"
+#include "writ/base/file.h"
 #include "writ/base/paths.h"
 #include "writ/protocol/canonical.h"
 
@@ -130,8 +131,8 @@ TEST_F(SnapshotStoreTest, GivesAMachineWhatTheOtherOneWas) {
   EXPECT_EQ(store_->Find("sha256:000000000000").error().code, "snapshot.unknown");
 }
 
-// A page server gets the memory, uncompared; the machine gets the rest. What the server keeps beside
-// the snapshot is no part of it.
+// A page server gets the memory, uncompared; the machine gets the rest. What the server keeps
+// beside the snapshot is no part of it.
 TEST_F(SnapshotStoreTest, GivesAPageServerTheMemoryAndAFolderOfItsOwn) {
   auto made = Add();
   ASSERT_TRUE(made) << made.error().ToString();

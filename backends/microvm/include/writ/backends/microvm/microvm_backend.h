@@ -16,8 +16,8 @@
 
 namespace writ::backends {
 
-// Of the page server, which gives machines that start from a snapshot their memory as they touch it.
-// Where it cannot be used a machine gets a copy of all of it first.
+// Of the page server, which gives machines that start from a snapshot their memory as they touch
+// it. Where it cannot be used a machine gets a copy of all of it first.
 struct PageOptions {
   std::string program{};  // absolute path of writ-pages; empty: there is none
   std::string preload{};  // absolute path of libwrit-uffd.so

@@ -54,10 +54,10 @@ struct MachineOrder {
   std::uint64_t tsc_khz = 0;
   std::uint64_t boot_ms = 0;  // until the agent is ready for its job
   MachinePurpose purpose = MachinePurpose::kJob;
-  std::vector<std::string> warm_up;  // kSnapshot: commands
+  std::vector<std::string> warm_up;          // kSnapshot: commands
   MachineFrom start = MachineFrom::kKernel;  // kJob
-  std::string not_restored;          // kJob: why there is no copy of a snapshot that there is
-  std::uint64_t change_bytes = 0;    // TreeLimits of what comes back
+  std::string not_restored;        // kJob: why there is no copy of a snapshot that there is
+  std::uint64_t change_bytes = 0;  // TreeLimits of what comes back
   std::uint64_t change_entries = 0;
   JobOrder job;
 };

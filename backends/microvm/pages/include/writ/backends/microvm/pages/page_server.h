@@ -3,9 +3,9 @@
 // One process of this serves all clones of a host user, or one VM: whoever starts it decides by how
 // many it starts. What is shared between clones - one mapping and one set of verified leaves per
 // snapshot, one working set - is shared within a process; the page cache is shared by all.
-// It lives as long as the runner's connection, and up to kLeaveBound more for clones that are ending,
-// whose working set is still to be stored. Others end with it: their owners find the end of their
-// streams, and their faults stay unanswered as long as the VMM keeps its own descriptor.
+// It lives as long as the runner's connection, and up to kLeaveBound more for clones that are
+// ending, whose working set is still to be stored. Others end with it: their owners find the end of
+// their streams, and their faults stay unanswered as long as the VMM keeps its own descriptor.
 #pragma once
 
 #include <sys/types.h>
