@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <memory>
@@ -24,6 +25,11 @@ inline constexpr std::uint64_t kJobMemory = 128u << 20;
 inline MicrovmBackendOptions WithoutPages(MicrovmBackendOptions options) {
   options.pages.program.clear();
   return options;
+}
+
+// Whether a page server can be used here.
+inline bool PagesCanBeServed() {
+  return ::access("/dev/userfaultfd", R_OK | W_OK) == 0;
 }
 
 class Restored : public testing::Test {

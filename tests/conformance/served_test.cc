@@ -26,6 +26,10 @@ constexpr char kKeep[] =
 
 class Served : public Restored {
  protected:
+  void SetUp() override {
+    if (!PagesCanBeServed()) GTEST_SKIP() << "/dev/userfaultfd is not open to this user";
+    Restored::SetUp();
+  }
   // Flips a byte of each leaf that `chosen` takes; how many.
   int FlipLeaves(const microvm::SnapshotRecord& record,
                  const std::function<bool(std::uint64_t, const std::string&)>& chosen) const {
