@@ -364,8 +364,14 @@ Result<ServedFiles> SnapshotStore::OpenServed(const HeldSnapshot& held, uid_t ui
   if (::mkdirat(folder, kSnapshotWorkingSet, 0700) != 0 && errno != EEXIST)
     return SysError(errno, "snapshot.store", "cannot make a folder for the working set");
   WRIT_ASSIGN(out.working_set, OpenBeneath(folder, kSnapshotWorkingSet, O_RDONLY | O_DIRECTORY));
-  if (::geteuid() == 0 && ::fchown(out.working_set.get(), uid, gid) != 0)
+  if (::geteuid() != 0) return out;
+  if (::fchown(out.working_set.get(), uid, gid) != 0)
     return SysError(errno, "snapshot.store", "cannot give the page server its folder");
+  // An earlier server had another uid; what it has left unreadable is recorded anew.
+  struct stat st {};
+  auto recorded = OpenBeneath(out.working_set.get(), pages::kWorkingSetName, O_RDONLY | O_NONBLOCK);
+  if (recorded && ::fstat(recorded->get(), &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1)
+    (void)!::fchown(recorded->get(), uid, gid);
   return out;
 }
 

@@ -161,6 +161,12 @@ TEST_F(SnapshotStoreTest, GivesAPageServerTheMemoryAndAFolderOfItsOwn) {
     ASSERT_TRUE(WriteFileAtomic(served->working_set.get(), pages::kWorkingSetName,
                                 set.Encode(made->manifest.memory_root, memory_.size()), 0600));
     EXPECT_EQ(store_->Remove(made->text()).error().code, "snapshot.in_use");
+    // A later server has what the earlier one recorded.
+    auto again = store_->OpenServed(*held, server - 1, server - 1);
+    ASSERT_TRUE(::geteuid() != 0 || again);
+    const std::string recorded = FolderOf(*made) + "/working-set/" + pages::kWorkingSetName;
+    ASSERT_EQ(::stat(recorded.c_str(), &st), 0);
+    EXPECT_EQ(st.st_uid, ::geteuid() == 0 ? server - 1 : server);
   }
   EXPECT_TRUE(store_->Verify(made->text()));
   auto read = store_->ReadWorkingSet(*made);
