@@ -92,9 +92,10 @@ Result<Programs> FindPrograms() {
   for (const std::filesystem::path& folder : {here, here.parent_path() / "libexec" / "writ"}) {
     std::error_code ignored;
     if (!std::filesystem::exists(folder / "writ-launch", ignored)) continue;
-    return Programs{(folder / "writ-launch").string(), (folder / "writ-egress-proxy").string(),
-                    (folder / "writ-mock-agent").string(), (folder / "writ-vm").string(),
-                    (folder / "writ-guest-agent").string()};
+    return Programs{(folder / "writ-launch").string(),      (folder / "writ-egress-proxy").string(),
+                    (folder / "writ-mock-agent").string(),  (folder / "writ-vm").string(),
+                    (folder / "writ-guest-agent").string(), (folder / "writ-pages").string(),
+                    (folder / "libwrit-uffd.so").string()};
   }
   return Error{ErrorKind::kNotFound, "cli.program_missing",
                "writ-launch is neither beside this program nor in ../libexec/writ",

@@ -34,6 +34,8 @@ struct Programs {
   std::string mock_agent;    // writ-mock-agent
   std::string machine;       // writ-vm
   std::string guest_agent;   // writ-guest-agent
+  std::string pages;         // writ-pages
+  std::string preload;       // libwrit-uffd.so
 };
 // Beside this program (a build tree), else ../libexec/writ (installed). kNotFound
 // "cli.program_missing".

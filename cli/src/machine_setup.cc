@@ -22,6 +22,8 @@ backends::MicrovmBackendOptions MachineOptions(const Programs& programs, const s
   out.images_dir = dir;
   out.vmm = config.microvm.vmm;
   out.vmm_program = config.microvm.program;
+  out.pages.program = programs.pages;
+  out.pages.preload = programs.preload;
   return out;
 }
 

@@ -18,6 +18,7 @@ namespace writ::test {
 namespace fs = std::filesystem;
 namespace {
 
+constexpr uid_t kHelperUid = 999'999;  // below all of theirs
 constexpr uid_t kFirstUid = 1'000'000;
 constexpr uid_t kUidsPerProcess = 64;
 constexpr uid_t kProcesses = 60'000;
@@ -99,6 +100,7 @@ backends::Plan JobFixture::MakePlan(std::vector<std::string> argv) const {
   plan.workspace = backends::PlainWorkspace{workspace_};
   plan.session_dir = session_;
   plan.identity = identity_;
+  if (::geteuid() == 0) plan.helper_uid = kHelperUid;
   plan.limits.wall_timeout = std::chrono::seconds(60);
   plan.limits.term_grace = std::chrono::milliseconds(300);
   return plan;

@@ -18,6 +18,8 @@ backends::MicrovmBackendOptions MachineOptions(const std::string& images_dir) {
   options.launched.launcher = BinDir() + "/writ-launch";
   options.machine_program = BinDir() + "/writ-vm";
   options.images_dir = images_dir;
+  options.pages.program = BinDir() + "/writ-pages";
+  options.pages.preload = BinDir() + "/libwrit-uffd.so";
   return options;
 }
 

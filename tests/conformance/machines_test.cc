@@ -1,5 +1,6 @@
 // What only the microvm tier promises: what it refuses, and that a machine's own end is no exit.
 #include <gmock/gmock.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -123,6 +124,11 @@ TEST_P(Machines, TellsHowItsMachineWasStarted) {
   ASSERT_TRUE(start);
   EXPECT_EQ(start->not_restored, "");
   EXPECT_EQ(!start->snapshot.empty(), std::getenv("WRIT_TEST_RESTORED") != nullptr);
+  // Where one can be used, by a page server.
+  const bool may = ::access("/dev/userfaultfd", R_OK | W_OK) == 0;
+  EXPECT_EQ(start->memory == backends::MachineStart::Memory::kServed,
+            may && !start->snapshot.empty())
+      << start->not_served;
   ExpectClean(running);
 }
 

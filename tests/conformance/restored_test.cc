@@ -7,69 +7,19 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <set>
 #include <sstream>
 
-#include "conformance/job_fixture.h"
-#include "conformance/machine_snapshots.h"
-#include "conformance/running_job.h"
+#include "conformance/restored_fixture.h"
 
 namespace writ::test {
 namespace {
 
-namespace fs = std::filesystem;
-using namespace backends;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-constexpr std::uint64_t kJobMemory = 128u << 20;
 constexpr char kWarm[] = "mkdir -p /usr/local/share; echo warm > /usr/local/share/warmed";
-
-class Restored : public testing::Test {
- protected:
-  void SetUp() override {
-    backend_ = MakeMicrovmBackend(snapshots_.Options());
-    if (const Capabilities& can = backend_->Probe(); !can.usable)
-      GTEST_SKIP() << can.unusable_reason;
-    job_.Use(*backend_);
-  }
-  static Plan Sized(Plan plan) {
-    plan.limits.memory_bytes = kJobMemory;
-    return plan;
-  }
-  microvm::SnapshotRecord Build(std::vector<std::string> warm_up = {}) {
-    auto made = snapshots_.Build(std::move(warm_up), kJobMemory);
-    if (!made) ADD_FAILURE() << made.error().ToString();
-    EXPECT_EQ(fs::directory_iterator(snapshots_.work_dir()), fs::directory_iterator());
-    return made ? *made : microvm::SnapshotRecord{};
-  }
-  // Runs it to its end, and tells how its machine was started.
-  MachineStart Start(const std::string& script, JobRun& run) {
-    RunningJob running(*backend_, Sized(job_.Shell(script)));
-    if (!running.started()) {
-      ADD_FAILURE() << running.started().error().ToString();
-      return {};
-    }
-    MachineStart start;
-    if (auto told = running.job().StartOfMachine())
-      start = *told;
-    else
-      ADD_FAILURE() << "nothing is told of the machine's start";
-    run = running.Wait();
-    EXPECT_TRUE(run.dismantled.tree_dead_verified);
-    EXPECT_THAT(job_.LeftBehind(), IsEmpty());
-    return start;
-  }
-  std::string FolderOf(const microvm::SnapshotRecord& record) const {
-    return snapshots_.store().dir() + "/sha256-" + record.id.ToHex();
-  }
-
-  MachineSnapshots snapshots_;
-  JobFixture job_;
-  std::unique_ptr<Backend> backend_;
-};
 
 // What was warmed up is there, a change comes out, and the run tells what it was started from.
 TEST_F(Restored, RunStartsFromTheSnapshotOfItsImageAndSize) {
@@ -94,6 +44,8 @@ TEST_F(Restored, RunStartsFromTheSnapshotOfItsImageAndSize) {
   EXPECT_EQ(run.outcome.status->code, 3);
   EXPECT_EQ(job_.ReadWorkspaceFile("base.txt"), "changed\n");
   EXPECT_TRUE(snapshots_.store().Verify(record.text())) << "a clone has written to its snapshot";
+  EXPECT_EQ(start.memory == MachineStart::Memory::kServed, PagesCanBeServed());
+  EXPECT_EQ(start.not_served.empty(), PagesCanBeServed()) << start.not_served;
 
   // Another size has no snapshot: it boots, and there is nothing to tell.
   RunningJob other(*backend_, job_.Shell("true"));
@@ -138,6 +90,8 @@ TEST_F(Restored, ClonesShareNothing) {
     ASSERT_TRUE(clone.running->job().StartOfMachine());
     EXPECT_EQ(clone.running->job().StartOfMachine()->not_restored, "");
     EXPECT_EQ(clone.running->job().StartOfMachine()->snapshot, record.text());
+    EXPECT_EQ(clone.running->job().StartOfMachine()->memory == MachineStart::Memory::kServed,
+              PagesCanBeServed());
     const JobRun& run = clone.running->End();
     std::istringstream lines(run.out);
     std::string bytes, uuid, clock, listed;
@@ -164,6 +118,7 @@ TEST_F(Restored, ClonesShareNothing) {
 
 // L30: never used, and the run says so: its image's kernel boots.
 TEST_F(Restored, RunBootsAndSaysWhyWhereItsSnapshotIsDamaged) {
+  Use(WithoutPages(snapshots_.Options()));
   const microvm::SnapshotRecord record = Build({kWarm});
   ASSERT_FALSE(HasFailure());
   {
@@ -177,7 +132,35 @@ TEST_F(Restored, RunBootsAndSaysWhyWhereItsSnapshotIsDamaged) {
     const MachineStart start = Start("cat /usr/local/share/warmed || echo cold", run);
     EXPECT_EQ(start.snapshot, "");
     EXPECT_THAT(start.not_restored, HasSubstr(code));
+    EXPECT_THAT(start.not_served, testing::AnyOf("", HasSubstr("pages.off")));
     EXPECT_EQ(run.out, "cold\n");
+  }
+}
+
+// The others: in served_test.cc, where the memory is looked at piece by piece.
+TEST_F(Restored, RunGetsACopyAndSaysWhyWhereNoPageServerCanBeUsed) {  // L4
+  const microvm::SnapshotRecord record = Build({kWarm});
+  ASSERT_FALSE(HasFailure());
+  struct Lacking {
+    const char* code;
+    std::function<void(PageOptions&)> change;
+  };
+  for (const Lacking& lacking : {
+           Lacking{"pages.off", [](PageOptions& pages) { pages.program.clear(); }},
+           Lacking{"pages.userfaultfd", [](PageOptions& pages) { pages.device = "/dev/null"; }},
+           Lacking{"pages.preload", [](PageOptions& pages) { pages.preload += ".gone"; }},
+           Lacking{"pages.lost", [](PageOptions& pages) { pages.program = "/bin/false"; }},
+       }) {
+    if (!PagesCanBeServed() && lacking.code != std::string("pages.off")) continue;
+    MicrovmBackendOptions options = snapshots_.Options();
+    lacking.change(options.pages);
+    Use(std::move(options));
+    JobRun run;
+    const MachineStart start = Start("cat /usr/local/share/warmed", run);
+    EXPECT_EQ(start.snapshot, record.text());
+    EXPECT_EQ(start.memory, MachineStart::Memory::kCopied);
+    EXPECT_THAT(start.not_served, HasSubstr(lacking.code));
+    EXPECT_EQ(run.out, "warm\n");
   }
 }
 

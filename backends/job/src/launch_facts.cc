@@ -47,6 +47,7 @@ LaunchFacts MakeFacts(const Plan& plan, const LaunchedTier& tier, const HostFeat
   facts.root_view = root.view;
   facts.snapshot = root.snapshot;
   facts.no_snapshot = root.no_snapshot;
+  facts.pages_served = root.supplies.valid();
   return facts;
 }
 

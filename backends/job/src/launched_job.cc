@@ -209,9 +209,11 @@ std::string LaunchedJob::WorkspacePath() const {
 std::optional<MachineStart> LaunchedJob::StartOfMachine() const {
   if (machine_.empty()) return std::nullopt;
   MachineStart out;
+  out.not_served = root_.no_pages;
   std::string_view said = machine_;
   if (said == launch::kStartedRestored && !root_.snapshot.empty()) {
     out.snapshot = root_.snapshot;
+    out.memory = pages_served_ ? MachineStart::Memory::kServed : MachineStart::Memory::kCopied;
     return out;
   }
   const std::string cold = launch::kStartedCold;
@@ -238,8 +240,10 @@ Status LaunchedJob::EngageLauncher() {
     WRIT_ASSIGN(err, MakePipe());
   }
   const std::string word = launch::EncodeMessage(launch::JobMessage{});
-  const std::vector<int> with = {memfd.get(), status_file_.get(), out.write_end.get(),
-                                 err.write_end ? err.write_end.get() : out.write_end.get()};
+  std::vector<int> with = {memfd.get(), status_file_.get(), out.write_end.get(),
+                           err.write_end ? err.write_end.get() : out.write_end.get()};
+  pages_served_ = root_.supplies.valid();
+  if (pages_served_) with.push_back(root_.supplies.get());
   // One that waited may have been killed meanwhile; it has done nothing, so another one can.
   for (;;) {
     WRIT_ASSIGN(WaitingLauncher launcher, launchers_.Take());
@@ -251,6 +255,7 @@ Status LaunchedJob::EngageLauncher() {
     if (sent) break;
     if (launcher.fresh) return sent;
   }
+  root_.supplies.reset();  // the owner's alone: with it they end
   out_ = std::move(out.read_end);
   err_ = std::move(err.read_end);
   for (const UniqueFd* fd : {&out_, &err_}) {
@@ -449,7 +454,8 @@ Dismantled LaunchedJob::Dismantle() {
   written_trees_.clear();
   status_file_.reset();
   session_dir_.reset();
-  root_.lock.reset();
+  tier_.OnEnd(plan_, root_);
+  for (UniqueFd* held : {&root_.lock, &root_.snapshot_lock, &root_.supplies_back}) held->reset();
   dismantled_ = result;
   return result;
 }

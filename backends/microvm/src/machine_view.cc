@@ -24,6 +24,8 @@ std::vector<ViewStep> PlanMachineView(const MachineView& parts) {
       MakeStep(Kind::kBind, microvm::kMadePlace + 1, parts.made, BindAccess::kReadWrite));
   view.insert(view.end(), parts.image.begin(), parts.image.end());
   view.push_back(MakeStep(Kind::kBind, kMachineProgramPlace + 1, parts.program));
+  if (!parts.preload.empty())
+    view.push_back(MakeStep(Kind::kBind, microvm::kPreloadPlace + 1, parts.preload));
   view.push_back(MakeStep(Kind::kFile, microvm::kOrderPlace + 1, parts.order));
   view.back().mode = 0444;
   const std::string inputs = microvm::kInputsPlace + 1;

@@ -19,6 +19,7 @@ struct MachineView {
   std::string made;                      // directory of the host for what is made
   std::vector<std::string> read_only_trees;
   bool kvm = false;
+  std::string preload;  // libwrit-uffd.so; empty: not needed
 };
 
 inline constexpr char kMachineProgramPlace[] = "/machine/writ-vm";

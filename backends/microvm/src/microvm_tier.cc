@@ -10,6 +10,7 @@
 #include <chrono>
 #include <memory>
 #include <utility>
+#include <variant>
 
 #include "machine_view.h"
 #include "writ/backends/image/oci_documents.h"
@@ -17,6 +18,7 @@
 #include "writ/backends/job/private_dirs.h"
 #include "writ/backends/microvm/guest_image.h"
 #include "writ/backends/microvm/machine_order.h"
+#include "writ/backends/microvm/pages/words.h"
 #include "writ/backends/sandbox/view_planning.h"
 #include "writ/base/child.h"
 #include "writ/base/file.h"
@@ -148,6 +150,7 @@ MicrovmTier::MicrovmTier(MicrovmBackendOptions options, std::optional<SnapshotMa
       making_(std::move(making)),
       store_(microvm::GuestStore(options_.images_dir)),
       snapshots_(microvm::SnapshotStoreOf(options_.images_dir)),
+      pages_(options_.pages),
       sandbox_({.launched = options_.launched}) {}
 
 HostFeatures MicrovmTier::Probe() const {
@@ -310,7 +313,7 @@ Status MicrovmTier::UseSnapshot(const Plan& plan, const HostFeatures& features, 
   for (const microvm::SnapshotRecord& record : listed->good) {
     if (!meant(record.manifest)) continue;
     Status used = microvm::CheckFits(record.manifest, fit);
-    if (used) used = CopySnapshot(record, made.get(), plan.identity);
+    if (used) used = PutSnapshot(record, made.get(), plan, root);
     if (used) {
       root.snapshot = record.text();
       return {};
@@ -323,17 +326,46 @@ Status MicrovmTier::UseSnapshot(const Plan& plan, const HostFeatures& features, 
   return {};
 }
 
-// A copy of the run's own: the monitor of a guest never opens the snapshot.
-Status MicrovmTier::CopySnapshot(const microvm::SnapshotRecord& record, int made,
-                                 const Identity& identity) const {
-  WRIT_ASSIGN(const microvm::HeldSnapshot held, snapshots_.Hold(record.id));
+// Its memory by a page server, or else a copy of the run's own: the monitor of a guest never opens
+// the snapshot.
+Status MicrovmTier::PutSnapshot(const microvm::SnapshotRecord& record, int made, const Plan& plan,
+                                HeldRoot& root) const {
+  const Identity& identity = plan.identity;
+  WRIT_ASSIGN(microvm::HeldSnapshot held, snapshots_.Hold(record.id));
+  auto supply = [&]() -> Result<UniqueFd> {
+    WRIT_ASSIGN(const PageSupplies supplies,
+                pages_.Supply(snapshots_, held, identity.uid, plan.helper_uid));
+    WRIT_ASSIGN(SocketPair way, MakeSeqpacketPair());
+    WRIT_TRY(SendWithFds(way.first.get(), microvm::kSuppliesWord,
+                         {supplies.control.get(), supplies.device.get()}));
+    WRIT_TRY(CopySnapshot(held, made, identity, microvm::MemoryCopy::kNone));
+    root.supplies_back = std::move(way.first);
+    return std::move(way.second);
+  };
+  auto supplies = supply();
+  if (supplies) {
+    root.supplies = std::move(supplies).value();
+    root.no_pages.clear();
+    root.snapshot_lock = std::move(held.lock);
+    return {};
+  }
+  root.no_pages = supplies.error().message + " [" + supplies.error().code + "]";
+  log::Info("microvm.not_served",
+            "a run's machine gets a copy of all of its snapshot's memory, as no page server can "
+            "be used",
+            {{"why", supplies.error().ToString()}});
+  return CopySnapshot(held, made, identity, microvm::MemoryCopy::kWhole);
+}
+
+Status MicrovmTier::CopySnapshot(const microvm::HeldSnapshot& held, int made,
+                                 const Identity& identity, microvm::MemoryCopy memory) const {
   if (::mkdirat(made, microvm::kSnapshotName, 0700) != 0)
     return SysError(errno, "microvm.snapshot_copy", "cannot make a folder for the snapshot");
   auto copy = [&]() -> Status {
     WRIT_ASSIGN(UniqueFd folder, OpenBeneath(made, microvm::kSnapshotName, O_RDONLY | O_DIRECTORY));
     if (::geteuid() == 0 && ::fchown(folder.get(), identity.uid, identity.gid) != 0)
       return SysError(errno, "microvm.snapshot_copy", "cannot give the machine its folder");
-    return snapshots_.CopyOut(held, folder.get(), identity.uid, identity.gid);
+    return snapshots_.CopyOut(held, folder.get(), identity.uid, identity.gid, memory);
   };
   Status copied = copy();
   if (!copied) (void)RemoveTreeBeneath(made, microvm::kSnapshotName).has_value();
@@ -353,6 +385,26 @@ Status MicrovmTier::Furnish(const Plan& plan, const HostFeatures& features, int 
   return {};
 }
 
+// From a process in the machine's jail: numbers for people.
+void MicrovmTier::OnEnd(const Plan& plan, HeldRoot& root) const {
+  if (!root.supplies_back || log::CurrentLevel() > log::Level::kDebug) return;
+  (void)::fcntl(root.supplies_back.get(), F_SETFL, O_NONBLOCK);
+  auto said = ReceiveWithFds(root.supplies_back.get(), microvm::pages::kMaxWordBytes);
+  auto word = said ? microvm::pages::DecodeClonesWord(said->bytes)
+                   : Result<microvm::pages::ClonesWord>(std::move(said).error());
+  const auto* told = word ? std::get_if<microvm::pages::Counters>(&*word) : nullptr;
+  if (told == nullptr) return;
+  const microvm::pages::FaultCounters& c = told->counters;
+  log::Debug("microvm.pages", "what the page server has given to a machine",
+             {{"run", plan.run_id},
+              {"faults", c.faults},
+              {"file_bytes", c.bytes_file},
+              {"zero_bytes", c.bytes_zero},
+              {"prefetched_bytes", c.bytes_prefetched},
+              {"prefetched_used_bytes", microvm::pages::PrefetchHits(c) * 4096},
+              {"compared_leaves_of_all_machines", c.hashed_leaves}});
+}
+
 launch::LaunchPlan MicrovmTier::PlanLaunch(const Plan& plan, const HostFeatures& features,
                                            const LaunchFacts& facts) const {
   launch::LaunchPlan out = sandbox_.PlanLaunch(plan, features, facts);
@@ -370,7 +422,8 @@ launch::LaunchPlan MicrovmTier::PlanLaunch(const Plan& plan, const HostFeatures&
     order.purpose = microvm::MachinePurpose::kSnapshot;
     order.warm_up = making_->warm_up;
   }
-  order.restored = facts.snapshot.empty() ? 0 : 1;
+  if (!facts.snapshot.empty())
+    order.start = facts.pages_served ? microvm::MachineFrom::kServed : microvm::MachineFrom::kCopy;
   order.not_restored = facts.no_snapshot;
   order.change_bytes = plan.limits.disk_bytes == 0 ? kChangeBytes : plan.limits.disk_bytes;
   order.change_entries = plan.limits.disk_files == 0 ? kChangeEntries : plan.limits.disk_files;
@@ -396,6 +449,7 @@ launch::LaunchPlan MicrovmTier::PlanLaunch(const Plan& plan, const HostFeatures&
   view.made = plan.session_dir + "/" + kTmpName;
   view.read_only_trees = plan.read_only_trees;
   view.kvm = features.machine.kvm;
+  if (facts.pages_served) view.preload = options_.pages.preload;
   out.namespaces->view = PlanMachineView(view);
   out.namespaces->counted.clear();
   out.namespaces->runtime = {kMachineProgramPlace};

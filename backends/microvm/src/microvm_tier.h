@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "machine_fit.h"
+#include "page_supply.h"
 #include "writ/backends/image/image_store.h"
 #include "writ/backends/job/launched_tier.h"
 #include "writ/backends/microvm/microvm_backend.h"
@@ -40,6 +41,7 @@ class MicrovmTier final : public LaunchedTier {
   Result<HeldRoot> Hold(const Plan& plan) const override;
   Status Furnish(const Plan& plan, const HostFeatures& features, int session_dir,
                  HeldRoot& root) const override;
+  void OnEnd(const Plan& plan, HeldRoot& root) const override;
   JobPaths PathsOf(const Plan& plan) const override { return sandbox_.PathsOf(plan); }
   launch::LaunchPlan PlanLaunch(const Plan& plan, const HostFeatures& features,
                                 const LaunchFacts& facts) const override;
@@ -51,11 +53,14 @@ class MicrovmTier final : public LaunchedTier {
  private:
   Result<image::ImageRecord> FindImage(const Plan& plan) const;
   std::uint64_t MachineMemory(const Plan& plan) const;
-  // Puts a copy of the newest snapshot that fits into the session. The error: why none is used.
+  // Puts what is needed of the newest snapshot that fits into the session. The error: why none is
+  // used.
   Status UseSnapshot(const Plan& plan, const HostFeatures& features, int session_dir,
                      HeldRoot& root) const;
-  Status CopySnapshot(const microvm::SnapshotRecord& record, int made,
-                      const Identity& identity) const;
+  Status PutSnapshot(const microvm::SnapshotRecord& record, int made, const Plan& plan,
+                     HeldRoot& root) const;
+  Status CopySnapshot(const microvm::HeldSnapshot& held, int made, const Identity& identity,
+                      microvm::MemoryCopy memory) const;
   std::chrono::milliseconds BootBound() const;
 
   MicrovmBackendOptions options_;
@@ -63,6 +68,7 @@ class MicrovmTier final : public LaunchedTier {
   image::ImageStore store_;
   microvm::SnapshotStore snapshots_;
   mutable MonitorReader monitor_;
+  mutable PageSupply pages_;
   SandboxTier sandbox_;
 };
 

@@ -7,8 +7,9 @@
 // (memory-backend-ram), or removed pages are not told of.
 //   WRIT_UFFD_FD          descriptor of a stream socket, inherited
 //   WRIT_UFFD_RAM_BYTES   size of the guest's RAM
-//   WRIT_UFFD_DEVICE_FD   descriptor of /dev/userfaultfd, inherited; may be absent: then the system
-//                         call is tried, and then the device by its path
+//   WRIT_UFFD_DEVICE_FD   descriptor of /dev/userfaultfd, inherited, closed once it has been used;
+//                         may be absent: then the system call is tried, and then the device by its
+//                         path
 // Without the first two it does nothing. What goes wrong ends the VMM, with a sentence: it would
 // run with empty memory. The userfaultfd stays open as long as the VMM runs: when the page server
 // dies, pages that are not there yet block their readers instead of turning into zeros.
@@ -48,7 +49,12 @@ long long Number(const char* name) {
 
 int NewUserfault() {
   const long long given = Number("WRIT_UFFD_DEVICE_FD");
-  if (given >= 0) return ioctl(static_cast<int>(given), USERFAULTFD_IOC_NEW, kFlags);
+  if (given >= 0) {
+    const int made = ioctl(static_cast<int>(given), USERFAULTFD_IOC_NEW, kFlags);
+    // Before any of the guest runs: who takes the VMM over finds no way to make more.
+    if (made >= 0) close(static_cast<int>(given));
+    return made;
+  }
   const int uffd = static_cast<int>(syscall(SYS_userfaultfd, kFlags));
   if (uffd >= 0) return uffd;
   const int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);

@@ -2,8 +2,10 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <bit>
 #include <memory>
 #include <set>
+#include <span>
 #include <utility>
 
 #include "commands.h"
@@ -14,6 +16,7 @@
 #include "own_cgroup.h"
 #include "writ/backends/image/image_store.h"
 #include "writ/backends/microvm/guest_image.h"
+#include "writ/backends/microvm/pages/layered_memory.h"
 #include "writ/backends/microvm/snapshot_build.h"
 
 namespace writ::cli {
@@ -44,6 +47,18 @@ json::Object JudgedJson(const backends::SnapshotJudge& judge, const SnapshotReco
   out.Set("usable", why.empty());
   if (!why.empty()) out.Set("reason", why);
   return out;
+}
+
+// What the page server places ahead of a machine's faults.
+json::Object WorkingSetJson(const microvm::pages::WorkingSet& set) {
+  auto bytes = [](std::span<const microvm::pages::WorkingSet::Piece> pieces) {
+    std::uint64_t pages = 0;
+    for (const auto& piece : pieces) pages += static_cast<std::uint64_t>(std::popcount(piece.mask));
+    return pages * microvm::pages::kPageBytes;
+  };
+  return {{"recordings", set.recordings()},
+          {"bytes", bytes(set.pieces())},
+          {"prefetchedBytes", bytes(set.Prefetched())}};
 }
 
 // The judge asks this host's monitor, and says of each why not where it cannot.
@@ -126,9 +141,11 @@ void Inspect(Context& context, const std::string& reference) {
   if (!record) return context.Fail(record.error());
   auto judged = MakeJudge(context);
   if (!judged) return context.Fail(judged.error());
-  const json::Value value = JudgedJson(*judged->judge, *record);
-  if (context.json) return context.PrintJson(value);
-  context.Print(TerminalSafe(json::WritePretty(value), Newlines::kKeep) + "\n");
+  json::Object value = JudgedJson(*judged->judge, *record);
+  if (auto set = StoreOf(context).ReadWorkingSet(*record))
+    value.Set("workingSet", WorkingSetJson(*set));
+  if (context.json) return context.PrintJson(std::move(value));
+  context.Print(TerminalSafe(json::WritePretty(std::move(value)), Newlines::kKeep) + "\n");
 }
 
 void Verify(Context& context, const std::string& reference) {
@@ -180,7 +197,7 @@ void CollectGarbage(Context& context, const GcCommand& command) {
     context.Print((command.dry_run ? "would remove " : "removed ") + TerminalSafe(one.what) + ": " +
                   TerminalSafe(one.why) + "\n");
   for (const std::string& one : garbage->in_use)
-    context.Note(one + " stays: a machine is being started from it");
+    context.Note(one + " stays: a machine is being started from it, or has its memory from it");
   if (garbage->removed.empty()) context.Note("nothing to remove");
 }
 

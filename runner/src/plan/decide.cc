@@ -72,6 +72,7 @@ std::optional<RunFailure> Decide(const DecideInput& input, Decision& out) {
   auto plan = PlanSession(input.contract, facts, config);
   if (auto* refused = std::get_if<RunFailure>(&plan)) return *refused;
   out.plan = std::move(std::get<SessionPlan>(plan));
+  if (config.uid_range) out.plan->job.helper_uid = config.uid_range->first + config.slots;
   if (Status ok = out.backend->Check(out.plan->job); !ok)
     return FailureFrom(ok.error(), FailureClass::kCapabilityMismatch);
   return std::nullopt;

@@ -79,7 +79,12 @@ json::Value Session::EnvironmentRecord() const {
   if (machine_start_) {
     const bool restored = !machine_start_->snapshot.empty();
     json::Object machine{{"started", restored ? "restored" : "cold"}};
-    if (restored) machine.Set("snapshot", machine_start_->snapshot);
+    if (restored)
+      machine.Set("snapshot", machine_start_->snapshot)
+          .Set("memory", machine_start_->memory == backends::MachineStart::Memory::kServed
+                             ? "served"
+                             : "copied");
+    if (!machine_start_->not_served.empty()) machine.Set("notServed", machine_start_->not_served);
     if (!machine_start_->not_restored.empty())
       machine.Set("notRestored", machine_start_->not_restored);
     record.Set("machine", std::move(machine));

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
@@ -83,8 +84,8 @@ class Init {
       Fail("view: " + entered.error().message, entered.error().sys_errno);
     if (staged) {
       UniqueFd listener = own_kernel ? UniqueFd() : std::move(listener_);
-      const std::string text =
-          RunRuntime(plan_, socket_.get(), std::move(listener), [this] { TellReady(); });
+      const std::string text = RunRuntime(plan_, socket_.get(), std::move(listener),
+                                          std::move(supplies_), [this] { TellReady(); });
       if (!text.empty()) Fail("runtime: " + text, 0);
       ::_exit(0);
     }
@@ -178,6 +179,13 @@ class Init {
     auto word = ReceiveWithFds(socket_.get(), 16);
     if (!word || word->bytes != kMapped) ::_exit(125);  // the supervisor has said why, or is gone
     lower_trees_ = std::move(word->fds);
+    const auto& view = plan_.namespaces->view;
+    const auto trees = std::count_if(view.begin(), view.end(), [](const ViewStep& step) {
+      return step.kind == ViewStep::Kind::kOverlay && step.lower_owner == LowerOwner::kRoot;
+    });
+    if (lower_trees_.size() == static_cast<std::size_t>(trees)) return;
+    supplies_ = std::move(lower_trees_.back());
+    lower_trees_.pop_back();
   }
 
   // Of one id: the container's root becomes the job's uid. Nobody outside is told: whoever may make
@@ -396,7 +404,8 @@ class Init {
   UniqueFd listener_;
   UniqueFd ruleset_;
   std::vector<UniqueFd> lower_trees_;
-  pid_t job_ = -1;  // until it is reaped
+  UniqueFd supplies_;  // for the owner of a machine
+  pid_t job_ = -1;     // until it is reaped
   EntryForks entries_{plan_};
 };
 

@@ -71,7 +71,7 @@ pid_t CloneInit(int cgroup, bool& entered) {
 
 }  // namespace
 
-Result<JobInit> StartInit(const LaunchPlan& plan) {
+Result<JobInit> StartInit(const LaunchPlan& plan, int supplies) {
   WRIT_ASSIGN(std::vector<UniqueFd> lower_trees, MapLowerTrees(plan));
   WRIT_ASSIGN(SocketPair pair, MakeSeqpacketPair());
   UniqueFd cgroup;
@@ -105,6 +105,7 @@ Result<JobInit> StartInit(const LaunchPlan& plan) {
     WRIT_TRY(WriteFileOnce(dir + "/cgroup.procs", std::to_string(init.pid)));
   std::vector<int> fds;
   for (const UniqueFd& tree : lower_trees) fds.push_back(tree.get());
+  if (supplies >= 0) fds.push_back(supplies);
   WRIT_TRY(SendWithFds(init.socket.get(), kMapped, fds));
   return init;
 }

@@ -17,11 +17,12 @@ namespace writ::backends::launch {
 struct JobInit {
   pid_t pid = -1;
   // What is said on it is in inside.h; kMapped comes with the idmapped lower trees in the order of
-  // their steps.
+  // their steps, and behind them with the supplies where there are any.
   UniqueFd socket;
 };
 
 // Makes the namespaces with init in them, its cgroups and its id maps, and lets init go on.
-Result<JobInit> StartInit(const LaunchPlan& plan);
+// `supplies`: for the owner of a machine; -1: there are none.
+Result<JobInit> StartInit(const LaunchPlan& plan, int supplies);
 
 }  // namespace writ::backends::launch

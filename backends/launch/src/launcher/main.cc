@@ -5,7 +5,8 @@
 //   in   Job, for which it may wait for long (a backend keeps one ahead of its next job; until then
 //        it holds nothing else and has done nothing): with the launch plan (launch_plan.h) on a
 //        sealed memfd, read once; the status file, locked by the backend, whose lock goes when this
-//        process goes; the write ends of the job's stdout and stderr, handed on and closed here.
+//        process goes; the write ends of the job's stdout and stderr, handed on and closed here;
+//        supplies for the owner of a machine, handed on unread.
 //   out  in this order: Ready (with the proxy's listener where the job's network namespace has one)
 //        or SetupFailed; then, after Go has come with the environment: Started or SetupFailed;
 //        Refused (any number); Ended - which comes only when no descendant of the job is left or
@@ -80,18 +81,28 @@ bool PutInPlace(std::vector<writ::UniqueFd>& fds) {
          ::dup3(fds[3].get(), launch::kStderrFd, O_CLOEXEC) >= 0;
 }
 
+struct Ordered {
+  std::string plan;
+  writ::UniqueFd supplies;
+};
+
 // Empty: the backend has gone, or wants no job of this process any more.
-std::optional<std::string> AwaitPlan() {
+std::optional<Ordered> AwaitOrder() {
   namespace launch = writ::backends::launch;
   auto received = writ::ReceiveWithFds(launch::kControlFd, launch::kMaxMessageBytes);
-  if (!received || received->fds.size() != launch::kJobDescriptors) return std::nullopt;
+  if (!received || received->fds.size() < launch::kJobDescriptors ||
+      received->fds.size() > launch::kJobDescriptors + 1)
+    return std::nullopt;
   auto message = launch::DecodeMessage(received->bytes);
   if (!message || !std::holds_alternative<launch::JobMessage>(*message) ||
       !PutInPlace(received->fds))
     return std::nullopt;
   auto bytes = writ::ReadAll(received->fds.front().get(), kMaxPlanBytes);
   if (!bytes) return std::nullopt;
-  return std::move(bytes).value();
+  Ordered out{std::move(bytes).value(), {}};
+  if (received->fds.size() > launch::kJobDescriptors)
+    out.supplies = std::move(received->fds.back());
+  return out;
 }
 
 int FailSetup(const std::string& stage) {
@@ -123,10 +134,10 @@ int main(int argc, char** argv) {
     return FailSetup("descriptors");
   ::prctl(PR_SET_DUMPABLE, 0);  // the job's secrets pass through here
 
-  std::optional<std::string> bytes = AwaitPlan();
-  if (!bytes) return 0;
-  auto plan = launch::DecodeLaunchPlan(*bytes);
-  ::explicit_bzero(bytes->data(), bytes->size());
+  std::optional<Ordered> order = AwaitOrder();
+  if (!order) return 0;
+  auto plan = launch::DecodeLaunchPlan(order->plan);
+  ::explicit_bzero(order->plan.data(), order->plan.size());
   if (!plan) return FailSetup(plan.error().code);
-  return launch::Supervisor(std::move(plan).value()).Run();
+  return launch::Supervisor(std::move(plan).value(), std::move(order->supplies)).Run();
 }

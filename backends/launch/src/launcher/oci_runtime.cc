@@ -36,6 +36,7 @@ struct RuntimeFds {
   int plan = -1;
   int socket = -1;
   int listener = -1;
+  int supplies = -1;
 };
 
 [[noreturn]] void Become(const LaunchPlan& plan, const RuntimeFds& fds) {
@@ -49,7 +50,8 @@ struct RuntimeFds {
                                         {fds.errors, 2},
                                         {fds.plan, kInsidePlanFd},
                                         {fds.socket, kInsideSocketFd},
-                                        {fds.listener, kInsideListenerFd}};
+                                        {fds.listener, kInsideListenerFd},
+                                        {fds.supplies, kInsideSuppliesFd}};
   int high[std::size(places)];
   for (std::size_t i = 0; i < std::size(places); ++i)
     high[i] = places[i].first < 0 ? -1 : ::fcntl(places[i].first, F_DUPFD_CLOEXEC, kFree);
@@ -60,8 +62,9 @@ struct RuntimeFds {
   } else {
     for (int fd : {kStdoutFd, kStderrFd})
       if (::fcntl(fd, F_SETFD, 0) != 0) ::_exit(126);
-    const unsigned first = fds.listener < 0 ? kInsideListenerFd : kInsideListenerFd + 1;
-    if (!CloseDescriptors(first)) ::_exit(126);
+    if (fds.listener < 0) ::close(kInsideListenerFd);
+    if (!CloseDescriptors(fds.supplies < 0 ? kInsideSuppliesFd : kInsideSuppliesFd + 1))
+      ::_exit(126);
   }
   std::vector<char*> argv;
   for (const std::string& word : plan.namespaces->runtime)
@@ -114,7 +117,7 @@ bool TakeHandedOver() {
 
 }  // namespace
 
-std::string RunRuntime(const LaunchPlan& plan, int socket, UniqueFd listener,
+std::string RunRuntime(const LaunchPlan& plan, int socket, UniqueFd listener, UniqueFd supplies,
                        const std::function<void()>& ready) {
   const bool own_kernel = plan.namespaces->container_kernel == ContainerKernel::kOwn;
   LaunchPlan inner = plan;
@@ -135,12 +138,14 @@ std::string RunRuntime(const LaunchPlan& plan, int socket, UniqueFd listener,
     fds.plan = memfd->get();
     fds.socket = socket;
     fds.listener = listener.get();
+    fds.supplies = supplies.get();
   }
   const pid_t runtime = ::fork();
   if (runtime < 0) return "cannot fork";
   if (runtime == 0) Become(plan, fds);
   memfd->reset();
   listener.reset();
+  supplies.reset();
   told->write_end.reset();
   errors->write_end.reset();
   input->second.reset();

@@ -15,9 +15,9 @@ namespace writ::backends::launch {
 
 // Starts the runtime, reaps until it has ended, and ends what is left. Why the container's first
 // process never got ready; empty: it did, and has told the rest by itself. `socket`: JobInit's
-// other end, handed on. `ready` is called once where the container cannot say Ready by itself
-// (ContainerKernel::kOwn).
-std::string RunRuntime(const LaunchPlan& plan, int socket, UniqueFd listener,
+// other end, handed on, as are `supplies` to the owner of a machine. `ready` is called once where
+// the container cannot say Ready by itself (ContainerKernel::kOwn).
+std::string RunRuntime(const LaunchPlan& plan, int socket, UniqueFd listener, UniqueFd supplies,
                        const std::function<void()>& ready);
 
 // `writ-launch --inside` and `--inside-own-kernel`. 2: not started by a runtime of ours.

@@ -147,7 +147,7 @@ std::string TryNamespaces(const LaunchPlan& plan) {
   auto why = [](int err, const std::string& stage) {
     return "no " + stage + (err != 0 ? ": " + std::string(std::strerror(err)) : "");
   };
-  auto init = StartInit(plan);
+  auto init = StartInit(plan, -1);
   if (!init) return why(init.error().sys_errno, init.error().message);
   auto word = ReceiveWithFds(init->socket.get(), 4096);
   std::string answer = "no answer from inside";

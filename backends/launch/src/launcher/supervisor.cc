@@ -43,8 +43,9 @@ int PollTimeout(steady_clock::time_point until) {
 
 }  // namespace
 
-Supervisor::Supervisor(LaunchPlan plan)
+Supervisor::Supervisor(LaunchPlan plan, UniqueFd supplies)
     : plan_(std::move(plan)),
+      supplies_(std::move(supplies)),
       entries_(
           plan_,
           [this](const Message& message, const std::vector<int>& fds) {
@@ -116,7 +117,8 @@ Status Supervisor::Prepare() {
   if (!signals_) return SysError(errno, "launch.signals", "cannot make a signal descriptor");
   std::vector<UniqueFd> handed_out;
   if (plan_.namespaces) {
-    WRIT_ASSIGN(init_, StartInit(plan_));
+    WRIT_ASSIGN(init_, StartInit(plan_, supplies_.get()));
+    supplies_.reset();
     WRIT_TRY(AwaitInit(handed_out));
   } else if (plan_.landlock.abi > 0) {
     WRIT_ASSIGN(ruleset_, MakeLandlockRuleset(plan_.landlock));

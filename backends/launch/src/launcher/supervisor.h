@@ -30,7 +30,8 @@ inline constexpr std::chrono::seconds kSetupBound{15};
 
 class Supervisor {
  public:
-  explicit Supervisor(LaunchPlan plan);
+  // `supplies`: for the owner of a machine, else empty.
+  Supervisor(LaunchPlan plan, UniqueFd supplies);
   // Exit code of the launcher: 0 when the end was told or written down.
   int Run();
 
@@ -66,6 +67,7 @@ class Supervisor {
   void RemoveCgroups();
 
   LaunchPlan plan_;
+  UniqueFd supplies_;
   UniqueFd ruleset_;
   UniqueFd signals_;
   JobInit init_;          // where the plan has namespaces

@@ -18,7 +18,7 @@ std::string Encode(const MachineOrder& order) {
     out.Number(n);
   out.Number(static_cast<std::uint64_t>(order.purpose));
   out.Texts(order.warm_up);
-  out.Number(order.restored);
+  out.Number(static_cast<std::uint64_t>(order.start));
   out.Text(order.not_restored);
   out.Text(Encode(HostWord(order.job)));
   return out.Take();
@@ -40,7 +40,8 @@ Result<MachineOrder> DecodeMachineOrder(std::string_view bytes) {
   order.purpose = static_cast<MachinePurpose>(
       in.NumberAtMost(static_cast<std::uint64_t>(MachinePurpose::kSnapshot)));
   order.warm_up = in.Texts();
-  order.restored = in.NumberAtMost(1);
+  order.start =
+      static_cast<MachineFrom>(in.NumberAtMost(static_cast<std::uint64_t>(MachineFrom::kServed)));
   order.not_restored = in.Text();
   auto job = DecodeHostWord(in.Text());
   if (!in.AtEnd() || !version || !job || !std::holds_alternative<JobOrder>(*job))

@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "served_pages.h"
 #include "writ/backends/launch/inside.h"
 #include "writ/backends/launch/messages.h"
 #include "writ/backends/microvm/cpio.h"
@@ -126,7 +127,7 @@ class MachineRun {
           restoring_ = false;
           OnLost("the guest was not ready after " + std::to_string(order_.boot_ms) + " ms");
         });
-    if (order_.restored == 0) {
+    if (order_.start == MachineFrom::kKernel) {
       not_restored_ = order_.not_restored;
       return BeginCold();
     }
@@ -178,7 +179,7 @@ class MachineRun {
     return {};
   }
 
-  // From the copy of a snapshot that is this machine's alone. Its agent is greeted with the tokens
+  // From a snapshot. Its agent is greeted with the tokens
   // of its source and gets entropy, clock, identity and a token of its own before anything else
   // (L33).
   Status BeginRestored() {
@@ -194,13 +195,41 @@ class MachineRun {
       GiveUpRestoring("the guest was not ready after " + std::to_string(kRestoreBound.count()) +
                       " s");
     });
-    vmm_->Restore(spec, {kSnapshotDirectory, MemoryFile{}, AfterRestore::kRunning},
-                  IfStillThis([this](const MachineEnd& end) { OnMachineEnd(end); }),
+    auto ended = IfStillThis([this](const MachineEnd& end) { OnMachineEnd(end); });
+    if (order_.start == MachineFrom::kCopy) {
+      vmm_->Restore(spec, {kSnapshotDirectory, MemoryFile{}, AfterRestore::kRunning}, ended,
+                    IfStillThis([this](Status restored) {
+                      if (restored) return Connect();
+                      GiveUpRestoring(restored.error().message);
+                    }));
+      return {};
+    }
+    WRIT_ASSIGN(pages_, ServedPages::Begin(
+                            loop_, std::move(fds_.supplies), IfStillThis([this] { Resume(); }),
+                            IfStillThis([this](const Error& why) { OnPagesLost(why); })));
+    vmm_->Restore(spec, {kSnapshotDirectory, pages_->memory(), AfterRestore::kPaused}, ended,
                   IfStillThis([this](Status restored) {
-                    if (restored) return Connect();
-                    GiveUpRestoring(restored.error().message);
+                    if (!restored) return GiveUpRestoring(restored.error().message);
+                    restored_ = true;
+                    Resume();
                   }));
+    pages_->HandedOver();
     return {};
+  }
+
+  // Nothing of the guest runs before its monitor has shown its memory: one that ignores its
+  // preloaded library would run it with zeros.
+  void Resume() {
+    if (!restored_ || !pages_->attached()) return;
+    vmm_->Resume(IfStillThis([this](Status resumed) {
+      if (resumed) return Connect();
+      GiveUpRestoring(resumed.error().message);
+    }));
+  }
+
+  // L32: what it has not got it will never get.
+  void OnPagesLost(const Error& why) {
+    OnLost("the machine's memory could not be given to it: " + why.message + " [" + why.code + "]");
   }
 
   // Nothing of the job has run. The kernel boots instead, and whoever asks is told why.
@@ -214,6 +243,7 @@ class MachineRun {
       if (vmm_) vmm_->Kill();
       client_.reset();
       vmm_.reset();
+      pages_.reset();
       if (auto made = OpenDirectory(kMadePlace))
         (void)RemoveTreeBeneath(made->get(), kSnapshotName).has_value();
       if (Status begun = BeginCold(); !begun) OnLost(begun.error().ToString());
@@ -371,6 +401,7 @@ class MachineRun {
       (void)SendWithFds(fds_.socket.get(), launch::kJobEnded + std::to_string(status), {})
           .has_value();
     }
+    if (pages_) pages_->BringCounters();
     auto workspace = OpenDirectory(kWorkspacePlace);
     if (!workspace) return OnChanges(std::move(workspace).error());
     client_->FetchChanges(std::move(workspace).value(),
@@ -417,10 +448,12 @@ class MachineRun {
   GuestTokens tokens_;
   EventLoop loop_;
   UniqueFd signals_;
-  UniqueFd report_;  // from the word to start until the job runs
+  UniqueFd report_;                     // from the word to start until the job runs
+  std::unique_ptr<ServedPages> pages_;  // of a machine whose memory comes from a page server
   std::unique_ptr<Vmm> vmm_;
   std::unique_ptr<GuestClient> client_;
   int attempt_ = 0;         // which machine of ours is the one that we have
+  bool restored_ = false;   // its device state is in; pages_ alone asks
   bool restoring_ = false;  // from a snapshot; where it fails, the kernel boots
   EventLoop::WatchId restore_bound_ = 0;
   std::string not_restored_;  // why not, where there was a snapshot

@@ -16,6 +16,7 @@ struct MachineFds {
   UniqueFd out;     // the job's
   UniqueFd err;
   UniqueFd listener;  // the proxy's, handed out with Ready; may be empty
+  UniqueFd supplies;  // kSuppliesWord; may be empty
 };
 
 // Why the machine never got ready; empty: it did, and the rest was told to the supervisor.

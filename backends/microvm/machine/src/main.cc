@@ -4,7 +4,8 @@
 // namespaces of the job's own, as the job's uid, seeing nothing but the programs of the host and
 // the parts of this machine.
 //   in   1 told, 2 what went wrong, 3 the launch plan, 4 the supervisor's socket, 5 and 6 the job's
-//        output, 7 the proxy's listener where there is one; /machine/order
+//        output, 7 the proxy's listener where there is one, 8 supplies where there are any
+//        (kSuppliesWord); /machine/order
 // `--probe-kvm` says whether this host runs guest code at the speed of its processor.
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -46,8 +47,10 @@ int main(int argc, char** argv) {
     return 2;
   }
   const bool listens = ::fstat(launch::kInsideListenerFd, &st) == 0 && S_ISSOCK(st.st_mode);
-  if (!writ::CloseDescriptors(launch::kInsideListenerFd + (listens ? 1 : 0)) ||
-      !writ::CloseDescriptorsOnExec(launch::kInsidePlanFd, launch::kInsideListenerFd))
+  const bool supplied = ::fstat(launch::kInsideSuppliesFd, &st) == 0 && S_ISSOCK(st.st_mode);
+  if (!listens) ::close(launch::kInsideListenerFd);
+  if (!writ::CloseDescriptors(launch::kInsideSuppliesFd + (supplied ? 1 : 0)) ||
+      !writ::CloseDescriptorsOnExec(launch::kInsidePlanFd, launch::kInsideSuppliesFd))
     return Fail("descriptors cannot be closed");
   ::signal(SIGPIPE, SIG_IGN);
   microvm::MachineFds fds;
@@ -56,6 +59,7 @@ int main(int argc, char** argv) {
   fds.out.reset(launch::kStdoutFd);
   fds.err.reset(launch::kStderrFd);
   if (listens) fds.listener.reset(launch::kInsideListenerFd);
+  if (supplied) fds.supplies.reset(launch::kInsideSuppliesFd);
   writ::UniqueFd plan_fd(launch::kInsidePlanFd);
   writ::UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   if (!null || ::dup2(null.get(), 1) < 0) return Fail("there is no /dev/null");

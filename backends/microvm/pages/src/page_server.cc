@@ -28,10 +28,17 @@ PageServer::~PageServer() {
 void PageServer::OnRunner() {
   auto received = ReceiveWithFds(runner_.get(), kMaxWordBytes);
   if (!received && received.error().sys_errno == EAGAIN) return;
-  if (!received || received->bytes.empty()) return loop_.Stop();
+  if (!received || received->bytes.empty()) return Leave();
   Status done = OnWord(received->bytes, std::move(received->fds));
   const ServiceWord answer = done ? ServiceWord(Done{}) : ServiceWord(ToFailed(done.error()));
-  if (!SendWithFds(runner_.get(), Encode(answer), {})) loop_.Stop();
+  if (!SendWithFds(runner_.get(), Encode(answer), {})) Leave();
+}
+
+void PageServer::Leave() {
+  leaving_ = true;
+  loop_.Remove(watch_);
+  if (clones_.empty()) return loop_.Stop();
+  loop_.At(EventLoop::Clock::now() + kLeaveBound, [this] { loop_.Stop(); });
 }
 
 Status PageServer::OnWord(std::string_view bytes, std::vector<UniqueFd> fds) {
@@ -55,12 +62,18 @@ Status PageServer::Add(const AddClone& add, std::vector<UniqueFd> fds) {
   if (clones_.size() >= options_.clones)
     return Error{ErrorKind::kOverloaded, "pages.clones",
                  "the page server has as many clones as it may have"};
+  if (snapshot->second->memory().damaged())
+    return Error{ErrorKind::kIntegrity, "pages.leaf",
+                 "a clone before has met a leaf of the snapshot's memory that is not what its "
+                 "manifest says"};
   if (fds.size() != 1)
     return Error{ErrorKind::kInvalid, "pages.word", "a clone has one control connection"};
   const std::uint64_t id = ++last_clone_;
   clones_[id] = std::make_unique<Clone>(loop_, std::move(fds[0]), static_cast<uid_t>(add.vmm_uid),
-                                        snapshot->second, options_, spinning_,
-                                        [this, id] { clones_.erase(id); });
+                                        snapshot->second, options_, spinning_, [this, id] {
+                                          clones_.erase(id);
+                                          if (leaving_ && clones_.empty()) loop_.Stop();
+                                        });
   return {};
 }
 

@@ -1,13 +1,23 @@
 #include "writ/backends/microvm/pages/page_service.h"
 
 #include <sys/socket.h>
+#include <sys/time.h>
 
+#include <cerrno>
 #include <utility>
 
 namespace writ::backends::microvm::pages {
 namespace {
 
 constexpr int kRunnerFd = 3;
+constexpr timeval kAnswerBound{20, 0};
+
+// Goes with the socket, whoever gets it.
+Status BoundReads(int socket) {
+  if (::setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &kAnswerBound, sizeof kAnswerBound) != 0)
+    return SysError(errno, "pages.socket", "cannot bound the wait for the page server");
+  return {};
+}
 
 Error Lost() {
   return Error{ErrorKind::kUnavailable, "pages.lost", "the page server is gone"};
@@ -17,6 +27,7 @@ Error Lost() {
 
 Result<PageService> PageService::Start(const PageServiceOptions& options) {
   WRIT_ASSIGN(SocketPair link, MakeSeqpacketPair());
+  WRIT_TRY(BoundReads(link.first.get()));
   SpawnOptions spawn;
   spawn.path = options.program;
   spawn.argv = {options.program,
@@ -55,12 +66,18 @@ Status PageService::Open(std::uint64_t id, std::uint64_t memory_bytes, const pro
 
 Result<UniqueFd> PageService::AddClone(std::uint64_t snapshot, uid_t vmm_uid) {
   WRIT_ASSIGN(SocketPair control, MakeSeqpacketPair());
+  WRIT_TRY(BoundReads(control.first.get()));
   WRIT_TRY(Ask(pages::AddClone{snapshot, vmm_uid}, {control.second.get()}));
   return std::move(control.first);
 }
 
 Status PageService::Close(std::uint64_t id) {
   return Ask(CloseSnapshot{id}, {});
+}
+
+void PageService::End() {
+  link_.reset();
+  (void)child_.Wait(kLeaveBound + std::chrono::seconds(1)).has_value();
 }
 
 Status PageClient::Serve(const pages::Serve& serve, int socket) {
@@ -84,8 +101,13 @@ Result<ClonesWord> PageClient::Receive() {
   return word;
 }
 
+Status PageClient::AskCounters() {
+  if (!SendWithFds(control_.get(), Encode(OwnerWord(pages::AskCounters{})), {})) return Lost();
+  return {};
+}
+
 Result<FaultCounters> PageClient::ReadCounters() {
-  if (!SendWithFds(control_.get(), Encode(OwnerWord(AskCounters{})), {})) return Lost();
+  WRIT_TRY(AskCounters());
   for (;;) {
     WRIT_ASSIGN(ClonesWord word, ReadWord());
     if (const auto* counters = std::get_if<Counters>(&word)) return counters->counters;

@@ -42,6 +42,7 @@ Status VerifiedMemory::VerifyLeaf(std::uint64_t leaf) {
     if (!state.compare_exchange_weak(seen, kBusy, std::memory_order_acq_rel)) continue;
     Result<State> judged = Judge(leaf);
     seen = judged ? *judged : kUnknown;
+    if (seen == kBad) damaged_.store(true, std::memory_order_relaxed);
     state.store(seen, std::memory_order_release);
     state.notify_all();
     if (!judged) return std::move(judged).error();

@@ -182,12 +182,16 @@ Result<std::string> ReadPart(int folder, const SnapshotPart& part) {
   return bytes;
 }
 
-Result<pages::LeafTable> ReadLeaves(int folder, const SnapshotManifest& manifest) {
+Result<UniqueFd> OpenLeaves(int folder, const SnapshotManifest& manifest) {
   constexpr std::uint64_t kHead = 16;  // memory_digest.h
   const std::uint64_t leaves =
       (manifest.fit.memory_bytes + pages::kLeafBytes - 1) / pages::kLeafBytes;
-  WRIT_ASSIGN(UniqueFd file, OpenPart(folder, pages::kLeafTableName,
-                                      kHead + leaves * manifest.memory_root.bytes().size()));
+  return OpenPart(folder, pages::kLeafTableName,
+                  kHead + leaves * manifest.memory_root.bytes().size());
+}
+
+Result<pages::LeafTable> ReadLeaves(int folder, const SnapshotManifest& manifest) {
+  WRIT_ASSIGN(UniqueFd file, OpenLeaves(folder, manifest));
   WRIT_ASSIGN(std::string bytes, ReadAll(file.get(), pages::kMaxLeafTableBytes));
   auto table = pages::DecodeLeafTable(bytes, manifest.memory_root);
   if (!table || table->memory_bytes != manifest.fit.memory_bytes)

@@ -26,7 +26,8 @@ Result<pages::LeafTable> StoreMemory(int from, const std::string& name, int to,
 Result<UniqueFd> OpenPart(int folder, const std::string& name, std::uint64_t bytes);
 // And what the manifest says that it is.
 Result<std::string> ReadPart(int folder, const SnapshotPart& part);
-// The leaf table that gives the manifest's root.
+// The leaf table that gives the manifest's root: the file, and what it says.
+Result<UniqueFd> OpenLeaves(int folder, const SnapshotManifest& manifest);
 Result<pages::LeafTable> ReadLeaves(int folder, const SnapshotManifest& manifest);
 // Compares all of the memory. `to`: a descriptor that gets it; -1: none.
 Status CompareMemory(int folder, const SnapshotManifest& manifest, pages::LeafTable table, int to);

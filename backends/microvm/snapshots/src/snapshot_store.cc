@@ -103,9 +103,9 @@ Result<SnapshotRecord> ReadRecord(const protocol::PublicKey& key, int folder,
 
 // Nothing but the parts, and what belongs beside them.
 Status CheckNames(int folder, const SnapshotManifest& manifest) {
-  std::vector<std::string> known = {kManifestName,         kLockName,       kDamagedName,
-                                    kSnapshotMemory,       kSnapshotTokens, pages::kLeafTableName,
-                                    pages::kWorkingSetName};
+  std::vector<std::string> known = {kManifestName,      kLockName,       kDamagedName,
+                                    kSnapshotMemory,    kSnapshotTokens, pages::kLeafTableName,
+                                    kSnapshotWorkingSet};
   for (const SnapshotPart& part : manifest.state) known.push_back(part.name);
   WRIT_ASSIGN(const std::vector<std::string> names, NamesIn(folder, "snapshot.part_open"));
   for (const std::string& name : names) {
@@ -187,8 +187,9 @@ Status RemoveFolder(int store, const std::string& name) {
   WRIT_ASSIGN(UniqueFd folder, OpenBeneath(store, name, O_RDONLY | O_DIRECTORY));
   WRIT_ASSIGN(UniqueFd lock, OpenLock(folder.get()));
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
-    return Error{ErrorKind::kConflict, "snapshot.in_use", "a machine is being started from it",
-                 "try again in a moment"};
+    return Error{ErrorKind::kConflict, "snapshot.in_use",
+                 "a machine is being started from it, or has its memory from it",
+                 "try again when the runs that use it have ended"};
   (void)::flock(folder.get(), LOCK_EX);
   const std::string away = kOldPrefix + HexEncode(RandomBytes(8));
   if (::renameat(store, name.c_str(), store, away.c_str()) != 0)
@@ -322,7 +323,8 @@ Result<HeldSnapshot> SnapshotStore::Hold(const protocol::Digest& id) const {
   return HeldSnapshot{std::move(record), std::move(folder), std::move(lock)};
 }
 
-Status SnapshotStore::CopyOut(const HeldSnapshot& held, int directory, uid_t uid, gid_t gid) const {
+Status SnapshotStore::CopyOut(const HeldSnapshot& held, int directory, uid_t uid, gid_t gid,
+                              MemoryCopy wanted) const {
   const SnapshotManifest& manifest = held.record.manifest;
   const int folder = held.folder.get();
   std::vector<std::string> copied;
@@ -344,6 +346,7 @@ Status SnapshotStore::CopyOut(const HeldSnapshot& held, int directory, uid_t uid
     WRIT_ASSIGN(Secret tokens, ReadTokens(folder, manifest));
     WRIT_ASSIGN(UniqueFd file, make(kSnapshotTokens));
     WRIT_TRY(WriteAll(file.get(), tokens.Reveal()));
+    if (wanted == MemoryCopy::kNone) return {};
     WRIT_ASSIGN(UniqueFd memory, make(kSnapshotMemory));
     return CompareOrMark(folder, manifest, memory.get());
   };
@@ -351,6 +354,40 @@ Status SnapshotStore::CopyOut(const HeldSnapshot& held, int directory, uid_t uid
   if (done) return done;
   for (const std::string& name : copied) (void)::unlinkat(directory, name.c_str(), 0);
   return done;
+}
+
+Result<ServedFiles> SnapshotStore::OpenServed(const HeldSnapshot& held, uid_t uid,
+                                              gid_t gid) const {
+  const SnapshotManifest& manifest = held.record.manifest;
+  const int folder = held.folder.get();
+  ServedFiles out;
+  WRIT_ASSIGN(out.memory, OpenPart(folder, kSnapshotMemory, manifest.fit.memory_bytes));
+  WRIT_ASSIGN(out.leaf_table, OpenLeaves(folder, manifest));
+  if (::mkdirat(folder, kSnapshotWorkingSet, 0700) != 0 && errno != EEXIST)
+    return SysError(errno, "snapshot.store", "cannot make a folder for the working set");
+  WRIT_ASSIGN(out.working_set, OpenBeneath(folder, kSnapshotWorkingSet, O_RDONLY | O_DIRECTORY));
+  if (::geteuid() != 0) return out;
+  if (::fchown(out.working_set.get(), uid, gid) != 0)
+    return SysError(errno, "snapshot.store", "cannot give the page server its folder");
+  // An earlier server had another uid; what it has left unreadable is recorded anew.
+  struct stat st {};
+  auto recorded = OpenBeneath(out.working_set.get(), pages::kWorkingSetName, O_RDONLY | O_NONBLOCK);
+  if (recorded && ::fstat(recorded->get(), &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1)
+    (void)!::fchown(recorded->get(), uid, gid);
+  return out;
+}
+
+std::optional<pages::WorkingSet> SnapshotStore::ReadWorkingSet(const SnapshotRecord& record) const {
+  auto store = OpenDirectory(dir_);
+  const std::string name =
+      FolderOf(record.id) + "/" + kSnapshotWorkingSet + "/" + pages::kWorkingSetName;
+  auto file = store ? OpenBeneath(store->get(), name, O_RDONLY | O_NONBLOCK)
+                    : Result<UniqueFd>(store.error());
+  auto bytes = file ? ReadAll(file->get(), pages::kMaxWorkingSetBytes) : std::move(file).error();
+  auto set = bytes ? pages::WorkingSet::Decode(*bytes, record.manifest.memory_root,
+                                               record.manifest.fit.memory_bytes)
+                   : std::move(bytes).error();
+  return set ? std::optional(std::move(set).value()) : std::nullopt;
 }
 
 Result<SnapshotRecord> SnapshotStore::Verify(const std::string& reference) const {

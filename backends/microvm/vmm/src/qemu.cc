@@ -61,9 +61,15 @@ class Qemu final : public Vmm {
                      "the snapshot's memory is not of the machine's size"};
     } else {
       const auto& server = std::get<PageServer>(order.memory);
-      WRIT_ASSIGN(more.pages, ConnectToUnixPath(server.socket));
+      if (server.stream < 0) {
+        WRIT_ASSIGN(more.connected, ConnectToUnixPath(server.socket));
+      }
+      more.pages = server.stream < 0 ? more.connected.get() : server.stream;
+      more.device = server.device;
       more.env = {"LD_PRELOAD=" + server.preload, "WRIT_UFFD_FD=" + std::to_string(kQemuPagesFd),
                   "WRIT_UFFD_RAM_BYTES=" + std::to_string(spec.memory_bytes)};
+      if (more.device >= 0)
+        more.env.push_back("WRIT_UFFD_DEVICE_FD=" + std::to_string(kQemuUserfaultFd));
     }
     const std::string path = order.directory + "/" + kStateName;
     more.state.reset(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -147,7 +153,9 @@ class Qemu final : public Vmm {
 
   struct More {
     UniqueFd state;
-    UniqueFd pages;
+    UniqueFd connected;
+    int pages = -1;
+    int device = -1;
     std::vector<std::string> env;
   };
   Status Start(const MachineSpec& spec, const QemuRam& ram, More more) {
@@ -160,7 +168,8 @@ class Qemu final : public Vmm {
     start.env.push_back("LANG=C");
     start.fds = {{control.theirs.get(), kQemuControlFd}, {channel.theirs.get(), kQemuChannelFd}};
     if (more.state) start.fds.push_back({more.state.get(), kQemuStateFd});
-    if (more.pages) start.fds.push_back({more.pages.get(), kQemuPagesFd});
+    if (more.pages >= 0) start.fds.push_back({more.pages, kQemuPagesFd});
+    if (more.device >= 0) start.fds.push_back({more.device, kQemuUserfaultFd});
     start.console_fds = {kQemuConsoleFd, 2};
     WRIT_TRY(process_.Run(start, [this] { Ended(process_.End(guest_ended_)); }));
     channel_ = std::move(channel.ours);

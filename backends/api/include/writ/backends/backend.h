@@ -36,8 +36,14 @@ struct WatchOptions {
 
 // A machine starts from a snapshot, or cold: its kernel boots.
 struct MachineStart {
+  // Of one that starts from a snapshot. kCopied: all of it was compared with the snapshot's
+  // manifest before the machine ran. kServed: by a page server, each piece before the machine first
+  // saw a byte of it; what no machine touched was not looked at.
+  enum class Memory { kCopied, kServed };
   std::string snapshot;      // digest of the manifest, "sha256:..."; empty: cold
   std::string not_restored;  // cold: why not from a snapshot that there is; empty: there is none
+  Memory memory = Memory::kCopied;
+  std::string not_served{};  // why no page server was used for a snapshot that there is
 };
 
 class Job {

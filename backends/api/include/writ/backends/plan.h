@@ -135,6 +135,8 @@ struct Plan {
   std::string image;
 
   Identity identity;
+  // As root: of processes that serve jobs and are none, the proxies' too. No job has it.
+  std::optional<uid_t> helper_uid{};
   Limits limits;
   Network network = NoNetwork{};
   Syscalls syscalls = DefaultSyscalls{};

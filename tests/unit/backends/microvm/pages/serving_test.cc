@@ -186,6 +186,8 @@ TEST_F(PageServing, FailsTheMachineThatWouldGetAFlippedByte) {
   EXPECT_EQ(failed.code, "pages.leaf");
   clone.vmm.AwaitBlocked(1);
   EXPECT_FALSE(clone.vmm.HasAnswer());
+  // No further machine is started from it.
+  EXPECT_EQ(service_->AddClone(1, 0).error().kind, ErrorKind::kIntegrity);
   // The other machine has not met it, and lives on.
   EXPECT_EQ(other.vmm.ReadNow(6 * kLeafBytes, 100), files.expected().substr(6 * kLeafBytes, 100));
   clone.vmm.AwaitBlocked(1);

@@ -16,6 +16,7 @@
 
 #include "snapshot_fixture.h"
 #include "writ/backends/microvm/pages/memory_digest.h"
+#include "writ/base/file.h"
 #include "writ/base/paths.h"
 #include "writ/protocol/canonical.h"
 
@@ -74,7 +75,7 @@ class SnapshotStoreTest : public testing::Test {
     fs::remove_all(place_ + "/clone");
     fs::create_directory(place_ + "/clone");
     UniqueFd to(::open((place_ + "/clone").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    return store_->CopyOut(*held, to.get(), ::geteuid(), ::getegid());
+    return store_->CopyOut(*held, to.get(), ::geteuid(), ::getegid(), MemoryCopy::kWhole);
   }
   std::vector<std::string> Entries(const std::string& dir) const {
     std::vector<std::string> out;
@@ -128,6 +129,56 @@ TEST_F(SnapshotStoreTest, GivesAMachineWhatTheOtherOneWas) {
   EXPECT_EQ(found->manifest.Id(), made->id);
   EXPECT_EQ(store_->List()->good.size(), 1u);
   EXPECT_EQ(store_->Find("sha256:000000000000").error().code, "snapshot.unknown");
+}
+
+// A page server gets the memory, uncompared; the machine gets the rest. What the server keeps
+// beside the snapshot is no part of it.
+TEST_F(SnapshotStoreTest, GivesAPageServerTheMemoryAndAFolderOfItsOwn) {
+  auto made = Add();
+  ASSERT_TRUE(made) << made.error().ToString();
+  EXPECT_FALSE(store_->ReadWorkingSet(*made));
+  pages::WorkingSet set;
+  {
+    auto held = store_->Hold(made->id);
+    ASSERT_TRUE(held);
+    fs::create_directory(place_ + "/clone");
+    UniqueFd to(::open((place_ + "/clone").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    ASSERT_TRUE(store_->CopyOut(*held, to.get(), ::geteuid(), ::getegid(), MemoryCopy::kNone));
+    EXPECT_THAT(Entries(place_ + "/clone"), testing::ElementsAre("state", "tokens"));
+    const uid_t server = ::geteuid() == 0 ? 65534 : ::geteuid();
+    auto served = store_->OpenServed(*held, server, server);
+    ASSERT_TRUE(served) << served.error().ToString();
+    struct stat st {};
+    ASSERT_EQ(::fstat(served->working_set.get(), &st), 0);
+    EXPECT_EQ(st.st_uid, server);
+    EXPECT_EQ(st.st_mode & 07777, 0700u);
+    std::string bytes(memory_.size(), '\0');
+    EXPECT_EQ(::pread(served->memory.get(), bytes.data(), bytes.size(), 0),
+              static_cast<ssize_t>(bytes.size()));
+    EXPECT_EQ(bytes, memory_);
+    const std::uint32_t touched[] = {3, 1};
+    set.AddRecording(touched);
+    ASSERT_TRUE(WriteFileAtomic(served->working_set.get(), pages::kWorkingSetName,
+                                set.Encode(made->manifest.memory_root, memory_.size()), 0600));
+    EXPECT_EQ(store_->Remove(made->text()).error().code, "snapshot.in_use");
+    // A later server has what the earlier one recorded.
+    auto again = store_->OpenServed(*held, server - 1, server - 1);
+    ASSERT_TRUE(::geteuid() != 0 || again);
+    const std::string recorded = FolderOf(*made) + "/working-set/" + pages::kWorkingSetName;
+    ASSERT_EQ(::stat(recorded.c_str(), &st), 0);
+    EXPECT_EQ(st.st_uid, ::geteuid() == 0 ? server - 1 : server);
+  }
+  EXPECT_TRUE(store_->Verify(made->text()));
+  auto read = store_->ReadWorkingSet(*made);
+  ASSERT_TRUE(read);
+  EXPECT_EQ(read->recordings(), 1u);
+  EXPECT_EQ(read->pieces().size(), 1u);
+  // Another one's, or a damaged one, is none.
+  Flip(FolderOf(*made) + "/working-set/" + pages::kWorkingSetName, 20);
+  EXPECT_FALSE(store_->ReadWorkingSet(*made));
+  EXPECT_TRUE(store_->Find(made->text()));
+  EXPECT_TRUE(store_->Remove(made->text()));
+  EXPECT_THAT(Entries(store_->dir()), testing::Not(testing::Contains(testing::StartsWith("sha"))));
 }
 
 // Zeros are holes, in the store and in a clone's copy.

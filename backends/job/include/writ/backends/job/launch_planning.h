@@ -29,6 +29,7 @@ struct LaunchFacts {
   std::vector<launch::ViewStep> root_view;  // HeldRoot::view
   std::string snapshot;                     // HeldRoot::snapshot
   std::string no_snapshot;                  // HeldRoot::no_snapshot
+  bool pages_served = false;                // HeldRoot::supplies
 };
 
 // Groups, limits, identity, working directory, program and times; files, network and system calls

@@ -83,6 +83,7 @@ class LaunchedJob final : public Job {
   HeldRoot root_;
   UniqueFd session_dir_;
   std::string machine_;  // ReadyMessage::machine
+  bool pages_served_ = false;
   bool made_dirs_ = false;
   std::vector<UniqueFd> written_trees_;  // what counts as the job's disk
   UniqueFd status_file_;

@@ -32,10 +32,17 @@ struct HeldRoot {
   UniqueFd lock;                       // on what must not go away meanwhile
   std::string digest;                  // of the root image; empty: there is none
   std::vector<launch::ViewStep> view;  // what of it the job sees
-  // Of a machine: the snapshot ("sha256:...") of which a copy was put into the session, to start it
-  // from; or why one that there is was not. Both empty: there is none.
+  // Of a machine: the snapshot ("sha256:...") that it is to start from, of which what it needs was
+  // put into the session; or why one that there is was not. Both empty: there is none.
   std::string snapshot;
   std::string no_snapshot;
+  UniqueFd snapshot_lock;  // while its memory comes from the snapshot's own file
+  // Why all of its memory was copied: no page server gives it.
+  std::string no_pages;
+  // What the machine's owner gets beside its plan (launch::kInsideSuppliesFd), where its memory
+  // comes from a page server.
+  UniqueFd supplies;
+  UniqueFd supplies_back;  // its other end, as long as the job is there
 };
 
 class LaunchedTier {
@@ -71,6 +78,8 @@ class LaunchedTier {
   // Once the private directories of the run are there: puts into `session_dir` what the tier needs
   // there. Goes with them.
   virtual Status Furnish(const Plan&, const HostFeatures&, int, HeldRoot&) const { return {}; }
+  // Nothing of the job runs any more; what was held is still there.
+  virtual void OnEnd(const Plan&, HeldRoot&) const {}
   virtual JobPaths PathsOf(const Plan& plan) const = 0;
   virtual launch::LaunchPlan PlanLaunch(const Plan& plan, const HostFeatures& features,
                                         const LaunchFacts& facts) const = 0;

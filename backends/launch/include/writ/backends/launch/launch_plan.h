@@ -32,10 +32,13 @@ inline constexpr int kHighestFd = kStderrFd;
 
 // Descriptors that `writ-launch --inside` finds: the plan, init's socket, the job's output as
 // above, and the proxy's listener where there is one. `--inside-own-kernel` finds a socket as its
-// standard input, over which the first four of them come.
+// standard input, over which the first four of them come. The owner of a machine may find one more:
+// a SEQPACKET socket on which its backend has put what of the host's it needs and its jail has no
+// path to.
 inline constexpr int kInsidePlanFd = 3;
 inline constexpr int kInsideSocketFd = 4;
 inline constexpr int kInsideListenerFd = 7;
+inline constexpr int kInsideSuppliesFd = 8;
 
 // Whom the launcher's probes run as where it is root: nobody.
 inline constexpr uid_t kProbeUid = 65534;

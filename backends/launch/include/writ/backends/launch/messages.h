@@ -15,7 +15,8 @@ namespace writ::backends::launch {
 inline constexpr std::size_t kMaxMessageBytes = 4096;
 
 // Backend to launcher, once and first: the job to make ready. Comes with four descriptors: the plan
-// on a sealed memfd, the status file, and the write ends of the job's stdout and stderr.
+// on a sealed memfd, the status file, and the write ends of the job's stdout and stderr; and a
+// fifth where the owner of a machine gets supplies (kInsideSuppliesFd).
 struct JobMessage {};
 inline constexpr std::size_t kJobDescriptors = 4;
 // Launcher to backend: everything is ready for the job, and only its start is missing. Comes with

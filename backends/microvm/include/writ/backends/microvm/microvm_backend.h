@@ -16,6 +16,14 @@
 
 namespace writ::backends {
 
+// Of the page server, which gives machines that start from a snapshot their memory as they touch
+// it. Where it cannot be used a machine gets a copy of all of it first.
+struct PageOptions {
+  std::string program{};  // absolute path of writ-pages; empty: there is none
+  std::string preload{};  // absolute path of libwrit-uffd.so
+  std::string device = "/dev/userfaultfd";
+};
+
 struct MicrovmBackendOptions {
   LaunchedOptions launched{};
   std::string machine_program{};  // absolute path of writ-vm
@@ -27,6 +35,7 @@ struct MicrovmBackendOptions {
   std::uint64_t job_memory_bytes = 768ull << 20;
   enum class Snapshots { kUsed, kIgnored };
   Snapshots snapshots = Snapshots::kUsed;  // of `images_dir`/snapshots
+  PageOptions pages{};
 };
 
 // Name "microvm". Where there is a snapshot of a run's image and size (snapshot_build.h) its

@@ -18,14 +18,26 @@ inline constexpr char kOrderPlace[] = "/machine/order";
 inline constexpr char kKernelPlace[] = "/machine/kernel";
 inline constexpr char kInitramfsPlace[] = "/machine/initramfs";
 inline constexpr char kRootPlace[] = "/machine/root.erofs";
+inline constexpr char kPreloadPlace[] = "/machine/libwrit-uffd.so";
 inline constexpr char kInputsPlace[] = "/inputs";               // becomes the inputs drive
 inline constexpr char kWorkspacePlace[] = "/inputs/workspace";  // writable: changes come back here
 inline constexpr char kMadePlace[] = "/tmp";                    // for what is made for this machine
 
-// In kMadePlace: a copy of a snapshot that the machine starts from, or the one that it becomes.
+// In kMadePlace: a copy of a snapshot that the machine starts from (without its memory where a page
+// server gives that), or the one that it becomes.
 inline constexpr char kSnapshotName[] = "snapshot";
+// The message among the supplies (launch::kInsideSuppliesFd): with the control connection of the
+// machine's clone at the page server and /dev/userfaultfd. Back comes, once the job has ended, the
+// server's word of what it has counted (pages/words.h).
+inline constexpr char kSuppliesWord[] = "P";
 // In kMadePlace: what is being done to make a snapshot, one line after the other.
 inline constexpr char kProgressName[] = "progress";
+
+enum class MachineFrom {
+  kKernel,
+  kCopy,    // of a snapshot; where that fails, the kernel
+  kServed,  // the same, with the memory from a page server
+};
 
 enum class MachinePurpose {
   kJob,
@@ -42,10 +54,10 @@ struct MachineOrder {
   std::uint64_t tsc_khz = 0;
   std::uint64_t boot_ms = 0;  // until the agent is ready for its job
   MachinePurpose purpose = MachinePurpose::kJob;
-  std::vector<std::string> warm_up;  // kSnapshot: commands
-  std::uint64_t restored = 0;        // kJob: 1: from the copy; where that fails, cold
-  std::string not_restored;          // kJob: why there is no copy of a snapshot that there is
-  std::uint64_t change_bytes = 0;    // TreeLimits of what comes back
+  std::vector<std::string> warm_up;          // kSnapshot: commands
+  MachineFrom start = MachineFrom::kKernel;  // kJob
+  std::string not_restored;        // kJob: why there is no copy of a snapshot that there is
+  std::uint64_t change_bytes = 0;  // TreeLimits of what comes back
   std::uint64_t change_entries = 0;
   JobOrder job;
 };

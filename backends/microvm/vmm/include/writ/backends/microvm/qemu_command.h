@@ -28,7 +28,8 @@ protocol::Digest QemuLayout(const MachineSpec& spec);
 inline constexpr int kQemuControlFd = 3;  // QMP
 inline constexpr int kQemuChannelFd = 4;
 inline constexpr int kQemuConsoleFd = 5;
-inline constexpr int kQemuStateFd = 6;  // of a machine that is restored
-inline constexpr int kQemuPagesFd = 7;  // connected to its page server
+inline constexpr int kQemuStateFd = 6;      // of a machine that is restored
+inline constexpr int kQemuPagesFd = 7;      // connected to its page server
+inline constexpr int kQemuUserfaultFd = 8;  // of /dev/userfaultfd
 
 }  // namespace writ::backends::microvm

@@ -101,6 +101,10 @@ struct MemoryFile {
 struct PageServer {
   std::string socket;   // where it listens; gets the userfaultfd and the regions
   std::string preload;  // QEMU: libwrit-uffd.so
+  // QEMU, in place of `socket`: an end of a pair whose other end it serves, and a descriptor of
+  // /dev/userfaultfd, or -1. Borrowed for the call.
+  int stream = -1;
+  int device = -1;
 };
 using MemorySource = std::variant<MemoryFile, PageServer>;
 

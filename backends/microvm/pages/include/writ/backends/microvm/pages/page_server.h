@@ -3,13 +3,15 @@
 // One process of this serves all clones of a host user, or one VM: whoever starts it decides by how
 // many it starts. What is shared between clones - one mapping and one set of verified leaves per
 // snapshot, one working set - is shared within a process; the page cache is shared by all.
-// It lives as long as the runner's connection; its clones end with it: their owners find the end of
+// It lives as long as the runner's connection, and up to kLeaveBound more for clones that are
+// ending, whose working set is still to be stored. Others end with it: their owners find the end of
 // their streams, and their faults stay unanswered as long as the VMM keeps its own descriptor.
 #pragma once
 
 #include <sys/types.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -28,6 +30,8 @@ namespace writ::backends::microvm::pages {
 class Clone;
 class ServedSnapshot;
 
+inline constexpr std::chrono::seconds kLeaveBound{2};
+
 class PageServer {
  public:
   // In the loop's thread; stops the loop when the runner is gone.
@@ -38,6 +42,7 @@ class PageServer {
 
  private:
   void OnRunner();
+  void Leave();
   Status OnWord(std::string_view bytes, std::vector<UniqueFd> fds);
   Status Add(const AddClone& add, std::vector<UniqueFd> fds);
 
@@ -46,6 +51,7 @@ class PageServer {
   const ServingOptions options_;
   std::atomic<unsigned> spinning_{0};
   EventLoop::WatchId watch_ = 0;
+  bool leaving_ = false;  // the runner has gone
   std::map<std::uint64_t, std::shared_ptr<ServedSnapshot>> snapshots_;
   std::uint64_t last_clone_ = 0;
   std::map<std::uint64_t, std::unique_ptr<Clone>> clones_;

@@ -4,7 +4,8 @@
 // readable), all its clones' owners see the end of their control connections and kill their VMs.
 // PageClient: an owner that gets an error here, or the end of the stream, kills its VM: nothing
 // answers its faults any more.
-// Both: calls wait for their answer; one thread at a time.
+// Both: calls wait for their answer, 20 s at most: a server that is silent is "pages.lost" too. One
+// thread at a time.
 #pragma once
 
 #include <sys/types.h>
@@ -47,9 +48,11 @@ class PageService {
   Status Open(std::uint64_t id, std::uint64_t memory_bytes, const protocol::Digest& root,
               const SnapshotFiles& files);
   // The control connection of a new clone, for the owner of its machine. `vmm_uid` is the only one
-  // whose handshake is taken.
+  // whose handshake is taken. kIntegrity "pages.leaf": a clone before has found the memory damaged.
   Result<UniqueFd> AddClone(std::uint64_t snapshot, uid_t vmm_uid);
   Status Close(std::uint64_t id);
+  // Lets it store what its last clones have shown. Without it the end is at once.
+  void End();
 
   const Child& process() const { return child_; }
   int pidfd() const { return child_.pidfd(); }
@@ -72,6 +75,7 @@ class PageClient {
   Status Serve(const pages::Serve& serve, int socket);
   // The next word. kUnavailable "pages.lost": the server is gone.
   Result<ClonesWord> Receive();
+  Status AskCounters();  // Counters comes by Receive
   // What was counted up to now. Words that come before the answer are kept for Receive.
   Result<FaultCounters> ReadCounters();
   // Ends the clone: the last counters. To be called when the VM is dead.

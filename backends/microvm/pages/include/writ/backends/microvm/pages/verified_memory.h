@@ -38,6 +38,8 @@ class VerifiedMemory {
   // Of a page whose leaf is verified. Pages that were found to be all zero are zero pages too.
   const LayeredMemory& memory() const { return memory_; }
 
+  // A leaf of it was found to be another one: it is of no use to further clones.
+  bool damaged() const { return damaged_.load(std::memory_order_relaxed); }
   std::uint64_t hashed_leaves() const { return hashed_.load(std::memory_order_relaxed); }
 
  private:
@@ -50,6 +52,7 @@ class VerifiedMemory {
   const LeafTable table_;
   std::vector<std::atomic<std::uint8_t>> state_;
   std::atomic<std::uint64_t> hashed_{0};
+  std::atomic<bool> damaged_{false};
 };
 
 }  // namespace writ::backends::microvm::pages

@@ -3,7 +3,7 @@
 //   DIR/key.pem        signs the manifests (snapshot_key.h)
 //   DIR/sha256-HEX/    manifest.json, memory, memory.leaves, the monitor's state files, tokens;
 //                      lock (held while it is used), damaged (why it is not offered any more),
-//                      memory.working-set (the page server's hint, trusted with nothing)
+//                      working-set/ (the page server's: a hint, trusted with nothing)
 //   DIR/.new-*, .old-* one being made, one being removed; swept when nobody holds their lock
 //
 // A snapshot gets its name by one rename, after every byte of it and its folder have reached the
@@ -29,6 +29,7 @@
 #include <string>
 #include <vector>
 
+#include "writ/backends/microvm/pages/working_set.h"
 #include "writ/backends/microvm/snapshots/snapshot_manifest.h"
 #include "writ/base/result.h"
 #include "writ/base/secret.h"
@@ -38,6 +39,7 @@ namespace writ::backends::microvm {
 
 inline constexpr char kSnapshotMemory[] = "memory";
 inline constexpr char kSnapshotTokens[] = "tokens";
+inline constexpr char kSnapshotWorkingSet[] = "working-set";
 inline constexpr std::uint64_t kMaxTokensBytes = 1024;
 
 // What a monitor left behind. The files may be another user's who is gone: they are read once, and
@@ -72,6 +74,17 @@ struct HeldSnapshot {
   UniqueFd lock;
 };
 
+// What a page server is given of a snapshot.
+struct ServedFiles {
+  UniqueFd memory;
+  UniqueFd leaf_table;
+  UniqueFd working_set;  // a folder of the server's own
+};
+enum class MemoryCopy {
+  kWhole,
+  kNone,  // a page server gives it
+};
+
 enum class GarbageMode { kCollect, kDryRun };
 struct SnapshotGarbage {
   struct Removed {
@@ -100,7 +113,13 @@ class SnapshotStore {
   Result<HeldSnapshot> Hold(const protocol::Digest& id) const;
   // The memory, state and tokens, for one machine alone: files of `uid`, 0600, in `directory`,
   // written while they are compared. kIntegrity leaves nothing of it there.
-  Status CopyOut(const HeldSnapshot& held, int directory, uid_t uid, gid_t gid) const;
+  Status CopyOut(const HeldSnapshot& held, int directory, uid_t uid, gid_t gid,
+                 MemoryCopy memory) const;
+  // For a page server with this uid. The memory is not compared: that is the server's.
+  Result<ServedFiles> OpenServed(const HeldSnapshot& held, uid_t uid, gid_t gid) const;
+  // What the page server has recorded of the first restores; nothing where there is none that can
+  // be read.
+  std::optional<pages::WorkingSet> ReadWorkingSet(const SnapshotRecord& record) const;
   // Everything, the memory too. A mark of earlier is taken away where all is well.
   Result<SnapshotRecord> Verify(const std::string& reference) const;
   // Refused ones can be removed too. kConflict "snapshot.in_use".
