@@ -99,6 +99,11 @@ int main(int argc, char** argv) {
       level = Level::kWarn;
     writ::log::Configure(level,
                          context.log_json ? writ::log::Format::kJson : writ::log::Format::kText);
+    if (dir.empty() && app.count("--dir") > 0) {  // an unset variable of a script
+      context.Fail({writ::ErrorKind::kInvalid, "cli.empty_dir", "--dir is empty",
+                    "name a directory, or leave --dir out for the default"});
+      throw CLI::RuntimeError(context.exit_code);
+    }
     auto found = dir.empty() ? writ::cli::DefaultDir() : writ::cli::RealDir(dir);
     if (!found) {
       context.Fail(found.error());

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdlib>
 
 #include "writ/base/child.h"
@@ -44,6 +45,33 @@ Result<Secret> FromFile(const std::string& path) {
   return Trimmed(*bytes);
 }
 
+// Whatever a program has started in its session ends with it: while it is not reaped, its number
+// is nobody else's.
+class Session {
+ public:
+  explicit Session(Child& leader) : leader_(leader) {}
+  ~Session() { End(); }
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+  // The leader's end; nullopt: it has not ended by itself in this time.
+  Result<std::optional<ExitStatus>> Wait(std::chrono::milliseconds left) {
+    pollfd ended{leader_.pidfd(), POLLIN, 0};
+    int ready = 0;
+    do {
+      ready = ::poll(&ended, 1, static_cast<int>(left.count()));
+    } while (ready < 0 && errno == EINTR);
+    if (ready <= 0) return std::optional<ExitStatus>();
+    End();
+    return leader_.Wait(std::nullopt);
+  }
+
+ private:
+  void End() const {
+    if (leader_.running()) ::kill(-leader_.pid(), SIGKILL);
+  }
+  Child& leader_;
+};
+
 // Reads until end-of-file, the limit or the deadline. The output is a value: never part of an
 // error.
 Result<Secret> FromExecutable(const SecretSource& source) {
@@ -58,6 +86,7 @@ Result<Secret> FromExecutable(const SecretSource& source) {
   auto child = Child::Spawn(options);
   if (!child)
     return Unavailable("the secret's executable cannot be started", child.error().message);
+  Session session(*child);
   pipe.write_end.reset();
   SystemClock clock;
   const auto deadline = clock.Monotonic() + source.deadline;
@@ -86,7 +115,7 @@ Result<Secret> FromExecutable(const SecretSource& source) {
     }
   }
   Secret value = Trimmed(bytes);
-  WRIT_ASSIGN(auto status, child->Wait(left()));
+  WRIT_ASSIGN(auto status, session.Wait(left()));
   if (!status) return Unavailable(late);
   if (status->signalled || status->code != 0) {
     return Unavailable("the secret's executable ended with status " +

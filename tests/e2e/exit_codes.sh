@@ -21,6 +21,8 @@ expect 2 "\`writ secrets\` has no command 'bogus'" writ secrets bogus
 expect 2 'needs a command' writ policy
 writ policy show --json >"$work/policy.json"
 expect 0 'can be enforced' writ policy check "$work/policy.json"
+expect 2 'cli.empty_dir' "$WRIT_BIN/writ" --dir "" runs
+expect 2 'cli.task_not_text' writ run --repo "$repo" "$(printf 'printf "\xff"')"
 expect 2 'secret.args_without_command' writ secrets set UNUSED --from-env UNUSED --arg x
 expect 2 'cli.usage' writ runs --limit -1
 expect 2 'cli.usage' writ runs --limit 0

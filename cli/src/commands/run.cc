@@ -247,6 +247,13 @@ void Run(Context& context, RunCommand& command) {
   if (command.task.empty())
     return context.Fail(
         Error{ErrorKind::kInvalid, "cli.no_task", "there is no task", "writ run \"TASK\""});
+  // A contract is JSON: what is not UTF-8 would be signed, and run, as something else.
+  for (const std::string& word : command.words)
+    if (!json::IsWellFormedUtf8(word))
+      return context.Fail(Error{ErrorKind::kInvalid, "cli.task_not_text",
+                                "the task is not UTF-8 text, which a contract cannot carry",
+                                "write its bytes as escapes, or put them into a file of the "
+                                "repository"});
   if (command.print_plan && !command.access.local())
     return context.Fail(Error{ErrorKind::kInvalid, "cli.plan_is_elsewhere",
                               "a run at that plane is planned by the runner that claims it",

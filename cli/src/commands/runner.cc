@@ -1,6 +1,7 @@
 // runner start
 #include <CLI/CLI.hpp>
 
+#include <functional>
 #include <memory>
 
 #include "commands.h"
@@ -58,15 +59,30 @@ class Narrator final : public runner::RunObserver {
 Result<runner::Identity> FindIdentity(const runner::RunnerConfig& config,
                                       const std::string& token_file, const Clock& clock,
                                       StopSignals& signals, const Context& context) {
+  // A wrong key is told before a token is spent or a run is claimed; a plane that is away hides it.
+  const auto ask = [&](const std::function<Result<runner::Identity>(std::stop_token)>& identity)
+      -> Result<runner::Identity> {
+    Result<runner::Identity> out = Error{};
+    std::stop_token stopped;
+    WRIT_TRY(UntilStopped(signals, [&](std::stop_token stop) {
+      stopped = std::move(stop);
+      Status key = runner::CheckPlaneKey(config, clock, stopped);
+      out = key ? identity(stopped) : Result<runner::Identity>(std::move(key).error());
+    }));
+    // Its signal is used up: also where the plane's answer came just before it.
+    if (stopped.stop_requested())
+      return Error{ErrorKind::kCancelled, "runner.stopped", "stopped while its plane was asked"};
+    return out;
+  };
   WRIT_ASSIGN(runner::IdentityStore store, runner::IdentityStore::Open(config.state_dir));
   WRIT_ASSIGN(std::optional<runner::Identity> known, store.Load());
-  if (known) {
-    if (known->pool == config.pool) return std::move(*known);
+  if (known && known->pool == config.pool)
+    return ask([&](const std::stop_token&) { return std::move(*known); });
+  if (known)
     return Error{ErrorKind::kConflict, "runner.pool_changed",
                  "this runner is enrolled in pool " + known->pool,
                  "start it with --pool " + known->pool +
                      ", or give the new pool's runner a --name of its own"};
-  }
   if (token_file.empty())
     return Error{
         ErrorKind::kInvalid, "runner.not_enrolled", "this runner is not enrolled yet",
@@ -77,18 +93,8 @@ Result<runner::Identity> FindIdentity(const runner::RunnerConfig& config,
   Secret token = Secret::Consume(text);
   context.Note("enrolling at " + config.plane.url +
                " (a plane that is away is asked again for up to a minute)");
-  Result<runner::Identity> enrolled = Error{};
-  std::stop_token stopped;
-  WRIT_TRY(UntilStopped(signals, [&](std::stop_token stop) {
-    stopped = std::move(stop);
-    Status key = runner::CheckPlaneKey(config, clock, stopped);
-    enrolled = key ? runner::Enroll(config, token, clock, stopped)
-                   : Result<runner::Identity>(std::move(key).error());
-  }));
-  // Its signal is used up: also where the plane's answer came just before it.
-  if (stopped.stop_requested())
-    return Error{ErrorKind::kCancelled, "runner.stopped", "stopped while enrolling"};
-  return enrolled;
+  return ask(
+      [&](std::stop_token stop) { return runner::Enroll(config, token, clock, std::move(stop)); });
 }
 
 // The setup with what its files hold now.

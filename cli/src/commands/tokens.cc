@@ -135,7 +135,8 @@ void AddTokens(CLI::App& app, Context& context) {
   CLI::App* add = principals->add_subcommand("add", "Make a principal and its token");
   add->add_option("NAME", add_options->name, "Name")->required();
   add->add_option("--role", add_options->roles,
-                  "admin, requester, approver or enroller; may be repeated")
+                  "admin, requester, approver or enroller (its token enrols runners in any pool, "
+                  "until it is revoked); may be repeated")
       ->allow_extra_args(false)
       ->required();
   add->add_option("--out,-o", add_options->out, "Write the token to this new file (0600)");

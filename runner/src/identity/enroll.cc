@@ -1,8 +1,14 @@
 #include "writ/runner/enroll.h"
 
+#include <algorithm>
+
 #include "writ/runner/plane_client.h"
 
 namespace writ::runner {
+namespace {
+// A start does not wait long for what is an aid.
+constexpr std::chrono::milliseconds kKeyCheckBound{3000};
+}  // namespace
 
 Result<Identity> Enroll(const RunnerConfig& config, const Secret& enroll_token, const Clock& clock,
                         std::stop_token stop) {
@@ -39,9 +45,12 @@ Result<Identity> Enroll(const RunnerConfig& config, const Secret& enroll_token, 
 Status CheckPlaneKey(const RunnerConfig& config, const Clock& clock, std::stop_token stop) {
   WRIT_ASSIGN(auto pinned, protocol::PublicKey::FromPem(config.plane_key_pem));
   WRIT_ASSIGN(PlaneClient plane, PlaneClient::Open(config.plane, clock));
-  const auto info = plane.Health(Deadline::After(clock, config.call_timeout), stop);
+  const auto bound = [&] {
+    return Deadline::After(clock, std::min(config.call_timeout, kKeyCheckBound));
+  };
+  const auto info = plane.Health(bound(), stop);
   if (!info || !info->extended) return {};
-  const auto keys = plane.SigningKeys(Deadline::After(clock, config.call_timeout), stop);
+  const auto keys = plane.SigningKeys(bound(), stop);
   if (!keys || keys->Find(pinned.Id()) != nullptr) return {};
   return Error{.kind = ErrorKind::kIntegrity,
                .code = "runner.plane_key_unknown",

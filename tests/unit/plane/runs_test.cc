@@ -3,7 +3,9 @@
 #include <sys/stat.h>
 
 #include <atomic>
+#include <fstream>
 #include <set>
+#include <string>
 #include <thread>
 
 #include "test_plane.h"
@@ -195,6 +197,17 @@ TEST(Secrets, AreReleasedAtTheClaimWithOneEventEachAndNeverStoredOpen) {  // L8
   EXPECT_EQ(plane->Secrets()->front().name, "TOKEN");
 }
 
+// Killed: gone, or a zombie that its new parent has still to collect.
+bool AwaitGone(pid_t pid) {
+  for (int i = 0; i < 500; ++i) {
+    std::ifstream in("/proc/" + std::to_string(pid) + "/stat");
+    std::string id, name, state;
+    if (!(in >> id >> name >> state) || state == "Z" || state == "X") return true;
+    std::this_thread::sleep_for(milliseconds(10));
+  }
+  return false;
+}
+
 TEST(Secrets, ComeFromAFileTheEnvironmentOrAnExecutableWithADeadline) {  // L44
   TestPlane plane(SecretPolicy());
   TestRunner runner(*plane, plane.local);
@@ -223,6 +236,20 @@ TEST(Secrets, ComeFromAFileTheEnvironmentOrAnExecutableWithADeadline) {  // L44
                       .args = {"60"},
                       .deadline = milliseconds(100)}),
             "failed: secret \"TOKEN\": the secret's executable did not end within 100 ms");
+  // What a program has started goes with it, whether it is late or has ended.
+  for (const char* then : {"; sleep 60", ""}) {
+    const std::string started = plane.dir() + "/started" + std::to_string(*then != '\0');
+    const std::string script =
+        "sleep 600 >/dev/null & echo $! > " + started + "; echo value" + then;
+    (void)released({.kind = Kind::kExecutable,
+                    .location = "/bin/sh",
+                    .args = {"-c", script},
+                    .deadline = milliseconds(*then != '\0' ? 300 : 20'000)});
+    std::ifstream in(started);
+    pid_t left = 0;
+    ASSERT_TRUE(in >> left);
+    EXPECT_TRUE(AwaitGone(left)) << then;
+  }
   EXPECT_EQ(released({.kind = Kind::kExecutable,
                       .location = "/usr/bin/head",
                       .args = {"-c", "100000", "/dev/zero"}}),

@@ -18,8 +18,8 @@ namespace writ::runner {
 Result<Identity> Enroll(const RunnerConfig& config, const Secret& enroll_token, const Clock& clock,
                         std::stop_token stop = {});
 
-// Whether the pinned key is one that the plane says it signs with, so that a wrong one is seen
-// before a token is spent, and not at the first contract (which is what counts: L1). Error:
+// Whether the pinned key is one that the plane says it signs with, so that a wrong one is seen at
+// the start, and not at the first contract (which is what counts: L1). Error:
 // runner.plane_key_unknown. A plane that is away or does not tell its keys gives no error.
 Status CheckPlaneKey(const RunnerConfig& config, const Clock& clock, std::stop_token stop = {});
 
