@@ -20,6 +20,8 @@ expect 2 "has no command 'bogus'" writ bogus
 expect 2 "\`writ secrets\` has no command 'bogus'" writ secrets bogus
 expect 2 'needs a command' writ policy
 writ policy show --json >"$work/policy.json"
+expect 2 'policy.wrapped' writ policy check "$work/policy.json"
+writ policy show >"$work/policy.json" 2>/dev/null
 expect 0 'can be enforced' writ policy check "$work/policy.json"
 expect 2 'secret.args_without_command' writ secrets set UNUSED --from-env UNUSED --arg x
 expect 2 'cli.usage' writ runs --limit -1
