@@ -23,6 +23,10 @@ std::string HintFor(const Error& error, const Context& context) {
     return "no checkout of yours is changed by such a path: rename it in the repository";
   if (code == "run.state" || code == "run.ended" || code == "run.no_receipt")
     return "see where it stands with: " + context.Command("runs");
+  if (code == "runner.not_found")
+    return "list those that there are with: " + context.Command("runners");
+  if (code == "principal.not_found")
+    return "list those that there are with: " + context.Command("principals list");
   if (code == "name.run_id")
     return "a run's id begins with run_; list them with: " + context.Command("runs");
   if (code == "plane.bind")

@@ -69,7 +69,8 @@ int main(int argc, char** argv) {
   app.add_option("--dir", dir,
                  "State, keys and configuration (default: $WRIT_DIR, else /var/lib/writ for root, "
                  "else $XDG_DATA_HOME/writ)");
-  app.add_flag("--json", context.json, "Print one JSON value on standard output");
+  app.add_flag("--json", context.json,
+               "Print one JSON value on standard output (export: JSON lines)");
   app.add_option("--log-level", log_level,
                  "Log to standard error from this level on: debug, info, warn, error, off "
                  "(default: warn for plane and runner, "

@@ -20,6 +20,15 @@ Error Nonsense(std::string_view call) {
                "is this the URL of a plane?"};
 }
 
+// A plane answered that knows its calls: what it has not is what was named, and not the address.
+std::string HintForAbsent(std::string_view code) {
+  if (code.starts_with("runner."))
+    return "list the runners of that plane: `writ runners`, with --plane and --token-file as here";
+  if (code.starts_with("run."))
+    return "list the runs of that plane: `writ runs`, with --plane and --token-file as here";
+  return "";
+}
+
 // The plane's own words for a refusal, as an Error. Its text is data from outside: bounded, shown
 // escaped.
 Error Refusal(const runner::HttpResponse& response, std::string_view call) {
@@ -62,6 +71,8 @@ Error Refusal(const runner::HttpResponse& response, std::string_view call) {
   if (auto text = body->FindString("error")) error.message = std::string(text->substr(0, 1024));
   if (auto hint = body->FindString("hint"); hint && response.status != 401)
     error.hint = std::string(hint->substr(0, 1024));
+  else if (response.status == 404 && body->FindString("detail"))
+    error.hint = HintForAbsent(error.code);
   return error;
 }
 

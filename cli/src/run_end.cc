@@ -32,7 +32,7 @@ bool WasClaimed(const plane::RunDetail& detail) {
 
 // With the code and the mend of the receipt, where its runner wrote them. What ended before a
 // runner had it has neither: its failure class says what can be done.
-Error FailureOf(const Context& context, const plane::RunDetail& detail) {
+Error FailureOf(const Context& context, const plane::RunDetail& detail, const NextSteps& next) {
   auto receipt = json::Parse(detail.receipt);
   if (receipt) return RecordedFailure(*receipt, FailureText(detail));
   Error failure = RecordedFailure(json::Value(), FailureText(detail));
@@ -41,17 +41,21 @@ Error FailureOf(const Context& context, const plane::RunDetail& detail) {
   };
   if (ended_as(protocol::FailureClass::kPolicyDenied)) {
     failure.code = "policy_denied";
-    failure.hint = "see what the plane allows: " + context.Command("policy show");
+    failure.hint = "see what the plane allows: " + context.Command("policy show" + next.access);
   } else if (ended_as(protocol::FailureClass::kSecretReleaseDenied)) {
     failure.code = "run.secret_not_released";
-    failure.hint = "look at where the plane takes it from: " + context.Command("secrets list");
+    failure.hint = next.access.empty()
+                       ? "look at where the plane takes it from: " + context.Command("secrets list")
+                       : "an administrator of the plane sees where it takes it from: `writ secrets "
+                         "list` there";
   } else if (ended_as(protocol::FailureClass::kConsentTimeout)) {
     failure.code = "run.consent_timeout";
-    failure.hint = "run it again, and have it approved while it waits: " + context.Command("runs");
+    failure.hint = "run it again, and have it approved while it waits: " +
+                   context.Command("runs" + next.access);
   } else if (!WasClaimed(detail)) {
     failure.code = "run.unclaimed";
-    failure.hint =
-        "see which runners serve its pool, and what they offer: " + context.Command("runners");
+    failure.hint = "see which runners serve its pool, and what they offer: " +
+                   context.Command("runners" + next.access);
   }
   return failure;
 }
@@ -77,7 +81,8 @@ void TellNext(const Context& context, const plane::RunDetail& detail, const Next
 int TellRunEnd(Context& context, const plane::RunDetail& detail, const RunEndFacts& facts) {
   const std::string& run_id = detail.summary.run_id;
   const plane::RunState status = detail.summary.status;
-  const Error failure = status == plane::RunState::kFailed ? FailureOf(context, detail) : Error{};
+  const Error failure =
+      status == plane::RunState::kFailed ? FailureOf(context, detail, facts.next) : Error{};
   if (context.json) {
     json::Object out{{"runId", run_id}, {"status", std::string(protocol::Word(status))}};
     if (!failure.message.empty()) out.Set("failure", failure.message);

@@ -194,7 +194,7 @@ int Fail(const Error& error, bool json) {
     Print(stdout, writ::json::WritePretty(writ::json::Value(std::move(out))) + "\n");
   }
   Print(stderr, "writ-verify: " + writ::ErrorText(told));
-  return error.code == kOutputFailed ? kFailed : kUsage;
+  return error.code == kOutputFailed || error.kind == ErrorKind::kIntegrity ? kFailed : kUsage;
 }
 
 Result<bool> Run(const Arguments& arguments) {

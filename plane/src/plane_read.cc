@@ -171,7 +171,10 @@ Result<std::string> Plane::LateBundle(const std::string& run_id) const {
                 if (found.Null(1)) {
                   return Error{.kind = ErrorKind::kNotFound,
                                .code = "run.no_late_receipt",
-                               .message = "run " + run_id + " has no late receipt"};
+                               .message = "run " + run_id + " has no late receipt",
+                               .hint =
+                                   "a run has one where its lost runner came back after all; "
+                                   "without --late there is its own bundle"};
                 }
                 out.contract = found.Text(0);
                 out.receipt = found.Text(1);

@@ -77,8 +77,9 @@ void BundleCheck::AddFacts(const json::Value& contract, const json::Value& recei
     facts.Set("failure", json::Object{{"class", failure_class_}, {"message", failure_message_}});
   Copy(receipt, "startedAt", facts);
   Copy(receipt, "endedAt", facts);
-  facts.Set("contractHash", contract_hash_);
-  facts.Set("eventsHead", head_).Set("eventCount", event_count_);
+  if (!contract.is_null()) facts.Set("contractHash", contract_hash_);
+  if (event_count_ > 0) facts.Set("eventsHead", head_);
+  facts.Set("eventCount", event_count_);
   for (const std::string_view name :
        {"agent", "requestedBy", "approvedBy", "policyHash", "disclosure", "expiresAt"})
     Copy(contract, name, facts);

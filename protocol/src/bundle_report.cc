@@ -83,15 +83,21 @@ std::string Listed(const json::Value* list, std::string_view first, std::string_
   return out;
 }
 
-// Of a file that is no bundle; nothing mends one that was tampered with.
+// By the first problem: the others mostly follow from it.
 std::string MendOf(const VerifyReport& report) {
   if (report.problems.empty()) return "";
-  const std::string& code = report.problems.front().code;
-  if (!code.starts_with("json.") && code != "bundle.version" && code != "bundle.malformed")
-    return "";
-  return "get it again with `writ bundle RUN --out FILE`: this file was cut off, or is of "
-         "something "
-         "else";
+  const std::string_view code = report.problems.front().code;
+  if (code.starts_with("json.") || code == "bundle.version" || code == "bundle.malformed")
+    return "get it again with `writ bundle RUN --out FILE`: this file was cut off, or is of "
+           "something else";
+  if (code == "pin.required") return "give --plane-key and --runner-key, known from elsewhere";
+  if (code.starts_with("pin."))
+    return "is that the key that its maker had then? If it is, somebody else made this bundle";
+  if (code == "contract.org_signature")
+    return "leave --org-key out where the organisation signs no contracts; if it does, this one is "
+           "not its own";
+  return "do not rely on it: get it again from the plane with `writ bundle RUN --out FILE`; where "
+         "that is not verified either, its record was changed";
 }
 
 json::Value FindingsToJson(const std::vector<Finding>& findings) {

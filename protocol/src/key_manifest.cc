@@ -91,7 +91,10 @@ Status CheckKeyManifest(const KeyManifest& manifest, const PublicKey& org_key) {
     return {};
   return Error{.kind = ErrorKind::kIntegrity,
                .code = "keys.signature",
-               .message = "the key manifest has no valid signature by the organisation's key"};
+               .message = "the key manifest has no valid signature by the organisation's key",
+               .hint =
+                   "give the manifest of the organisation whose key --org-key is (`writ plane "
+                   "keys`); one that was changed is good for nothing"};
 }
 
 }  // namespace writ::protocol

@@ -20,6 +20,8 @@ expect 2 "has no command 'bogus'" writ bogus
 expect 2 "\`writ secrets\` has no command 'bogus'" writ secrets bogus
 expect 2 'needs a command' writ policy
 writ policy show --json >"$work/policy.json"
+expect 2 'policy.wrapped' writ policy check "$work/policy.json"
+writ policy show >"$work/policy.json" 2>/dev/null
 expect 0 'can be enforced' writ policy check "$work/policy.json"
 expect 2 'cli.empty_dir' "$WRIT_BIN/writ" --dir "" runs
 expect 2 'cli.task_not_text' writ run --repo "$repo" "$(printf 'printf "\xff"')"
@@ -119,6 +121,17 @@ told path.mkdir_failed 'correct the path' writ artifacts "$run" --out "$work/the
 told secret.not_found 'secrets list' writ secrets rm NOBODY
 : >"$work/empty"
 told cli.no_token 'principals add' writ runs --plane http://127.0.0.1:1 --token-file "$work/empty"
+expect 2 'receipts.unknown_run' writ runner receipts show run_x
+expect 2 'receipts.unknown_run' writ runner receipts export run_x --out "$work/x.json"
+told receipts.no_runner 'name the runner' "$WRIT_BIN/writ" --dir "$work/absent" runner receipts
+told runner.not_found 'runners' writ runners revoke rnr_nope
+told principal.not_found 'principals list' writ principals revoke nope
+told run.no_late_receipt 'without --late' writ bundle "$run" --late
+head -c 70000 /dev/zero | tr '\0' x >"$work/large"
+told secret.too_large 'key or token' writ secrets set LARGE --file "$work/large"
+expect 0 'next: writ --dir .*/new run' "$WRIT_BIN/writ" --dir "$work/new" init
+told plane.not_initialized '' "$WRIT_BIN/writ" --dir "$work/absent" run --dry-run --repo "$repo" true
+[ ! -e "$work/absent" ] || fail "a dry run without a plane leaves something behind"
 told workspace.unreadable 'look whether it is there' writ run --repo "$work/nowhere" true
 git init -q "$work/odd"
 echo 'ref: refs/heads/a..b' >"$work/odd/.git/HEAD"
@@ -276,7 +289,11 @@ if [ "$(id -u)" -eq 0 ] && setpriv --reuid 65534 --regid 65534 --clear-groups te
   other init >/dev/null
   told workspace.other_owner 'safe.directory' other run --repo "$repo" --dry-run true
   grep -q 'belongs to .*uid 0' "$work/out" || { cat "$work/out"; fail "the owner is not named"; }
+  git config --file "$work/other/global" --add safe.directory "$repo"
+  chmod 644 "$work/other/global"
+  GIT_CONFIG_GLOBAL="$work/other/global" expect 0 'DRY RUN' other run --repo "$repo" --dry-run true
   HOME="$work/other" git config --global --add safe.directory "$repo"
+  GIT_CONFIG_GLOBAL=/dev/null told workspace.other_owner 'safe.directory' other run --repo "$repo" --dry-run true
   expect 0 'DRY RUN' other run --repo "$repo" --dry-run true
   cp -a "$repo" "$work/others_repository"
   chown -R 65534:65534 "$work/others_repository"

@@ -10,12 +10,15 @@
 #include <climits>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
 
 namespace writ::workspace {
 namespace {
+
+constexpr std::uint64_t kMostPackedRefs = std::uint64_t{256} << 20;
 
 Error Refuse(std::string code, std::string message, std::string hint,
              ErrorKind kind = ErrorKind::kInvalid) {
@@ -74,6 +77,7 @@ Status CheckReadable(const std::string& folder) {
 // Looks upwards from `start` for a checkout.
 Result<RepositoryFiles> Locate(const std::string& start) {
   RepositoryFiles found;
+  std::string headless;
   for (std::string at = start;;) {
     std::string dot_git = at == "/" ? "/.git" : at + "/.git";
     if (LooksLikeGitDir(dot_git)) {
@@ -87,8 +91,15 @@ Result<RepositoryFiles> Locate(const std::string& start) {
       return found;
     }
     WRIT_TRY(CheckReadable(dot_git));
+    if (headless.empty() && IsDirectory(dot_git + "/objects") && IsDirectory(dot_git + "/refs"))
+      headless = dot_git;
     if (LooksLikeGitDir(at))
       return Refuse("bare", at + " is a bare repository", "name a checkout of it");
+    if (at == "/" && !headless.empty())
+      return Refuse("no_head", headless + " has no HEAD, so git takes it for no repository",
+                    "put HEAD back, with the branch that was checked out: echo 'ref: "
+                    "refs/heads/BRANCH' > " +
+                        headless + "/HEAD");
     if (at == "/")
       return Refuse("not_a_repository", start + " is not in a git repository",
                     "run it in a checkout, or name one with --repo");
@@ -150,6 +161,19 @@ bool IsSafeRefName(std::string_view name) {
          name.find("..") == std::string_view::npos;
 }
 
+// Whether there is a commit to switch to.
+bool HasAnyRef(const std::string& common_dir) {
+  auto packed = ReadFile(common_dir + "/packed-refs", kMostPackedRefs);
+  if (packed && packed->find(" refs/") != std::string::npos) return true;
+  std::error_code none;
+  std::filesystem::recursive_directory_iterator at(common_dir + "/refs", none), end;
+  for (; !none && at != end; at.increment(none)) {
+    auto text = at->is_regular_file(none) ? ReadFile(at->path(), 4096) : Result<std::string>("");
+    if (text && ObjectId::FromHex(Trimmed(*text))) return true;
+  }
+  return false;
+}
+
 Status ResolveHead(RepositoryFiles& repository) {
   std::string name = "HEAD";
   for (int step = 0; step < 6; ++step) {
@@ -171,6 +195,12 @@ Status ResolveHead(RepositoryFiles& repository) {
     if (!id && name == "HEAD")
       return Refuse("no_head", "HEAD of the repository is damaged: it names neither ref nor commit",
                     "`git status` tells what is wrong; check a branch out");
+    if (!id && HasAnyRef(repository.common_dir))
+      return Refuse("no_head",
+                    "HEAD names the branch " +
+                        (name.starts_with("refs/heads/") ? name.substr(11) : name) +
+                        ", which is not there",
+                    "switch to one that is: `git branch --all` lists them");
     if (!id)
       return Refuse("no_head", "the repository has no commit yet (HEAD leads to nothing)",
                     "make a first commit");
@@ -236,7 +266,7 @@ Result<std::optional<ObjectId>> ReadRef(const RepositoryFiles& repository,
   auto loose = ReadFile(repository.common_dir + "/" + name, 4096);
   if (loose)
     if (auto id = ObjectId::FromHex(Trimmed(*loose))) return std::optional(*id);
-  auto packed = ReadFile(repository.common_dir + "/packed-refs", std::uint64_t{256} << 20);
+  auto packed = ReadFile(repository.common_dir + "/packed-refs", kMostPackedRefs);
   if (!packed) return std::optional<ObjectId>();
   std::string_view text = *packed;
   while (!text.empty()) {

@@ -46,14 +46,30 @@ int LookAtSafeDirectory(const git_config_entry* entry, void* payload) {
   return 0;
 }
 
-// By the reader's own and the system's configuration, never by the repository's.
+using Config = GitPtr<git_config, git_config_free>;
+
+void SearchIn(git_config* config, SafeSearch& search) {
+  (void)::git_config_get_multivar_foreach(config, "safe.directory", nullptr, LookAtSafeDirectory,
+                                          &search);
+}
+
+// By the reader's own and the system's configuration, never by the repository's. libgit2 does not
+// know the variable that has git read another file as the reader's own.
 bool IsNamedSafe(const std::string& root) {
   GitLibrary library;
-  GitPtr<git_config, git_config_free> config;
-  if (::git_config_open_default(config.out()) != 0) return false;
   SafeSearch search{root};
-  (void)::git_config_get_multivar_foreach(config.get(), "safe.directory", nullptr,
-                                          LookAtSafeDirectory, &search);
+  Config usual;
+  if (::git_config_open_default(usual.out()) != 0) return false;
+  const char* other = std::getenv("GIT_CONFIG_GLOBAL");
+  if (other == nullptr) {
+    SearchIn(usual.get(), search);
+    return search.named;
+  }
+  Config system, own;
+  if (::git_config_open_level(system.out(), usual.get(), GIT_CONFIG_LEVEL_SYSTEM) == 0)
+    SearchIn(system.get(), search);
+  if (*other != '\0' && ::git_config_open_ondisk(own.out(), other) == 0)
+    SearchIn(own.get(), search);
   return search.named;
 }
 

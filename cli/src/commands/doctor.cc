@@ -26,12 +26,10 @@ void AddDoctor(CLI::App& app, Context& context) {
   doctor->add_option("--config", setup->config_file,
                      "Operator's configuration (default: runner.json in --dir, where it is)");
   doctor->footer(
-      "First the isolation ladder: each tier, what holds each aspect and limit of a job in it, and "
-      "why\n"
-      "not, with what mends it. Then every other layer. Capabilities are tried, not guessed; "
-      "nothing is changed, and a runner that works here is "
-      "not\n"
-      "disturbed.\n\n"
+      "First the isolation ladder: each tier, what holds each aspect and limit of a job in it, "
+      "and\n"
+      "why not, with what mends it. Then every other layer. Capabilities are tried, not guessed;\n"
+      "nothing is changed, and a runner that works here is not disturbed.\n\n"
       "Examples:\n  writ doctor\n  writ doctor --json\n"
       "  writ doctor --plane https://plane.example.com --plane-ca ca.pem\n\n"
       "Exit: 0 runs can be done here, 1 something that they need is missing.");

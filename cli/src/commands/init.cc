@@ -26,8 +26,8 @@ void AddInit(CLI::App& app, Context& context) {
     context.Print("state directory: " + context.dir + "\n");
     for (const std::string& path : report->created) context.Print("  made  " + path + "\n");
     for (const std::string& path : report->kept) context.Print("  kept  " + path + "\n");
-    context.Print("next: writ run \"TASK\" in a git checkout, or edit " + context.dir +
-                  "/policy.json first\n");
+    context.Print("next: " + context.Command("run \"TASK\"") + " in a git checkout, or edit " +
+                  context.dir + "/policy.json first\n");
   });
 }
 

@@ -19,7 +19,7 @@ void AddPolicy(CLI::App& app, Context& context) {
   auto access = std::make_shared<Access>();
   CLI::App* show = policy->add_subcommand("show", "Print the policy in force and its hash");
   access->AddOptions(*show);
-  show->footer("Examples:\n  writ policy show\n  writ policy show --json > policy.json");
+  show->footer("Examples:\n  writ policy show\n  writ policy show > policy.json");
   show->callback([&context, access] {
     auto requester = access->Open(context);
     if (!requester) return context.Fail(requester.error());
@@ -48,9 +48,14 @@ void AddPolicy(CLI::App& app, Context& context) {
     auto readable = json::Parse(*bytes, {.max_depth = 16, .max_bytes = 1 << 20});
     if (!readable)
       return context.Fail(kUsage, std::move(readable).error().With("reading " + *file));
-    // What `policy show --json` prints has the policy beside its hash.
-    const json::Value* inner = readable->Find("policyHash") ? readable->Find("policy") : nullptr;
-    plane::PolicyVerdict verdict = plane::CheckPolicy(inner ? json::Write(*inner) : *bytes);
+    // A plane would refuse every run with it.
+    if (readable->Find("policyHash") != nullptr && readable->Find("policy") != nullptr)
+      return context.Fail(
+          Error{ErrorKind::kInvalid, "policy.wrapped",
+                *file + " is what `policy show --json` prints: the policy is a "
+                        "member of it",
+                "write the policy alone: " + context.Command("policy show > policy.json")});
+    plane::PolicyVerdict verdict = plane::CheckPolicy(*bytes);
     const bool ok = verdict.issues.empty();
     const Error refused{ErrorKind::kInvalid, "policy.refused", "the policy cannot be enforced",
                         "correct these places and check it again"};

@@ -130,7 +130,9 @@ void Verify(Context& context, const VerifyCommand& command) {
   std::optional<protocol::KeyManifest> manifest;
   if (!command.key_manifest.empty()) {
     auto read = ReadManifest(command.key_manifest, *options.org_key);
-    if (!read) return context.Fail(kUsage, read.error());
+    if (!read)
+      return context.Fail(read.error().kind == ErrorKind::kIntegrity ? kFailed : kUsage,
+                          read.error());
     manifest = std::move(*read);
     options.key_manifest = &*manifest;
     options.org_key.reset();  // asked of the manifest, not of the contract

@@ -275,10 +275,10 @@ void Run(Context& context, RunCommand& command) {
   if (const char* parent = std::getenv("TRACEPARENT");
       command.traceparent.empty() && parent != nullptr && protocol::IsTraceparent(parent))
     command.traceparent = parent;
+  auto requester = command.access.Open(context);  // first: without a plane nothing is captured
+  if (!requester) return context.Fail(requester.error());
   auto captured = CaptureCheckout(context, command);
   if (!captured) return context.Fail(captured.error());
-  auto requester = command.access.Open(context);
-  if (!requester) return context.Fail(requester.error());
   auto request = BuildRequest(command, *captured);
   if (!request) return context.Fail(request.error());
 

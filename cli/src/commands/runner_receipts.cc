@@ -30,6 +30,10 @@ struct Kept {
 
 Result<std::vector<Kept>> FindKept(const Context& context, const ReceiptsCommand& command) {
   const std::string base = context.dir + "/runner";
+  const std::string asked = command.name.empty() ? base : base + "/" + command.name;
+  if (std::error_code none; !std::filesystem::is_directory(asked, none))
+    return Error{ErrorKind::kNotFound, "receipts.no_runner", "there is no runner folder " + asked,
+                 "name the runner's directory with --dir, and where it has a name --name"};
   std::vector<std::string> names;
   if (!command.name.empty()) {
     names.push_back(command.name);
@@ -63,7 +67,7 @@ json::Object Describe(const Kept& kept) {
 
 void List(Context& context, const ReceiptsCommand& command) {
   auto kept = FindKept(context, command);
-  if (!kept) return context.Fail(kFailed, kept.error());
+  if (!kept) return context.Fail(kept.error());
   if (context.json) {
     json::Array list;
     for (const Kept& one : *kept) list.push_back(Describe(one));
@@ -99,7 +103,7 @@ Result<Found> Find(const Context& context, const ReceiptsCommand& command) {
 
 void Show(Context& context, const ReceiptsCommand& command) {
   auto found = Find(context, command);
-  if (!found) return context.Fail(kFailed, found.error());
+  if (!found) return context.Fail(found.error());
   protocol::VerifyReport report = protocol::VerifyBundleValue(found->bundle);
   if (context.json) {
     json::Object out = Describe(found->kept);
@@ -116,7 +120,7 @@ void Show(Context& context, const ReceiptsCommand& command) {
 
 void Export(Context& context, const ReceiptsCommand& command) {
   auto found = Find(context, command);
-  if (!found) return context.Fail(kFailed, found.error());
+  if (!found) return context.Fail(found.error());
   const std::string path = AbsolutePath(command.out);
   const std::string text = json::Write(found->bundle) + "\n";
   if (Status written = WriteOutput(path, text); !written) return context.Fail(written.error());

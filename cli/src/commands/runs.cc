@@ -251,6 +251,7 @@ void AddExport(CLI::App& app, Context& context) {
                       "Only from this time on (RFC 3339, or a duration back from now such as 24h)");
   options->access.AddOptions(*command);
   command->footer(
+      "With --json it prints the same lines: one JSON value each, and not one in all.\n\n"
       "Examples:\n  writ export > events.jsonl\n  writ export --since 24h\n  writ export --since "
       "2026-06-22T00:00:00Z");
   command->callback([&context, options] {

@@ -40,7 +40,7 @@ class NoEcho {
 
 enum class LastNewline { kIsNoPart, kIsPart };
 
-Result<Secret> ReadValue(const std::string& file, LastNewline newline) {
+Result<Secret> ReadValue(const std::string& name, const std::string& file, LastNewline newline) {
   Result<std::string> bytes = std::string();
   if (file.empty()) {
     NoEcho quiet;
@@ -49,6 +49,9 @@ Result<Secret> ReadValue(const std::string& file, LastNewline newline) {
     bytes = ReadAll(0, kMostBytes);
   } else {
     bytes = ReadFile(file, kMostBytes);
+  }
+  if (!bytes && bytes.error().code == "file.too_large") {
+    WRIT_TRY(protocol::CheckSecretLength(name, std::string(kMostBytes, ' ')));
   }
   if (!bytes) return std::move(bytes).error();
   if (newline == LastNewline::kIsNoPart && !bytes->empty() && bytes->back() == '\n')
@@ -156,7 +159,7 @@ void AddSecrets(CLI::App& app, Context& context) {
       source.location = set_options->from_command;
     }
     if (source.kind == plane::SecretSource::Kind::kSealed) {
-      auto value = ReadValue(set_options->file,
+      auto value = ReadValue(set_options->name, set_options->file,
                              set_options->exact ? LastNewline::kIsPart : LastNewline::kIsNoPart);
       if (!value) return context.Fail(kUsage, value.error());
       done = (*opened)->SetSecret(caller, set_options->name, set_options->scope, *value);

@@ -160,6 +160,16 @@ void Engine::Impl::LeaveIfIdle() {
     if (!serve.exit_when_idle || active > 0 ||
         clock->Monotonic() - idle_since < *serve.exit_when_idle)
       return;
+    // Nobody gave it nothing to do: there was nobody.
+    if (!trouble && !info_known &&
+        (last_trouble == "plane.unreachable" || last_trouble == "plane.timeout" ||
+         last_trouble == "plane.tls"))
+      trouble = Error{.kind = ErrorKind::kUnavailable,
+                      .code = last_trouble,
+                      .message = "the plane did not answer once while this runner was at work",
+                      .hint =
+                          "look whether --plane is its URL and it is running: `writ doctor "
+                          "--plane URL` tries the way"};
   }
   drain.request_stop();
 }

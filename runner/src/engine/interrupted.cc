@@ -124,8 +124,9 @@ void TellRunOver(const SessionServices& services, const OpenRun& run) {
 
 Status CloseInterrupted(SessionServices& services, Taken& taken, const LastFacts& facts) {
   const OpenRun& run = taken.run;
-  const std::string where =
-      run.step.empty() ? "before its first step" : "during its step \"" + run.step + "\"";
+  const std::string where = run.step.empty()      ? "before its first step"
+                            : run.step == "watch" ? "while its job was at work"
+                                                  : "during its step \"" + run.step + "\"";
   const bool had_job = !run.place.backend.empty();
   std::string message = "the runner ended while the run was in work, " + where;
   message += !had_job ? "; its job had not been started"
@@ -140,8 +141,11 @@ Status CloseInterrupted(SessionServices& services, Taken& taken, const LastFacts
   if (run.started) {
     WRIT_ASSIGN(ending, Ending::Parse(*run.started));
   }
-  ending.failure = RunFailure{protocol::FailureClass::kSessionFailed, "session.interrupted",
-                              std::move(message), "see the runner's log of that time"};
+  ending.failure =
+      RunFailure{protocol::FailureClass::kSessionFailed, "session.interrupted", std::move(message),
+                 had_job ? "what its job had printed is its log (`writ artifacts RUN "
+                           "--log`); run it again where it may be done twice"
+                         : "run it again: its job had not been started"};
   TellAfterRun(services, taken, facts, *ending.failure);
   if (run.claim.extended) {
     json::Object last{{"step", run.step}, {"outputBytes", run.output_bytes}};

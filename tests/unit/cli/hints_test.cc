@@ -24,7 +24,8 @@ TEST(Hints, AreThereForEveryErrorWhoseMakerKnewNone) {
   for (const char* code :
        {"workspace.unreadable", "file.open_failed", "file.read_failed", "file.rename_failed",
         "file.create_failed", "file.too_large", "path.mkdir_failed", "json.syntax",
-        "json.duplicate_name", "object.unknown", "object.type", "run.not_found", "forbidden"}) {
+        "json.duplicate_name", "object.unknown", "object.type", "run.not_found", "runner.not_found",
+        "principal.not_found", "forbidden"}) {
     EXPECT_NE(HintFor({ErrorKind::kInvalid, code, "it is wrong"}, context), "") << code;
     EXPECT_EQ(HintFor({ErrorKind::kInvalid, code, "it is wrong", "its own"}, context), "its own");
   }

@@ -46,6 +46,20 @@ TEST_F(Far, ARequestersTokenSubmitsListsAndCancelsUnderItsOwnName) {
   EXPECT_NE(again.error().message.find("it has ended"), std::string::npos);
 }
 
+TEST_F(Far, WhatAPlaneHasNotIsNoFaultOfItsAddressAndAPathThatItHasNotIs) {
+  Start();
+  const std::string token = Token("ci", {plane::Role::kRequester});
+  auto absent = As(token, server->url())->Run("run_nope");
+  ASSERT_FALSE(absent);
+  EXPECT_EQ(absent.error().code, "run.not_found");
+  EXPECT_NE(absent.error().hint.find("list the runs"), std::string::npos) << absent.error().hint;
+  RawServer peer(RawServer::Security::kPlain,
+                 [&](auto& c) { c.write("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"); });
+  auto elsewhere = As(token, peer.url())->Run("run_nope");
+  ASSERT_FALSE(elsewhere);
+  EXPECT_NE(elsewhere.error().hint.find("behind the port"), std::string::npos);
+}
+
 TEST_F(Far, AnApproversTokenApprovesUnderItsOwnName) {
   Start();
   plane->SetPolicyText(ConsentPolicy(1));

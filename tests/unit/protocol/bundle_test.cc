@@ -181,7 +181,10 @@ TEST(Bundle, WhatIsNoBundleIsRefusedWithOneClearProblem) {
     ASSERT_EQ(report.problems.size(), 1u);
     EXPECT_EQ(report.problems[0].code, code);
   }
-  EXPECT_FALSE(VerifyBundle("{}").ok);
+  const VerifyReport empty = VerifyBundle("{}");
+  EXPECT_FALSE(empty.ok);
+  EXPECT_FALSE(empty.facts.Contains("contractHash"));
+  EXPECT_FALSE(empty.facts.Contains("eventsHead"));
   EXPECT_EQ(VerifyBundle("[1]", {.max_bytes = 2}).problems.at(0).code, "json.too_large");
 }
 

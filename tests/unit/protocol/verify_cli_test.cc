@@ -205,8 +205,13 @@ TEST_F(WritVerify, PinsThePlaneByAManifestThatTheOrganisationSigned) {
   EXPECT_NE(other.out.find("pin.plane_key"), std::string::npos);
   const Ran forged = RunVerify(
       {bundle, "--key-manifest", manifest("forged.json", "plane", "plane"), "--org-key", org});
-  EXPECT_EQ(forged.code, 2) << "a manifest that the organisation did not sign pins nothing";
+  EXPECT_EQ(forged.code, 1) << "a manifest that the organisation did not sign pins nothing";
   EXPECT_NE(forged.err.find("organisation's key"), std::string::npos);
+  EXPECT_NE(forged.err.find("hint: "), std::string::npos);
+  const Ran unpinned = RunVerify({bundle, "--require-pinned"});
+  EXPECT_EQ(unpinned.code, 1);
+  EXPECT_NE(unpinned.out.find("hint: give --plane-key and --runner-key"), std::string::npos);
+  EXPECT_NE(other.out.find("hint: "), std::string::npos);
   EXPECT_EQ(RunVerify({bundle, "--key-manifest", good}).code, 2);
   EXPECT_EQ(RunVerify({bundle, "--key-manifest", bundle, "--org-key", org}).code, 2);
 }

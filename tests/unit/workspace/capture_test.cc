@@ -27,6 +27,10 @@ struct Checkout {
     EXPECT_FALSE(captured.error().message.empty());
     return captured.error().code;
   }
+  std::string Hint(const std::string& path) {
+    auto captured = Capture({}, path);
+    return captured ? "" : captured.error().hint;
+  }
   static std::string DiffOf(const Captured& captured) {
     for (const CapturedBlob& blob : captured.blobs)
       if (blob.kind == CapturedBlob::Kind::kDirtyDiff) return blob.content;
@@ -68,6 +72,14 @@ TEST(Capture, RefusesEachUnfitRepositoryWithACodeOfItsOwn) {
   EXPECT_EQ(checkout.Code(root + "/shallow"), "workspace.shallow");
   Git(checkout.dir.Sub("unborn"), {"init", "-q"});
   EXPECT_EQ(checkout.Code(root + "/unborn"), "workspace.no_head");
+  EXPECT_NE(checkout.Hint(root + "/unborn").find("first commit"), std::string::npos);
+  Git(root, {"clone", "-q", "repo", "elsewhere"});
+  WriteFileAt(root + "/elsewhere/.git/HEAD", "ref: refs/heads/gone\n");
+  EXPECT_EQ(checkout.Code(root + "/elsewhere"), "workspace.no_head");
+  EXPECT_NE(checkout.Hint(root + "/elsewhere").find("switch to one"), std::string::npos);
+  fs::remove(root + "/elsewhere/.git/HEAD");
+  EXPECT_EQ(checkout.Code(root + "/elsewhere"), "workspace.no_head");
+  EXPECT_NE(checkout.Hint(root + "/elsewhere").find("put HEAD back"), std::string::npos);
   Git(checkout.dir.Sub("sha256"), {"init", "-q", "--object-format=sha256"});
   CommitAll(root + "/sha256", "x");
   EXPECT_EQ(checkout.Code(root + "/sha256"), "workspace.sha256");
