@@ -145,8 +145,10 @@ std::string RenderText(const VerifyReport& report, std::string_view name) {
             ", isolation " + Text(In(facts, "runner", "isolation")));
     Row(out, "keys",
         "plane " + Text(facts.Find("planeKeyId")) + ", runner " + Text(facts.Find("runnerKeyId")));
-    Row(out, "contract", Text(facts.Find("contractHash")));
-    Row(out, "events", Text(facts.Find("eventCount")) + ", head " + Text(facts.Find("eventsHead")));
+    if (facts.Contains("contractHash")) Row(out, "contract", Text(facts.Find("contractHash")));
+    Row(out, "events",
+        Text(facts.Find("eventCount")) +
+            (facts.Contains("eventsHead") ? ", head " + Text(facts.Find("eventsHead")) : ""));
     Row(out, "workspace",
         "base " + Text(In(facts, "workspaceIn", "baseRef")) + ", " +
             Text(facts.Find("filesChanged")) +

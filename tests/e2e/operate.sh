@@ -157,6 +157,14 @@ kill -TERM "$plane_pid"
 wait "$plane_pid" || fail "the plane ended with $?"
 background=()
 
+say "idle, and no plane has ever answered: that is no 0"
+runner --exit-when-idle 1s >/dev/null 2>"$work/runner3.err" &
+pid=$!
+background+=("$pid")
+ends 6
+background=()
+grep -q 'did not answer once.*plane.unreachable' "$work/runner3.err" || { cat "$work/runner3.err"; fail "it is not said why"; }
+
 say "the backup, restored elsewhere: every receipt of its time verifies"
 refused restore.not_empty 2 writ restore "$work/backup.tar"
 "$WRIT_BIN/writ" --dir "$work/restored" restore "$work/backup.tar" >/dev/null || fail "the backup is not restored"

@@ -52,6 +52,19 @@ int Count(const std::string& text, std::string_view words) {
   return count;
 }
 
+TEST(WatchRun, OfARunThatNobodyClaimedNamesTheFarPlanesRunners) {
+  ScriptedRequester plane = PlaneWith("");
+  plane.end = plane::RunState::kFailed;
+  plane.shows_receipt = false;
+  plane.fault = [](const std::string& call, int) -> std::optional<Error> {
+    if (call == "bundle") return Error{ErrorKind::kNotFound, "run.no_receipt", "none", ""};
+    return std::nullopt;
+  };
+  const Watched watched = Follow(plane, {.next = {.access = " --plane X", .repository = ""}});
+  EXPECT_EQ(watched.code, kFailed);
+  EXPECT_NE(watched.err.find("writ runners --plane X"), std::string::npos) << watched.err;
+}
+
 TEST(WatchRun, LosesNothingWhereOnlyTheOutputFailsForAWhile) {  // L18
   for (const Error& error : {kBusy, kLater}) {
     ScriptedRequester plane = PlaneWith(Lines("out", 12));
