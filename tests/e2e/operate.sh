@@ -145,7 +145,7 @@ background=()
 "$WRIT_BIN/writ" --dir "$state" plane start --port "$port" >/dev/null 2>"$work/plane2.err" &
 plane_pid=$!
 background+=("$plane_pid")
-runner --exit-when-idle 1s >/dev/null 2>"$work/runner2.err" &
+runner --exit-when-idle 5s >/dev/null 2>"$work/runner2.err" &
 pid=$!
 background+=("$pid")
 ends 0
