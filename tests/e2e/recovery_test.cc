@@ -119,7 +119,8 @@ TEST_F(RecoveryTest, ClosesARunWithWhatIsKnownOfIt) {
   EXPECT_EQ(run.receipt.FindString("status"), "failed");
   EXPECT_EQ(run.events.back().event.FindString("failure"), "session_failed");
   EXPECT_TRUE(Finding("run_dead", "session.interrupted"));
-  EXPECT_NE(run.events.back().event.FindString("message")->find("watch"), std::string_view::npos);
+  EXPECT_NE(run.events.back().event.FindString("message")->find("while its job was at work"),
+            std::string_view::npos);
 }
 
 // L18, L38, L47: what it had printed is the log that its receipt names, and what held its job is
