@@ -6,13 +6,11 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <sstream>
-#include <thread>
 
 #include "writ/base/paths.h"
 
@@ -43,19 +41,22 @@ void GiveTo(const std::string& path, backends::Identity identity) {
   if (::geteuid() == 0 && ::lchown(path.c_str(), identity.uid, identity.gid) != 0) std::abort();
 }
 
-// As root, whose jobs have a uid of their own.
+// As root, whose jobs have a uid of their own. Who has no memory any more runs nothing: a zombie,
+// or one that has left its cgroup on the way to be one.
 std::vector<std::string> ProcessesOf(uid_t job) {
   std::vector<std::string> left;
   if (::geteuid() != 0) return left;
   for (const auto& entry : fs::directory_iterator("/proc")) {
     std::ifstream status(entry.path() / "status");
+    bool of_job = false;
+    bool has_memory = false;
     for (std::string line; std::getline(status, line);) {
-      if (line.rfind("State:\tZ", 0) == 0) break;  // dead; init has not looked yet
-      if (line.rfind("Uid:", 0) != 0) continue;
       uid_t uid = 0;
-      std::istringstream(line.substr(4)) >> uid;
-      if (uid == job) left.push_back("process " + entry.path().filename().string());
+      if (line.rfind("Uid:", 0) == 0 && std::istringstream(line.substr(4)) >> uid)
+        of_job = uid == job;
+      has_memory = has_memory || line.rfind("VmSize:", 0) == 0;
     }
+    if (of_job && has_memory) left.push_back("process " + entry.path().filename().string());
   }
   return left;
 }
@@ -160,13 +161,7 @@ std::string JobFixture::ReadWorkspaceFile(const std::string& name) const {
 }
 
 std::vector<std::string> JobFixture::LeftBehind() const {
-  // A process leaves its cgroup and its memory a moment before it is a zombie: on a busy host one
-  // that was killed, and is dead for everybody else, still stands in /proc.
   std::vector<std::string> left = ProcessesOf(identity_.uid);
-  for (int look = 0; look < 100 && !left.empty(); ++look) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    left = ProcessesOf(identity_.uid);
-  }
   for (const char* root : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/pids",
                            "/sys/fs/cgroup/memory"}) {
     std::error_code ignored;
