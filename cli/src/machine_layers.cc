@@ -262,6 +262,20 @@ Layer LookAtSnapshots(const std::string& dir) {
   return out;
 }
 
+Layer LookAtPageServer(const std::string& dir) {
+  Layer out{"page server", Health::kGood,
+            "machines get a snapshot's memory as they touch it, compared at first touch", "", ""};
+  auto options = ReadMachineOptions(dir);
+  const Status served =
+      options ? backends::MachinePagesCanBeServed(options->pages) : Status(options.error());
+  if (served) return out;
+  out.health = Health::kLimited;
+  out.found = "machines that start from a snapshot have all of its memory copied first";
+  out.cause = served.error().message;
+  out.mend = served.error().hint;
+  return out;
+}
+
 std::vector<Layer> LookAtRuntimes() {
   struct Known {
     const char* layer;

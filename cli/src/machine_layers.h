@@ -39,6 +39,8 @@ Layer LookAtMemory();
 Layer LookAtProxies(const runner::RunnerConfig& config);
 Layer LookAtKvm();
 Layer LookAtSnapshots(const std::string& dir);  // whether runs would start from them
+// Whether machines that start from snapshots get their memory as they touch it.
+Layer LookAtPageServer(const std::string& dir);
 std::vector<Layer> LookAtRuntimes();  // container runtimes and machine monitors, by their programs
 
 }  // namespace writ::cli

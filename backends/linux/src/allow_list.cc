@@ -314,7 +314,8 @@ Result<std::vector<sock_filter>> CompileAllowList(AllowList list) {
   for (scmp_datum_t personality : kHarmlessPersonalities) {
     if (list == AllowList::kBuild) break;
     scmp_arg_cmp asked{0, SCMP_CMP_EQ, personality, 0};
-    if (int rc = seccomp_rule_add(ctx.get(), SCMP_ACT_ALLOW, SCMP_SYS(personality), 1, asked); rc != 0)
+    if (int rc = seccomp_rule_add(ctx.get(), SCMP_ACT_ALLOW, SCMP_SYS(personality), 1, asked);
+        rc != 0)
       error = -rc;
   }
   if (error != 0) return SysError(error, "seccomp.rule", "libseccomp refuses the list of calls");

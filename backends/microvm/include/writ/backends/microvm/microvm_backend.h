@@ -13,6 +13,7 @@
 
 #include "writ/backends/backend.h"
 #include "writ/backends/job/launched_options.h"
+#include "writ/base/result.h"
 
 namespace writ::backends {
 
@@ -23,6 +24,10 @@ struct PageOptions {
   std::string preload{};  // absolute path of libwrit-uffd.so
   std::string device = "/dev/userfaultfd";
 };
+
+// Why machines here cannot have their memory served; starts nothing. kUnsupported "pages.off",
+// "pages.preload", "pages.userfaultfd" with the mend as its hint.
+Status MachinePagesCanBeServed(const PageOptions& options);
 
 struct MicrovmBackendOptions {
   LaunchedOptions launched{};
