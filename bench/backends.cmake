@@ -11,3 +11,7 @@ add_executable(bench_machine_start machine_start.cc ../tests/conformance/machine
   ../tests/conformance/test_guest_image.cc)
 target_link_libraries(bench_machine_start PRIVATE writ_job_fixture writ::backends_microvm writ::backends_microvm_images GTest::gtest writ_options)
 add_dependencies(bench_machine_start writ-launch writ-vm writ-guest-agent writ-pages writ-uffd)
+add_executable(bench_machine_base machine_base.cc ../tests/conformance/machine_snapshots.cc ../tests/conformance/running_job.cc
+  ../tests/conformance/test_guest_image.cc)
+target_link_libraries(bench_machine_base PRIVATE writ_job_fixture writ::backends_microvm writ::backends_microvm_images GTest::gtest writ_options)
+add_dependencies(bench_machine_base writ-launch writ-vm writ-guest-agent)

@@ -14,6 +14,7 @@
 #include "checkout_content.h"
 #include "writ/base/encoding.h"
 #include "writ/base/file.h"
+#include "writ/base/folder.h"
 #include "writ/base/log.h"
 #include "writ/base/paths.h"
 #include "writ/protocol/json.h"
@@ -25,6 +26,7 @@ constexpr std::string_view kFillPrefix = ".fill-";
 constexpr std::string_view kGonePrefix = ".gone-";  // taken out of use; being removed
 constexpr std::string_view kRunningPrefix = ".running-";
 constexpr std::string_view kLockSuffix = ".lock";
+constexpr char kKeptName[] = "/kept";
 constexpr std::uint64_t kMaxFactsBytes = 64 << 20;
 constexpr int kMaxAttempts = 16;
 constexpr mode_t kEntryMode = 0711;
@@ -128,6 +130,7 @@ struct CheckoutCache::State {
   Status Fill(const std::string& name, CheckoutContent& content) const;
   Result<UniqueFd> Turn() const;
   Status TakeOut(const std::string& name, const UniqueFd& lock) const;
+  std::uint64_t BytesKept(const std::string& name) const;
 };
 
 CheckoutCache::CheckoutCache(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -144,6 +147,14 @@ std::string CheckoutCache::TreePath(const CheckoutKey& key) const {
 
 std::string CheckoutCache::TreePathIn(const std::string& directory, const CheckoutKey& key) {
   return directory + "/" + NameOf(key) + "/tree";
+}
+
+std::string CheckoutCache::KeptPath(const CheckoutKey& key) const {
+  return KeptPathIn(state_->path, key);
+}
+
+std::string CheckoutCache::KeptPathIn(const std::string& directory, const CheckoutKey& key) {
+  return directory + "/" + NameOf(key) + kKeptName;
 }
 
 Result<std::unique_ptr<CheckoutCache>> CheckoutCache::Open(const std::string& directory,
@@ -372,6 +383,20 @@ Result<CheckoutCache::Found> CheckoutCache::Get(const CheckoutKey& key, Checkout
                .hint = "raise the limits of the checkout cache"};
 }
 
+std::uint64_t CheckoutCache::State::BytesKept(const std::string& name) const {
+  std::uint64_t bytes = 0;
+  auto folder = OpenBeneath(dir.get(), name + kKeptName, O_RDONLY | O_DIRECTORY);
+  auto names = folder ? NamesIn(folder->get(), "checkout.io_failed")
+                      : Result<std::vector<std::string>>(std::vector<std::string>());
+  if (!names) return 0;
+  for (const std::string& file : *names) {
+    struct stat st {};
+    if (::fstatat(folder->get(), file.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0)
+      bytes += static_cast<std::uint64_t>(st.st_blocks) * 512;
+  }
+  return bytes;
+}
+
 void CheckoutCache::Trim() {
   struct Entry {
     std::string name;
@@ -384,6 +409,7 @@ void CheckoutCache::Trim() {
     if (name.starts_with(".") || name.ends_with(kLockSuffix)) continue;
     Entry entry{.name = name};
     if (auto facts = state_->Load(name)) entry.bytes = facts->facts.disk_bytes;
+    entry.bytes += state_->BytesKept(name);
     struct stat st {};
     if (::fstatat(state_->dir.get(), (name + std::string(kLockSuffix)).c_str(), &st, 0) == 0)
       entry.used_ns = st.st_mtim.tv_sec * std::int64_t{1'000'000'000} + st.st_mtim.tv_nsec;

@@ -56,6 +56,7 @@ Status CheckWorkspace(const Workspace& workspace) {
   const auto& mount = std::get<WorkspaceMount>(workspace);
   WRIT_TRY(CheckAbsolute(mount.lower, "the workspace's lower tree"));
   WRIT_TRY(CheckAbsolute(mount.upper, "the workspace's upper tree"));
+  if (!mount.kept.empty()) WRIT_TRY(CheckAbsolute(mount.kept, "the folder of what is kept"));
   return CheckAbsolute(mount.work, "the workspace's work folder");
 }
 

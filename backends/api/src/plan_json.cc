@@ -9,7 +9,9 @@ json::Value WorkspaceJson(const Workspace& workspace) {
   if (const auto* plain = std::get_if<PlainWorkspace>(&workspace))
     return json::Object{{"dir", plain->dir}};
   const auto& mount = std::get<WorkspaceMount>(workspace);
-  return json::Object{{"lower", mount.lower}, {"upper", mount.upper}, {"work", mount.work}};
+  json::Object out{{"lower", mount.lower}, {"upper", mount.upper}, {"work", mount.work}};
+  if (!mount.kept.empty()) out.Set("kept", mount.kept);
+  return out;
 }
 
 json::Value NetworkJson(const Network& network) {

@@ -2,6 +2,7 @@
 
 #include <cerrno>
 
+#include "writ/backends/microvm/machine_order.h"
 #include "writ/backends/microvm/qemu_command.h"
 
 namespace writ::backends {
@@ -45,6 +46,7 @@ void SetMachine(const protocol::Digest& image, std::uint64_t memory_bytes, Snaps
   spec.acceleration = fit.acceleration;
   spec.memory_bytes = memory_bytes;
   spec.cpus = fit.cpus;
+  spec.base = microvm::kBasePlace;  // every machine of the tier has that drive
   fit.layout = microvm::QemuLayout(spec);
 }
 

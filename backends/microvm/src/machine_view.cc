@@ -28,6 +28,8 @@ std::vector<ViewStep> PlanMachineView(const MachineView& parts) {
     view.push_back(MakeStep(Kind::kBind, microvm::kPreloadPlace + 1, parts.preload));
   view.push_back(MakeStep(Kind::kFile, microvm::kOrderPlace + 1, parts.order));
   view.back().mode = 0444;
+  if (!parts.upper.empty())
+    view.push_back(MakeStep(Kind::kBind, microvm::kUpperPlace + 1, parts.upper));
   const std::string inputs = microvm::kInputsPlace + 1;
   for (std::size_t i = 0; i < parts.read_only_trees.size(); ++i)
     view.push_back(

@@ -135,12 +135,23 @@ std::uint64_t HostTscKhz() {
   return static_cast<std::uint64_t>(megahertz * 1000);
 }
 
-launch::ViewStep Part(const std::string& root, const char* name, const char* place) {
-  launch::ViewStep step;
-  step.kind = launch::ViewStep::Kind::kBind;
-  step.target = place + 1;
-  step.source = root + "/" + name;
-  return step;
+// Read-only.
+launch::ViewStep Part(const std::string& path, const char* place) {
+  return launch::MakeStep(launch::ViewStep::Kind::kBind, place + 1, path);
+}
+
+bool ShowsBase(const std::vector<launch::ViewStep>& view) {
+  return std::any_of(view.begin(), view.end(), [](const launch::ViewStep& step) {
+    return step.target == microvm::kBasePlace + 1;
+  });
+}
+
+std::vector<std::string> Without(std::vector<std::string> trees,
+                                 const std::vector<std::string>& these) {
+  std::erase_if(trees, [&these](const std::string& tree) {
+    return std::find(these.begin(), these.end(), tree) != these.end();
+  });
+  return trees;
 }
 
 }  // namespace
@@ -280,9 +291,10 @@ Result<HeldRoot> MicrovmTier::Hold(const Plan& plan) const {
   WRIT_ASSIGN(microvm::GuestManifest manifest, microvm::ReadGuestManifest(held.root));
   (void)manifest;
   out.lock = std::move(held.lock);
-  out.view = {Part(held.root, microvm::kKernelName, microvm::kKernelPlace),
-              Part(held.root, microvm::kInitramfsName, microvm::kInitramfsPlace),
-              Part(held.root, microvm::kRootName, microvm::kRootPlace)};
+  const std::string parts = held.root + "/";
+  out.view = {Part(parts + microvm::kKernelName, microvm::kKernelPlace),
+              Part(parts + microvm::kInitramfsName, microvm::kInitramfsPlace),
+              Part(parts + microvm::kRootName, microvm::kRootPlace)};
   return out;
 }
 
@@ -372,10 +384,26 @@ Status MicrovmTier::CopySnapshot(const microvm::HeldSnapshot& held, int made,
   return copied;
 }
 
+// A run is never refused for it: without, its whole workspace is packed.
+void MicrovmTier::UseBase(const Plan& plan, HeldRoot& root) const {
+  const auto* mount = std::get_if<WorkspaceMount>(&plan.workspace);
+  if (mount == nullptr || mount->kept.empty()) return;
+  auto image = bases_.Get(*mount);
+  if (!image) {
+    log::Warn("microvm.no_base_image", "a run's whole workspace is packed, as its base cannot be",
+              {{"why", image.error().ToString()}});
+    return;
+  }
+  log::Debug("microvm.base_image", image->made ? "a base was packed" : "a base was there",
+             {{"run", plan.run_id}, {"image", image->path}, {"files", image->counts.entries}});
+  root.view.push_back(Part(image->path, microvm::kBasePlace));
+}
+
 // A run is never refused for a snapshot: its image's kernel boots instead, and its receipt says
 // why.
 Status MicrovmTier::Furnish(const Plan& plan, const HostFeatures& features, int session_dir,
                             HeldRoot& root) const {
+  UseBase(plan, root);
   if (making_ || options_.snapshots == MicrovmBackendOptions::Snapshots::kIgnored) return {};
   if (Status used = UseSnapshot(plan, features, session_dir, root); !used) {
     root.no_snapshot = used.error().message + " [" + used.error().code + "]";
@@ -434,6 +462,12 @@ launch::LaunchPlan MicrovmTier::PlanLaunch(const Plan& plan, const HostFeatures&
   order.job.home_files = plan.home_files;
   order.job.home_directories = plan.home_directories;
   order.job.read_only_trees = plan.read_only_trees;
+  const auto* mount = std::get_if<WorkspaceMount>(&plan.workspace);
+  if (mount != nullptr && ShowsBase(facts.root_view)) {
+    order.job.on_base = true;
+    order.job.base_trees = mount->kept_trees;
+    order.job.read_only_trees = Without(plan.read_only_trees, mount->kept_trees);
+  }
   order.job.limits = plan.limits;
   order.job.syscalls = plan.syscalls;
   order.job.proxied = out.proxy.has_value();
@@ -447,7 +481,8 @@ launch::LaunchPlan MicrovmTier::PlanLaunch(const Plan& plan, const HostFeatures&
   view.program = options_.machine_program;
   view.order = microvm::Encode(order);
   view.made = plan.session_dir + "/" + kTmpName;
-  view.read_only_trees = plan.read_only_trees;
+  view.read_only_trees = order.job.read_only_trees;
+  if (order.job.on_base) view.upper = mount->upper;
   view.kvm = features.machine.kvm;
   if (facts.pages_served) view.preload = options_.pages.preload;
   out.namespaces->view = PlanMachineView(view);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base_images.h"
 #include "machine_fit.h"
 #include "page_supply.h"
 #include "writ/backends/image/image_store.h"
@@ -51,6 +52,8 @@ class MicrovmTier final : public LaunchedTier {
                                      const std::string& image) const;
 
  private:
+  // Shows the machine the image of its workspace's base, where one can be kept.
+  void UseBase(const Plan& plan, HeldRoot& root) const;
   Result<image::ImageRecord> FindImage(const Plan& plan) const;
   std::uint64_t MachineMemory(const Plan& plan) const;
   // Puts what is needed of the newest snapshot that fits into the session. The error: why none is
@@ -69,6 +72,7 @@ class MicrovmTier final : public LaunchedTier {
   microvm::SnapshotStore snapshots_;
   mutable MonitorReader monitor_;
   mutable PageSupply pages_;
+  mutable BaseImages bases_;
   SandboxTier sandbox_;
 };
 

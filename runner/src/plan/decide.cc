@@ -22,8 +22,8 @@ void ChooseWorkspace(const DecideInput& input, Decision& decision) {
     decision.why_plain = "the backend mounts no overlays" + (why.empty() ? "" : ": " + why);
   } else {
     const std::string& session = input.places.session;
-    decision.overlay =
-        backends::WorkspaceMount{input.places.checkout, session + "/tree", session + "/work"};
+    decision.overlay = backends::WorkspaceMount{input.places.checkout, session + "/tree",
+                                                session + "/work", input.places.kept};
   }
 }
 
@@ -34,10 +34,12 @@ SessionPlaces SessionPlaces::In(const std::string& work_dir, const protocol::Con
   SessionPlaces out;
   out.session = work_dir + "/sessions/" + SessionDirs::NameFor(contract.run_id.text());
   out.objects_directory = workspace::ObjectCache::ObjectsDirectoryIn(work_dir + "/cache", bundle);
-  out.checkout = workspace::CheckoutCache::TreePathIn(
-      work_dir + "/checkouts", {.bundle = bundle,
-                                .base_ref = contract.workspace.base_ref.text(),
-                                .objects_directory = out.objects_directory});
+  const std::string checkouts = work_dir + "/checkouts";
+  const workspace::CheckoutKey key{.bundle = bundle,
+                                   .base_ref = contract.workspace.base_ref.text(),
+                                   .objects_directory = out.objects_directory};
+  out.checkout = workspace::CheckoutCache::TreePathIn(checkouts, key);
+  out.kept = workspace::CheckoutCache::KeptPathIn(checkouts, key);
   return out;
 }
 

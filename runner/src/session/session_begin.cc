@@ -87,9 +87,11 @@ std::optional<RunFailure> Session::Decide() {
   SessionPlaces places;
   places.session = services_.sessions_path + "/" + SessionDirs::NameFor(claim_.run_id.text());
   places.objects_directory = services_.cache.ObjectsDirectory(bundle);
-  places.checkout = services_.checkouts.TreePath({.bundle = bundle,
-                                                  .base_ref = contract_->workspace.base_ref.text(),
-                                                  .objects_directory = places.objects_directory});
+  const workspace::CheckoutKey key{.bundle = bundle,
+                                   .base_ref = contract_->workspace.base_ref.text(),
+                                   .objects_directory = places.objects_directory};
+  places.checkout = services_.checkouts.TreePath(key);
+  places.kept = services_.checkouts.KeptPath(key);
   Decision decision;
   auto refused = runner::Decide({.contract = *contract_,
                                  .config = services_.config,
@@ -183,6 +185,8 @@ std::optional<RunFailure> Session::Materialize() {
     return RunFailure{FailureClass::kSessionFailed, "session.lower_layer",
                       "the checkout is not where the plan has it", ""};
   plan_->job.read_only_trees.push_back(materialized_->objects_directory());
+  if (auto* mount = std::get_if<backends::WorkspaceMount>(&plan_->job.workspace))
+    mount->kept_trees = {materialized_->objects_directory()};
   chain_->Emit(protocol::events::WorkspaceMaterialized(contract_->ManifestHash()));
   chain_->EmitOurs(protocol::events::SessionPlanned(*plan_hash_));
   for (const PlanFinding& finding : plan_->findings)

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "checkout_content.h"
@@ -212,6 +213,21 @@ TEST_F(CheckoutCacheTest, HoldsItsBoundInBytesAsSoonAsWhatIsInUseAllows) {
   cache->Trim();
   EXPECT_EQ(Entries(), 1u);
   EXPECT_TRUE(fs::exists(second->tree()));
+}
+
+// An image of it, for machines (BaseImages).
+TEST_F(CheckoutCacheTest, CountsWhatIsKeptBesideACheckoutAndRemovesItWithIt) {
+  auto cache = Open({.max_bytes = 100'000, .max_entries = 100});
+  WRIT_ASSERT_OK(cache->Get(Key("first"), content_));
+  WRIT_ASSERT_OK(cache->Get(Key("second"), content_));
+  const std::string kept = cache->KeptPath(Key("first"));
+  EXPECT_EQ(fs::path(kept).parent_path(), fs::path(cache->TreePath(Key("first"))).parent_path());
+  fs::create_directory(kept);
+  std::ofstream(kept + "/image") << std::string(200'000, 'x');
+  cache->Trim();
+  EXPECT_FALSE(fs::exists(kept));
+  EXPECT_FALSE(fs::exists(cache->TreePath(Key("first"))));
+  EXPECT_TRUE(fs::exists(cache->TreePath(Key("second"))));
 }
 
 TEST_F(CheckoutCacheTest, AFailedFillIsToldAndTriedAgain) {

@@ -95,6 +95,8 @@ struct HostBody {
     }
     out.Texts(order.home_directories);
     out.Texts(order.read_only_trees);
+    out.Number(order.on_base ? 1 : 0);
+    out.Texts(order.base_trees);
     PutLimits(out, order.limits);
     PutSyscalls(out, order.syscalls);
     Put(out, order.proxied);
@@ -122,6 +124,8 @@ JobOrder TakeOrder(Reader& in) {
   }
   order.home_directories = in.Texts();
   order.read_only_trees = in.Texts();
+  order.on_base = in.NumberAtMost(1) == 1;
+  order.base_trees = in.Texts();
   order.limits = TakeLimits(in);
   order.syscalls = TakeSyscalls(in);
   order.proxied = TakeBool(in);

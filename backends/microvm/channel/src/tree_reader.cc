@@ -66,7 +66,8 @@ Status TreeReader::OnRecord(std::string_view record) {
     case TreeTag::kFile: {
       const auto mode = static_cast<mode_t>(in.NumberAtMost(kModeMask));
       const std::uint64_t size = in.NumberAtMost(kMaxFileSize);
-      return in.AtEnd() ? StartFile(name, mode, size) : Foreign("a record of a file");
+      const std::size_t number = in.NumberAtMost(kMaxLinked);
+      return in.AtEnd() ? StartFile(name, mode, size, number) : Foreign("a record of a file");
     }
     case TreeTag::kExtent: {
       const std::uint64_t offset = in.Number();
@@ -93,6 +94,10 @@ Status TreeReader::OnRecord(std::string_view record) {
       if (::mknodat(current_.get(), name.c_str(), kind | mode, 0) != 0)
         return Failed("make a FIFO or a socket");
       return {};
+    }
+    case TreeTag::kLink: {
+      const std::size_t number = in.NumberAtMost(kMaxLinked);
+      return in.AtEnd() ? Link(name, number) : Foreign("a record of another name");
     }
     case TreeTag::kRemoved:
       return in.AtEnd() ? Remove(name) : Foreign("a record of what is gone");
@@ -141,7 +146,8 @@ Status TreeReader::Leave() {
   return {};
 }
 
-Status TreeReader::StartFile(const std::string& name, mode_t mode, std::uint64_t size) {
+Status TreeReader::StartFile(const std::string& name, mode_t mode, std::uint64_t size,
+                             std::size_t number) {
   // A new file in any case: one that has another name too keeps its content there.
   WRIT_TRY(Remove(name));
   file_.reset(::openat(current_.get(), name.c_str(),
@@ -149,6 +155,7 @@ Status TreeReader::StartFile(const std::string& name, mode_t mode, std::uint64_t
   if (!file_) return Failed("make a file");
   file_mode_ = mode;
   file_size_ = size;
+  file_number_ = number;
   if (size != 0 && ::ftruncate(file_.get(), static_cast<off_t>(size)) != 0)
     return Failed("give a file its size");
   return {};
@@ -175,8 +182,21 @@ Status TreeReader::OnExtent(std::uint64_t offset, std::string_view bytes) {
 Status TreeReader::EndFile() {
   if (!file_) return Foreign("the end of no file");
   if (::fchmod(file_.get(), file_mode_) != 0) return Failed("give a file its mode");
+  if (file_number_ != 0) linked_[file_number_ - 1] = std::move(file_);
   file_.reset();
   return {};
+}
+
+// Of a file that this stream has made, whatever stands now at the name that it was made with.
+Status TreeReader::Link(const std::string& name, std::size_t number) {
+  if (number == 0 || !linked_[number - 1]) return Foreign("another name of no file");
+  WRIT_TRY(Remove(name));
+  const std::string made = "/proc/self/fd/" + std::to_string(linked_[number - 1].get());
+  if (::linkat(AT_FDCWD, made.c_str(), current_.get(), name.c_str(), AT_SYMLINK_FOLLOW) == 0)
+    return {};
+  // The stream itself has removed it meanwhile.
+  return errno == ENOENT ? Foreign("another name of a file that is gone")
+                         : Failed("give a file another name");
 }
 
 }  // namespace writ::backends::microvm

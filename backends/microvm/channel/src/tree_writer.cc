@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -123,12 +125,33 @@ class TreeWriter {
     return Put(record.bytes());
   }
 
+  // A number for a file with more names than this one, as long as there are any; 0: none.
+  std::size_t NumberFor(const struct stat& st) {
+    if (st.st_nlink < 2) return 0;
+    std::size_t number = 1;
+    while (number <= TreeReader::kMaxLinked && taken_[number]) ++number;
+    if (number > TreeReader::kMaxLinked) return 0;
+    taken_[number] = true;
+    linked_[{st.st_dev, st.st_ino}] = {number, st.st_nlink - 1};
+    return number;
+  }
+
   Status File(int dir, const std::string& name, const struct stat& st) {
+    if (const auto known = linked_.find({st.st_dev, st.st_ino}); known != linked_.end()) {
+      launch::Writer record = Named(TreeTag::kLink, name);
+      record.Number(known->second.number);
+      if (--known->second.names_left == 0) {
+        taken_[known->second.number] = false;
+        linked_.erase(known);
+      }
+      return Put(record.bytes());
+    }
     UniqueFd file(::openat(dir, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
     if (!file) return Failed("open a file");
     launch::Writer head = Named(TreeTag::kFile, name);
     head.Number(st.st_mode & kModeMask);
     head.Number(static_cast<std::uint64_t>(st.st_size));
+    head.Number(NumberFor(st));
     WRIT_TRY(Put(head.bytes()));
     std::string buffer(kExtentBytes, '\0');
     for (off_t at = 0; at < st.st_size;) {
@@ -157,7 +180,13 @@ class TreeWriter {
     return Send(TreeTag::kFileEnd);
   }
 
+  struct Linked {
+    std::size_t number = 0;
+    nlink_t names_left = 0;
+  };
   const int out_;
+  std::map<std::pair<dev_t, ino_t>, Linked> linked_;
+  std::array<bool, TreeReader::kMaxLinked + 1> taken_{};
   std::string waiting_;
   std::uint64_t entries_ = 0;
 };

@@ -188,10 +188,10 @@ class Agent {
       JobThread::Events events;
       events.on_prepared = [this](UniqueFd listener) { OnPrepared(std::move(listener)); };
       events.on_word = [this](const GuestWord& said) { OnSaid(said); };
-      job_ = std::make_unique<JobThread>(
-          loop_, *backend_,
-          JobPlaces{options_.inputs, options_.scratch, options_.job_memory, options_.mount_inputs},
-          std::move(*order), std::move(events));
+      job_ = std::make_unique<JobThread>(loop_, *backend_,
+                                         JobPlaces{options_.inputs, options_.base, options_.scratch,
+                                                   options_.job_memory, options_.mount_inputs},
+                                         std::move(*order), std::move(events));
       for (auto* waiting : {&stdout_, &stderr_})
         if (*waiting) OnOutput(std::exchange(*waiting, nullptr));
       return {};

@@ -137,16 +137,17 @@ bool IsWholeImage(const std::string& drive) {
   return size >= std::uint64_t{blocks} << (block[kBlockBits] & 31);
 }
 
-// The inputs drive may have got another file while the machine was paused.
-Result<std::string> AwaitInputs() {
+// A drive may have got another file while the machine was paused.
+Result<std::string> AwaitWhole(const char* name) {
   constexpr int kLooks = 20;
   for (int look = 1; look <= kLooks; ++look) {
-    WRIT_ASSIGN(std::string drive, AwaitDrive(kInputsDrive));
+    WRIT_ASSIGN(std::string drive, AwaitDrive(name));
     if (IsWholeImage(drive)) return drive;
     Rebind(drive);
     std::this_thread::sleep_for(look * kLook);
   }
-  return Error{ErrorKind::kUnavailable, "agent.inputs", "the inputs drive is not whole"};
+  return Error{ErrorKind::kUnavailable, "agent.inputs",
+               std::string("the drive of the ") + name + " is not whole"};
 }
 
 Status TakeTokens(AgentOptions& options) {
@@ -182,9 +183,14 @@ Status EnterRoot() {
   return {};
 }
 
-Status MountInputs() {
-  WRIT_ASSIGN(std::string drive, AwaitInputs());
-  return Mount(drive.c_str(), kInputsDir, "erofs", MS_RDONLY | MS_NODEV | MS_NOSUID);
+Status MountImage(const char* drive, const char* place) {
+  WRIT_ASSIGN(std::string device, AwaitWhole(drive));
+  return Mount(device.c_str(), place, "erofs", MS_RDONLY | MS_NODEV | MS_NOSUID);
+}
+
+Status MountInputs(bool on_base) {
+  WRIT_TRY(MountImage(kInputsDrive, kInputsDir));
+  return on_base ? MountImage(kBaseDrive, kBaseDir) : Status();
 }
 
 // What is dirty lies in memory anyway, but for `sync`.
@@ -238,6 +244,7 @@ Result<AgentOptions> BootGuest() {
   AgentOptions options;
   options.take_identity = TakeIdentity;
   options.inputs = kInputsDir;
+  options.base = kBaseDir;
   options.mount_inputs = MountInputs;
   options.quiesce = Quiesce;
   options.scratch = kScratchDir;

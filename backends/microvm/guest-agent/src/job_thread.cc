@@ -10,13 +10,13 @@
 #include <array>
 #include <utility>
 
+#include "writ/backends/microvm/guest_layout.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
 
 namespace writ::backends::microvm {
 namespace {
 
-constexpr uid_t kJobUid = 1000;  // of the guest; the base tree is its own there
 constexpr std::chrono::hours kNoTimeOut(24 * 365);
 constexpr std::uint64_t kAllOutput = 1ull << 60;
 
@@ -154,6 +154,18 @@ void JobThread::Run() {
   Tell(ended ? std::move(ended).value() : NeverRan(ended.error()));
 }
 
+Status JobThread::ShowTrees(const std::vector<std::string>& trees, const std::string& of,
+                            Plan& plan) {
+  for (std::size_t i = 0; i < trees.size(); ++i) {
+    const std::string source = of + "/" + std::to_string(i);
+    WRIT_TRY(MakePlaceFor(source, trees[i]));
+    if (::mount(source.c_str(), trees[i].c_str(), nullptr, MS_BIND, nullptr) != 0)
+      return SysError(errno, "agent.read_only_tree", "cannot show " + trees[i]);
+    plan.read_only_trees.push_back(trees[i]);
+  }
+  return {};
+}
+
 Result<Plan> JobThread::MakePlan() {
   Plan plan;
   plan.tier = Tier::kSandbox;
@@ -165,7 +177,7 @@ Result<Plan> JobThread::MakePlan() {
   WRIT_TRY(MakeDirectories(plan.session_dir, 0711));
   plan.home_files = std::move(order_.home_files);
   plan.home_directories = order_.home_directories;
-  plan.identity = {kJobUid, kJobUid, order_.user_name};
+  plan.identity = {kGuestJobUid, kGuestJobUid, order_.user_name};
   plan.limits = order_.limits;
   plan.limits.wall_timeout = kNoTimeOut;
   plan.limits.output = {kAllOutput, 0, 0};
@@ -174,21 +186,16 @@ Result<Plan> JobThread::MakePlan() {
   if (order_.proxied) plan.network = ProxiedNetwork{};
   if (order_.merged) plan.stderr_to = StderrTo::kStdout;
   plan.read_only_trees = OtherTrees();
-  for (std::size_t i = 0; i < order_.read_only_trees.size(); ++i) {
-    const std::string& tree = order_.read_only_trees[i];
-    const std::string source = places_.inputs + "/" + std::to_string(i);
-    WRIT_TRY(MakePlaceFor(source, tree));
-    if (::mount(source.c_str(), tree.c_str(), nullptr, MS_BIND, nullptr) != 0)
-      return SysError(errno, "agent.read_only_tree", "cannot show " + tree);
-    plan.read_only_trees.push_back(tree);
-  }
+  WRIT_TRY(ShowTrees(order_.read_only_trees, places_.inputs, plan));
+  WRIT_TRY(ShowTrees(order_.base_trees, places_.base, plan));
   return plan;
 }
 
 Result<Ended> JobThread::RunJob() {
-  if (places_.mount_inputs) WRIT_TRY(places_.mount_inputs());
-  WRIT_ASSIGN(LayeredWorkspace mounted,
-              LayeredWorkspace::Mount(places_.inputs + "/workspace", places_.scratch));
+  if (places_.mount_inputs) WRIT_TRY(places_.mount_inputs(order_.on_base));
+  std::vector<std::string> layers = {places_.inputs + "/workspace"};
+  if (order_.on_base) layers.push_back(places_.base + "/workspace");
+  WRIT_ASSIGN(LayeredWorkspace mounted, LayeredWorkspace::Mount(layers, places_.scratch));
   workspace_.emplace(std::move(mounted));
   WRIT_ASSIGN(Plan plan, MakePlan());
   WRIT_ASSIGN(std::unique_ptr<Job> job, backend_.Prepare(std::move(plan)));

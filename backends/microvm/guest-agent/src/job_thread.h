@@ -23,9 +23,10 @@ namespace writ::backends::microvm {
 
 struct JobPlaces {
   std::string inputs;
+  std::string base;
   std::string scratch;
   std::uint64_t job_memory = 0;
-  std::function<Status()> mount_inputs = {};  // may be empty
+  std::function<Status(bool on_base)> mount_inputs = {};  // may be empty
 };
 
 class JobThread {
@@ -52,6 +53,7 @@ class JobThread {
   void Run();
   Result<Ended> RunJob();
   Result<Plan> MakePlan();
+  static Status ShowTrees(const std::vector<std::string>& trees, const std::string& of, Plan& plan);
   void Tell(GuestWord word);
   // The environment, or nothing where the job was given up.
   std::optional<Go> AwaitGo();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "writ/base/result.h"
 #include "writ/base/unique_fd.h"
@@ -11,8 +12,11 @@ namespace writ::backends::microvm {
 // Mounted in this process's mount namespace, with trusted.overlay.* attributes; taken away with it.
 class LayeredWorkspace {
  public:
-  // `base`: the tree, never written. `scratch`: where the layers are made.
-  static Result<LayeredWorkspace> Mount(const std::string& base, const std::string& scratch);
+  // `trees`: what is beneath, the highest first, never written; its owner and mode are the
+  // workspace's. A device (0, 0) in one hides what the lower ones have. `scratch`: where the layers
+  // are made.
+  static Result<LayeredWorkspace> Mount(const std::vector<std::string>& trees,
+                                        const std::string& scratch);
   LayeredWorkspace(LayeredWorkspace&& other) noexcept;
   LayeredWorkspace& operator=(LayeredWorkspace&&) = delete;
   ~LayeredWorkspace();

@@ -3,7 +3,7 @@
 // As pid 1 it boots the machine (boot.h), serves its host (agent.h), and when the channel is at its
 // end takes the machine down: a guest without a host has nothing to do. Started by hand it serves a
 // descriptor, for tests on a host:
-//   writ-guest-agent --serve FD HOST-TOKEN GUEST-TOKEN LAUNCHER INPUTS SCRATCH
+//   writ-guest-agent --serve FD HOST-TOKEN GUEST-TOKEN LAUNCHER INPUTS BASE SCRATCH
 #include <linux/reboot.h>
 #include <sys/reboot.h>
 #include <unistd.h>
@@ -31,7 +31,8 @@ int Serve(char** argv) {
   options.guest_token = argv[2];
   options.launcher = argv[3];
   options.inputs = argv[4];
-  options.scratch = argv[5];
+  options.base = argv[5];
+  options.scratch = argv[6];
   // Not this machine's clock and name: whoever serves by hand has borrowed it.
   options.take_identity = [](const microvm::Identity& identity) {
     return writ::Result<microvm::IdentityTaken>(microvm::IdentityTaken{
@@ -55,7 +56,7 @@ int Serve(char** argv) {
 
 int main(int argc, char** argv) {
   ::signal(SIGPIPE, SIG_IGN);
-  if (argc == 8 && std::string_view(argv[1]) == "--serve") return Serve(argv + 2);
+  if (argc == 9 && std::string_view(argv[1]) == "--serve") return Serve(argv + 2);
   if (::getpid() != 1) {
     std::fputs("writ-guest-agent is pid 1 of a guest; it is started by its kernel\n", stderr);
     return 2;

@@ -21,16 +21,15 @@
 #include "writ/backends/launch/inside.h"
 #include "writ/backends/launch/messages.h"
 #include "writ/backends/microvm/cpio.h"
-#include "writ/backends/microvm/erofs.h"
 #include "writ/backends/microvm/guest_client.h"
 #include "writ/backends/microvm/guest_layout.h"
+#include "writ/backends/microvm/tree_image.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
 
 namespace writ::backends::microvm {
 namespace {
 
-constexpr uid_t kJobUid = 1000;  // of the guest
 constexpr std::uint64_t kFileLimit = 512u << 20;
 constexpr std::uint64_t kMaxEnvironmentBytes = 64u << 20;
 constexpr int kExecNotFound = 127;
@@ -121,7 +120,7 @@ class MachineRun {
     loop_.Add(signals_.get(), POLLIN, [this](short) { OnSignal(); });
     loop_.Add(fds_.socket.get(), POLLIN, [this](short) { OnSupervisor(); });
 
-    WRIT_TRY(MakeErofs(kInputsPlace, kInputsFile, {kJobUid, kJobUid}, ErofsTimes::kOfTheFiles));
+    WRIT_TRY(MakeInputs());
     boot_bound_ =
         loop_.At(EventLoop::Clock::now() + std::chrono::milliseconds(order_.boot_ms), [this] {
           restoring_ = false;
@@ -133,6 +132,18 @@ class MachineRun {
     }
     if (Status begun = BeginRestored(); !begun) GiveUpRestoring(begun.error().ToString());
     return {};
+  }
+
+  // What is this run's own: where there is a base, of the workspace what is above it.
+  Status MakeInputs() const {
+    std::vector<ImagePart> parts = {
+        {"workspace", order_.job.on_base ? kUpperPlace : kWorkspacePlace}};
+    for (std::size_t i = 0; i < order_.job.read_only_trees.size(); ++i)
+      parts.push_back({std::to_string(i), std::string(kInputsPlace) + "/" + std::to_string(i)});
+    UniqueFd file(::open(kInputsFile.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    if (!file) return SysError(errno, "microvm.inputs", "cannot make " + kInputsFile);
+    auto made = WriteTreeImage(parts, {kGuestJobUid, kGuestJobUid}, file.get());
+    return made ? Status() : Status(std::move(made).error());
   }
 
   Result<MachineSpec> Spec() const {
@@ -152,6 +163,7 @@ class MachineRun {
     spec.initramfs = kInitramfsFile;
     spec.root = kRootPlace;
     spec.inputs = kInputsFile;
+    spec.base = order_.job.on_base ? kBasePlace : kInputsFile;
     return spec;
   }
 

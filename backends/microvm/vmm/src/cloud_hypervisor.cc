@@ -6,8 +6,11 @@
 
 #include <array>
 #include <cerrno>
+#include <set>
+#include <string>
 
 #include "api_vmm.h"
+#include "writ/backends/microvm/guest_layout.h"
 
 namespace writ::backends::microvm {
 namespace {
@@ -40,9 +43,15 @@ class CloudHypervisor final : public ApiVmm {
     return {};
   }
 
+  void NoteDrives(const MachineSpec& spec) {
+    drives_.clear();
+    if (!spec.inputs.empty()) drives_.insert(kInputsDrive);
+    if (!spec.base.empty()) drives_.insert(kBaseDrive);
+  }
+
   Status DoBoot(const MachineSpec& spec) override {
     WRIT_TRY(Start(spec));
-    has_inputs_ = !spec.inputs.empty();
+    NoteDrives(spec);
     Ask(cloud_hypervisor::Boot(spec));
     return {};
   }
@@ -50,7 +59,7 @@ class CloudHypervisor final : public ApiVmm {
   Status DoRestore(const MachineSpec& spec, const RestoreOrder& order) override {
     WRIT_ASSIGN(std::vector<ApiRequest> requests, cloud_hypervisor::Restore(order));
     WRIT_TRY(Start(spec));
-    has_inputs_ = !spec.inputs.empty();
+    NoteDrives(spec);
     requests.insert(requests.begin(), cloud_hypervisor::AskVersion(spec.version));
     Ask(std::move(requests));
     return {};
@@ -72,12 +81,11 @@ class CloudHypervisor final : public ApiVmm {
     return {};
   }
 
-  Status DoPutInputs(const std::string& file) override {
-    if (has_inputs_)
+  Status DoPutDrive(const std::string& name, const std::string& file) override {
+    if (!drives_.insert(name).second)
       return Error{ErrorKind::kUnsupported, "microvm.inputs",
                    "Cloud Hypervisor puts no other file behind a drive that is there"};
-    has_inputs_ = true;
-    Ask({cloud_hypervisor::PutInputs(file)});
+    Ask({cloud_hypervisor::PutDrive(name, file)});
     return {};
   }
 
@@ -133,7 +141,7 @@ class CloudHypervisor final : public ApiVmm {
   EventLoop::WatchId watch_ = 0;
   std::string held_;
   std::string guest_ended_;
-  bool has_inputs_ = false;
+  std::set<std::string> drives_;  // that are there, beside the root
 };
 
 }  // namespace

@@ -40,6 +40,7 @@ ApiRequest AskVersion(const VmmVersion& version) {
 std::vector<ApiRequest> Boot(const MachineSpec& spec) {
   json::Array disks = {Disk(kRootDrive, spec.root)};
   if (!spec.inputs.empty()) disks.push_back(Disk(kInputsDrive, spec.inputs));
+  if (!spec.base.empty()) disks.push_back(Disk(kBaseDrive, spec.base));
   json::Object config{{"payload", json::Object{{"kernel", spec.kernel},
                                                {"initramfs", spec.initramfs},
                                                {"cmdline", KernelCommand()}}},
@@ -89,8 +90,8 @@ ApiRequest Resume() {
 }
 
 // Its API puts no other file behind a drive: a machine that is to be cloned has none until now.
-ApiRequest PutInputs(const std::string& file) {
-  ApiRequest add = Put("vm.add-disk", Disk(kInputsDrive, file));
+ApiRequest PutDrive(const std::string& name, const std::string& file) {
+  ApiRequest add = Put("vm.add-disk", Disk(name, file));
   add.expected = kOk;
   return add;
 }

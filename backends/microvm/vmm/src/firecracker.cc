@@ -58,8 +58,8 @@ class Firecracker final : public ApiVmm {
     return {};
   }
 
-  Status DoPutInputs(const std::string& file) override {
-    Ask({firecracker::PutInputs(file)});
+  Status DoPutDrive(const std::string& name, const std::string& file) override {
+    Ask({firecracker::PutDrive(name, file)});
     return {};
   }
 

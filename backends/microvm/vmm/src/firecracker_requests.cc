@@ -18,7 +18,7 @@ ApiRequest Put(std::string path, json::Object body) {
   return {.method = "PUT", .path = std::move(path), .body = std::move(body)};
 }
 
-// In this order the guest's kernel names them: vda, vdb.
+// In this order the guest's kernel names them: vda, vdb, vdc.
 ApiRequest Drive(const std::string& name, const std::string& file) {
   return Put("/drives/" + name, {{"drive_id", name},
                                  {"is_root_device", false},
@@ -31,6 +31,8 @@ std::string KernelCommand(const MachineSpec& spec) {
   std::string line = "console=ttyS0 panic=-1 reboot=k pci=off quiet i8042.noaux i8042.nomux";
   line += std::string(" ") + kVsockWord + " " + kDriveWord + kRootDrive + "=vda";
   if (!spec.inputs.empty()) line += std::string(" ") + kDriveWord + kInputsDrive + "=vdb";
+  if (!spec.base.empty())
+    line += std::string(" ") + kDriveWord + kBaseDrive + (spec.inputs.empty() ? "=vdb" : "=vdc");
   return line;
 }
 
@@ -57,6 +59,7 @@ std::vector<ApiRequest> Boot(const MachineSpec& spec) {
                                      {"boot_args", KernelCommand(spec)}}));
   out.push_back(Drive(kRootDrive, spec.root));
   if (!spec.inputs.empty()) out.push_back(Drive(kInputsDrive, spec.inputs));
+  if (!spec.base.empty()) out.push_back(Drive(kBaseDrive, spec.base));
   out.push_back(Put("/vsock", {{"guest_cid", kGuestCid}, {"uds_path", kAgentSocket}}));
   out.push_back(Put("/entropy", {}));
   out.push_back(Put("/actions", {{"action_type", "InstanceStart"}}));
@@ -100,10 +103,10 @@ ApiRequest SetState(std::string_view state) {
   return {.method = "PATCH", .path = "/vm", .body = json::Object{{"state", state}}};
 }
 
-ApiRequest PutInputs(const std::string& file) {
+ApiRequest PutDrive(const std::string& name, const std::string& file) {
   return {.method = "PATCH",
-          .path = std::string("/drives/") + kInputsDrive,
-          .body = json::Object{{"drive_id", kInputsDrive}, {"path_on_host", file}}};
+          .path = "/drives/" + name,
+          .body = json::Object{{"drive_id", name}, {"path_on_host", file}}};
 }
 
 bool SurvivesBarePause(const VmmVersion& version) {

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <map>
 #include <memory>
 #include <utility>
 
@@ -123,18 +124,17 @@ class Qemu final : public Vmm {
   }
 
   // A new node for the file; the drive's own node then reads from it.
-  Status DoPutInputs(const std::string& file) override {
-    const std::string node = "inputs-" + std::to_string(++inputs_made_);
+  Status DoPutDrive(const std::string& name, const std::string& file) override {
+    const std::string node = name + "-" + std::to_string(++nodes_made_);
     qmp_->Execute(
         "blockdev-add",
         {{"driver", "file"}, {"node-name", node}, {"filename", file}, {"read-only", true}},
         [](Status) {});
-    json::Object drive{
-        {"driver", "raw"}, {"node-name", kInputsDrive}, {"read-only", true}, {"file", node}};
+    json::Object drive{{"driver", "raw"}, {"node-name", name}, {"read-only", true}, {"file", node}};
     qmp_->Execute("blockdev-reopen", {{"options", json::Array{std::move(drive)}}},
-                  [this, node](Status opened) {
+                  [this, name, node](Status opened) {
                     if (!opened) return Settle(std::move(opened));
-                    const std::string before = std::exchange(inputs_node_, node);
+                    const std::string before = std::exchange(nodes_[name], node);
                     if (before.empty()) return Settle({});
                     qmp_->Execute("blockdev-del", {{"node-name", before}},
                                   [this](Status gone) { Settle(std::move(gone)); });
@@ -216,8 +216,8 @@ class Qemu final : public Vmm {
   UniqueFd channel_;
   std::string own_ram_;      // the file that this machine alone has as its RAM; may be empty
   std::string guest_ended_;  // QEMU's reason
-  std::string inputs_node_;  // of the file that was put behind the inputs drive
-  int inputs_made_ = 0;
+  std::map<std::string, std::string> nodes_;  // of the files that were put behind drives
+  int nodes_made_ = 0;
   std::function<void(Status)> migrated_;
 };
 

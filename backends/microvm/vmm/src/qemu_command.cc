@@ -104,6 +104,7 @@ std::vector<std::string> QemuCommand(const MachineSpec& spec, const QemuRam& ram
     out.insert(out.end(), {"-incoming", "defer"});
   AddDrive(kRootDrive, spec.root, out);
   AddDrive(kInputsDrive, spec.inputs, out);
+  if (!spec.base.empty()) AddDrive(kBaseDrive, spec.base, out);
   return out;
 }
 
@@ -111,6 +112,7 @@ protocol::Digest QemuLayout(const MachineSpec& spec) {
   MachineSpec same = spec;
   same.root = "root";
   same.inputs = "inputs";
+  if (!same.base.empty()) same.base = "base";
   protocol::Sha256Hasher hasher;
   for (const std::string& word :
        QemuCommand(same, {QemuRam::Kind::kAnonymous, "", QemuRam::Start::kRestored}))

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "writ/backends/microvm/guest_layout.h"
+
 namespace writ::backends::microvm {
 namespace {
 
@@ -72,8 +74,16 @@ void Vmm::Snapshot(const SnapshotOrder& order, Done done) {
 }
 
 void Vmm::PutInputs(const std::string& file, Done done) {
-  Begin({"put inputs", State::kPaused, State::kPaused, OnFailure::kStayPaused, kTurn},
-        std::move(done), [&] { return DoPutInputs(file); });
+  PutDrive(kInputsDrive, file, std::move(done));
+}
+
+void Vmm::PutBase(const std::string& file, Done done) {
+  PutDrive(kBaseDrive, file, std::move(done));
+}
+
+void Vmm::PutDrive(const char* name, const std::string& file, Done done) {
+  Begin({"put a drive", State::kPaused, State::kPaused, OnFailure::kStayPaused, kTurn},
+        std::move(done), [&] { return DoPutDrive(name, file); });
 }
 
 void Vmm::Connect(Connected connected) {

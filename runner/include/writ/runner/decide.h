@@ -18,6 +18,7 @@ namespace writ::runner {
 struct SessionPlaces {
   std::string session;            // the session's own folder
   std::string checkout;           // of the contract's base, as the cache has it or would
+  std::string kept;               // beside it, for what a backend makes of it
   std::string objects_directory;  // of the contract's bundle
   // As a runner with this configuration lays them out.
   static SessionPlaces In(const std::string& work_dir, const protocol::Contract& contract);

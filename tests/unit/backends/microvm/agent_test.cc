@@ -85,6 +85,56 @@ TEST_F(GuestAgent, BringsTheChangesOutAndNothingElse) {  // L14
   EXPECT_LT(st.st_blocks, 1024) << "holes are carried as holes";
 }
 
+TEST_F(GuestAgent, GivesAFileAllItsNamesOutside) {  // L14
+  auto ran = guest_.Run(guest_.Shell(
+      "echo a > one; ln one two; mkdir d; ln one d/three; echo b > d/other; ln d/other last; "
+      "i=0; while [ $i -lt 200 ]; do echo $i > z$i; ln z$i zz$i; i=$((i+1)); done"));
+  ASSERT_EQ(ran.lost + ran.changes_error, "");
+  const std::string root = guest_.workspace() + "/";
+  EXPECT_EQ(fs::hard_link_count(root + "one"), 3u);
+  EXPECT_TRUE(fs::equivalent(root + "two", root + "d/three"));
+  EXPECT_TRUE(fs::equivalent(root + "d/other", root + "last"));
+  // More than are told at once: nothing is lost of those that come out as files of their own.
+  for (int i = 0; i < 200; ++i)
+    EXPECT_EQ(Read(root + "zz" + std::to_string(i)), std::to_string(i) + "\n");
+}
+
+// What a requester changed lies above the base that all runs share: files and folders that are
+// gone, a folder for a file, a file for a folder, an empty folder.
+TEST_F(GuestAgent, SeesTheRequestersChangesAboveTheBase) {  // L14
+  guest_.WriteBeneath("kept", "kept");
+  guest_.WriteBeneath("changed", "before");
+  guest_.WriteBeneath("gone", "gone");
+  guest_.WriteBeneath("dir/inside", "inside");
+  guest_.WriteBeneath("dir/gone", "gone");
+  guest_.WriteBeneath("away/file", "file");
+  guest_.WriteBeneath("file-then-folder", "file");
+  guest_.WriteBeneath("folder-then-file/in", "in");
+  guest_.WriteBase("changed", "after");
+  guest_.WriteBase("new/file", "new");
+  guest_.WriteBase("file-then-folder/in", "folder");
+  guest_.WriteBase("folder-then-file", "file");
+  for (const char* path : {"gone", "dir/gone", "away"}) guest_.HideBeneath(path);
+  auto order = guest_.Shell(
+      "find . | LC_ALL=C sort; cat changed file-then-folder/in folder-then-file; "
+      "mkdir away; echo w > away/mine; rm kept; echo g > gone; rm -r folder-then-file dir");
+  order.on_base = true;
+  auto ran = guest_.Run(std::move(order));
+  ASSERT_EQ(ran.lost + ran.changes_error, "");
+  EXPECT_EQ(ran.out,
+            ".\n./changed\n./dir\n./dir/inside\n./file-then-folder\n./file-then-folder/in\n"
+            "./folder-then-file\n./kept\n./new\n./new/file\nafterfolderfile")
+      << ran.err;
+  const std::string root = guest_.workspace() + "/";
+  EXPECT_FALSE(fs::exists(root + "kept"));
+  EXPECT_EQ(ran.err, "");
+  EXPECT_FALSE(fs::exists(root + "dir"));
+  EXPECT_FALSE(fs::exists(root + "folder-then-file"));
+  EXPECT_EQ(Read(root + "gone"), "g\n");
+  EXPECT_EQ(Read(root + "away/mine"), "w\n");
+  EXPECT_FALSE(fs::exists(root + "away/file")) << "what the requester has taken away stays so";
+}
+
 TEST_F(GuestAgent, RefusesMoreChangesThanMayBeCarriedOut) {
   GuestOnHost::Options options;
   options.limits.bytes = 100'000;

@@ -71,15 +71,17 @@ TEST(FirecrackerRequests, AreDescribed) {
   MachineSpec spec = Spec();
   spec.track_dirty = true;
   ExpectDescribed(api, firecracker::Boot(spec));
+  spec.base = "/machine/base.erofs";
+  ExpectDescribed(api, firecracker::Boot(spec));
   for (auto kind : {SnapshotKind::kFull, SnapshotKind::kDifferential})
     ExpectDescribed(api, *firecracker::Snapshot(spec, {"/tmp/snapshot", kind, {}}));
   const RestoreOrder file{"/tmp/snapshot", MemoryFile{}, AfterRestore::kPaused};
   const RestoreOrder server{"/tmp/snapshot", PageServer{"/tmp/pages", ""}, AfterRestore::kRunning};
   ExpectDescribed(api, firecracker::Restore(spec, file));
   ExpectDescribed(api, firecracker::Restore(spec, server));
-  ExpectDescribed(api,
-                  {firecracker::SetState("Paused"), firecracker::SetState("Resumed"),
-                   firecracker::PutInputs("/tmp/inputs"), firecracker::AskVersion({1, 16, 1})});
+  ExpectDescribed(
+      api, {firecracker::SetState("Paused"), firecracker::SetState("Resumed"),
+            firecracker::PutDrive("inputs", "/tmp/inputs"), firecracker::AskVersion({1, 16, 1})});
 }
 
 TEST(FirecrackerRequests, AskForNoNetworkAndWriteToNoDrive) {  // L26
@@ -89,6 +91,18 @@ TEST(FirecrackerRequests, AskForNoNetworkAndWriteToNoDrive) {  // L26
     EXPECT_EQ(*BodyOf(requests, drive).Find("is_read_only"), json::Value(true));
   EXPECT_EQ(*BodyOf(requests, "/vsock").FindString("uds_path"), kAgentSocket)
       << "relative: each clone has its own";
+}
+
+// It finds no drive by its name.
+TEST(FirecrackerRequests, NameEachDriveToTheKernelInTheOrderOfTheDevices) {
+  MachineSpec spec = Spec();
+  spec.base = "/machine/base.erofs";
+  auto kernel = [&] {
+    return std::string(*BodyOf(firecracker::Boot(spec), "/boot-source").FindString("boot_args"));
+  };
+  EXPECT_THAT(kernel(), HasSubstr("drive.root=vda writ.drive.inputs=vdb writ.drive.base=vdc"));
+  spec.inputs.clear();
+  EXPECT_THAT(kernel(), HasSubstr("drive.root=vda writ.drive.base=vdb"));
 }
 
 TEST(FirecrackerRequests, HaveTheFieldsOfTheVersion) {
@@ -126,15 +140,16 @@ TEST(CloudHypervisorRequests, AreDescribed) {
   const ApiDescription api = Description(kCloudHypervisor);
   MachineSpec spec = Spec();
   spec.version = {53, 0, 0};
+  spec.base = "/machine/base.erofs";
   ExpectDescribed(api, cloud_hypervisor::Boot(spec));
   spec.inputs.clear();
   ExpectDescribed(api, cloud_hypervisor::Boot(spec));
   ExpectDescribed(api, *cloud_hypervisor::Snapshot({"/tmp/snapshot", SnapshotKind::kFull, {}}));
   for (auto after : {AfterRestore::kPaused, AfterRestore::kRunning})
     ExpectDescribed(api, *cloud_hypervisor::Restore({"/tmp/snapshot", MemoryFile{}, after}));
-  ExpectDescribed(
-      api, {cloud_hypervisor::Pause(), cloud_hypervisor::Resume(),
-            cloud_hypervisor::PutInputs("/tmp/inputs"), cloud_hypervisor::AskVersion({53, 0, 0})});
+  ExpectDescribed(api, {cloud_hypervisor::Pause(), cloud_hypervisor::Resume(),
+                        cloud_hypervisor::PutDrive("inputs", "/tmp/inputs"),
+                        cloud_hypervisor::AskVersion({53, 0, 0})});
 }
 
 TEST(CloudHypervisorRequests, RefuseWhatItsApiHasNot) {  // L4

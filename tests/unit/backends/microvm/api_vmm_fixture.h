@@ -125,6 +125,9 @@ class ApiVmms : public testing::Test {
     SnapshotOrder order{spec_.place + "/snapshot", kind, AfterSnapshot::kPaused};
     return Await([&](auto done) { vmm_->Snapshot(order, done); });
   }
+  std::string PutBase() {
+    return Await([this](auto done) { vmm_->PutBase("/other", done); });
+  }
   std::string PutInputs() {
     return Await([this](auto done) { vmm_->PutInputs("/other", done); });
   }

@@ -35,6 +35,8 @@ TEST_F(CloudHypervisorVmm, IsRestoredOnDemandWithInputsOfItsOwn) {
   EXPECT_EQ(Requests()[1].body.FindString("memory_restore_mode"), "OnDemand");
   EXPECT_EQ(PutInputs(), "done");
   EXPECT_THAT(PutInputs(), HasSubstr("no other file"));
+  EXPECT_EQ(PutBase(), "done") << "a drive of its own";
+  EXPECT_THAT(PutBase(), HasSubstr("no other file"));
   EXPECT_EQ(Resume(), "done");
   EXPECT_EQ(Echo(), "first and more");
 }

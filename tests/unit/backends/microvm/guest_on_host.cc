@@ -53,9 +53,9 @@ GuestOnHost::GuestOnHost() {
   base_ = pattern;
   ::chmod(base_.c_str(), 0711);
   workspace_ = base_ + "/workspace";
-  for (const char* dir : {"/inputs", "/inputs/workspace", "/scratch"})
+  for (const char* dir : {"/inputs", "/inputs/workspace", "/base", "/base/workspace", "/scratch"})
     fs::create_directory(base_ + dir);
-  Give(base_ + "/inputs/workspace");
+  for (const char* tree : {"/inputs/workspace", "/base/workspace"}) Give(base_ + tree);
 }
 
 GuestOnHost::~GuestOnHost() {
@@ -73,16 +73,46 @@ microvm::JobOrder GuestOnHost::Shell(const std::string& script) const {
 }
 
 void GuestOnHost::WriteBase(const std::string& path, const std::string& bytes) {
-  const fs::path root = base_ + "/inputs/workspace";
+  Write("/inputs/workspace", path, bytes);
+}
+
+void GuestOnHost::WriteBeneath(const std::string& path, const std::string& bytes) {
+  Write("/base/workspace", path, bytes);
+}
+
+void GuestOnHost::HideBeneath(const std::string& path) {
+  const fs::path mark = base_ + "/inputs/workspace/" + path;
+  fs::create_directories(mark.parent_path());
+  if (::mknod(mark.c_str(), S_IFCHR, 0) != 0) std::abort();
+  for (const auto& entry : fs::recursive_directory_iterator(base_ + "/inputs/workspace"))
+    Give(entry.path());
+}
+
+void GuestOnHost::Write(const std::string& tree, const std::string& path,
+                        const std::string& bytes) {
+  const fs::path root = base_ + tree;
   fs::create_directories((root / path).parent_path());
   std::ofstream(root / path, std::ios::binary) << bytes;
   for (const auto& entry : fs::recursive_directory_iterator(root)) Give(entry.path());
 }
 
+// As a host has it for the changes: with both layers in one.
+void GuestOnHost::CopyInput(bool on_base) {
+  constexpr auto kAll = fs::copy_options::recursive | fs::copy_options::copy_symlinks;
+  const fs::path upper = base_ + "/inputs/workspace";
+  if (!on_base) return fs::copy(upper, workspace_, kAll);
+  fs::copy(base_ + "/base/workspace", workspace_, kAll);
+  for (const auto& entry : fs::recursive_directory_iterator(upper)) {
+    const fs::path place = fs::path(workspace_) / fs::relative(entry.path(), upper);
+    if (entry.is_directory() && fs::is_directory(place)) continue;
+    fs::remove_all(place);
+    if (!entry.is_character_file()) fs::copy(entry.path(), place);
+  }
+}
+
 GuestOnHost::Ran GuestOnHost::Run(microvm::JobOrder order, const Options& options) {
   Ran ran;
-  fs::copy(base_ + "/inputs/workspace", workspace_,
-           fs::copy_options::recursive | fs::copy_options::copy_symlinks);
+  CopyInput(order.on_base);
   const auto tokens = microvm::GuestTokens::Make();
   int fds[2];
   auto out = MakePipe();
@@ -104,6 +134,7 @@ GuestOnHost::Ran GuestOnHost::Run(microvm::JobOrder order, const Options& option
                 tokens.guest,
                 bin + "/writ-launch",
                 base_ + "/inputs",
+                base_ + "/base",
                 base_ + "/scratch"};
   spawn.env = {"PATH=/usr/bin:/bin"};
   spawn.fds = {{guest.get(), 3}, {2, 2}};

@@ -25,6 +25,11 @@ class GuestOnHost {
   // Writes into the base tree (owned by the guest's job), ahead of Run.
   void WriteBase(const std::string& path, const std::string& bytes);
 
+  // Into the base drive's tree, beneath that one (JobOrder::on_base), and a mark above that hides
+  // what it has.
+  void WriteBeneath(const std::string& path, const std::string& bytes);
+  void HideBeneath(const std::string& path);
+
   // What a run came to.
   struct Ran {
     std::optional<backends::microvm::Ended> ended;
@@ -44,10 +49,12 @@ class GuestOnHost {
   Ran Run(backends::microvm::JobOrder order, const Options& options);
   Ran Run(backends::microvm::JobOrder order) { return Run(std::move(order), Options()); }
 
-  // Where the changes were carried out: a copy of the base tree.
+  // Where the changes were carried out: a copy of the base tree, on_base of both as one.
   const std::string& workspace() const { return workspace_; }
 
  private:
+  void CopyInput(bool on_base);
+  void Write(const std::string& tree, const std::string& path, const std::string& bytes);
   std::string base_;
   std::string workspace_;
 };

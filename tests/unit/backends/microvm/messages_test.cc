@@ -18,6 +18,8 @@ JobOrder Order() {
   order.home_files = {{".config/x", std::string("b\0y", 3), 0600}};
   order.home_directories = {".cache"};
   order.read_only_trees = {"/opt/agent"};
+  order.on_base = true;
+  order.base_trees = {"/var/lib/writ/objects"};
   order.limits.processes = 7;
   order.limits.disk_bytes = 1u << 30;
   order.proxied = true;

@@ -21,6 +21,7 @@ MachineSpec Spec() {
   spec.initramfs = "/tmp/initramfs";
   spec.root = "/images/a,b/root";
   spec.inputs = "/tmp/inputs";
+  spec.base = "/machine/base.erofs";
   return spec;
 }
 
@@ -39,11 +40,22 @@ TEST(QemuCommand, GivesNoNetworkAndWritesNothing) {  // L26
                               "resourcecontrol=deny"));
   EXPECT_THAT(line, HasSubstr("node-name=root,read-only=on"));
   EXPECT_THAT(line, HasSubstr("node-name=inputs,read-only=on"));
+  EXPECT_THAT(line, HasSubstr("node-name=base,read-only=on"));
 }
 
 TEST(QemuCommand, KeepsAPathInOneOption) {  // L2
   EXPECT_THAT(QemuCommand(Spec(), {}), Contains("driver=raw,node-name=root,read-only=on,file."
                                                 "driver=file,file.filename=/images/a,,b/root"));
+}
+
+// A snapshot of a machine without the drive is refused, not restored into one that has it.
+TEST(QemuCommand, IsAnotherMachineWithAnotherDriveWhateverIsBehindIt) {
+  MachineSpec other = Spec();
+  other.base = "/elsewhere";
+  EXPECT_EQ(QemuLayout(other), QemuLayout(Spec()));
+  EXPECT_NE(Line(QemuCommand(other, {})), Line(QemuCommand(Spec(), {})));
+  other.base.clear();
+  EXPECT_NE(QemuLayout(other), QemuLayout(Spec()));
 }
 
 TEST(QemuCommand, SparesAnEmulatedGuestItsCalibrationAndNoOther) {

@@ -43,8 +43,8 @@ std::string Link(const std::string& name, const std::string& target) {
   out.Text(target);
   return Frame(out.bytes());
 }
-std::string File(const std::string& name, const std::string& bytes) {
-  return Record(TreeTag::kFile, name, {0644, bytes.size()}) + Extent(0, bytes) +
+std::string File(const std::string& name, const std::string& bytes, std::uint64_t number = 0) {
+  return Record(TreeTag::kFile, name, {0644, bytes.size(), number}) + Extent(0, bytes) +
          Record(TreeTag::kFileEnd);
 }
 
@@ -125,14 +125,48 @@ TEST_F(GuestChanges, IsRefusedWhereItIsNone) {
   EXPECT_EQ(CodeOf(Frame("")), "microvm.tree");
   EXPECT_EQ(CodeOf(Extent(0, "bytes of no file")), "microvm.tree");
   EXPECT_EQ(CodeOf(Record(TreeTag::kFileEnd)), "microvm.tree");
-  EXPECT_EQ(CodeOf(Record(TreeTag::kFile, "f", {0644, 4}) + Extent(1, "four")), "microvm.tree");
-  EXPECT_EQ(CodeOf(Record(TreeTag::kFile, "f", {0644, 4}) + Extent(~0ull, "x")), "microvm.tree");
-  EXPECT_EQ(CodeOf(Record(TreeTag::kFile, "f", {0644, 4}) + Record(TreeTag::kRemoved, "g")),
+  EXPECT_EQ(CodeOf(Record(TreeTag::kFile, "f", {0644, 4, 0}) + Extent(1, "four")), "microvm.tree");
+  EXPECT_EQ(CodeOf(Record(TreeTag::kFile, "f", {0644, 4, 0}) + Extent(~0ull, "x")), "microvm.tree");
+  EXPECT_EQ(CodeOf(Record(TreeTag::kFile, "f", {0644, 4, 0}) + Record(TreeTag::kRemoved, "g")),
             "microvm.tree");
-  EXPECT_EQ(CodeOf(Record(TreeTag::kFile, "f", {04755, 0})), "microvm.tree");  // no set-id bit
+  EXPECT_EQ(CodeOf(Record(TreeTag::kFile, "f", {04755, 0, 0})), "microvm.tree");  // no set-id bit
   EXPECT_EQ(CodeOf(Record(TreeTag::kComplete, "", {1})), "microvm.tree");
   EXPECT_EQ(CodeOf(File("f", "x")), "not whole");
   EXPECT_EQ(CodeOf(Record(TreeTag::kComplete, "", {0}) + File("f", "x")), "microvm.tree");
+}
+
+// L14
+TEST_F(GuestChanges, GiveAFileItsOtherNames) {
+  const std::string bytes = File("one", "bytes", 1) + Record(TreeTag::kEnter, "d", {0000, 0}) +
+                            File("other", "x", 2) + Record(TreeTag::kLink, "two", {1}) +
+                            Record(TreeTag::kLeave) + Record(TreeTag::kLink, "three", {2}) +
+                            File("else", "y", 1) + Record(TreeTag::kLink, "four", {1}) +
+                            Record(TreeTag::kComplete, "", {7});
+  std::ofstream(root_ + "/three") << "replaced";
+  ASSERT_EQ(CodeOf(bytes), "");
+  ::chmod((root_ + "/d").c_str(), 0700);
+  EXPECT_TRUE(fs::equivalent(root_ + "/one", root_ + "/d/two"));
+  EXPECT_TRUE(fs::equivalent(root_ + "/d/other", root_ + "/three")) << "out of a closed directory";
+  EXPECT_TRUE(fs::equivalent(root_ + "/else", root_ + "/four")) << "a number is given again";
+  EXPECT_EQ(fs::hard_link_count(root_ + "/one"), 2u);
+}
+
+// No name leads to a file that the stream has not made itself.
+TEST_F(GuestChanges, NameNoFileThatIsNotTheirs) {
+  std::ofstream(root_ + "/base") << "of the base";
+  EXPECT_EQ(CodeOf(Record(TreeTag::kLink, "n", {1})), "microvm.tree");
+  EXPECT_EQ(CodeOf(File("f", "x") + Record(TreeTag::kLink, "n", {0})), "microvm.tree");
+  EXPECT_EQ(CodeOf(File("f", "x", TreeReader::kMaxLinked + 1)), "microvm.tree");
+  EXPECT_EQ(CodeOf(File("f", "x", 1) + Record(TreeTag::kLink, "..", {1})), "microvm.tree");
+  // Gone, and a link to somewhere else in its place.
+  EXPECT_EQ(CodeOf(File("g", "x", 1) + Record(TreeTag::kRemoved, "g") +
+                   Link("g", base_ + "/outside/file") + Record(TreeTag::kLink, "n", {1})),
+            "microvm.tree");
+  ASSERT_EQ(CodeOf(File("h", "x", 1) + Link("h", base_ + "/outside/file") + File("h", "y", 1) +
+                   Record(TreeTag::kLink, "n", {1}) + Record(TreeTag::kComplete, "", {4})),
+            "");
+  EXPECT_TRUE(fs::equivalent(root_ + "/h", root_ + "/n"));
+  EXPECT_EQ(fs::hard_link_count(base_ + "/outside/file"), 1u);
 }
 
 TEST_F(GuestChanges, StopsAtItsLimits) {

@@ -38,7 +38,9 @@ class Puppet final : public Vmm {
   Status DoPause() override { return Ask("pause"); }
   Status DoResume() override { return Ask("resume"); }
   Status DoSnapshot(const SnapshotOrder&) override { return Ask("snapshot"); }
-  Status DoPutInputs(const std::string&) override { return Ask("inputs"); }
+  Status DoPutDrive(const std::string& name, const std::string&) override {
+    return Ask(name.c_str());
+  }
   void DoKill() override { ++kills_; }
   int& kills_;
 };

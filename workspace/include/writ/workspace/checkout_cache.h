@@ -2,10 +2,11 @@
 // layer: shared by all runs on one base, never written again.
 //
 // One entry per bundle and commit, `<directory>/<name>/`: `tree/` (files, and a `.git` whose index
-// fits them) and `facts`. Entries are keyed by the bundle like the object cache's, so no requester
-// learns - not even by how long a run took - what another one has here. Files are ours (0644, 0755)
-// with their own inodes, never hard links; a job sees them only through a mount that it cannot
-// write below.
+// fits them), `facts`, and, for those who use a checkout, `kept/`: what they make of it and look
+// after themselves. It counts as the entry does and goes with it. Entries are keyed by the bundle
+// like the object cache's, so no requester learns - not even by how long a run took - what another
+// one has here. Files are ours (0644, 0755) with their own inodes, never hard links; a job sees
+// them only through a mount that it cannot write below.
 //
 // An entry is made beside its place and renamed into it: whole or not there. `<name>.lock` is held
 // shared by every use and exclusively while it is filled or removed; the kernel drops it with its
@@ -92,7 +93,9 @@ class CheckoutCache {
 
   // Where the checkout of `key` is or will be, in this cache or in one of that directory. Pure.
   std::string TreePath(const CheckoutKey& key) const;
+  std::string KeptPath(const CheckoutKey& key) const;
   static std::string TreePathIn(const std::string& directory, const CheckoutKey& key);
+  static std::string KeptPathIn(const std::string& directory, const CheckoutKey& key);
 
   struct Found {
     std::shared_ptr<const CheckoutLease> lease{};

@@ -49,6 +49,11 @@ struct WorkspaceMount {
   std::string lower;
   std::string upper;
   std::string work;
+  // A directory of the runner's own (made where it is missing) for what a backend makes of `lower`
+  // and of `kept_trees`: it goes when either is not as it was. `kept_trees` are read-only trees of
+  // the plan; the same for each run that names this directory. Empty: nothing is kept.
+  std::string kept = {};
+  std::vector<std::string> kept_trees = {};
 };
 using Workspace = std::variant<PlainWorkspace, WorkspaceMount>;
 

@@ -11,8 +11,11 @@ inline constexpr char kLauncherFile[] = "/writ/writ-launch";
 inline constexpr char kTokenFile[] = "/writ-tokens";
 
 // Devices.
-inline constexpr char kRootDrive[] = "root";        // serial of a virtio-blk: the root image
-inline constexpr char kInputsDrive[] = "inputs";    // workspace/ and read-only trees
+inline constexpr char kRootDrive[] = "root";  // serial of a virtio-blk: the root image
+// workspace/ and read-only trees of one run.
+inline constexpr char kInputsDrive[] = "inputs";
+// The same of all runs on one base, beneath the inputs; for a run without, the inputs once more.
+inline constexpr char kBaseDrive[] = "base";
 inline constexpr char kAgentPort[] = "writ.agent";  // name of a virtio-serial port
 
 // Words on the kernel's command line, for monitors that cannot name a device from outside: where
@@ -22,7 +25,9 @@ inline constexpr char kDriveWord[] = "writ.drive.";  // NAME=vda
 inline constexpr unsigned kAgentVsockPort = 1000;    // below 1024: no job can take it
 
 // In the running guest.
+inline constexpr unsigned kGuestJobUid = 1000;  // and gid: its workspace is its own
 inline constexpr char kInputsDir[] = "/run/inputs";
+inline constexpr char kBaseDir[] = "/run/base";
 inline constexpr char kScratchDir[] = "/run/scratch";
 
 }  // namespace writ::backends::microvm

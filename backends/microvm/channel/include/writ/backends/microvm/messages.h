@@ -66,7 +66,10 @@ struct JobOrder {
   std::vector<HomeFile> home_files;
   std::vector<std::string> home_directories;
   std::vector<std::string> read_only_trees;  // absolute; found in the inputs in this order
-  Limits limits;                             // wall time and output are the host's affair
+  // The inputs' workspace/ lies above the base drive's, where these are, in this order.
+  bool on_base = false;
+  std::vector<std::string> base_trees;
+  Limits limits;  // wall time and output are the host's affair
   Syscalls syscalls = DefaultSyscalls{};
   bool proxied = false;
   bool merged = false;  // stderr goes to stdout

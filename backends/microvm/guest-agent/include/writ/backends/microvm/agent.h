@@ -30,13 +30,14 @@ struct AgentOptions {
   std::string guest_token;  // what we show
   std::string launcher;     // writ-launch
   std::string inputs;       // directory: workspace/ is the base tree, 0/, 1/, ... read-only trees
+  std::string base;         // the same of the base, for a job that has one
   std::string scratch;      // empty directory on a writable file system with trusted.* attributes
   std::uint64_t job_memory = 0;  // what a job gets that asks for no limit; 0: all
   // Takes what came for this guest alone. A test that runs on a host must not set its clock.
   std::function<Result<IdentityTaken>(const Identity&)> take_identity;
   // Before the first job: finds the inputs, whose drive may have got another file until then. May
   // be empty, as the next.
-  std::function<Status()> mount_inputs;
+  std::function<Status(bool on_base)> mount_inputs;
   std::function<void(Caches)> quiesce;  // before a snapshot
 };
 

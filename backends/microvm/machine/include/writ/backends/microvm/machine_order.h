@@ -19,7 +19,9 @@ inline constexpr char kKernelPlace[] = "/machine/kernel";
 inline constexpr char kInitramfsPlace[] = "/machine/initramfs";
 inline constexpr char kRootPlace[] = "/machine/root.erofs";
 inline constexpr char kPreloadPlace[] = "/machine/libwrit-uffd.so";
-inline constexpr char kInputsPlace[] = "/inputs";               // becomes the inputs drive
+inline constexpr char kBasePlace[] = "/machine/base.erofs";  // shared; not for each machine
+inline constexpr char kUpperPlace[] = "/machine/upper";  // what of the workspace is above the base
+inline constexpr char kInputsPlace[] = "/inputs";        // becomes the inputs drive
 inline constexpr char kWorkspacePlace[] = "/inputs/workspace";  // writable: changes come back here
 inline constexpr char kMadePlace[] = "/tmp";                    // for what is made for this machine
 

@@ -42,7 +42,7 @@ std::vector<ApiRequest> Boot(const MachineSpec& spec);
 Result<std::vector<ApiRequest>> Snapshot(const MachineSpec& spec, const SnapshotOrder& order);
 std::vector<ApiRequest> Restore(const MachineSpec& spec, const RestoreOrder& order);
 ApiRequest SetState(std::string_view state);  // "Paused", "Resumed"
-ApiRequest PutInputs(const std::string& file);
+ApiRequest PutDrive(const std::string& name, const std::string& file);
 // False: a machine that is paused and resumed without a snapshot would never again hear its host
 // (1.16.0 and 1.16.1, firecracker pull request 6100).
 bool SurvivesBarePause(const VmmVersion& version);
@@ -61,7 +61,7 @@ Result<std::vector<ApiRequest>> Snapshot(const SnapshotOrder& order);
 Result<std::vector<ApiRequest>> Restore(const RestoreOrder& order);
 ApiRequest Pause();
 ApiRequest Resume();
-ApiRequest PutInputs(const std::string& file);
+ApiRequest PutDrive(const std::string& name, const std::string& file);
 
 }  // namespace cloud_hypervisor
 

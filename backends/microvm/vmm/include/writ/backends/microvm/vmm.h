@@ -1,8 +1,8 @@
 // Vmm: one virtual machine under one virtual machine monitor, seen from the process that owns it.
 //
-// A machine has no network card. It has two read-only drives (root, inputs), one byte stream to its
-// agent, an entropy device and a console whose last bytes are kept. It is a child of the caller and
-// never outlives it.
+// A machine has no network card. It has read-only drives (root, inputs, base), one byte stream to
+// its agent, an entropy device and a console whose last bytes are kept. It is a child of the caller
+// and never outlives it.
 //
 // States: made -> running <-> paused -> ended. A call that does not fit, or comes while another is
 // being done, is kConflict and changes nothing. Each call is answered once by its `done`, from the
@@ -51,6 +51,7 @@ struct MachineSpec {
   std::string initramfs;
   std::string root;
   std::string inputs;  // Cloud Hypervisor: empty where PutInputs comes later
+  std::string base;    // the same with PutBase; may be empty: there is no such drive
   // An empty directory of this machine's own: sockets, and QEMU's RAM where it is to be
   // snapshotted. Its path is short (90 bytes). May be empty for a QEMU that is never snapshotted.
   std::string place;
@@ -125,9 +126,9 @@ class Vmm {
 
   // Starts the monitor and the guest's processors. `on_end` is called once, unless Kill was first.
   void Boot(const MachineSpec& spec, OnEnd on_end, Done done);
-  // `spec` is the source's but for `place`, `inputs` and what a snapshot holds itself (kernel,
-  // initramfs). Drives must lie where the source had them; Firecracker and Cloud Hypervisor have
-  // recorded their paths.
+  // `spec` is the source's but for `place`, `inputs`, `base` and what a snapshot holds itself
+  // (kernel, initramfs). Drives must lie where the source had them; Firecracker and Cloud
+  // Hypervisor have recorded their paths.
   void Restore(const MachineSpec& spec, const RestoreOrder& order, OnEnd on_end, Done done);
   // A connection to the agent, once it listens, however long that takes: a machine that is paused
   // must be resumed for it. One at a time.
@@ -138,6 +139,7 @@ class Vmm {
   void Snapshot(const SnapshotOrder& order, Done done);  // paused
   // Paused: the inputs drive has `file` from now on.
   void PutInputs(const std::string& file, Done done);
+  void PutBase(const std::string& file, Done done);  // the same with the base drive
   // Ends the machine at once; waits until its process is gone.
   void Kill();
 
@@ -160,7 +162,7 @@ class Vmm {
   virtual Status DoPause() = 0;
   virtual Status DoResume() = 0;
   virtual Status DoSnapshot(const SnapshotOrder& order) = 0;
-  virtual Status DoPutInputs(const std::string& file) = 0;
+  virtual Status DoPutDrive(const std::string& name, const std::string& file) = 0;
   virtual void DoKill() = 0;
   // kUnsupported for what this monitor cannot do; asked before a call begins.
   virtual Status CanResume() const { return {}; }
@@ -172,6 +174,7 @@ class Vmm {
     OnFailure on_failure;
     std::chrono::milliseconds bound;
   };
+  void PutDrive(const char* name, const std::string& file, Done done);
   void Begin(const Call& call, Done done, const std::function<Status()>& start);
   void Forget();
 
