@@ -231,7 +231,9 @@ LaunchFacts LaunchedJob::Facts() const {
 
 Status LaunchedJob::EngageLauncher() {
   const launch::LaunchPlan plan = tier_.PlanLaunch(plan_, features_, Facts());
-  if (plan.namespaces && plan.namespaces->container_kernel == launch::ContainerKernel::kOwn)
+  machine_of_own_ = plan.namespaces && launch::HasMachine(*plan.namespaces);
+  if (machine_of_own_ ||
+      (plan.namespaces && plan.namespaces->container_kernel == launch::ContainerKernel::kOwn))
     terminals_ = LaunchedEntries::Terminals::kRelayed;
   WRIT_ASSIGN(UniqueFd memfd, MakeSealedMemfd("writ-plan", launch::EncodeLaunchPlan(plan)));
   WRIT_ASSIGN(Pipe out, MakePipe());
@@ -324,7 +326,7 @@ Status LaunchedJob::Start(Environment late) {
     ended_ = *ended;
     return {};
   }
-  if (plan_.terminal) {
+  if (plan_.terminal && !machine_of_own_) {
     if (fds.size() != 2)
       return Error{ErrorKind::kInternal, "job.setup_failed", "the launcher gave no terminal"};
     terminal_master_ = std::move(fds[0]);
@@ -335,6 +337,7 @@ Status LaunchedJob::Start(Environment late) {
     err_.reset();
   }
   if (plan_.entries) entries_->Open(control_.get(), terminals_);
+  if (machine_of_own_) stillness_->Open(control_.get());
   return {};
 }
 
@@ -348,18 +351,40 @@ Status LaunchedJob::SendGo(const Environment& late) {
   auto memfd = MakeSealedMemfd("writ-environment", bytes);
   ::explicit_bzero(bytes.data(), bytes.size());
   if (!memfd) return std::move(memfd).error();
-  return SendWithFds(control_.get(), launch::EncodeMessage(launch::GoMessage{}), {memfd->get()});
+  std::vector<int> with = {memfd->get()};
+  Pipe typed;
+  SocketPair sizes;
+  if (plan_.terminal && machine_of_own_) {
+    WRIT_ASSIGN(typed, MakePipe());
+    WRIT_ASSIGN(sizes, MakeSeqpacketPair());
+    ::fcntl(typed.write_end.get(), F_SETFL, O_NONBLOCK);
+    with.insert(with.end(), {typed.read_end.get(), sizes.second.get()});
+    typed_ = std::move(typed.write_end);
+    sizes_ = std::move(sizes.first);
+  }
+  return SendWithFds(control_.get(), launch::EncodeMessage(launch::GoMessage{}), with);
 }
 
 Result<std::unique_ptr<Entry>> LaunchedJob::Enter(EntryPlan plan) {
   if (!plan_.entries)
     return Error{ErrorKind::kDenied, "job.entry_denied",
                  "nothing may be put into this session: no operator granted it"};
+  if (stillness_->still())
+    return Error{ErrorKind::kConflict, "job.paused", "the job's machine stands still",
+                 "writ resume RUN"};
   WRIT_ASSIGN(launch::EntryRequest request, PlanEntry(plan_, std::move(plan), paths_));
   auto entry = entries_->Enter(request);
   for (std::string& variable : request.environment)
     ::explicit_bzero(variable.data(), variable.size());
   return entry;
+}
+
+Status LaunchedJob::Pause() {
+  return machine_of_own_ ? stillness_->Turn(LaunchedStillness::To::kStill) : Job::Pause();
+}
+
+Status LaunchedJob::Resume() {
+  return machine_of_own_ ? stillness_->Turn(LaunchedStillness::To::kRunning) : Job::Resume();
 }
 
 Result<std::unique_ptr<TerminalInput>> LaunchedJob::OpenTerminalInput() {
@@ -372,6 +397,23 @@ Result<std::unique_ptr<TerminalInput>> LaunchedJob::OpenTerminalInput() {
    private:
     UniqueFd master_;
   };
+  class RelayedInput final : public TerminalInput {
+   public:
+    RelayedInput(UniqueFd typed, UniqueFd sizes)
+        : typed_(std::move(typed)), sizes_(std::move(sizes)) {}
+    int fd() const override { return typed_.get(); }
+    Status Resize(TerminalSize size) override { return SendTerminalSize(sizes_.get(), size); }
+
+   private:
+    UniqueFd typed_;
+    UniqueFd sizes_;
+  };
+  if (typed_) {
+    WRIT_ASSIGN(UniqueFd typed, typed_.Duplicate());
+    WRIT_ASSIGN(UniqueFd sizes, sizes_.Duplicate());
+    return std::unique_ptr<TerminalInput>(
+        std::make_unique<RelayedInput>(std::move(typed), std::move(sizes)));
+  }
   if (!terminal_master_)
     return Error{ErrorKind::kUnsupported, "job.no_terminal", "the job has no terminal",
                  "ask for one in the contract: execution.terminal, `writ run --tty`"};
@@ -388,6 +430,7 @@ void LaunchedJob::Tell(const launch::Message& message) {
 
 void LaunchedJob::EndSupervisor(Dismantled& result) {
   entries_->Close();
+  stillness_->Close();
   if (!spawned_) {
     result.tree_dead_verified = true;  // nothing ever ran
     return;
@@ -438,6 +481,8 @@ Dismantled LaunchedJob::Dismantle() {
   err_.reset();
   terminal_master_.reset();
   terminal_slave_.reset();
+  typed_.reset();
+  sizes_.reset();
   listener_.reset();
   // Nobody leaves a cgroup that root made: once it could be removed, the tree is dead even where
   // the supervisor did not live to say so.

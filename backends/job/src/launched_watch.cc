@@ -72,6 +72,7 @@ bool LaunchedJob::OnControl(std::vector<RefusedConnect>& refused, const WatchOpt
   if (!message) return true;
   if (auto* ended = std::get_if<launch::EndedMessage>(&*message)) ended_ = *ended;
   if (auto* failed = std::get_if<launch::SetupFailedMessage>(&*message)) setup_failed_ = *failed;
+  stillness_->OnMessage(*message);
   entries_->OnMessage(*message, std::move(received->fds));
   if (auto* r = std::get_if<launch::RefusedMessage>(&*message)) {
     const bool known = std::any_of(refused.begin(), refused.end(), [r](const RefusedConnect& k) {
@@ -150,6 +151,7 @@ Outcome LaunchedJob::Watch(OutputSink& sink, const WatchOptions& options) {
     if (fds[0].revents != 0 && !OnControl(refused, options)) break;
   }
   entries_->Close();
+  stillness_->Close();
   // The tree is dead: what is in the pipes now is all there will ever be (L18).
   while (out.ReadSome(buffer)) {
   }

@@ -195,7 +195,8 @@ Capabilities MicrovmTier::Describe(const HostFeatures& f) const {
   c.syscalls = {Enforcement::kKernel, machine + ", seccomp in the guest", "", ""};
   c.resources = {Enforcement::kKernel, "size of the machine, cgroup v2 in the guest", "", ""};
   c.limits = DescribeLimits(HoldersOf(EveryLimit(), f));
-  c.pty = false;
+  c.pty = true;  // the guest's
+  c.pause = true;
   c.notes = {
       "HOME, temporary files and what the job changes lie in the machine's memory",
       "a job that is ended without its grace leaves no changes: they were in the machine",
@@ -219,9 +220,6 @@ Result<image::ImageRecord> MicrovmTier::FindImage(const Plan& plan) const {
 
 Status MicrovmTier::CheckPlan(const Plan& plan, const HostFeatures& features) const {
   WRIT_TRY(sandbox_.CheckPlan(plan, features));
-  if (plan.entries)
-    return Unsupported(Tier::kMicrovm, "no_entry", "nothing can be put beside a job in its machine",
-                       "ask for the sandbox or container tier, or a runner without grants.session");
   auto image = FindImage(plan);
   return image ? Status() : Status(std::move(image).error());
 }
@@ -471,6 +469,8 @@ launch::LaunchPlan MicrovmTier::PlanLaunch(const Plan& plan, const HostFeatures&
   order.job.limits = plan.limits;
   order.job.syscalls = plan.syscalls;
   order.job.proxied = out.proxy.has_value();
+  order.job.entries = plan.entries.has_value();
+  order.job.terminal = plan.terminal;
   order.job.merged = plan.stderr_to == StderrTo::kStdout;
 
   MachineView view;

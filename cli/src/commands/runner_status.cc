@@ -67,6 +67,10 @@ void ShowStatus(Context& context, const StatusCommand& command) {
       context.Print("run      " + Text(run, "runId") + "  slot " +
                     std::to_string(Number(&run, "slot")) + "  " + Text(run, "step") + " for " +
                     FormatDuration(std::chrono::milliseconds(Number(&run, "stepMs"))) +
+                    (run.Find("pausedMs") != nullptr
+                         ? "  paused for " +
+                               FormatDuration(std::chrono::milliseconds(Number(&run, "pausedMs")))
+                         : "") +
                     (run.Find("lease") != nullptr ? "  lease " + Text(run, "lease") : "") + "\n");
 }
 

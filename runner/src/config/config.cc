@@ -110,6 +110,7 @@ void ReadGrants(json::ObjectReader reader, OperatorGrants& grants) {
     ReadFlag(*session, "input", grants.session.input);
     ReadFlag(*session, "exec", grants.session.exec);
     ReadFlag(*session, "copy", grants.session.copy);
+    ReadFlag(*session, "pause", grants.session.pause);
     session->RefuseUnknown();
   }
   reader.RefuseUnknown();
@@ -324,7 +325,8 @@ std::string RunnerConfigJson(const RunnerConfig& c) {
                                  {"session", json::Object{{"attach", c.grants.session.attach},
                                                           {"input", c.grants.session.input},
                                                           {"exec", c.grants.session.exec},
-                                                          {"copy", c.grants.session.copy}}}});
+                                                          {"copy", c.grants.session.copy},
+                                                          {"pause", c.grants.session.pause}}}});
   out.Set("pollIntervalMs", c.poll_interval.count());
   out.Set("longPollMs", c.long_poll.count());
   out.Set("callTimeoutMs", c.call_timeout.count());

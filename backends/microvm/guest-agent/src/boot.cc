@@ -27,6 +27,7 @@
 #include <utility>
 #include <vector>
 
+#include "job_freezer.h"
 #include "writ/backends/microvm/guest_layout.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
@@ -243,6 +244,9 @@ Status OpenChannel(AgentOptions& options) {
 Result<AgentOptions> BootGuest() {
   AgentOptions options;
   options.take_identity = TakeIdentity;
+  options.hold_job = HoldJobs;
+  options.set_clock = SetClockOfMachine;
+  options.release_job = ReleaseJobs;
   options.inputs = kInputsDir;
   options.base = kBaseDir;
   options.mount_inputs = MountInputs;

@@ -184,6 +184,8 @@ Result<Plan> JobThread::MakePlan() {
   plan.syscalls = order_.syscalls;
   if (plan.limits.memory_bytes == 0) plan.limits.memory_bytes = places_.job_memory;
   if (order_.proxied) plan.network = ProxiedNetwork{};
+  plan.terminal = order_.terminal;
+  if (order_.entries) plan.entries = EntryGrant{"the machine's order"};
   if (order_.merged) plan.stderr_to = StderrTo::kStdout;
   plan.read_only_trees = OtherTrees();
   WRIT_TRY(ShowTrees(order_.read_only_trees, places_.inputs, plan));
@@ -198,7 +200,8 @@ Result<Ended> JobThread::RunJob() {
   WRIT_ASSIGN(LayeredWorkspace mounted, LayeredWorkspace::Mount(layers, places_.scratch));
   workspace_.emplace(std::move(mounted));
   WRIT_ASSIGN(Plan plan, MakePlan());
-  WRIT_ASSIGN(std::unique_ptr<Job> job, backend_.Prepare(std::move(plan)));
+  WRIT_ASSIGN(std::unique_ptr<Job> prepared, backend_.Prepare(std::move(plan)));
+  const std::shared_ptr<Job> job = std::move(prepared);
   auto listener = std::make_shared<UniqueFd>();
   if (order_.proxied) {
     WRIT_ASSIGN(*listener, job->TakeProxyListener());
@@ -218,6 +221,13 @@ Result<Ended> JobThread::RunJob() {
     ::explicit_bzero(entry.data(), entry.size());
   }
   WRIT_TRY(job->Start(std::move(late)));
+  std::shared_ptr<TerminalInput> terminal;
+  if (order_.terminal) {
+    WRIT_ASSIGN(terminal, job->OpenTerminalInput());
+  }
+  loop_.Post([this, alive = alive_, job, terminal = std::move(terminal)] {
+    if (*alive) events_.on_running(job, terminal);
+  });
   Tell(Started{});
   ToPipes sink(out_.write_end.get(), err_.write_end.get());
   WatchOptions options;

@@ -33,7 +33,10 @@ class JobThread {
  public:
   struct Events {
     std::function<void(UniqueFd listener)> on_prepared;  // empty: no proxy
-    std::function<void(const GuestWord&)> on_word;       // Started, Refused, Ended
+    // Just before Started; what is put beside the job outlives neither this nor its end. With the
+    // way to its terminal, where it has one.
+    std::function<void(std::shared_ptr<Job>, std::shared_ptr<TerminalInput>)> on_running;
+    std::function<void(const GuestWord&)> on_word;  // Started, Refused, Ended
   };
   JobThread(EventLoop& loop, Backend& backend, JobPlaces places, JobOrder order, Events events);
   ~JobThread();  // ends the job

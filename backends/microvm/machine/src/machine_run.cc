@@ -17,7 +17,9 @@
 #include <utility>
 #include <vector>
 
+#include "machine_entries.h"
 #include "served_pages.h"
+#include "stillness.h"
 #include "writ/backends/launch/inside.h"
 #include "writ/backends/launch/messages.h"
 #include "writ/backends/microvm/cpio.h"
@@ -317,7 +319,11 @@ class MachineRun {
   GuestClient::Events ClientEvents() {
     GuestClient::Events events;
     events.on_prepared = IfStillThis([this] { OnPrepared(); });
-    events.on_started = [this] { report_.reset(); };
+    events.on_started = [this] {
+      report_.reset();
+      stillness_.emplace(*vmm_, *client_, fds_.socket.get(),
+                         [this](const std::string& why) { OnLost(why); });
+    };
     events.on_refused = [this](const Refused& refused) {
       Tell(launch::RefusedMessage{0, refused.program, refused.address, refused.reason});
     };
@@ -359,10 +365,14 @@ class MachineRun {
     fds_.listener.reset();
   }
 
-  // The word to start, or the supervisor's end.
+  // The word to start, what is put beside the job, or the supervisor's end.
   void OnSupervisor() {
-    auto word = ReceiveWithFds(fds_.socket.get(), 16);
-    if (!word || word->bytes != launch::kStart || word->fds.size() != 2 || !ready_)
+    auto word = ReceiveWithFds(fds_.socket.get(), 64);
+    if (word && client_ && entries_.OnWord(*client_, word->bytes, word->fds)) return;
+    if (word && (word->bytes == launch::kPause || word->bytes == launch::kResume) && stillness_)
+      return stillness_->OnWord(word->bytes == launch::kPause);
+    const std::size_t wanted = order_.job.terminal ? 4 : 2;
+    if (!word || word->bytes != launch::kStart || word->fds.size() != wanted || !ready_)
       return loop_.Stop();
     auto bytes = ReadAll(word->fds[0].get(), kMaxEnvironmentBytes);
     auto env = bytes ? launch::DecodeEnvironment(*bytes) : std::move(bytes).error();
@@ -370,12 +380,17 @@ class MachineRun {
     if (!env) return loop_.Stop();
     report_ = std::move(word->fds[1]);
     client_->Start(Go{std::move(env).value()});
+    if (order_.job.terminal)
+      client_->OpenTerminal(std::move(word->fds[2]), std::move(word->fds[3]));
   }
 
   void OnSignal() {
     signalfd_siginfo info{};
     while (::read(signals_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info))
-      if (client_) client_->Cancel();
+      if (stillness_)
+        stillness_->Cancel();
+      else if (client_)
+        client_->Cancel();
   }
 
   UniqueFd ConnectToProxy() {
@@ -404,6 +419,7 @@ class MachineRun {
       (void)SendWithFds(report_.get(), text, {}).has_value();
     }
     report_.reset();
+    if (stillness_) stillness_->Over();
     ended_ = ended;
     ended_message_ = message;
     // Told first, so that no time-out of the job's counts what follows.
@@ -460,6 +476,7 @@ class MachineRun {
   GuestTokens tokens_;
   EventLoop loop_;
   UniqueFd signals_;
+  MachineEntries entries_{fds_.socket.get()};
   UniqueFd report_;                     // from the word to start until the job runs
   std::unique_ptr<ServedPages> pages_;  // of a machine whose memory comes from a page server
   std::unique_ptr<Vmm> vmm_;
@@ -468,9 +485,10 @@ class MachineRun {
   bool restored_ = false;   // its device state is in; pages_ alone asks
   bool restoring_ = false;  // from a snapshot; where it fails, the kernel boots
   EventLoop::WatchId restore_bound_ = 0;
-  std::string not_restored_;  // why not, where there was a snapshot
-  GuestFds out_;              // for the client, until it begins
-  UniqueFd kept_channel_;     // of a machine that becomes a snapshot
+  std::string not_restored_;            // why not, where there was a snapshot
+  GuestFds out_;                        // for the client, until it begins
+  UniqueFd kept_channel_;               // of a machine that becomes a snapshot
+  std::optional<Stillness> stillness_;  // while the job runs
   std::optional<Ended> ended_;
   launch::EndedMessage ended_message_;
   EventLoop::WatchId boot_bound_ = 0;

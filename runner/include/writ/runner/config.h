@@ -89,7 +89,8 @@ struct SessionGrants {
   bool input = false;   // type at the terminal of a job that has one
   bool exec = false;    // run commands beside the job
   bool copy = false;    // copy files in and out
-  bool any() const { return attach || input || exec || copy; }
+  bool pause = false;   // make a job's machine stand still, and go on
+  bool any() const { return attach || input || exec || copy || pause; }
 };
 
 struct OperatorGrants {

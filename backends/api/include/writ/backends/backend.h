@@ -89,6 +89,15 @@ class Job {
     return Error{ErrorKind::kUnsupported, "job.no_terminal", "the job has no terminal"};
   }
 
+  // Where Capabilities::pause: the job stands still with all that it has in memory, and goes on
+  // with the time set again; from any thread, while Watch runs. Its wall time-out goes on
+  // meanwhile, and an end that is asked for lets it go on for its grace. What cannot be brought
+  // back is destroyed, and Watch tells of it. kUnsupported where the tier cannot, kConflict where
+  // it is so already or the job does not run (any more), kUnavailable where it has not answered
+  // within a bound.
+  virtual Status Pause() { return CannotPause(); }
+  virtual Status Resume() { return CannotPause(); }
+
   // What its runner writes down before Start, so that this job can be ended should the runner die:
   // text that only the backend reads (LeftJob). Empty: Recover needs nothing of the sort.
   virtual std::string Leftovers() const { return {}; }
@@ -96,6 +105,13 @@ class Job {
   // Ends what still runs and removes what was made: processes, cgroups, private directories,
   // listener. Tries every step. Idempotent; the second call returns the first one's answer.
   virtual Dismantled Dismantle() = 0;
+
+ private:
+  static Error CannotPause() {
+    return Error{ErrorKind::kUnsupported, "job.no_pause",
+                 "a job of this tier cannot be made to stand still",
+                 "run it in a machine: --isolation microvm"};
+  }
 };
 
 // A job of an earlier process, as its runner wrote it down.
