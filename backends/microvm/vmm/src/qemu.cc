@@ -122,12 +122,46 @@ class Qemu final : public Vmm {
     return {};
   }
 
-  // A new node for the file; the drive's own node then reads from it.
+  Status DoAdopt(HandedMachine machine) override {
+    channel_ = std::move(machine.channel);
+    adopted_ = true;
+    qmp_ = std::make_unique<Qmp>(
+        loop(), std::move(machine.control),
+        [this](std::string_view event, const json::Value& data) { OnEvent(event, data); },
+        Qmp::Greeting::kTaken,
+        [this] {
+          // Its maker is its parent, and knows more.
+          loop().Post([this, alive = std::weak_ptr<bool>(alive_)] {
+            if (!alive.expired()) Ended(process_.End(guest_ended_));
+          });
+        });
+    return Tell("query-status");
+  }
+
+  Result<HandedMachine> DoHandOver() override {
+    HandedMachine out;
+    out.control = qmp_->GiveAway();
+    out.channel = std::move(channel_);
+    if (!out.control || !out.channel)
+      return Error{ErrorKind::kConflict, "microvm.hand_over", "the monitor is still being told"};
+    return out;
+  }
+
+  // A new node for the file; the drive's own node then reads from it. The monitor of an adopted
+  // machine does not see our files: it gets a descriptor.
   Status DoPutInputs(const std::string& file) override {
     const std::string node = "inputs-" + std::to_string(++inputs_made_);
+    std::string name = file;
+    if (adopted_) {
+      UniqueFd opened(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+      if (!opened) return SysError(errno, "microvm.inputs", "cannot open " + file);
+      name = "/dev/fdset/" + std::to_string(inputs_made_);
+      qmp_->Execute(
+          "add-fd", {{"fdset-id", inputs_made_}}, [](Status) {}, std::move(opened));
+    }
     qmp_->Execute(
         "blockdev-add",
-        {{"driver", "file"}, {"node-name", node}, {"filename", file}, {"read-only", true}},
+        {{"driver", "file"}, {"node-name", node}, {"filename", name}, {"read-only", true}},
         [](Status) {});
     json::Object drive{
         {"driver", "raw"}, {"node-name", kInputsDrive}, {"read-only", true}, {"file", node}};
@@ -218,6 +252,8 @@ class Qemu final : public Vmm {
   std::string guest_ended_;  // QEMU's reason
   std::string inputs_node_;  // of the file that was put behind the inputs drive
   int inputs_made_ = 0;
+  bool adopted_ = false;
+  const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for what is posted
   std::function<void(Status)> migrated_;
 };
 
