@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <iterator>
 #include <utility>
 
 #include "writ/backends/job/base_environment.h"
@@ -211,11 +212,16 @@ std::optional<MachineStart> LaunchedJob::StartOfMachine() const {
   MachineStart out;
   out.not_served = root_.no_pages;
   std::string_view said = machine_;
-  if (said == launch::kStartedRestored && !root_.snapshot.empty()) {
+  // Of the two it is the one that we have asked for.
+  out.pooled = root_.machine != nullptr;
+  if ((said == (out.pooled ? launch::kStartedPooled : launch::kStartedRestored) ||
+       said == launch::kMachineHeld) &&
+      !root_.snapshot.empty()) {
     out.snapshot = root_.snapshot;
-    out.memory = pages_served_ ? MachineStart::Memory::kServed : MachineStart::Memory::kCopied;
+    out.memory = root_.served ? MachineStart::Memory::kServed : MachineStart::Memory::kCopied;
     return out;
   }
+  out.pooled = false;
   const std::string cold = launch::kStartedCold;
   if (said.starts_with(cold + " ")) out.not_restored = said.substr(cold.size() + 1);
   for (char& c : out.not_restored)
@@ -244,8 +250,7 @@ Status LaunchedJob::EngageLauncher() {
   const std::string word = launch::EncodeMessage(launch::JobMessage{});
   std::vector<int> with = {memfd.get(), status_file_.get(), out.write_end.get(),
                            err.write_end ? err.write_end.get() : out.write_end.get()};
-  pages_served_ = root_.supplies.valid();
-  if (pages_served_) with.push_back(root_.supplies.get());
+  if (root_.supplies) with.push_back(root_.supplies.get());
   // One that waited may have been killed meanwhile; it has done nothing, so another one can.
   for (;;) {
     WRIT_ASSIGN(WaitingLauncher launcher, launchers_.Take());
@@ -306,8 +311,10 @@ Status LaunchedJob::AwaitReady() {
   // Counted before the job is there: a runtime may have threads, and more later.
   own_tasks_ = std::min(tier_.OwnTasks(), TreeTasks(supervisor_.pid()) + kTaskSlack / 4);
   if (proxy_) listener_ = std::move(fds.front());
+  // Of a machine for somebody else's job, one place and then what is handed out of it.
+  const std::size_t places = machine_ == launch::kMachineHeld ? listeners + 1 : fds.size();
   for (std::size_t at = listeners; at < fds.size(); ++at)
-    written_trees_.push_back(std::move(fds[at]));
+    (at < places ? written_trees_ : machine_fds_).push_back(std::move(fds[at]));
   return {};
 }
 
@@ -500,6 +507,12 @@ Dismantled LaunchedJob::Dismantle() {
   status_file_.reset();
   session_dir_.reset();
   tier_.OnEnd(plan_, root_);
+  if (root_.machine) {
+    Dismantled machine = root_.machine->End();
+    result.tree_dead_verified = result.tree_dead_verified && machine.tree_dead_verified;
+    std::move(machine.leaks.begin(), machine.leaks.end(), std::back_inserter(result.leaks));
+    std::move(machine.errors.begin(), machine.errors.end(), std::back_inserter(result.errors));
+  }
   for (UniqueFd* held : {&root_.lock, &root_.snapshot_lock, &root_.supplies_back}) held->reset();
   dismantled_ = result;
   return result;

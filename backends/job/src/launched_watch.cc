@@ -14,6 +14,7 @@
 
 #include "writ/backends/job/launched_job.h"
 #include "writ/backends/launch/launch_plan.h"
+#include "writ/backends/linux/process_tree.h"
 
 namespace writ::backends {
 namespace {
@@ -167,6 +168,25 @@ Outcome LaunchedJob::Watch(OutputSink& sink, const WatchOptions& options) {
   return outcome;
 }
 
+void LaunchedJob::AddUsageTo(Usage& usage) const {
+  const auto cpu = cgroups_.CpuTime();
+  usage.cpu_time = usage.cpu_time.value_or(std::chrono::microseconds(0)) +
+                   (cpu ? *cpu : TreeCpuTime(supervisor_.pid()));
+  if (auto peak = cgroups_.PeakMemoryBytes())
+    usage.peak_memory_bytes = usage.peak_memory_bytes.value_or(0) + *peak;
+  if (auto io = cgroups_.Io()) {
+    usage.read_bytes = usage.read_bytes.value_or(0) + io->read;
+    usage.written_bytes = usage.written_bytes.value_or(0) + io->written;
+  }
+}
+
+std::optional<LimitKind> LaunchedJob::LimitPassed() const {
+  if (auto refused = cgroups_.RefusedForks(); refused && *refused > 0) return LimitKind::kProcesses;
+  if (auto events = cgroups_.OutOfMemory(); events && events->kills > 0 && events->limit_hits > 0)
+    return LimitKind::kMemory;
+  return std::nullopt;
+}
+
 // The first verdict wins: what was passed counts where the job had not been ended for another
 // reason, be it that the job was quicker than the next look.
 Outcome LaunchedJob::MakeOutcome(ResourceWatch& resources) const {
@@ -182,6 +202,12 @@ Outcome LaunchedJob::MakeOutcome(ResourceWatch& resources) const {
   }
   outcome.limits = tier_.HoldersOf(plan_.limits, features_);
   resources.AddTo(outcome.usage);
+  if (root_.machine) {
+    root_.machine->AddTo(outcome.usage);
+    if (auto kind = root_.machine->Passed(); kind && !passed)
+      for (const PlannedLimit& limit : PlannedLimits(outside_))
+        if (limit.kind == *kind) passed = limit;
+  }
   auto ended_by = [this, &outcome](LimitKind kind) {
     for (const PlannedLimit& limit : PlannedLimits(plan_.limits))
       if (limit.kind == kind) outcome.limit = limit;

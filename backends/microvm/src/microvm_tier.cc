@@ -12,6 +12,7 @@
 #include <utility>
 #include <variant>
 
+#include "machine_pool.h"
 #include "machine_view.h"
 #include "writ/backends/image/oci_documents.h"
 #include "writ/backends/job/launched_backend.h"
@@ -33,10 +34,10 @@ using microvm::VmmName;
 
 constexpr std::chrono::seconds kProbeBound{20};
 constexpr std::uint64_t kProbeText = 64 * 1024;
-constexpr std::chrono::minutes kBootBound{3};  // emulated, beside others, on a busy host
+constexpr std::chrono::minutes kBootBound{3};   // emulated, beside others, on a busy host
+constexpr std::chrono::seconds kHoldBound{60};  // of a restore ahead: nobody waits for it
 constexpr std::chrono::minutes kLeaveBound{10};
 constexpr std::chrono::seconds kGraceMore{10};           // the guest holds the job's own grace
-constexpr std::uint64_t kGuestMemory = 128ull << 20;     // of kernel and agent
 constexpr std::uint64_t kMonitorMemory = 1280ull << 20;  // translated code, page tables, itself
 constexpr std::uint64_t kMonitorTasks = 256;
 constexpr std::uint64_t kChangeBytes = 16ull << 30;
@@ -161,12 +162,34 @@ MicrovmTier::MicrovmTier(MicrovmBackendOptions options, std::optional<SnapshotMa
       making_(std::move(making)),
       store_(microvm::GuestStore(options_.images_dir)),
       snapshots_(microvm::SnapshotStoreOf(options_.images_dir)),
-      pages_(options_.pages),
+      pages_(std::make_shared<PageSupply>(options_.pages)),
+      sandbox_({.launched = options_.launched}) {
+  if (options_.pool.count > 0 && !making_) pool_ = std::make_unique<MachinePool>(options_, pages_);
+}
+
+MicrovmTier::MicrovmTier(MicrovmBackendOptions options, std::shared_ptr<PageSupply> pages)
+    : options_(std::move(options)),
+      holding_(true),
+      store_(microvm::GuestStore(options_.images_dir)),
+      snapshots_(microvm::SnapshotStoreOf(options_.images_dir)),
+      pages_(std::move(pages)),
       sandbox_({.launched = options_.launched}) {}
+
+MicrovmTier::~MicrovmTier() = default;
+
+std::optional<WaitingMachines> MicrovmTier::Waiting() const {
+  return pool_ ? std::optional(pool_->Counts()) : std::nullopt;
+}
+
+void MicrovmTier::ForgetWaiting() const {
+  if (pool_) pool_->Forget();
+}
 
 HostFeatures MicrovmTier::Probe() const {
   HostFeatures features = sandbox_.Probe();
   features.machine = ProbeMachine(options_, store_, features.root);
+  if (pool_)
+    if (const Capabilities can = Describe(features); can.usable) pool_->Use(features, can);
   return features;
 }
 
@@ -224,11 +247,15 @@ Status MicrovmTier::CheckPlan(const Plan& plan, const HostFeatures& features) co
   return image ? Status() : Status(std::move(image).error());
 }
 
+std::uint64_t JobMemoryOf(std::uint64_t machine_bytes) {
+  return machine_bytes - std::min(machine_bytes, kGuestMemoryBytes);
+}
+
 std::uint64_t MicrovmTier::MachineMemory(const Plan& plan) const {
   constexpr std::uint64_t kStep = 16ull << 20;
   const std::uint64_t job =
       plan.limits.memory_bytes == 0 ? options_.job_memory_bytes : plan.limits.memory_bytes;
-  return (job + kGuestMemory + kStep - 1) / kStep * kStep;
+  return (job + kGuestMemoryBytes + kStep - 1) / kStep * kStep;
 }
 
 // The job's own are held in the guest; these bound the machine, whatever the guest does.
@@ -297,6 +324,7 @@ Result<HeldRoot> MicrovmTier::Hold(const Plan& plan) const {
 }
 
 std::chrono::milliseconds MicrovmTier::BootBound() const {
+  if (holding_) return kHoldBound;
   return kBootBound + (making_ ? making_->warm_up_bound : std::chrono::milliseconds(0));
 }
 
@@ -323,6 +351,17 @@ Status MicrovmTier::UseSnapshot(const Plan& plan, const HostFeatures& features, 
   for (const microvm::SnapshotRecord& record : listed->good) {
     if (!meant(record.manifest)) continue;
     Status used = microvm::CheckFits(record.manifest, fit);
+    if (used && pool_) {
+      if (auto claimed = pool_->Claim(record.text())) {
+        root.snapshot = record.text();
+        root.machine = std::move(claimed->machine);
+        root.supplies = std::move(claimed->supplies);
+        root.supplies_back = std::move(claimed->supplies_back);
+        root.served = claimed->served;
+        root.no_pages = claimed->not_served;
+        return {};
+      }
+    }
     if (used) used = PutSnapshot(record, made.get(), plan, root);
     if (used) {
       root.snapshot = record.text();
@@ -344,7 +383,7 @@ Status MicrovmTier::PutSnapshot(const microvm::SnapshotRecord& record, int made,
   WRIT_ASSIGN(microvm::HeldSnapshot held, snapshots_.Hold(record.id));
   auto supply = [&]() -> Result<UniqueFd> {
     WRIT_ASSIGN(const PageSupplies supplies,
-                pages_.Supply(snapshots_, held, identity.uid, plan.helper_uid));
+                pages_->Supply(snapshots_, held, identity.uid, plan.helper_uid));
     WRIT_ASSIGN(SocketPair way, MakeSeqpacketPair());
     WRIT_TRY(SendWithFds(way.first.get(), microvm::kSuppliesWord,
                          {supplies.control.get(), supplies.device.get()}));
@@ -355,6 +394,7 @@ Status MicrovmTier::PutSnapshot(const microvm::SnapshotRecord& record, int made,
   auto supplies = supply();
   if (supplies) {
     root.supplies = std::move(supplies).value();
+    root.served = true;
     root.no_pages.clear();
     root.snapshot_lock = std::move(held.lock);
     return {};
@@ -403,7 +443,11 @@ Status MicrovmTier::Furnish(const Plan& plan, const HostFeatures& features, int 
                             HeldRoot& root) const {
   UseBase(plan, root);
   if (making_ || options_.snapshots == MicrovmBackendOptions::Snapshots::kIgnored) return {};
-  if (Status used = UseSnapshot(plan, features, session_dir, root); !used) {
+  Status used = UseSnapshot(plan, features, session_dir, root);
+  if (holding_ && used && root.snapshot.empty())
+    return Error{ErrorKind::kUnavailable, "microvm.no_snapshot", "no snapshot fits any more"};
+  if (holding_) return used;
+  if (!used) {
     root.no_snapshot = used.error().message + " [" + used.error().code + "]";
     log::Warn("microvm.not_restored", "a run's machine is booted, as no snapshot can be used",
               {{"why", used.error().ToString()}});
@@ -448,8 +492,11 @@ launch::LaunchPlan MicrovmTier::PlanLaunch(const Plan& plan, const HostFeatures&
     order.purpose = microvm::MachinePurpose::kSnapshot;
     order.warm_up = making_->warm_up;
   }
+  if (holding_) order.purpose = microvm::MachinePurpose::kHeld;
   if (!facts.snapshot.empty())
-    order.start = facts.pages_served ? microvm::MachineFrom::kServed : microvm::MachineFrom::kCopy;
+    order.start = facts.machine_held   ? microvm::MachineFrom::kHeld
+                  : facts.pages_served ? microvm::MachineFrom::kServed
+                                       : microvm::MachineFrom::kCopy;
   order.not_restored = facts.no_snapshot;
   order.change_bytes = plan.limits.disk_bytes == 0 ? kChangeBytes : plan.limits.disk_bytes;
   order.change_entries = plan.limits.disk_files == 0 ? kChangeEntries : plan.limits.disk_files;

@@ -50,10 +50,10 @@ std::vector<HostFinding> LintHosts(const std::vector<std::string>& hosts) {
   for (const Entry& entry : entries) {
     const std::string text = entry.host.ToString();
     if (entry.host.is_wildcard() && IsPublicSuffix(entry.host))
-      out.push_back({entry.index, "lint.public_suffix",
-                     text + " allows the names of everybody who registers one below " +
-                         text.substr(2),
-                     "name the owner's own domain, like *.example." + text.substr(2)});
+      out.push_back(
+          {entry.index, "lint.public_suffix",
+           text + " allows the names of everybody who registers one below " + text.substr(2),
+           "name the owner's own domain, like *.example." + text.substr(2)});
     for (const Entry& other : entries) {
       if (other.index == entry.index || !Covers(other, entry)) continue;
       // Of two that are the same the first one stays.

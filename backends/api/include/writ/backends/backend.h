@@ -41,6 +41,7 @@ struct MachineStart {
   // saw a byte of it; what no machine touched was not looked at.
   enum class Memory { kCopied, kServed };
   std::string snapshot;      // digest of the manifest, "sha256:..."; empty: cold
+  bool pooled = false;       // restored before its run came, and kept paused for it
   std::string not_restored;  // cold: why not from a snapshot that there is; empty: there is none
   Memory memory = Memory::kCopied;
   std::string not_served{};  // why no page server was used for a snapshot that there is
@@ -130,6 +131,19 @@ struct Recovered {
   std::optional<uid_t> uid{};  // that the job had, and what is left of it has; nullopt: not known
 };
 
+// Machines that are restored ahead of their runs and wait, paused.
+struct WaitingMachines {
+  unsigned wanted = 0;  // of each snapshot, as configured
+  unsigned waiting = 0;
+  std::uint64_t memory_bytes = 0;  // of those that wait, at most
+  std::uint64_t memory_budget_bytes = 0;
+  std::uint64_t max_age_seconds = 0;
+  std::uint64_t hits = 0;       // runs that got one
+  std::uint64_t misses = 0;     // runs that could have had one
+  std::uint64_t discarded = 0;  // that no run got: too old, of another snapshot, dead
+  std::string trouble;          // why there are fewer than wanted; empty: nothing is in the way
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -147,6 +161,11 @@ class Backend {
   // Whether what Probe found is still there, cheaply: asked before each claim (L41). kUnavailable
   // with what went away.
   virtual Status Alive() { return {}; }
+
+  // Nothing: it keeps none.
+  virtual std::optional<WaitingMachines> Waiting() { return std::nullopt; }
+  // The configuration was read again: what waits was made for the one before.
+  virtual void ForgetWaiting() {}
 
   // Whether this backend meets the whole plan: kInvalid (the plan is wrong anywhere), kUnsupported
   // (not on this host or tier: capability_mismatch). Never adapts the plan (L4).

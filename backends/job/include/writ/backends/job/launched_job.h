@@ -53,6 +53,13 @@ class LaunchedJob final : public Job {
   std::string Leftovers() const override;
   Dismantled Dismantle() override;
 
+  // Of a machine that is held for another job's (launch::kMachineHeld): what that needs of it,
+  // once.
+  std::vector<UniqueFd> TakeMachine() { return std::move(machine_fds_); }
+  // What it and its groups have used and passed so far; from any thread until Dismantle.
+  void AddUsageTo(Usage& usage) const;
+  std::optional<LimitKind> LimitPassed() const;
+
  private:
   LaunchedJob(Plan plan, const LaunchedTier& tier, HostFound found, Launchers& launchers);
 
@@ -86,7 +93,7 @@ class LaunchedJob final : public Job {
   HeldRoot root_;
   UniqueFd session_dir_;
   std::string machine_;  // ReadyMessage::machine
-  bool pages_served_ = false;
+  std::vector<UniqueFd> machine_fds_;
   bool made_dirs_ = false;
   std::vector<UniqueFd> written_trees_;  // what counts as the job's disk
   UniqueFd status_file_;

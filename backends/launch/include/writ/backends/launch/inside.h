@@ -6,10 +6,14 @@ namespace writ::backends::launch {
 
 // To the supervisor. kInitReady comes with descriptors: the proxy's listener where there is one,
 // then one for each NamespacePlan::counted. The owner of a machine adds how it was started:
-// "restored", or "cold" and, after a blank, why it was not restored from a snapshot that there was.
+// "restored", "pooled" (restored ahead, by another owner), or "cold" and, after a blank, why it was
+// not restored from a snapshot that there was. "held": it is a machine for somebody else's run, and
+// what that needs of it follows behind kInitReady's other descriptors.
 inline constexpr char kInitReady = 'R';
 inline constexpr char kStartedRestored[] = "restored";
+inline constexpr char kStartedPooled[] = "pooled";
 inline constexpr char kStartedCold[] = "cold";
+inline constexpr char kMachineHeld[] = "held";
 inline constexpr unsigned kMaxMachineStart = 600;
 inline constexpr char kJobEnded = 'X';  // followed by the wait status in decimal
 // "F", errno in decimal, a blank, the stage. Stage "exec": the program is missing or cannot be run.

@@ -7,8 +7,12 @@
 // is a stream to the session's proxy.
 #pragma once
 
+#include <sys/types.h>
+
+#include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "writ/backends/backend.h"
@@ -29,6 +33,25 @@ struct PageOptions {
 // "pages.preload", "pages.userfaultfd" with the mend as its hint.
 Status MachinePagesCanBeServed(const PageOptions& options);
 
+// Of a machine beside its job's: kernel and agent.
+inline constexpr std::uint64_t kGuestMemoryBytes = 128ull << 20;
+
+// Machines that are restored ahead of their runs and wait, paused. A run whose machine would be
+// restored gets one where one waits; each is used once.
+struct PoolOptions {
+  unsigned count = 0;                       // of each snapshot's; 0: none are kept
+  std::uint64_t memory_bytes = 1ull << 30;  // of the guests that wait, all together, at most
+  std::chrono::seconds max_age = std::chrono::minutes(10);
+  // Absolute, existing, reachable by the identities: their folders. What an earlier process has
+  // left is ended and removed.
+  std::string dir{};
+  // As root: uids that nothing else has, one for each that waits or is in use; and of the page
+  // server.
+  uid_t first_uid = 0;
+  unsigned uids = 0;
+  std::optional<uid_t> helper_uid{};
+};
+
 struct MicrovmBackendOptions {
   LaunchedOptions launched{};
   std::string machine_program{};  // absolute path of writ-vm
@@ -41,6 +64,7 @@ struct MicrovmBackendOptions {
   enum class Snapshots { kUsed, kIgnored };
   Snapshots snapshots = Snapshots::kUsed;  // of `images_dir`/snapshots
   PageOptions pages{};
+  PoolOptions pool{};
 };
 
 // Name "microvm". Where there is a snapshot of a run's image and size (snapshot_build.h) its
