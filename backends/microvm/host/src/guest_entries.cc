@@ -28,6 +28,7 @@ struct GuestEntries::One {
   std::vector<std::shared_ptr<Stream>> streams;  // of its bytes
   std::shared_ptr<RelayCount> out = std::make_shared<RelayCount>();
   std::shared_ptr<RelayCount> err = std::make_shared<RelayCount>();
+  UniqueFd in;  // until it runs: before that nobody takes its bytes there
   bool started = false;
   std::optional<EntryEnded> ended;
   UniqueFd sizes;
@@ -35,7 +36,10 @@ struct GuestEntries::One {
 };
 
 GuestEntries::~GuestEntries() {
-  while (!entries_.empty()) Close(entries_.begin()->second);
+  while (!entries_.empty()) {
+    const std::shared_ptr<One> one = entries_.begin()->second;  // not the table's own
+    Close(one);
+  }
 }
 
 Status GuestEntries::Enter(std::uint64_t id, launch::EntryRequest request, GuestEntryFds fds,
@@ -70,25 +74,26 @@ Status GuestEntries::Enter(std::uint64_t id, launch::EntryRequest request, Guest
     if (failed && tell) tell({"the guest gave it up", EIO});
   };
   // Its own descriptor, and a stream each.
-  auto carry = [&](const char* name, UniqueFd fd, Ways ways,
-                   std::shared_ptr<RelayCount> count) -> Status {
+  auto carry = [&](const char* name, UniqueFd fd, std::shared_ptr<RelayCount> count) -> Status {
     WRIT_ASSIGN(std::shared_ptr<Stream> stream, session_.Request(path + name));
     one->streams.push_back(stream);
     if (!fd) {
       stream->Finish();
-      if (count) count->done = true;
+      count->done = true;
       return {};
     }
-    if (count)
-      count->changed = [this, weak] {
-        if (auto held = weak.lock()) MaybeEnded(held);
-      };
-    StartRelay(loop_, std::move(fd), stream, ways, {}, std::move(count));
+    count->changed = [this, weak] {
+      if (auto held = weak.lock()) MaybeEnded(held);
+    };
+    StartRelay(loop_, std::move(fd), stream, Ways::kToFd, {}, std::move(count));
     return {};
   };
-  Status carried = carry("/in", std::move(fds.in), Ways::kToStream, nullptr);
-  if (carried) carried = carry("/out", std::move(fds.out), Ways::kToFd, one->out);
-  if (carried) carried = carry("/err", std::move(fds.err), Ways::kToFd, one->err);
+  auto opened = session_.Request(path + "/in");
+  Status carried = opened ? Status() : Status(opened.error());
+  if (carried) one->streams.push_back(*opened);
+  one->in = std::move(fds.in);
+  if (carried) carried = carry("/out", std::move(fds.out), one->out);
+  if (carried) carried = carry("/err", std::move(fds.err), one->err);
   if (!carried) {
     Close(one);
     return carried;
@@ -119,6 +124,7 @@ Status GuestEntries::OnWord(const std::shared_ptr<One>& one, std::string_view by
     return Error{ErrorKind::kInvalid, "microvm.turn", "the guest spoke out of turn"};
   if (starts) {
     one->started = true;
+    StartRelay(loop_, std::move(one->in), one->streams.front(), Ways::kToStream, {});
     if (one->events.on_started) one->events.on_started();
   } else if (auto* failed = std::get_if<EntryFailed>(&word)) {
     auto tell = one->events.on_failed;

@@ -260,7 +260,7 @@ TEST_F(GuestAgent, RunsACommandBesideItsJob) {  // L17, L18
   ASSERT_TRUE(beside && beside->started && beside->ended);
   EXPECT_EQ(beside->ended->code, 42);
   // All that it had written was there before its end was told, though what it left writes on.
-  EXPECT_EQ(Taken(beside->out), std::string("a\0b1 \n", 6));
+  EXPECT_EQ(Taken(beside->out), std::string("a\0b1\n", 5));
   EXPECT_EQ(Taken(beside->err), "err\n");
   ASSERT_TRUE(ran.ended);
   EXPECT_EQ(ran.ended->kind, Outcome::Kind::kCancelled);
