@@ -147,8 +147,8 @@ Result<UidReservation> ReserveUids(RunnerSettings& settings) {
 }
 
 Status RegisterBackends(backends::BackendRegistry& registry, const std::string& dir,
-                        const runner::RunnerConfig& config,
-                        backends::LaunchedOptions::Ahead ahead) {
+                        const runner::RunnerConfig& config, backends::LaunchedOptions::Ahead ahead,
+                        const std::string& steps_dir) {
   WRIT_ASSIGN(Programs programs, FindPrograms());
   backends::LaunchedOptions launched;
   launched.launcher = programs.launch;
@@ -164,6 +164,10 @@ Status RegisterBackends(backends::BackendRegistry& registry, const std::string& 
   options.default_image = config.container.image;
   backends::MicrovmBackendOptions machines = MachineOptions(programs, dir, config);
   machines.launched = options.launched;
+  if (!steps_dir.empty()) {
+    machines.images_dir = steps_dir;
+    machines.jobs = backends::MicrovmBackendOptions::Jobs::kSteps;
+  }
   WRIT_TRY(registry.Add(backends::MakeContainerBackend(std::move(options))));
   return registry.Add(backends::MakeMicrovmBackend(std::move(machines)));
 }

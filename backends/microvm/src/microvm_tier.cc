@@ -16,6 +16,7 @@
 #include "writ/backends/image/oci_documents.h"
 #include "writ/backends/job/launched_backend.h"
 #include "writ/backends/job/private_dirs.h"
+#include "writ/backends/microvm/erofs.h"
 #include "writ/backends/microvm/guest_image.h"
 #include "writ/backends/microvm/machine_order.h"
 #include "writ/backends/microvm/pages/words.h"
@@ -190,6 +191,11 @@ Capabilities MicrovmTier::Describe(const HostFeatures& f) const {
       "a job that is ended without its grace leaves no changes: they were in the machine",
       "CPU time is the machine's, its boot included",
   };
+  if (options_.jobs == MicrovmBackendOptions::Jobs::kSteps) {
+    c.syscalls.mechanism = machine;
+    c.resources.mechanism = "size of the machine";
+    c.notes.push_back("a step of a recipe is root of its guest: the machine holds it, no seccomp");
+  }
   if (!f.machine.kvm)
     c.notes.push_back("without KVM (" + f.machine.no_kvm_reason +
                       ") the machine is emulated: several times slower");
@@ -242,7 +248,10 @@ std::vector<HeldLimit> MicrovmTier::HoldersOf(const Limits& limits, const HostFe
       case LimitKind::kOutput:
         break;
       case LimitKind::kMemory:
-        held = {limit, LimitHolder::kCgroupV2, "in the guest; the machine has little more"};
+        if (options_.jobs == MicrovmBackendOptions::Jobs::kSteps)
+          held.note = "the machine has little more";
+        else
+          held = {limit, LimitHolder::kCgroupV2, "in the guest; the machine has little more"};
         break;
       case LimitKind::kProcesses:
       case LimitKind::kCpuShare:
@@ -262,6 +271,10 @@ std::vector<HeldLimit> MicrovmTier::HoldersOf(const Limits& limits, const HostFe
         held.note = "in the guest";
         break;
     }
+    const bool of_machine = limit.kind == LimitKind::kWall || limit.kind == LimitKind::kOutput ||
+                            limit.kind == LimitKind::kMemory;
+    if (options_.jobs == MicrovmBackendOptions::Jobs::kSteps && !of_machine)
+      held = {limit, LimitHolder::kNone, "a step of a recipe is held by its machine alone"};
     out.push_back(std::move(held));
   }
   return out;
@@ -277,8 +290,12 @@ Result<HeldRoot> MicrovmTier::Hold(const Plan& plan) const {
   out.digest = image::ImageDigestText(record.id);
   WRIT_ASSIGN(image::HeldImage held, store_.Hold(out.digest));
   // A folder that is no guest image is refused here, before anything boots.
-  WRIT_ASSIGN(microvm::GuestManifest manifest, microvm::ReadGuestManifest(held.root));
-  (void)manifest;
+  WRIT_ASSIGN(const microvm::GuestManifest manifest, microvm::ReadGuestManifest(held.root));
+  if (manifest.for_steps != (options_.jobs == MicrovmBackendOptions::Jobs::kSteps))
+    return Unsupported(Tier::kMicrovm, "image_purpose",
+                       "this guest image is not for what is to run in it",
+                       "`writ image build` makes images for runs, and those of its steps itself");
+  WRIT_TRY(microvm::CheckErofs(held.root + "/" + microvm::kRootName));
   out.lock = std::move(held.lock);
   out.view = {Part(held.root, microvm::kKernelName, microvm::kKernelPlace),
               Part(held.root, microvm::kInitramfsName, microvm::kInitramfsPlace),
@@ -376,7 +393,9 @@ Status MicrovmTier::CopySnapshot(const microvm::HeldSnapshot& held, int made,
 // why.
 Status MicrovmTier::Furnish(const Plan& plan, const HostFeatures& features, int session_dir,
                             HeldRoot& root) const {
-  if (making_ || options_.snapshots == MicrovmBackendOptions::Snapshots::kIgnored) return {};
+  if (making_ || options_.jobs == MicrovmBackendOptions::Jobs::kSteps ||
+      options_.snapshots == MicrovmBackendOptions::Snapshots::kIgnored)
+    return {};
   if (Status used = UseSnapshot(plan, features, session_dir, root); !used) {
     root.no_snapshot = used.error().message + " [" + used.error().code + "]";
     log::Warn("microvm.not_restored", "a run's machine is booted, as no snapshot can be used",

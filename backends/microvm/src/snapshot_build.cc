@@ -88,6 +88,15 @@ class BuildFolder {
   std::string work_dir_;
 };
 
+// What the image says is to be started before the snapshot; empty: nothing. An image that is not
+// there is told of where it is held.
+std::string StartOf(const SnapshotBuild& build) {
+  auto held = microvm::GuestStore(build.machines.images_dir)
+                  .Hold(build.image.empty() ? build.machines.default_image : build.image);
+  auto manifest = held ? microvm::ReadGuestManifest(held->root) : std::move(held).error();
+  return manifest ? microvm::WarmUpOf(manifest->config) : std::string();
+}
+
 Plan MachinePlan(const SnapshotBuild& build, const BuildFolder& folder) {
   Plan plan;
   plan.tier = Tier::kMicrovm;
@@ -120,6 +129,7 @@ Result<microvm::SnapshotRecord> BuildSnapshot(SnapshotBuild build) {
     if (build.told) build.told(what);
   };
   build.machines.launched.ahead = LaunchedOptions::Ahead::kNone;
+  if (std::string start = StartOf(build); !start.empty()) build.warm_up.push_back(std::move(start));
   auto owned = std::make_unique<MicrovmTier>(build.machines,
                                              SnapshotMaking{build.warm_up, build.warm_up_bound});
   const MicrovmTier& tier = *owned;

@@ -190,7 +190,8 @@ class Agent {
       events.on_word = [this](const GuestWord& said) { OnSaid(said); };
       job_ = std::make_unique<JobThread>(
           loop_, *backend_,
-          JobPlaces{options_.inputs, options_.scratch, options_.job_memory, options_.mount_inputs},
+          JobPlaces{options_.inputs, options_.scratch, options_.job_memory, options_.mount_inputs,
+                    options_.root_job, options_.image},
           std::move(*order), std::move(events));
       for (auto* waiting : {&stdout_, &stderr_})
         if (*waiting) OnOutput(std::exchange(*waiting, nullptr));

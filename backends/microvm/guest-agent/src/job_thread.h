@@ -26,6 +26,9 @@ struct JobPlaces {
   std::string scratch;
   std::uint64_t job_memory = 0;
   std::function<Status()> mount_inputs = {};  // may be empty
+  // The job is a step of a recipe. `image`: the root that it changes.
+  std::optional<RootJob> root_job = {};
+  std::string image = {};
 };
 
 class JobThread {
@@ -51,6 +54,7 @@ class JobThread {
  private:
   void Run();
   Result<Ended> RunJob();
+  Result<Ended> RunStep();
   Result<Plan> MakePlan();
   void Tell(GuestWord word);
   // The environment, or nothing where the job was given up.
