@@ -49,7 +49,8 @@ say "where it comes from, and that it holds"
 writ image inspect made | tee "$work/inspect.json"
 grep -q '"command": "greet >said' "$work/inspect.json" || fail "the provenance is not shown"
 run=$(json "$work/inspect.json" '[s["run"]["runId"] for s in d["provenance"]["steps"] if "run" in s][0]')
-writ runners key "$(json <(writ receipt "$run" --json) 'd["facts"]["runnerId"]' 2>/dev/null || writ runners ls --json | python3 -c 'import json,sys; print(json.load(sys.stdin)["runners"][0]["runnerId"])')" --out "$work/runner.pub.pem" >/dev/null
+writ receipt "$run" --json >"$work/receipt.json"
+writ runners key "$(json "$work/receipt.json" 'd["saw"]["runner"]["runnerId"]')" --out "$work/runner.pub.pem" >/dev/null
 writ image verify made --plane-key "$state/keys/plane.pub.pem" --runner-key "$work/runner.pub.pem" | tee "$work/out"
 grep -q '2 receipts hold' "$work/out" || fail "the receipts were not verified"
 folder=$(json "$work/inspect.json" 'd["folder"]')
