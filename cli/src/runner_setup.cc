@@ -148,8 +148,8 @@ Result<UidReservation> ReserveUids(RunnerSettings& settings) {
 }
 
 Status RegisterBackends(backends::BackendRegistry& registry, const std::string& dir,
-                        const runner::RunnerConfig& config,
-                        backends::LaunchedOptions::Ahead ahead) {
+                        const runner::RunnerConfig& config, backends::LaunchedOptions::Ahead ahead,
+                        const std::string& steps_dir) {
   WRIT_ASSIGN(Programs programs, FindPrograms());
   backends::LaunchedOptions launched;
   launched.launcher = programs.launch;
@@ -178,6 +178,10 @@ Status RegisterBackends(backends::BackendRegistry& registry, const std::string& 
       machines.pool.first_uid = config.uid_range->first + config.slots + 1;
       machines.pool.uids = runner::PoolUidsOf(config);
     }
+  }
+  if (!steps_dir.empty()) {
+    machines.images_dir = steps_dir;
+    machines.jobs = backends::MicrovmBackendOptions::Jobs::kSteps;
   }
   WRIT_TRY(registry.Add(backends::MakeContainerBackend(std::move(options))));
   return registry.Add(backends::MakeMicrovmBackend(std::move(machines)));

@@ -17,6 +17,7 @@
 #include "writ/backends/image/oci_documents.h"
 #include "writ/backends/job/launched_backend.h"
 #include "writ/backends/job/private_dirs.h"
+#include "writ/backends/microvm/erofs.h"
 #include "writ/backends/microvm/guest_image.h"
 #include "writ/backends/microvm/machine_order.h"
 #include "writ/backends/microvm/pages/words.h"
@@ -225,6 +226,11 @@ Capabilities MicrovmTier::Describe(const HostFeatures& f) const {
       "a job that is ended without its grace leaves no changes: they were in the machine",
       "CPU time is the machine's, its boot included",
   };
+  if (options_.jobs == MicrovmBackendOptions::Jobs::kSteps) {
+    c.syscalls.mechanism = machine;
+    c.resources.mechanism = "size of the machine";
+    c.notes.push_back("a step of a recipe is root of its guest: the machine holds it, no seccomp");
+  }
   if (!f.machine.kvm)
     c.notes.push_back("without KVM (" + f.machine.no_kvm_reason +
                       ") the machine is emulated: several times slower");
@@ -278,7 +284,10 @@ std::vector<HeldLimit> MicrovmTier::HoldersOf(const Limits& limits, const HostFe
       case LimitKind::kOutput:
         break;
       case LimitKind::kMemory:
-        held = {limit, LimitHolder::kCgroupV2, "in the guest; the machine has little more"};
+        if (options_.jobs == MicrovmBackendOptions::Jobs::kSteps)
+          held.note = "the machine has little more";
+        else
+          held = {limit, LimitHolder::kCgroupV2, "in the guest; the machine has little more"};
         break;
       case LimitKind::kProcesses:
       case LimitKind::kCpuShare:
@@ -298,6 +307,10 @@ std::vector<HeldLimit> MicrovmTier::HoldersOf(const Limits& limits, const HostFe
         held.note = "in the guest";
         break;
     }
+    const bool of_machine = limit.kind == LimitKind::kWall || limit.kind == LimitKind::kOutput ||
+                            limit.kind == LimitKind::kMemory;
+    if (options_.jobs == MicrovmBackendOptions::Jobs::kSteps && !of_machine)
+      held = {limit, LimitHolder::kNone, "a step of a recipe is held by its machine alone"};
     out.push_back(std::move(held));
   }
   return out;
@@ -313,8 +326,12 @@ Result<HeldRoot> MicrovmTier::Hold(const Plan& plan) const {
   out.digest = image::ImageDigestText(record.id);
   WRIT_ASSIGN(image::HeldImage held, store_.Hold(out.digest));
   // A folder that is no guest image is refused here, before anything boots.
-  WRIT_ASSIGN(microvm::GuestManifest manifest, microvm::ReadGuestManifest(held.root));
-  (void)manifest;
+  WRIT_ASSIGN(const microvm::GuestManifest manifest, microvm::ReadGuestManifest(held.root));
+  if (manifest.for_steps != (options_.jobs == MicrovmBackendOptions::Jobs::kSteps))
+    return Unsupported(Tier::kMicrovm, "image_purpose",
+                       "this guest image is not for what is to run in it",
+                       "`writ image build` makes images for runs, and those of its steps itself");
+  WRIT_TRY(microvm::CheckErofs(held.root + "/" + microvm::kRootName));
   out.lock = std::move(held.lock);
   const std::string parts = held.root + "/";
   out.view = {Part(parts + microvm::kKernelName, microvm::kKernelPlace),
@@ -442,7 +459,8 @@ void MicrovmTier::UseBase(const Plan& plan, HeldRoot& root) const {
 Status MicrovmTier::Furnish(const Plan& plan, const HostFeatures& features, int session_dir,
                             HeldRoot& root) const {
   UseBase(plan, root);
-  if (making_ || options_.snapshots == MicrovmBackendOptions::Snapshots::kIgnored) return {};
+  if (making_ || options_.jobs == MicrovmBackendOptions::Jobs::kSteps ||
+      options_.snapshots == MicrovmBackendOptions::Snapshots::kIgnored) return {};
   Status used = UseSnapshot(plan, features, session_dir, root);
   if (holding_ && used && root.snapshot.empty())
     return Error{ErrorKind::kUnavailable, "microvm.no_snapshot", "no snapshot fits any more"};

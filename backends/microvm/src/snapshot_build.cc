@@ -54,6 +54,15 @@ class ProgressTeller {
   std::jthread thread_;
 };
 
+// What the image says is to be started before the snapshot; empty: nothing. An image that is not
+// there is told of where it is held.
+std::string StartOf(const SnapshotBuild& build) {
+  auto held = microvm::GuestStore(build.machines.images_dir)
+                  .Hold(build.image.empty() ? build.machines.default_image : build.image);
+  auto manifest = held ? microvm::ReadGuestManifest(held->root) : std::move(held).error();
+  return manifest ? microvm::WarmUpOf(manifest->config) : std::string();
+}
+
 Result<microvm::SnapshotSource> OpenSource(const MachineFolder& folder, UniqueFd& held) {
   const std::string name = std::string("session/") + kTmpName + "/" + microvm::kSnapshotName;
   WRIT_ASSIGN(held, OpenBeneath(folder.fd(), name, O_RDONLY | O_DIRECTORY));
@@ -70,6 +79,7 @@ Result<microvm::SnapshotRecord> BuildSnapshot(SnapshotBuild build) {
     if (build.told) build.told(what);
   };
   build.machines.launched.ahead = LaunchedOptions::Ahead::kNone;
+  if (std::string start = StartOf(build); !start.empty()) build.warm_up.push_back(std::move(start));
   auto owned = std::make_unique<MicrovmTier>(build.machines,
                                              SnapshotMaking{build.warm_up, build.warm_up_bound});
   const MicrovmTier& tier = *owned;

@@ -295,6 +295,27 @@ Result<WarmUp> DecodeWarmUp(std::string_view bytes) {
   return Whole(in, std::move(command));
 }
 
+std::string Encode(const RootJob& job) {
+  Writer out;
+  out.Number(job.uid);
+  out.Number(job.gid);
+  out.Text(job.cwd);
+  out.Texts(job.environment);
+  return out.Take();
+}
+
+Result<RootJob> DecodeRootJob(std::string_view bytes) {
+  constexpr std::uint64_t kMaxId = 65'533;
+  Reader in(bytes);
+  RootJob job;
+  job.uid = in.NumberAtMost(kMaxId);
+  job.gid = in.NumberAtMost(kMaxId);
+  job.cwd = in.Text();
+  job.environment = in.Texts();
+  if (!job.cwd.starts_with('/')) in.Fail();
+  return Whole(in, std::move(job));
+}
+
 std::string Encode(const WarmedUp& warmed) {
   Writer out;
   PutStatus(out, warmed.status);

@@ -202,10 +202,11 @@ class Agent {
         if (stdin_) OnInput(std::exchange(stdin_, nullptr));
       };
       events.on_word = [this](const GuestWord& said) { OnSaid(said); };
-      job_ = std::make_unique<JobThread>(loop_, *backend_,
-                                         JobPlaces{options_.inputs, options_.base, options_.scratch,
-                                                   options_.job_memory, options_.mount_inputs},
-                                         std::move(*order), std::move(events));
+      job_ = std::make_unique<JobThread>(
+          loop_, *backend_,
+          JobPlaces{options_.inputs, options_.base, options_.scratch, options_.job_memory,
+                    options_.mount_inputs, options_.root_job, options_.image},
+          std::move(*order), std::move(events));
       for (auto* waiting : {&stdout_, &stderr_})
         if (*waiting) OnOutput(std::exchange(*waiting, nullptr));
       return {};

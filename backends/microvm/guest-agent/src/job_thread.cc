@@ -10,7 +10,9 @@
 #include <array>
 #include <utility>
 
+#include "root_job.h"
 #include "writ/backends/microvm/guest_layout.h"
+#include "writ/backends/microvm/tree_stream.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
 
@@ -148,7 +150,7 @@ std::optional<Go> JobThread::AwaitGo() {
 }
 
 void JobThread::Run() {
-  auto ended = RunJob();
+  auto ended = places_.root_job ? RunStep() : RunJob();
   out_.write_end.reset();
   err_.write_end.reset();
   Tell(ended ? std::move(ended).value() : NeverRan(ended.error()));
@@ -193,12 +195,17 @@ Result<Plan> JobThread::MakePlan() {
   return plan;
 }
 
-Result<Ended> JobThread::RunJob() {
+Status JobThread::MountWorkspace() {
   if (places_.mount_inputs) WRIT_TRY(places_.mount_inputs(order_.on_base));
   std::vector<std::string> layers = {places_.inputs + "/workspace"};
   if (order_.on_base) layers.push_back(places_.base + "/workspace");
   WRIT_ASSIGN(LayeredWorkspace mounted, LayeredWorkspace::Mount(layers, places_.scratch));
   workspace_.emplace(std::move(mounted));
+  return {};
+}
+
+Result<Ended> JobThread::RunJob() {
+  WRIT_TRY(MountWorkspace());
   WRIT_ASSIGN(Plan plan, MakePlan());
   WRIT_ASSIGN(std::unique_ptr<Job> prepared, backend_.Prepare(std::move(plan)));
   const std::shared_ptr<Job> job = std::move(prepared);
@@ -240,6 +247,43 @@ Result<Ended> JobThread::RunJob() {
   Ended ended = FromOutcome(outcome);
   for (const Leak& leak : job->Dismantle().leaks)
     ended.leaks.push_back(leak.kind + " " + leak.what);
+  return ended;
+}
+
+// As RunJob, and what it has changed of the root lies in its workspace in the end.
+Result<Ended> JobThread::RunStep() {
+  WRIT_TRY(MountWorkspace());
+  const std::string scratch = places_.scratch + "/root-layer";
+  WRIT_TRY(MakeDirectories(scratch, 0755));
+  WRIT_ASSIGN(const LayeredWorkspace root, LayeredWorkspace::Mount({places_.image}, scratch));
+  auto listener = std::make_shared<UniqueFd>();
+  if (order_.proxied) {
+    WRIT_ASSIGN(*listener, ListenForProxy());
+  }
+  loop_.Post([this, alive = alive_, listener] {
+    if (*alive) events_.on_prepared(std::move(*listener));
+  });
+  std::optional<Go> go = AwaitGo();
+  if (!go)
+    return Error{ErrorKind::kCancelled, "agent.given_up", "the step was given up before its start"};
+  Tell(Started{});
+  RootJobOrder order{*places_.root_job,
+                     order_.argv,
+                     go->environment,
+                     out_.write_end.get(),
+                     (order_.merged ? out_ : err_).write_end.get(),
+                     root.path()};
+  WRIT_ASSIGN(Ended ended, RunRootJob(order, [this] {
+                if (kill_.stop_requested()) return JobWish::kEndNow;
+                return stop_.stop_requested() ? JobWish::kEnd : JobWish::kGoOn;
+              }));
+  for (std::string& entry : go->environment) ::explicit_bzero(entry.data(), entry.size());
+  if (!ended.status || ended.status->ShellCode() != 0) return ended;
+  WRIT_ASSIGN(UniqueFd changed, root.OpenUpper());
+  UniqueFd layer(::open((workspace_->path() + "/" + kLayerName).c_str(),
+                        O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644));
+  if (!layer) return SysError(errno, "agent.layer", "cannot make the layer");
+  WRIT_TRY(WriteTree(changed.get(), layer.get()));
   return ended;
 }
 

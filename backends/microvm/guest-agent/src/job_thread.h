@@ -27,6 +27,9 @@ struct JobPlaces {
   std::string scratch;
   std::uint64_t job_memory = 0;
   std::function<Status(bool on_base)> mount_inputs = {};  // may be empty
+  // The job is a step of a recipe. `image`: the root that it changes.
+  std::optional<RootJob> root_job = {};
+  std::string image = {};
 };
 
 class JobThread {
@@ -55,6 +58,8 @@ class JobThread {
  private:
   void Run();
   Result<Ended> RunJob();
+  Result<Ended> RunStep();
+  Status MountWorkspace();
   Result<Plan> MakePlan();
   static Status ShowTrees(const std::vector<std::string>& trees, const std::string& of, Plan& plan);
   void Tell(GuestWord word);

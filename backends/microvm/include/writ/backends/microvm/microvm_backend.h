@@ -65,6 +65,10 @@ struct MicrovmBackendOptions {
   Snapshots snapshots = Snapshots::kUsed;  // of `images_dir`/snapshots
   PageOptions pages{};
   PoolOptions pool{};
+  // kSteps: for steps of recipes and nothing else: images whose job is root of its guest, held by
+  // the machine alone. Such an image is refused otherwise, and any other is here.
+  enum class Jobs { kHeld, kSteps };
+  Jobs jobs = Jobs::kHeld;
 };
 
 // Name "microvm". Where there is a snapshot of a run's image and size (snapshot_build.h) its

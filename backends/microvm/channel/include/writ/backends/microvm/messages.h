@@ -143,12 +143,21 @@ struct WarmedUp {
 };
 inline constexpr std::size_t kMaxWarmUpOutput = 8u << 10;
 
+// What stands in the initramfs of an image whose job is root of the guest (guest_layout.h).
+struct RootJob {
+  std::uint64_t uid = 0;
+  std::uint64_t gid = 0;
+  std::string cwd = "/";                 // absolute, in the root
+  std::vector<std::string> environment;  // NAME=value, above what the job gets
+};
+
 std::string Encode(const Hello& hello);
 std::string Encode(const Identity& identity);
 std::string Encode(const IdentityTaken& taken);
 std::string Encode(const Metrics& metrics);
 std::string Encode(const WarmUp& command);
 std::string Encode(const WarmedUp& warmed);
+std::string Encode(const RootJob& job);
 std::string Encode(const HostWord& word);
 std::string Encode(const GuestWord& word);
 Result<Hello> DecodeHello(std::string_view bytes);
@@ -157,6 +166,7 @@ Result<IdentityTaken> DecodeIdentityTaken(std::string_view bytes);
 Result<Metrics> DecodeMetrics(std::string_view bytes);
 Result<WarmUp> DecodeWarmUp(std::string_view bytes);
 Result<WarmedUp> DecodeWarmedUp(std::string_view bytes);
+Result<RootJob> DecodeRootJob(std::string_view bytes);
 Result<HostWord> DecodeHostWord(std::string_view bytes);
 Result<GuestWord> DecodeGuestWord(std::string_view bytes);
 

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "writ/backends/microvm/messages.h"
@@ -33,6 +34,9 @@ struct AgentOptions {
   std::string base;         // the same of the base, for a job that has one
   std::string scratch;      // empty directory on a writable file system with trusted.* attributes
   std::uint64_t job_memory = 0;  // what a job gets that asks for no limit; 0: all
+  // Of an image of a recipe's steps: the job is held by the machine alone (src/root_job.h).
+  std::optional<RootJob> root_job;
+  std::string image;  // with it: directory with the image's root, as it is without layers
   // Takes what came for this guest alone. A test that runs on a host must not set its clock.
   std::function<Result<IdentityTaken>(const Identity&)> take_identity;
   // Around a pause of the machine: the job is held, the clock set, and the job goes on. May be
