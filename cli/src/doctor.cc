@@ -153,6 +153,8 @@ Result<DoctorReport> Examine(const RunnerSetup& setup) {
   out.layers.push_back(LookAtKvm());
   for (Layer& runtime : LookAtRuntimes()) out.layers.push_back(std::move(runtime));
   out.layers.push_back(LookAtSnapshots(setup.dir));
+  out.layers.push_back(LookAtPageServer(setup.dir));
+  if (auto pool = LookAtPool(config)) out.layers.push_back(std::move(*pool));
   out.usable = std::none_of(out.layers.begin(), out.layers.end(),
                             [](const Layer& layer) { return layer.health == Health::kBad; });
   return out;

@@ -176,7 +176,7 @@ Result<std::unique_ptr<Embedded>> Embedded::Start(const EmbeddedOptions& options
   backend_setup.dir = options.dir;
   WRIT_ASSIGN(const RunnerSettings backend_settings, ReadRunnerSettings(backend_setup));
   WRIT_TRY(RegisterBackends(impl->registry, options.dir, backend_settings.config,
-                            backends::LaunchedOptions::Ahead::kNone));
+                            backends::LaunchedOptions::Ahead::kNone, options.steps_dir));
   WRIT_ASSIGN(Seat seat, TakeSeat(observed, plane, impl->server->url(), impl->registry, clock));
   impl->seat = std::move(seat.lock);
   impl->uids = std::move(seat.uids);

@@ -21,7 +21,9 @@ struct EmbeddedOptions {
   std::string only_run;                     // the one run that it claims
   runner::RunObserver* observer = nullptr;  // borrowed; may be null
   std::vector<std::string> allow_access{};  // members of grants.session, above file and environment
-  std::optional<int> seat{};                // that one (DesertedSeat); nullopt: the first free one
+  // For a step of a recipe: its guest images are in this directory (MicrovmBackendOptions::Jobs).
+  std::string steps_dir{};
+  std::optional<int> seat{};  // that one (DesertedSeat); nullopt: the first free one
 };
 
 class Embedded {

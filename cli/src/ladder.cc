@@ -80,6 +80,7 @@ json::Value BackendJson(const Capabilities& can) {
   out.Set("limits", std::move(limits));
   out.Set("overlay", OverlayWord(can.overlay_workspace));
   out.Set("pty", can.pty);
+  out.Set("pause", can.pause);
   json::Array notes;
   for (const std::string& note : can.notes) notes.push_back(json::ToWellFormedUtf8(note));
   out.Set("notes", std::move(notes));

@@ -20,6 +20,7 @@
 #include "writ/backends/linux/cgroup.h"
 #include "writ/backends/linux/machine.h"
 #include "writ/backends/linux/user_namespace.h"
+#include "writ/backends/microvm/microvm_backend.h"
 #include "writ/backends/microvm/snapshot_build.h"
 #include "writ/base/file.h"
 #include "writ/base/unique_fd.h"
@@ -228,6 +229,25 @@ Layer LookAtKvm() {
   return out;
 }
 
+std::optional<Layer> LookAtPool(const runner::RunnerConfig& config) {
+  const runner::RunnerConfig::MachinePool& pool = config.microvm.pool;
+  if (pool.clones == 0) return std::nullopt;
+  Layer out{"machine pool", Health::kGood,
+            std::to_string(pool.clones) + " of each snapshot are restored ahead of their runs, " +
+                std::to_string(pool.memory_bytes >> 20) + " MiB together at most, for " +
+                std::to_string(pool.max_age.count()) + " s; `writ runner status` counts them",
+            "", ""};
+  const std::uint64_t one =
+      backends::MicrovmBackendOptions().job_memory_bytes + backends::kGuestMemoryBytes;
+  if (pool.memory_bytes < one) {
+    out.health = Health::kLimited;
+    out.cause = "the machine of a run without a memory limit has " + std::to_string(one >> 20) +
+                " MiB, more than the pool: none of those waits";
+    out.mend = "raise microvm.pool.memoryBytes";
+  }
+  return out;
+}
+
 Layer LookAtSnapshots(const std::string& dir) {
   Layer out{"snapshots", Health::kAbsent, "there are none: machines of the microvm tier boot", "",
             "`writ snapshot build` makes one"};
@@ -259,6 +279,20 @@ Layer LookAtSnapshots(const std::string& dir) {
   out.mend = worst ? std::string()
                    : "`writ snapshot build` makes one that fits, `writ snapshot gc` "
                      "removes the others";
+  return out;
+}
+
+Layer LookAtPageServer(const std::string& dir) {
+  Layer out{"page server", Health::kGood,
+            "machines get a snapshot's memory as they touch it, compared at first touch", "", ""};
+  auto options = ReadMachineOptions(dir);
+  const Status served =
+      options ? backends::MachinePagesCanBeServed(options->pages) : Status(options.error());
+  if (served) return out;
+  out.health = Health::kLimited;
+  out.found = "machines that start from a snapshot have all of its memory copied first";
+  out.cause = served.error().message;
+  out.mend = served.error().hint;
   return out;
 }
 

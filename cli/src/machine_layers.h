@@ -2,6 +2,7 @@
 // Each look changes nothing and ends at once.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,7 +39,11 @@ Layer LookAtMemory();
 // The proxies of our environment, which no job gets, and the runner's own way to its plane.
 Layer LookAtProxies(const runner::RunnerConfig& config);
 Layer LookAtKvm();
+// What microvm.pool of the configuration keeps. Nothing: it asks for none.
+std::optional<Layer> LookAtPool(const runner::RunnerConfig& config);
 Layer LookAtSnapshots(const std::string& dir);  // whether runs would start from them
+// Whether machines that start from snapshots get their memory as they touch it.
+Layer LookAtPageServer(const std::string& dir);
 std::vector<Layer> LookAtRuntimes();  // container runtimes and machine monitors, by their programs
 
 }  // namespace writ::cli

@@ -172,6 +172,18 @@ std::vector<std::string> Uses(const Value& bundle) {
     if (!ended) line += ", its end was not seen";
     out.push_back(std::move(line));
   }
+  const std::vector<const Value*> resumed = EventsOfType(bundle, "session.resumed");
+  std::size_t pauses = 0;
+  for (const Value* paused : EventsOfType(bundle, "session.paused")) {
+    std::string line = "paused by " + ActorText(At(*paused, {"actor"}));
+    if (pauses < resumed.size())
+      line += ", resumed by " + ActorText(At(*resumed[pauses], {"actor"})) + " after " +
+              Text(At(*resumed[pauses], {"pausedMs"})) + " ms";
+    else
+      line += ", ended while it stood still";
+    ++pauses;
+    out.push_back(std::move(line));
+  }
   return out;
 }
 
@@ -379,7 +391,8 @@ Value ReceiptAnswers(const Value& bundle, const protocol::VerifyReport& report) 
   Array commands;
   for (const Value* event : EventsOfType(bundle, "command.executed")) commands.push_back(*event);
   Array entered;
-  for (const char* type : {"session.entered", "file.copied", "session.left"})
+  for (const char* type :
+       {"session.entered", "file.copied", "session.left", "session.paused", "session.resumed"})
     for (const Value* event : EventsOfType(bundle, type)) entered.push_back(*event);
   Array findings;
   for (const Value* event : EventsOfType(bundle, "finding")) findings.push_back(*event);

@@ -100,7 +100,8 @@ Result<RunnerSettings> ReadRunnerSettings(const RunnerSetup& setup) {
     c.mock_agent = programs.mock_agent;
   if (::geteuid() == 0) {
     out.uid_choice = c.uid_range ? UidChoice::kOperators : UidChoice::kOurs;
-    const std::uint32_t needed = c.slots + 1;
+    if (setup.seat) c.microvm.pool = {};  // it has one run
+    const std::uint32_t needed = runner::UidsNeeded(c);
     if (!c.uid_range) {
       c.uid_range = runner::UidRange{FirstUidFor(c.state_dir), needed};
     } else if (setup.seat) {
@@ -147,8 +148,8 @@ Result<UidReservation> ReserveUids(RunnerSettings& settings) {
 }
 
 Status RegisterBackends(backends::BackendRegistry& registry, const std::string& dir,
-                        const runner::RunnerConfig& config,
-                        backends::LaunchedOptions::Ahead ahead) {
+                        const runner::RunnerConfig& config, backends::LaunchedOptions::Ahead ahead,
+                        const std::string& steps_dir) {
   WRIT_ASSIGN(Programs programs, FindPrograms());
   backends::LaunchedOptions launched;
   launched.launcher = programs.launch;
@@ -164,6 +165,24 @@ Status RegisterBackends(backends::BackendRegistry& registry, const std::string& 
   options.default_image = config.container.image;
   backends::MicrovmBackendOptions machines = MachineOptions(programs, dir, config);
   machines.launched = options.launched;
+  // Who runs one job has nothing to wait with.
+  if (ahead == backends::LaunchedOptions::Ahead::kOne && config.microvm.pool.clones > 0) {
+    const runner::RunnerConfig::MachinePool& pool = config.microvm.pool;
+    machines.pool.count = pool.clones;
+    machines.pool.memory_bytes = pool.memory_bytes;
+    machines.pool.max_age = pool.max_age;
+    machines.pool.dir = config.state_dir + "/pool";
+    WRIT_TRY(MakePassable(machines.pool.dir));
+    if (::geteuid() == 0 && config.uid_range) {
+      machines.pool.helper_uid = config.uid_range->first + config.slots;
+      machines.pool.first_uid = config.uid_range->first + config.slots + 1;
+      machines.pool.uids = runner::PoolUidsOf(config);
+    }
+  }
+  if (!steps_dir.empty()) {
+    machines.images_dir = steps_dir;
+    machines.jobs = backends::MicrovmBackendOptions::Jobs::kSteps;
+  }
   WRIT_TRY(registry.Add(backends::MakeContainerBackend(std::move(options))));
   return registry.Add(backends::MakeMicrovmBackend(std::move(machines)));
 }

@@ -57,8 +57,9 @@ Status MakePassable(const std::string& path);
 
 // The one place that names concrete backends.
 // `dir`: where the images are (`dir`/images). `ahead`: kOne for a runner that serves, kNone for one
-// run.
+// run. `steps_dir`: not empty for a runner of recipes' steps, whose guest images are there.
 Status RegisterBackends(backends::BackendRegistry& registry, const std::string& dir,
-                        const runner::RunnerConfig& config, backends::LaunchedOptions::Ahead ahead);
+                        const runner::RunnerConfig& config, backends::LaunchedOptions::Ahead ahead,
+                        const std::string& steps_dir = {});
 
 }  // namespace writ::cli

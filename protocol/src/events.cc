@@ -158,6 +158,13 @@ json::Value SessionLeft(const SessionLeaving& leaving) {
       .Set("bytesOut", leaving.bytes_out);
   return out;
 }
+json::Value SessionPaused(const Actor& actor) {
+  return json::Object{{"type", kSessionPaused}, {"actor", actor.ToJson()}};
+}
+json::Value SessionResumed(const Actor& actor, std::uint64_t paused_ms) {
+  return json::Object{
+      {"type", kSessionResumed}, {"actor", actor.ToJson()}, {"pausedMs", paused_ms}};
+}
 json::Value FileCopied(const FileCopy& copy) {
   json::Object out{{"type", kFileCopied}, {"use", copy.use}, {"direction", Word(copy.direction)}};
   out.SetOptional("path", copy.path);

@@ -5,6 +5,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <future>
+#include <thread>
+#include <utility>
 
 #include "conformance/job_fixture.h"
 #include "writ/base/file.h"
@@ -25,9 +28,24 @@ class PassOn final : public backends::OutputSink {
   void OnLeftOut(backends::Stream, std::uint64_t) override {}
 };
 
+// Tells when a job has said something.
+class FirstWord final : public backends::OutputSink {
+ public:
+  explicit FirstWord(std::promise<void>& said) : said_(said) {}
+  void OnOutput(backends::Stream, std::string_view, std::chrono::nanoseconds) override {
+    if (!std::exchange(told_, true)) said_.set_value();
+  }
+  void OnLeftOut(backends::Stream, std::uint64_t) override {}
+
+ private:
+  std::promise<void>& said_;
+  bool told_ = false;
+};
+
 // A runner small enough to be killed: runs one job and passes its output on.
 //   --one-job BACKEND WORKSPACE SESSION_DIR RUN_ID UID GID SCRIPT
-int RunOneJob(char** argv) {
+//   --one-paused-job ...     pauses it at its first word, and says "paused"
+int RunOneJob(char** argv, bool paused) {
   auto backend = FindTested(argv[0]).make();
   backends::Plan plan;
   plan.tier = backend->GetTier();
@@ -42,6 +60,18 @@ int RunOneJob(char** argv) {
   std::printf("leftovers %s\n", (*job)->Leftovers().c_str());
   std::fflush(stdout);
   if (!(*job)->Start({})) return 1;
+  if (paused) {
+    std::promise<void> said;
+    FirstWord sink(said);
+    std::jthread pausing([&] {
+      said.get_future().wait();
+      const Status done = (*job)->Pause();
+      std::puts(done ? "paused" : done.error().message.c_str());
+      std::fflush(stdout);
+    });
+    (*job)->Watch(sink, {});
+    return 0;
+  }
   PassOn sink;
   (*job)->Watch(sink, {});
   return 0;
@@ -75,7 +105,8 @@ std::vector<std::string> OverlayNames() {
 int Run(int argc, char** argv, Setup setup) {
   if (!setup.programs.empty()) test::SetProgramsDir(setup.programs);
   Current() = std::move(setup);
-  if (argc == 9 && std::strcmp(argv[1], "--one-job") == 0) return RunOneJob(argv + 2);
+  if (argc == 9 && std::strcmp(argv[1], "--one-job") == 0) return RunOneJob(argv + 2, false);
+  if (argc == 9 && std::strcmp(argv[1], "--one-paused-job") == 0) return RunOneJob(argv + 2, true);
   testing::InitGoogleTest(&argc, argv);
   if (Current().backends.empty() || testing::UnitTest::GetInstance()->total_test_count() == 0) {
     std::fprintf(stderr,

@@ -32,6 +32,18 @@ constexpr Stubborn kStubborn[] = {
      "wait"},
 };
 
+TEST_P(Conformance, SaysOfAJobThatCannotBePausedWhatCanBe) {  // L4
+  if (backend_->Probe().pause) GTEST_SKIP() << "its jobs can be paused";
+  RunningJob running(*backend_, job_.Shell(kIdle));
+  ASSERT_TRUE(running.AwaitOutput("ready"));
+  for (const Status& refused : {running.job().Pause(), running.job().Resume()}) {
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().kind, ErrorKind::kUnsupported);
+    EXPECT_THAT(refused.error().hint, testing::HasSubstr("microvm"));
+  }
+  ExpectClean(running);
+}
+
 TEST_P(Conformance, EndsWholeTreesOnTimeOut) {  // L16
   for (const Stubborn& stubborn : kStubborn) {
     backends::Plan plan = job_.Shell(stubborn.script);

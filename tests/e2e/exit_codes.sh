@@ -23,6 +23,13 @@ writ policy show --json >"$work/policy.json"
 expect 2 'policy.wrapped' writ policy check "$work/policy.json"
 writ policy show >"$work/policy.json" 2>/dev/null
 expect 0 'can be enforced' writ policy check "$work/policy.json"
+expect 1 'policy    refuses' writ policy explain --host api.example.com
+expect 2 'host.numeric' writ policy explain --host 0x7f.1
+python3 -c 'import json,sys; p=json.load(open(sys.argv[1])); p["network"]={"defaultDeny":True,"allowHosts":["*.co.uk","a.co.uk"]}; json.dump(p, sys.stdout)' "$work/policy.json" >"$work/wide.json"
+expect 0 'lint.public_suffix' writ policy check "$work/wide.json"
+expect 0 '"lint.shadowed"' writ --json policy check "$work/wide.json"
+expect 0 'allowed' writ policy explain --host a.co.uk --policy "$work/wide.json"
+expect 1 'address-class' writ policy explain --host a.co.uk --policy "$work/wide.json" --address 127.0.0.1
 expect 2 'cli.empty_dir' "$WRIT_BIN/writ" --dir "" runs
 expect 2 'cli.task_not_text' writ run --repo "$repo" "$(printf 'printf "\xff"')"
 expect 2 'secret.args_without_command' writ secrets set UNUSED --from-env UNUSED --arg x

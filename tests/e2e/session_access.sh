@@ -49,7 +49,11 @@ kill -INT "$pid"; ends 4
 for tier in ${WRIT_TIERS:-process sandbox}; do
 say "into a session: $tier"
 begin 'echo before; echo ready; i=0; until [ -e go ]; do sleep 0.1; done; cat from-outside; echo last' \
-  --isolation "$tier" --allow-access attach,exec,copy
+  --isolation "$tier" --allow-access attach,exec,copy,pause
+expect 1 writ pause "$run"
+grep -q 'access.no_pause' "$work/errors" && grep -q microvm "$work/errors" || { cat "$work/errors"; fail "what cannot be paused is not said"; }
+expect 1 writ --json resume "$run"
+[ "$(json "$work/out" 'd["code"]')" = access.no_pause ] || fail "--json: $(cat "$work/out")"
 expect 7 writ exec "$run" -- sh -c 'cat list.txt; echo err >&2; exit 7'
 [ "$(cat "$work/out")" = "$(printf 'one\ntwo\nthree')" ] || fail "the command did not see the workspace"
 [ "$(cat "$work/errors")" = err ] || fail "standard error is not its own"
@@ -138,6 +142,8 @@ done
 say "a job with a terminal"
 begin 'test -t 0 || exit 1; stty -echo; echo ready; read x; echo "got $x"' --tty --allow-access attach,input
 expect 125 writ exec "$run" --name none -- true
+expect 1 writ pause "$run"
+grep -q 'grants.session.pause' "$work/errors" || { cat "$work/errors"; fail "a pause was granted by itself"; }
 printf 'typed\n' | "$WRIT_BIN/writ" --dir "$state" attach "$run" --stdin >"$work/out" 2>"$work/errors" || true
 ends 0
 grep -q 'got typed' "$work/out" || { cat "$work/out" "$work/errors"; fail "the keys did not arrive"; }

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <string_view>
 
+#include "writ/backends/microvm/entry_words.h"
 #include "writ/backends/microvm/messages.h"
 #include "writ/backends/microvm/session.h"
 #include "writ/backends/microvm/tree_stream.h"
@@ -55,6 +56,13 @@ void ReadWords(std::string_view bytes) {
   if (auto metrics = DecodeMetrics(bytes); metrics && Encode(*metrics) != bytes) std::abort();
   if (auto word = DecodeHostWord(bytes); word && Encode(*word) != bytes) std::abort();
   if (auto warmed = DecodeWarmedUp(bytes); warmed && Encode(*warmed) != bytes) std::abort();
+  if (auto word = DecodeEntryGuestWord(bytes); word && Encode(*word) != bytes) std::abort();
+  if (auto word = DecodeEntryHostWord(bytes)) {
+    // A request's absent terminal has a size that is not kept (entry_request.h).
+    const std::string again = Encode(*word);
+    auto twice = DecodeEntryHostWord(again);
+    if (!twice || Encode(*twice) != again) std::abort();
+  }
   if (auto command = DecodeWarmUp(bytes); command && Encode(*command) != bytes) std::abort();
 }
 

@@ -47,7 +47,8 @@ LaunchFacts MakeFacts(const Plan& plan, const LaunchedTier& tier, const HostFeat
   facts.root_view = root.view;
   facts.snapshot = root.snapshot;
   facts.no_snapshot = root.no_snapshot;
-  facts.pages_served = root.supplies.valid();
+  facts.pages_served = root.served;
+  facts.machine_held = root.machine != nullptr;
   return facts;
 }
 

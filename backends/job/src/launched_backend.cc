@@ -104,6 +104,9 @@ class LaunchedBackend final : public Backend {
     return {};
   }
 
+  std::optional<WaitingMachines> Waiting() override { return tier_->Waiting(); }
+  void ForgetWaiting() override { tier_->ForgetWaiting(); }
+
   Status Check(const Plan& plan) override { return CheckWith(plan, Found()); }
 
   Result<std::string> PrintPlan(const Plan& plan) override {

@@ -96,9 +96,7 @@ class LaunchedEntry final : public Entry {
     if (!terminal_)
       return Error{ErrorKind::kUnsupported, "job.no_terminal", "the command has no terminal"};
     if (!sizes_) return ResizeTerminal(out_.get(), size);
-    if (::send(sizes_.get(), &size, sizeof size, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-      return SysError(errno, "terminal.resize", "cannot set the terminal's size");
-    return {};
+    return SendTerminalSize(sizes_.get(), size);
   }
   Status Signal(int signal) override {
     if (signal <= 0 || signal >= NSIG)

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <iterator>
 #include <utility>
 
 #include "writ/backends/job/base_environment.h"
@@ -211,11 +212,16 @@ std::optional<MachineStart> LaunchedJob::StartOfMachine() const {
   MachineStart out;
   out.not_served = root_.no_pages;
   std::string_view said = machine_;
-  if (said == launch::kStartedRestored && !root_.snapshot.empty()) {
+  // Of the two it is the one that we have asked for.
+  out.pooled = root_.machine != nullptr;
+  if ((said == (out.pooled ? launch::kStartedPooled : launch::kStartedRestored) ||
+       said == launch::kMachineHeld) &&
+      !root_.snapshot.empty()) {
     out.snapshot = root_.snapshot;
-    out.memory = pages_served_ ? MachineStart::Memory::kServed : MachineStart::Memory::kCopied;
+    out.memory = root_.served ? MachineStart::Memory::kServed : MachineStart::Memory::kCopied;
     return out;
   }
+  out.pooled = false;
   const std::string cold = launch::kStartedCold;
   if (said.starts_with(cold + " ")) out.not_restored = said.substr(cold.size() + 1);
   for (char& c : out.not_restored)
@@ -231,7 +237,9 @@ LaunchFacts LaunchedJob::Facts() const {
 
 Status LaunchedJob::EngageLauncher() {
   const launch::LaunchPlan plan = tier_.PlanLaunch(plan_, features_, Facts());
-  if (plan.namespaces && plan.namespaces->container_kernel == launch::ContainerKernel::kOwn)
+  machine_of_own_ = plan.namespaces && launch::HasMachine(*plan.namespaces);
+  if (machine_of_own_ ||
+      (plan.namespaces && plan.namespaces->container_kernel == launch::ContainerKernel::kOwn))
     terminals_ = LaunchedEntries::Terminals::kRelayed;
   WRIT_ASSIGN(UniqueFd memfd, MakeSealedMemfd("writ-plan", launch::EncodeLaunchPlan(plan)));
   WRIT_ASSIGN(Pipe out, MakePipe());
@@ -242,8 +250,7 @@ Status LaunchedJob::EngageLauncher() {
   const std::string word = launch::EncodeMessage(launch::JobMessage{});
   std::vector<int> with = {memfd.get(), status_file_.get(), out.write_end.get(),
                            err.write_end ? err.write_end.get() : out.write_end.get()};
-  pages_served_ = root_.supplies.valid();
-  if (pages_served_) with.push_back(root_.supplies.get());
+  if (root_.supplies) with.push_back(root_.supplies.get());
   // One that waited may have been killed meanwhile; it has done nothing, so another one can.
   for (;;) {
     WRIT_ASSIGN(WaitingLauncher launcher, launchers_.Take());
@@ -304,8 +311,10 @@ Status LaunchedJob::AwaitReady() {
   // Counted before the job is there: a runtime may have threads, and more later.
   own_tasks_ = std::min(tier_.OwnTasks(), TreeTasks(supervisor_.pid()) + kTaskSlack / 4);
   if (proxy_) listener_ = std::move(fds.front());
+  // Of a machine for somebody else's job, one place and then what is handed out of it.
+  const std::size_t places = machine_ == launch::kMachineHeld ? listeners + 1 : fds.size();
   for (std::size_t at = listeners; at < fds.size(); ++at)
-    written_trees_.push_back(std::move(fds[at]));
+    (at < places ? written_trees_ : machine_fds_).push_back(std::move(fds[at]));
   return {};
 }
 
@@ -324,7 +333,7 @@ Status LaunchedJob::Start(Environment late) {
     ended_ = *ended;
     return {};
   }
-  if (plan_.terminal) {
+  if (plan_.terminal && !machine_of_own_) {
     if (fds.size() != 2)
       return Error{ErrorKind::kInternal, "job.setup_failed", "the launcher gave no terminal"};
     terminal_master_ = std::move(fds[0]);
@@ -335,6 +344,7 @@ Status LaunchedJob::Start(Environment late) {
     err_.reset();
   }
   if (plan_.entries) entries_->Open(control_.get(), terminals_);
+  if (machine_of_own_) stillness_->Open(control_.get());
   return {};
 }
 
@@ -348,18 +358,40 @@ Status LaunchedJob::SendGo(const Environment& late) {
   auto memfd = MakeSealedMemfd("writ-environment", bytes);
   ::explicit_bzero(bytes.data(), bytes.size());
   if (!memfd) return std::move(memfd).error();
-  return SendWithFds(control_.get(), launch::EncodeMessage(launch::GoMessage{}), {memfd->get()});
+  std::vector<int> with = {memfd->get()};
+  Pipe typed;
+  SocketPair sizes;
+  if (plan_.terminal && machine_of_own_) {
+    WRIT_ASSIGN(typed, MakePipe());
+    WRIT_ASSIGN(sizes, MakeSeqpacketPair());
+    ::fcntl(typed.write_end.get(), F_SETFL, O_NONBLOCK);
+    with.insert(with.end(), {typed.read_end.get(), sizes.second.get()});
+    typed_ = std::move(typed.write_end);
+    sizes_ = std::move(sizes.first);
+  }
+  return SendWithFds(control_.get(), launch::EncodeMessage(launch::GoMessage{}), with);
 }
 
 Result<std::unique_ptr<Entry>> LaunchedJob::Enter(EntryPlan plan) {
   if (!plan_.entries)
     return Error{ErrorKind::kDenied, "job.entry_denied",
                  "nothing may be put into this session: no operator granted it"};
+  if (stillness_->still())
+    return Error{ErrorKind::kConflict, "job.paused", "the job's machine stands still",
+                 "writ resume RUN"};
   WRIT_ASSIGN(launch::EntryRequest request, PlanEntry(plan_, std::move(plan), paths_));
   auto entry = entries_->Enter(request);
   for (std::string& variable : request.environment)
     ::explicit_bzero(variable.data(), variable.size());
   return entry;
+}
+
+Status LaunchedJob::Pause() {
+  return machine_of_own_ ? stillness_->Turn(LaunchedStillness::To::kStill) : Job::Pause();
+}
+
+Status LaunchedJob::Resume() {
+  return machine_of_own_ ? stillness_->Turn(LaunchedStillness::To::kRunning) : Job::Resume();
 }
 
 Result<std::unique_ptr<TerminalInput>> LaunchedJob::OpenTerminalInput() {
@@ -372,6 +404,23 @@ Result<std::unique_ptr<TerminalInput>> LaunchedJob::OpenTerminalInput() {
    private:
     UniqueFd master_;
   };
+  class RelayedInput final : public TerminalInput {
+   public:
+    RelayedInput(UniqueFd typed, UniqueFd sizes)
+        : typed_(std::move(typed)), sizes_(std::move(sizes)) {}
+    int fd() const override { return typed_.get(); }
+    Status Resize(TerminalSize size) override { return SendTerminalSize(sizes_.get(), size); }
+
+   private:
+    UniqueFd typed_;
+    UniqueFd sizes_;
+  };
+  if (typed_) {
+    WRIT_ASSIGN(UniqueFd typed, typed_.Duplicate());
+    WRIT_ASSIGN(UniqueFd sizes, sizes_.Duplicate());
+    return std::unique_ptr<TerminalInput>(
+        std::make_unique<RelayedInput>(std::move(typed), std::move(sizes)));
+  }
   if (!terminal_master_)
     return Error{ErrorKind::kUnsupported, "job.no_terminal", "the job has no terminal",
                  "ask for one in the contract: execution.terminal, `writ run --tty`"};
@@ -388,6 +437,7 @@ void LaunchedJob::Tell(const launch::Message& message) {
 
 void LaunchedJob::EndSupervisor(Dismantled& result) {
   entries_->Close();
+  stillness_->Close();
   if (!spawned_) {
     result.tree_dead_verified = true;  // nothing ever ran
     return;
@@ -438,6 +488,8 @@ Dismantled LaunchedJob::Dismantle() {
   err_.reset();
   terminal_master_.reset();
   terminal_slave_.reset();
+  typed_.reset();
+  sizes_.reset();
   listener_.reset();
   // Nobody leaves a cgroup that root made: once it could be removed, the tree is dead even where
   // the supervisor did not live to say so.
@@ -455,6 +507,12 @@ Dismantled LaunchedJob::Dismantle() {
   status_file_.reset();
   session_dir_.reset();
   tier_.OnEnd(plan_, root_);
+  if (root_.machine) {
+    Dismantled machine = root_.machine->End();
+    result.tree_dead_verified = result.tree_dead_verified && machine.tree_dead_verified;
+    std::move(machine.leaks.begin(), machine.leaks.end(), std::back_inserter(result.leaks));
+    std::move(machine.errors.begin(), machine.errors.end(), std::back_inserter(result.errors));
+  }
   for (UniqueFd* held : {&root_.lock, &root_.snapshot_lock, &root_.supplies_back}) held->reset();
   dismantled_ = result;
   return result;

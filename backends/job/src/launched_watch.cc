@@ -14,6 +14,7 @@
 
 #include "writ/backends/job/launched_job.h"
 #include "writ/backends/launch/launch_plan.h"
+#include "writ/backends/linux/process_tree.h"
 
 namespace writ::backends {
 namespace {
@@ -72,6 +73,7 @@ bool LaunchedJob::OnControl(std::vector<RefusedConnect>& refused, const WatchOpt
   if (!message) return true;
   if (auto* ended = std::get_if<launch::EndedMessage>(&*message)) ended_ = *ended;
   if (auto* failed = std::get_if<launch::SetupFailedMessage>(&*message)) setup_failed_ = *failed;
+  stillness_->OnMessage(*message);
   entries_->OnMessage(*message, std::move(received->fds));
   if (auto* r = std::get_if<launch::RefusedMessage>(&*message)) {
     const bool known = std::any_of(refused.begin(), refused.end(), [r](const RefusedConnect& k) {
@@ -150,6 +152,7 @@ Outcome LaunchedJob::Watch(OutputSink& sink, const WatchOptions& options) {
     if (fds[0].revents != 0 && !OnControl(refused, options)) break;
   }
   entries_->Close();
+  stillness_->Close();
   // The tree is dead: what is in the pipes now is all there will ever be (L18).
   while (out.ReadSome(buffer)) {
   }
@@ -163,6 +166,25 @@ Outcome LaunchedJob::Watch(OutputSink& sink, const WatchOptions& options) {
   outcome.err = err.counters();
   outcome.refused = std::move(refused);
   return outcome;
+}
+
+void LaunchedJob::AddUsageTo(Usage& usage) const {
+  const auto cpu = cgroups_.CpuTime();
+  usage.cpu_time = usage.cpu_time.value_or(std::chrono::microseconds(0)) +
+                   (cpu ? *cpu : TreeCpuTime(supervisor_.pid()));
+  if (auto peak = cgroups_.PeakMemoryBytes())
+    usage.peak_memory_bytes = usage.peak_memory_bytes.value_or(0) + *peak;
+  if (auto io = cgroups_.Io()) {
+    usage.read_bytes = usage.read_bytes.value_or(0) + io->read;
+    usage.written_bytes = usage.written_bytes.value_or(0) + io->written;
+  }
+}
+
+std::optional<LimitKind> LaunchedJob::LimitPassed() const {
+  if (auto refused = cgroups_.RefusedForks(); refused && *refused > 0) return LimitKind::kProcesses;
+  if (auto events = cgroups_.OutOfMemory(); events && events->kills > 0 && events->limit_hits > 0)
+    return LimitKind::kMemory;
+  return std::nullopt;
 }
 
 // The first verdict wins: what was passed counts where the job had not been ended for another
@@ -180,6 +202,12 @@ Outcome LaunchedJob::MakeOutcome(ResourceWatch& resources) const {
   }
   outcome.limits = tier_.HoldersOf(plan_.limits, features_);
   resources.AddTo(outcome.usage);
+  if (root_.machine) {
+    root_.machine->AddTo(outcome.usage);
+    if (auto kind = root_.machine->Passed(); kind && !passed)
+      for (const PlannedLimit& limit : PlannedLimits(outside_))
+        if (limit.kind == *kind) passed = limit;
+  }
   auto ended_by = [this, &outcome](LimitKind kind) {
     for (const PlannedLimit& limit : PlannedLimits(plan_.limits))
       if (limit.kind == kind) outcome.limit = limit;

@@ -16,6 +16,12 @@ struct Body {
   void operator()(const LimitPassedMessage&) const {}
   void operator()(const GoMessage&) const {}
   void operator()(const JobMessage&) const {}
+  void operator()(const PauseMessage&) const {}
+  void operator()(const ResumeMessage&) const {}
+  void operator()(const StillMessage& m) const {
+    out.Number(m.still);
+    out.Text(m.why);
+  }
   void operator()(const ReadyMessage& m) const {
     out.Number(static_cast<std::uint64_t>(m.init));
     out.Text(m.machine);
@@ -179,6 +185,19 @@ Result<Message> DecodeMessage(std::string_view bytes) {
     case 15:
       message = JobMessage{};
       break;
+    case 16:
+      message = PauseMessage{};
+      break;
+    case 17:
+      message = ResumeMessage{};
+      break;
+    case 18: {
+      StillMessage m;
+      m.still = static_cast<std::uint8_t>(in.NumberAtMost(1));
+      m.why = in.Text();
+      message = std::move(m);
+      break;
+    }
     default:
       in.Fail();
   }

@@ -313,8 +313,8 @@ Result<std::vector<sock_filter>> CompileAllowList(AllowList list) {
   if (list == AllowList::kBuild) allow(kForBuilds);
   for (scmp_datum_t personality : kHarmlessPersonalities) {
     if (list == AllowList::kBuild) break;
-    if (int rc = seccomp_rule_add(ctx.get(), SCMP_ACT_ALLOW, SCMP_SYS(personality), 1,
-                                  SCMP_A0_32(SCMP_CMP_EQ, personality));
+    scmp_arg_cmp asked{0, SCMP_CMP_EQ, personality, 0};
+    if (int rc = seccomp_rule_add(ctx.get(), SCMP_ACT_ALLOW, SCMP_SYS(personality), 1, asked);
         rc != 0)
       error = -rc;
   }

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -69,6 +70,12 @@ Status ResizeTerminal(int master, TerminalSize size) {
   wanted.ws_row = size.rows;
   wanted.ws_col = size.columns;
   if (::ioctl(master, TIOCSWINSZ, &wanted) != 0)
+    return SysError(errno, "terminal.resize", "cannot set the terminal's size");
+  return {};
+}
+
+Status SendTerminalSize(int socket, TerminalSize size) {
+  if (::send(socket, &size, sizeof size, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
     return SysError(errno, "terminal.resize", "cannot set the terminal's size");
   return {};
 }

@@ -12,10 +12,12 @@
 #include <utility>
 #include <variant>
 
+#include "machine_pool.h"
 #include "machine_view.h"
 #include "writ/backends/image/oci_documents.h"
 #include "writ/backends/job/launched_backend.h"
 #include "writ/backends/job/private_dirs.h"
+#include "writ/backends/microvm/erofs.h"
 #include "writ/backends/microvm/guest_image.h"
 #include "writ/backends/microvm/machine_order.h"
 #include "writ/backends/microvm/pages/words.h"
@@ -33,10 +35,10 @@ using microvm::VmmName;
 
 constexpr std::chrono::seconds kProbeBound{20};
 constexpr std::uint64_t kProbeText = 64 * 1024;
-constexpr std::chrono::minutes kBootBound{3};  // emulated, beside others, on a busy host
+constexpr std::chrono::minutes kBootBound{3};   // emulated, beside others, on a busy host
+constexpr std::chrono::seconds kHoldBound{60};  // of a restore ahead: nobody waits for it
 constexpr std::chrono::minutes kLeaveBound{10};
 constexpr std::chrono::seconds kGraceMore{10};           // the guest holds the job's own grace
-constexpr std::uint64_t kGuestMemory = 128ull << 20;     // of kernel and agent
 constexpr std::uint64_t kMonitorMemory = 1280ull << 20;  // translated code, page tables, itself
 constexpr std::uint64_t kMonitorTasks = 256;
 constexpr std::uint64_t kChangeBytes = 16ull << 30;
@@ -161,12 +163,34 @@ MicrovmTier::MicrovmTier(MicrovmBackendOptions options, std::optional<SnapshotMa
       making_(std::move(making)),
       store_(microvm::GuestStore(options_.images_dir)),
       snapshots_(microvm::SnapshotStoreOf(options_.images_dir)),
-      pages_(options_.pages),
+      pages_(std::make_shared<PageSupply>(options_.pages)),
+      sandbox_({.launched = options_.launched}) {
+  if (options_.pool.count > 0 && !making_) pool_ = std::make_unique<MachinePool>(options_, pages_);
+}
+
+MicrovmTier::MicrovmTier(MicrovmBackendOptions options, std::shared_ptr<PageSupply> pages)
+    : options_(std::move(options)),
+      holding_(true),
+      store_(microvm::GuestStore(options_.images_dir)),
+      snapshots_(microvm::SnapshotStoreOf(options_.images_dir)),
+      pages_(std::move(pages)),
       sandbox_({.launched = options_.launched}) {}
+
+MicrovmTier::~MicrovmTier() = default;
+
+std::optional<WaitingMachines> MicrovmTier::Waiting() const {
+  return pool_ ? std::optional(pool_->Counts()) : std::nullopt;
+}
+
+void MicrovmTier::ForgetWaiting() const {
+  if (pool_) pool_->Forget();
+}
 
 HostFeatures MicrovmTier::Probe() const {
   HostFeatures features = sandbox_.Probe();
   features.machine = ProbeMachine(options_, store_, features.root);
+  if (pool_)
+    if (const Capabilities can = Describe(features); can.usable) pool_->Use(features, can);
   return features;
 }
 
@@ -195,12 +219,18 @@ Capabilities MicrovmTier::Describe(const HostFeatures& f) const {
   c.syscalls = {Enforcement::kKernel, machine + ", seccomp in the guest", "", ""};
   c.resources = {Enforcement::kKernel, "size of the machine, cgroup v2 in the guest", "", ""};
   c.limits = DescribeLimits(HoldersOf(EveryLimit(), f));
-  c.pty = false;
+  c.pty = true;  // the guest's
+  c.pause = true;
   c.notes = {
       "HOME, temporary files and what the job changes lie in the machine's memory",
       "a job that is ended without its grace leaves no changes: they were in the machine",
       "CPU time is the machine's, its boot included",
   };
+  if (options_.jobs == MicrovmBackendOptions::Jobs::kSteps) {
+    c.syscalls.mechanism = machine;
+    c.resources.mechanism = "size of the machine";
+    c.notes.push_back("a step of a recipe is root of its guest: the machine holds it, no seccomp");
+  }
   if (!f.machine.kvm)
     c.notes.push_back("without KVM (" + f.machine.no_kvm_reason +
                       ") the machine is emulated: several times slower");
@@ -219,18 +249,19 @@ Result<image::ImageRecord> MicrovmTier::FindImage(const Plan& plan) const {
 
 Status MicrovmTier::CheckPlan(const Plan& plan, const HostFeatures& features) const {
   WRIT_TRY(sandbox_.CheckPlan(plan, features));
-  if (plan.entries)
-    return Unsupported(Tier::kMicrovm, "no_entry", "nothing can be put beside a job in its machine",
-                       "ask for the sandbox or container tier, or a runner without grants.session");
   auto image = FindImage(plan);
   return image ? Status() : Status(std::move(image).error());
+}
+
+std::uint64_t JobMemoryOf(std::uint64_t machine_bytes) {
+  return machine_bytes - std::min(machine_bytes, kGuestMemoryBytes);
 }
 
 std::uint64_t MicrovmTier::MachineMemory(const Plan& plan) const {
   constexpr std::uint64_t kStep = 16ull << 20;
   const std::uint64_t job =
       plan.limits.memory_bytes == 0 ? options_.job_memory_bytes : plan.limits.memory_bytes;
-  return (job + kGuestMemory + kStep - 1) / kStep * kStep;
+  return (job + kGuestMemoryBytes + kStep - 1) / kStep * kStep;
 }
 
 // The job's own are held in the guest; these bound the machine, whatever the guest does.
@@ -253,7 +284,10 @@ std::vector<HeldLimit> MicrovmTier::HoldersOf(const Limits& limits, const HostFe
       case LimitKind::kOutput:
         break;
       case LimitKind::kMemory:
-        held = {limit, LimitHolder::kCgroupV2, "in the guest; the machine has little more"};
+        if (options_.jobs == MicrovmBackendOptions::Jobs::kSteps)
+          held.note = "the machine has little more";
+        else
+          held = {limit, LimitHolder::kCgroupV2, "in the guest; the machine has little more"};
         break;
       case LimitKind::kProcesses:
       case LimitKind::kCpuShare:
@@ -273,6 +307,10 @@ std::vector<HeldLimit> MicrovmTier::HoldersOf(const Limits& limits, const HostFe
         held.note = "in the guest";
         break;
     }
+    const bool of_machine = limit.kind == LimitKind::kWall || limit.kind == LimitKind::kOutput ||
+                            limit.kind == LimitKind::kMemory;
+    if (options_.jobs == MicrovmBackendOptions::Jobs::kSteps && !of_machine)
+      held = {limit, LimitHolder::kNone, "a step of a recipe is held by its machine alone"};
     out.push_back(std::move(held));
   }
   return out;
@@ -288,8 +326,12 @@ Result<HeldRoot> MicrovmTier::Hold(const Plan& plan) const {
   out.digest = image::ImageDigestText(record.id);
   WRIT_ASSIGN(image::HeldImage held, store_.Hold(out.digest));
   // A folder that is no guest image is refused here, before anything boots.
-  WRIT_ASSIGN(microvm::GuestManifest manifest, microvm::ReadGuestManifest(held.root));
-  (void)manifest;
+  WRIT_ASSIGN(const microvm::GuestManifest manifest, microvm::ReadGuestManifest(held.root));
+  if (manifest.for_steps != (options_.jobs == MicrovmBackendOptions::Jobs::kSteps))
+    return Unsupported(Tier::kMicrovm, "image_purpose",
+                       "this guest image is not for what is to run in it",
+                       "`writ image build` makes images for runs, and those of its steps itself");
+  WRIT_TRY(microvm::CheckErofs(held.root + "/" + microvm::kRootName));
   out.lock = std::move(held.lock);
   const std::string parts = held.root + "/";
   out.view = {Part(parts + microvm::kKernelName, microvm::kKernelPlace),
@@ -299,6 +341,7 @@ Result<HeldRoot> MicrovmTier::Hold(const Plan& plan) const {
 }
 
 std::chrono::milliseconds MicrovmTier::BootBound() const {
+  if (holding_) return kHoldBound;
   return kBootBound + (making_ ? making_->warm_up_bound : std::chrono::milliseconds(0));
 }
 
@@ -325,6 +368,17 @@ Status MicrovmTier::UseSnapshot(const Plan& plan, const HostFeatures& features, 
   for (const microvm::SnapshotRecord& record : listed->good) {
     if (!meant(record.manifest)) continue;
     Status used = microvm::CheckFits(record.manifest, fit);
+    if (used && pool_) {
+      if (auto claimed = pool_->Claim(record.text())) {
+        root.snapshot = record.text();
+        root.machine = std::move(claimed->machine);
+        root.supplies = std::move(claimed->supplies);
+        root.supplies_back = std::move(claimed->supplies_back);
+        root.served = claimed->served;
+        root.no_pages = claimed->not_served;
+        return {};
+      }
+    }
     if (used) used = PutSnapshot(record, made.get(), plan, root);
     if (used) {
       root.snapshot = record.text();
@@ -346,7 +400,7 @@ Status MicrovmTier::PutSnapshot(const microvm::SnapshotRecord& record, int made,
   WRIT_ASSIGN(microvm::HeldSnapshot held, snapshots_.Hold(record.id));
   auto supply = [&]() -> Result<UniqueFd> {
     WRIT_ASSIGN(const PageSupplies supplies,
-                pages_.Supply(snapshots_, held, identity.uid, plan.helper_uid));
+                pages_->Supply(snapshots_, held, identity.uid, plan.helper_uid));
     WRIT_ASSIGN(SocketPair way, MakeSeqpacketPair());
     WRIT_TRY(SendWithFds(way.first.get(), microvm::kSuppliesWord,
                          {supplies.control.get(), supplies.device.get()}));
@@ -357,6 +411,7 @@ Status MicrovmTier::PutSnapshot(const microvm::SnapshotRecord& record, int made,
   auto supplies = supply();
   if (supplies) {
     root.supplies = std::move(supplies).value();
+    root.served = true;
     root.no_pages.clear();
     root.snapshot_lock = std::move(held.lock);
     return {};
@@ -404,8 +459,13 @@ void MicrovmTier::UseBase(const Plan& plan, HeldRoot& root) const {
 Status MicrovmTier::Furnish(const Plan& plan, const HostFeatures& features, int session_dir,
                             HeldRoot& root) const {
   UseBase(plan, root);
-  if (making_ || options_.snapshots == MicrovmBackendOptions::Snapshots::kIgnored) return {};
-  if (Status used = UseSnapshot(plan, features, session_dir, root); !used) {
+  if (making_ || options_.jobs == MicrovmBackendOptions::Jobs::kSteps ||
+      options_.snapshots == MicrovmBackendOptions::Snapshots::kIgnored) return {};
+  Status used = UseSnapshot(plan, features, session_dir, root);
+  if (holding_ && used && root.snapshot.empty())
+    return Error{ErrorKind::kUnavailable, "microvm.no_snapshot", "no snapshot fits any more"};
+  if (holding_) return used;
+  if (!used) {
     root.no_snapshot = used.error().message + " [" + used.error().code + "]";
     log::Warn("microvm.not_restored", "a run's machine is booted, as no snapshot can be used",
               {{"why", used.error().ToString()}});
@@ -450,8 +510,11 @@ launch::LaunchPlan MicrovmTier::PlanLaunch(const Plan& plan, const HostFeatures&
     order.purpose = microvm::MachinePurpose::kSnapshot;
     order.warm_up = making_->warm_up;
   }
+  if (holding_) order.purpose = microvm::MachinePurpose::kHeld;
   if (!facts.snapshot.empty())
-    order.start = facts.pages_served ? microvm::MachineFrom::kServed : microvm::MachineFrom::kCopy;
+    order.start = facts.machine_held   ? microvm::MachineFrom::kHeld
+                  : facts.pages_served ? microvm::MachineFrom::kServed
+                                       : microvm::MachineFrom::kCopy;
   order.not_restored = facts.no_snapshot;
   order.change_bytes = plan.limits.disk_bytes == 0 ? kChangeBytes : plan.limits.disk_bytes;
   order.change_entries = plan.limits.disk_files == 0 ? kChangeEntries : plan.limits.disk_files;
@@ -471,6 +534,8 @@ launch::LaunchPlan MicrovmTier::PlanLaunch(const Plan& plan, const HostFeatures&
   order.job.limits = plan.limits;
   order.job.syscalls = plan.syscalls;
   order.job.proxied = out.proxy.has_value();
+  order.job.entries = plan.entries.has_value();
+  order.job.terminal = plan.terminal;
   order.job.merged = plan.stderr_to == StderrTo::kStdout;
 
   MachineView view;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,9 +25,17 @@ struct SnapshotMaking {
   std::chrono::milliseconds warm_up_bound{0};
 };
 
+class MachinePool;
+
+// Of a job, for a machine of this size: MachineMemory the other way round.
+std::uint64_t JobMemoryOf(std::uint64_t machine_bytes);
+
 class MicrovmTier final : public LaunchedTier {
  public:
   explicit MicrovmTier(MicrovmBackendOptions options, std::optional<SnapshotMaking> making = {});
+  // The machines of these runs are restored and stay paused, for another's job (machine_pool.h).
+  MicrovmTier(MicrovmBackendOptions options, std::shared_ptr<PageSupply> pages);
+  ~MicrovmTier() override;
   std::string_view Name() const override { return "microvm"; }
   Tier GetTier() const override { return Tier::kMicrovm; }
   JobSurroundings Surroundings() const override { return JobSurroundings::kNamespaces; }
@@ -43,6 +52,8 @@ class MicrovmTier final : public LaunchedTier {
   Status Furnish(const Plan& plan, const HostFeatures& features, int session_dir,
                  HeldRoot& root) const override;
   void OnEnd(const Plan& plan, HeldRoot& root) const override;
+  std::optional<WaitingMachines> Waiting() const override;
+  void ForgetWaiting() const override;
   JobPaths PathsOf(const Plan& plan) const override { return sandbox_.PathsOf(plan); }
   launch::LaunchPlan PlanLaunch(const Plan& plan, const HostFeatures& features,
                                 const LaunchFacts& facts) const override;
@@ -68,12 +79,14 @@ class MicrovmTier final : public LaunchedTier {
 
   MicrovmBackendOptions options_;
   std::optional<SnapshotMaking> making_;
+  bool holding_ = false;
   image::ImageStore store_;
   microvm::SnapshotStore snapshots_;
   mutable MonitorReader monitor_;
-  mutable PageSupply pages_;
+  const std::shared_ptr<PageSupply> pages_;
   mutable BaseImages bases_;
   SandboxTier sandbox_;
+  std::unique_ptr<MachinePool> pool_;  // last: its machines need all of the above
 };
 
 }  // namespace writ::backends

@@ -28,14 +28,17 @@ bool HasEnded(int pidfd) {
   return ::poll(&fd, 1, 0) != 0;
 }
 
-}  // namespace
-
 // A jail's own system call would make one for faults of user mode alone.
-Result<UniqueFd> PageSupply::OpenDevice() const {
-  UniqueFd device(::open(options_.device.c_str(), O_RDWR | O_CLOEXEC));
+Result<UniqueFd> DeviceForPages(const PageOptions& options) {
+  if (options.program.empty())
+    return No("pages.off", "this runner has no page server", "install writ-pages beside it");
+  if (::access(options.preload.c_str(), R_OK) != 0)
+    return No("pages.preload", "libwrit-uffd.so is not there",
+              "install " + options.preload + " again");
+  UniqueFd device(::open(options.device.c_str(), O_RDWR | O_CLOEXEC));
   if (!device)
     return No("pages.userfaultfd",
-              options_.device + " cannot be opened: " + std::generic_category().message(errno),
+              options.device + " cannot be opened: " + std::generic_category().message(errno),
               "let the runner's user open it (a udev rule with a group), or start the runner as "
               "root; kernels before 6.1 have none");
   WRIT_ASSIGN(const pages::UserfaultProbe probe, pages::ProbeUserfault(device.get()));
@@ -43,6 +46,13 @@ Result<UniqueFd> PageSupply::OpenDevice() const {
     return No("pages.userfaultfd", "the kernel does not tell a page server of removed memory",
               "use a kernel of 5.10 or later");
   return device;
+}
+
+}  // namespace
+
+Status MachinePagesCanBeServed(const PageOptions& options) {
+  WRIT_ASSIGN(const UniqueFd device, DeviceForPages(options));
+  return {};
 }
 
 Status PageSupply::Start(std::optional<uid_t> uid) {
@@ -88,16 +98,11 @@ Result<std::uint64_t> PageSupply::NumberOf(const SnapshotStore& store, const Hel
 
 Result<PageSupplies> PageSupply::Supply(const SnapshotStore& store, const HeldSnapshot& held,
                                         uid_t vmm_uid, std::optional<uid_t> server_uid) {
-  if (options_.program.empty())
-    return No("pages.off", "this runner has no page server", "install writ-pages beside it");
-  if (::access(options_.preload.c_str(), R_OK) != 0)
-    return No("pages.preload", "libwrit-uffd.so is not there",
-              "install " + options_.preload + " again");
+  PageSupplies out;
+  WRIT_ASSIGN(out.device, DeviceForPages(options_));
   if (::geteuid() == 0 && !server_uid)
     return No("pages.identity", "there is no uid that the page server could have",
               "give the runner a uidRange");
-  PageSupplies out;
-  WRIT_ASSIGN(out.device, OpenDevice());
   std::lock_guard lock(mutex_);
   auto add = [&]() -> Result<UniqueFd> {
     WRIT_TRY(Start(server_uid));

@@ -51,7 +51,6 @@ class PageSupply {
     std::uint64_t number = 0;
     UniqueFd memory;  // tells whether it has been removed
   };
-  Result<UniqueFd> OpenDevice() const;
   Status Start(std::optional<uid_t> uid);
   void LetGoOfRemoved();
   Result<std::uint64_t> NumberOf(const microvm::SnapshotStore& store,

@@ -1,8 +1,6 @@
 #include "writ/backends/microvm/snapshot_build.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <condition_variable>
 #include <memory>
@@ -11,20 +9,18 @@
 #include <thread>
 #include <utility>
 
+#include "machine_folder.h"
 #include "microvm_tier.h"
 #include "writ/backends/image/oci_documents.h"
 #include "writ/backends/job/launched_backend.h"
 #include "writ/backends/job/private_dirs.h"
 #include "writ/backends/microvm/guest_image.h"
 #include "writ/backends/microvm/machine_order.h"
-#include "writ/base/encoding.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
 
 namespace writ::backends {
 namespace {
-
-using microvm::HalfMade;
 
 constexpr std::uint64_t kMaxProgress = 64 * 1024;
 constexpr std::chrono::milliseconds kLook{200};
@@ -58,56 +54,19 @@ class ProgressTeller {
   std::jthread thread_;
 };
 
-// The folder of one build, gone with it.
-class BuildFolder {
- public:
-  static Result<BuildFolder> Make(const std::string& work_dir, const Identity& identity) {
-    WRIT_ASSIGN(UniqueFd parent, OpenDirectory(work_dir));
-    (void)microvm::SweepHalfMade(parent.get(), microvm::GarbageMode::kCollect);
-    WRIT_ASSIGN(HalfMade made, microvm::MakeHalfMade(parent.get(), 0711));
-    BuildFolder out(std::move(parent), std::move(made), work_dir);
-    for (const char* name : {"session", "workspace"})
-      if (::mkdirat(out.made_.folder.get(), name, 0711) != 0)
-        return SysError(errno, "microvm.snapshot_folder", "cannot make a folder for the machine");
-    WRIT_TRY(GiveDirectory(out.path() + "/workspace", identity));
-    return out;
-  }
-  BuildFolder(BuildFolder&& other) noexcept = default;
-  BuildFolder& operator=(BuildFolder&&) = delete;
-  ~BuildFolder() {
-    if (parent_ && made_.folder) (void)RemoveTreeBeneath(parent_.get(), made_.name).has_value();
-  }
-  std::string path() const { return work_dir_ + "/" + made_.name; }
-  int fd() const { return made_.folder.get(); }
-
- private:
-  BuildFolder(UniqueFd parent, HalfMade made, std::string work_dir)
-      : parent_(std::move(parent)), made_(std::move(made)), work_dir_(std::move(work_dir)) {}
-  UniqueFd parent_;
-  HalfMade made_;
-  std::string work_dir_;
-};
-
-Plan MachinePlan(const SnapshotBuild& build, const BuildFolder& folder) {
-  Plan plan;
-  plan.tier = Tier::kMicrovm;
-  plan.run_id = "snapshot-" + HexEncode(RandomBytes(6));
-  plan.argv = {"true"};
-  plan.workspace = PlainWorkspace{folder.path() + "/workspace"};
-  plan.session_dir = folder.path() + "/session";
-  plan.image = build.image;
-  plan.identity = build.identity;
-  plan.limits.memory_bytes = build.memory_bytes;
-  plan.limits.wall_timeout = std::chrono::hours(24);  // bounded by its start
-  return plan;
+// What the image says is to be started before the snapshot; empty: nothing. An image that is not
+// there is told of where it is held.
+std::string StartOf(const SnapshotBuild& build) {
+  auto held = microvm::GuestStore(build.machines.images_dir)
+                  .Hold(build.image.empty() ? build.machines.default_image : build.image);
+  auto manifest = held ? microvm::ReadGuestManifest(held->root) : std::move(held).error();
+  return manifest ? microvm::WarmUpOf(manifest->config) : std::string();
 }
 
-Result<microvm::SnapshotSource> OpenSource(int folder, UniqueFd& held) {
+Result<microvm::SnapshotSource> OpenSource(const MachineFolder& folder, UniqueFd& held) {
   const std::string name = std::string("session/") + kTmpName + "/" + microvm::kSnapshotName;
-  WRIT_ASSIGN(held, OpenBeneath(folder, name, O_RDONLY | O_DIRECTORY));
-  WRIT_ASSIGN(UniqueFd file,
-              OpenBeneath(held.get(), microvm::kSnapshotTokens, O_RDONLY | O_NONBLOCK));
-  WRIT_ASSIGN(std::string tokens, ReadAll(file.get(), microvm::kMaxTokensBytes));
+  WRIT_ASSIGN(held, OpenBeneath(folder.fd(), name, O_RDONLY | O_DIRECTORY));
+  WRIT_ASSIGN(std::string tokens, folder.ReadTokens());
   microvm::EventLoop loop;
   const microvm::SnapshotParts parts = microvm::MakeQemu(loop)->Parts();
   return microvm::SnapshotSource{held.get(), parts.state, parts.memory, Secret::Consume(tokens)};
@@ -120,6 +79,7 @@ Result<microvm::SnapshotRecord> BuildSnapshot(SnapshotBuild build) {
     if (build.told) build.told(what);
   };
   build.machines.launched.ahead = LaunchedOptions::Ahead::kNone;
+  if (std::string start = StartOf(build); !start.empty()) build.warm_up.push_back(std::move(start));
   auto owned = std::make_unique<MicrovmTier>(build.machines,
                                              SnapshotMaking{build.warm_up, build.warm_up_bound});
   const MicrovmTier& tier = *owned;
@@ -129,8 +89,12 @@ Result<microvm::SnapshotRecord> BuildSnapshot(SnapshotBuild build) {
     return Error{ErrorKind::kUnsupported, "microvm.snapshot_no_machine", can.unusable_reason,
                  can.unusable_mend};
   const HostFeatures features = tier.Probe();
-  WRIT_ASSIGN(BuildFolder folder, BuildFolder::Make(build.work_dir, build.identity));
-  Plan plan = MachinePlan(build, folder);
+  {
+    WRIT_ASSIGN(const UniqueFd work_dir, OpenDirectory(build.work_dir));
+    (void)microvm::SweepHalfMade(work_dir.get(), microvm::GarbageMode::kCollect);
+  }
+  WRIT_ASSIGN(const MachineFolder folder, MachineFolder::Make(build.work_dir, build.identity));
+  Plan plan = folder.PlanOf("snapshot-", build.image, build.identity, build.memory_bytes);
   WRIT_ASSIGN(const HeldRoot root, tier.Hold(plan));
   plan.image = root.digest;  // what the name means now
   microvm::SnapshotManifest manifest;
@@ -155,7 +119,7 @@ Result<microvm::SnapshotRecord> BuildSnapshot(SnapshotBuild build) {
     return Error{ErrorKind::kConflict, "microvm.snapshot_monitor_changed",
                  "the monitor was replaced while the snapshot was made", "build it again"};
   UniqueFd held;
-  WRIT_ASSIGN(const microvm::SnapshotSource source, OpenSource(folder.fd(), held));
+  WRIT_ASSIGN(const microvm::SnapshotSource source, OpenSource(folder, held));
   WRIT_ASSIGN(microvm::SnapshotRecord record, microvm::SnapshotStoreOf(build.machines.images_dir)
                                                   .Add(source, std::move(manifest), build.told));
   tell("taking the machine down");

@@ -7,6 +7,7 @@
 #include "commands.h"
 #include "context.h"
 #include "home.h"
+#include "policy_explain.h"
 #include "runner_setup.h"
 #include "settings.h"
 #include "writ/base/file.h"
@@ -86,7 +87,7 @@ void Show(Context& context, const ShowCommand& command) {
 // Which of the two a file is follows from its first line of defence: the plane's names its version.
 // Then it is taken as `plane start` and `runner start` take it here, short of asking a plane.
 Status CheckFile(const Context& context, const std::string& file, const std::string& text,
-                 std::string_view& kind) {
+                 std::string_view& kind, std::vector<egress::HostFinding>& findings) {
   WRIT_ASSIGN(json::Value value, json::Parse(text, {.max_depth = 16, .max_bytes = 1 << 20}));
   if (value.Find("version") != nullptr) {
     kind = "plane";
@@ -102,6 +103,7 @@ Status CheckFile(const Context& context, const std::string& file, const std::str
   setup.dir = context.dir;
   setup.config_file = file;
   WRIT_ASSIGN(RunnerSettings settings, ReadRunnerSettings(setup));
+  if (settings.config.allow_hosts) findings = egress::LintHosts(*settings.config.allow_hosts);
   return runner::CheckRunnerFile(settings.config);
 }
 
@@ -109,10 +111,16 @@ void Check(Context& context, const std::string& file) {
   auto text = ReadFile(file, 1 << 20);
   if (!text) return context.Fail(kUsage, text.error());
   std::string_view kind;
-  if (Status checked = CheckFile(context, file, *text, kind); !checked)
+  std::vector<egress::HostFinding> findings;
+  if (Status checked = CheckFile(context, file, *text, kind, findings); !checked)
     return context.Fail(kUsage, ExplainSettingsError(std::move(checked).error(), file));
   if (context.json)
-    return context.PrintJson(json::Object{{"valid", true}, {"kind", std::string(kind)}});
+    return context.PrintJson(json::Object{{"valid", true},
+                                          {"kind", std::string(kind)},
+                                          {"warnings", FindingsJson(findings, "/allowHosts")}});
+  for (const egress::HostFinding& finding : findings)
+    context.NoteError("warning: /allowHosts/" + std::to_string(finding.index),
+                      {ErrorKind::kInvalid, finding.code, finding.message, finding.hint});
   context.Print(TerminalSafe(file) + " can be taken as the configuration of a " +
                 std::string(kind) + "\n");
 }

@@ -1,4 +1,4 @@
-// image import, build, ls, inspect, verify, rm: root directories for the container tier, guest
+// image import, ls, inspect, verify, rm, gc: root directories for the container tier, guest
 // images for the microvm tier.
 #include <CLI/CLI.hpp>
 
@@ -7,6 +7,8 @@
 #include "commands.h"
 #include "context.h"
 #include "home.h"
+#include "image_build.h"
+#include "pinned_keys.h"
 #include "usage.h"
 #include "writ/backends/image/image_store.h"
 #include "writ/backends/image/oci_documents.h"
@@ -41,23 +43,6 @@ Result<Found> FindAnywhere(const Context& context, const std::string& reference)
   return std::move(record).error();
 }
 
-json::Object RecordJson(const image::ImageRecord& record) {
-  json::Value value = record.ToJson();
-  json::Object out = value.object();
-  out.Set("names", json::Value::Texts(record.names));
-  return out;
-}
-
-// With what is in it.
-json::Object GuestJson(const image::ImageStore& store, const image::ImageRecord& record) {
-  json::Object out = RecordJson(record);
-  out.Set("source", "guest");
-  auto held = store.Hold(image::ImageDigestText(record.id));
-  auto manifest = held ? microvm::ReadGuestManifest(held->root) : std::move(held).error();
-  if (manifest) out.Set("guest", manifest->ToJson());
-  return out;
-}
-
 void TellFindings(Context& context, const image::ImportFindings& found) {
   if (found.skipped_special > 0)
     context.Note(std::to_string(found.skipped_special) +
@@ -75,35 +60,9 @@ struct ImportCommand {
 void Import(Context& context, const ImportCommand& command) {
   auto record = StoreOf(context).Import(AbsolutePath(command.path), command.options);
   if (!record) return context.Fail(record.error());
-  if (context.json) return context.PrintJson(RecordJson(*record));
+  if (context.json) return context.PrintJson(ImageJson(*record));
   context.Print(image::ImageDigestText(record->id) + "\n");
   TellFindings(context, record->findings);
-}
-
-struct BuildCommand {
-  microvm::GuestBuild build;
-  std::string image;
-};
-
-void Build(Context& context, BuildCommand command) {
-  auto programs = FindPrograms();
-  if (!programs) return context.Fail(programs.error());
-  UniqueFd lock;
-  if (!command.image.empty()) {
-    auto held = StoreOf(context).Hold(command.image);
-    if (!held) return context.Fail(held.error());
-    command.build.root = held->root;
-    lock = std::move(held->lock);
-  } else {
-    command.build.root = AbsolutePath(command.build.root);
-  }
-  command.build.agent = programs->guest_agent;
-  command.build.launcher = programs->launch;
-  command.build.version = WRIT_VERSION;
-  auto record = microvm::BuildGuestImage(GuestStoreOf(context), command.build);
-  if (!record) return context.Fail(record.error());
-  if (context.json) return context.PrintJson(GuestJson(GuestStoreOf(context), *record));
-  context.Print(image::ImageDigestText(record->id) + "\n");
 }
 
 void List(Context& context) {
@@ -115,9 +74,9 @@ void List(Context& context) {
   if (!guests) return context.Fail(guests.error());
   if (context.json) {
     json::Array items;
-    for (const image::ImageRecord& record : *all) items.push_back(RecordJson(record));
+    for (const image::ImageRecord& record : *all) items.push_back(ImageJson(record));
     for (const image::ImageRecord& record : *guests)
-      items.push_back(GuestJson(GuestStoreOf(context), record));
+      items.push_back(GuestImageJson(GuestStoreOf(context), record));
     damaged.insert(damaged.end(), damaged_guests.begin(), damaged_guests.end());
     return context.PrintJson(
         json::Object{{"images", std::move(items)}, {"damaged", json::Value::Texts(damaged)}});
@@ -143,19 +102,68 @@ void List(Context& context) {
 void Inspect(Context& context, const std::string& reference) {
   auto found = FindAnywhere(context, reference);
   if (!found) return context.Fail(found.error());
-  const json::Value value =
-      found->guest ? GuestJson(found->store, found->record) : RecordJson(found->record);
+  const json::Value value = found->guest ? InspectGuestImage(found->store, found->record)
+                                         : json::Value(ImageJson(found->record));
   if (context.json) return context.PrintJson(value);
   context.Print(TerminalSafe(json::WritePretty(value), Newlines::kKeep) + "\n");
 }
 
-void Verify(Context& context, const std::string& reference) {
-  auto found = FindAnywhere(context, reference);
+struct VerifyCommand {
+  std::string reference;
+  std::string plane_key, runner_key;
+};
+
+void Verify(Context& context, const VerifyCommand& command) {
+  auto found = FindAnywhere(context, command.reference);
   if (!found) return context.Fail(found.error());
   const std::string digest = image::ImageDigestText(found->record.id);
   if (auto verified = found->store.Verify(digest); !verified) return context.Fail(verified.error());
-  if (context.json) return context.PrintJson(json::Object{{"verified", digest}});
+  std::optional<microvm::ProvenanceReport> provenance;
+  if (found->guest) {
+    protocol::VerifyOptions keys;
+    for (auto [path, key] : {std::pair{&command.plane_key, &keys.plane_key},
+                             {&command.runner_key, &keys.runner_key}}) {
+      if (path->empty()) continue;
+      auto read = ReadPublicKey(*path);
+      if (!read) return context.Fail(kUsage, read.error());
+      *key = *read;
+    }
+    auto held = found->store.Hold(digest);
+    if (!held) return context.Fail(held.error());
+    auto checked = microvm::CheckProvenance(held->root, keys);
+    if (!checked && checked.error().code != "provenance.none") return context.Fail(checked.error());
+    if (checked) provenance = std::move(*checked);
+  }
+  if (context.json) {
+    json::Object out{{"verified", digest}};
+    if (provenance)
+      out.Set("provenance", json::Object{{"steps", provenance->provenance.steps.size()},
+                                         {"receipts", provenance->runs},
+                                         {"pinned", provenance->runs > 0 && provenance->pinned}});
+    return context.PrintJson(out);
+  }
   context.Print(digest + " is what was imported\n");
+  if (!provenance) return;
+  context.Print("of a recipe: " + std::to_string(provenance->provenance.steps.size()) + " steps, " +
+                std::to_string(provenance->runs) + " receipts hold\n");
+  if (provenance->runs > 0 && !provenance->pinned)
+    context.Note(
+        "the receipts' keys are their own word: pin them with --plane-key and --runner-key");
+}
+
+struct CollectCommand {
+  bool dry_run = false;
+};
+
+// What was kept so that recipes are built faster the next time.
+void Collect(Context& context, const CollectCommand& command) {
+  auto gone = microvm::CollectRecipeGarbage(RecipesDir(context), command.dry_run);
+  if (!gone) return context.Fail(gone.error());
+  if (context.json)
+    return context.PrintJson(json::Object{{"dryRun", command.dry_run}, {"removed", *gone}});
+  if (*gone == 0) return context.Note("nothing to remove");
+  context.Print((command.dry_run ? "would remove " : "removed ") + std::to_string(*gone) +
+                " images of recipes' steps\n");
 }
 
 void Remove(Context& context, const std::string& reference) {
@@ -194,33 +202,7 @@ void AddImage(CLI::App& app, Context& context) {
       "agent.tar");
   add->callback([&context, import] { Import(context, *import); });
 
-  auto build = std::make_shared<BuildCommand>();
-  CLI::App* make = group->add_subcommand("build", "Make a guest image and print its digest");
-  CLI::Option* root = make->add_option("--root", build->build.root,
-                                       "Directory that becomes the guest's root file system");
-  make->add_option("--image", build->image, "Image of `writ image import` that becomes it")
-      ->excludes(root);
-  make->add_option("--kernel", build->build.kernel,
-                   "bzImage or ELF (default: the newest /boot/vmlinuz-*-cloud-amd64)");
-  make->add_option("--modules", build->build.modules,
-                   "The kernel's modules (default: /lib/modules/RELEASE)");
-  make->add_option("--name", build->build.name,
-                   "A name for it here; runs that name none take the one called default");
-  make->require_option(1, 4);
-  make->footer(
-      "The same kernel, programs and root give the same digest. The guest sees the root "
-      "read-only,\n"
-      "with a layer in memory above it.\n\n"
-      "Examples:\n  writ image import debian.tar --name debian && writ image build --image debian "
-      "--name default\n  writ image build --root ./rootfs --kernel ./vmlinux --modules "
-      "./lib/modules/6.1.0");
-  make->callback([&context, build] {
-    if (build->image.empty() && build->build.root.empty())
-      return context.Fail(Error{ErrorKind::kInvalid, "image.no_root",
-                                "a guest image needs a root file system",
-                                "name it with --root DIRECTORY or --image NAME"});
-    Build(context, *build);
-  });
+  AddImageBuild(*group, context);
 
   CLI::App* list = group->add_subcommand("ls", "List the images");
   list->footer("Examples:\n  writ image ls\n  writ image ls --json");
@@ -232,13 +214,20 @@ void AddImage(CLI::App& app, Context& context) {
   inspect->footer("Examples:\n  writ image inspect debian");
   inspect->callback([&context, shown] { Inspect(context, *shown); });
 
-  auto compared = std::make_shared<std::string>();
+  auto compared = std::make_shared<VerifyCommand>();
   CLI::App* verify =
       group->add_subcommand("verify", "Read an image's files and compare them with its digest");
-  verify->add_option("IMAGE", *compared, "A name, a digest, or its first 12 digits")->required();
+  verify->add_option("IMAGE", compared->reference, "A name, a digest, or its first 12 digits")
+      ->required();
+  verify->add_option("--plane-key", compared->plane_key,
+                     "PEM public key that the plane of its steps' receipts must have");
+  verify->add_option("--runner-key", compared->runner_key,
+                     "PEM public key that the runner of its steps' receipts must have");
   verify->footer(
       "Runs do the same before an image's first use after a boot. One that is damaged is refused\n"
-      "from then on; importing it again mends it.\n\nExamples:\n  writ image verify debian");
+      "from then on; importing it again mends it. Of an image that a recipe made, the receipts of\n"
+      "its steps are verified too, offline, and held against the recipe and each other.\n\n"
+      "Examples:\n  writ image verify debian");
   verify->callback([&context, compared] { Verify(context, *compared); });
 
   auto gone = std::make_shared<std::string>();
@@ -246,6 +235,14 @@ void AddImage(CLI::App& app, Context& context) {
   remove->add_option("IMAGE", *gone, "A name, a digest, or its first 12 digits")->required();
   remove->footer("Examples:\n  writ image rm debian");
   remove->callback([&context, gone] { Remove(context, *gone); });
+
+  auto options = std::make_shared<CollectCommand>();
+  CLI::App* gc = group->add_subcommand("gc", "Remove what was kept of recipes' steps");
+  gc->add_flag("--dry-run", options->dry_run, "Only say what would go");
+  gc->footer(
+      "Steps that are not kept are done again by the next build. Images stay: `writ image rm`.\n\n"
+      "Examples:\n  writ image gc --dry-run\n  writ image gc --json");
+  gc->callback([&context, options] { Collect(context, *options); });
 }
 
 }  // namespace writ::cli

@@ -411,10 +411,10 @@ void AddRun(CLI::App& app, Context& context) {
   run->add_flag("--tty", options->tty,
                 "Give the job a terminal (its output is what a terminal gets)");
   run->add_option("--allow-access", options->allow_access,
-                  "Let yourself into the session while it runs: attach, input, exec, copy; "
+                  "Let yourself into the session while it runs: attach, input, exec, copy, pause; "
                   "separated by commas (only without --plane)")
       ->delimiter(',')
-      ->check(CLI::IsMember({"attach", "input", "exec", "copy"}))
+      ->check(CLI::IsMember({"attach", "input", "exec", "copy", "pause"}))
       ->allow_extra_args(false);
   run->add_option("--traceparent", options->traceparent,
                   "W3C trace context to carry into contract, log and receipt");

@@ -54,6 +54,15 @@ void ShowStatus(Context& context, const StatusCommand& command) {
                   " memory, " + bytes(reserved, "diskBytes") + " of " + bytes(total, "diskBytes") +
                   " disk\n");
   }
+  if (const json::Value* pool = status->Find("machinePool")) {
+    context.Print("pool     " + std::to_string(Number(pool, "held")) + " machines held (" +
+                  std::to_string(Number(pool, "wanted")) + " of each snapshot wanted), " +
+                  std::to_string(Number(pool, "hits")) + " hits, " +
+                  std::to_string(Number(pool, "misses")) + " misses, " +
+                  std::to_string(Number(pool, "discarded")) + " discarded\n");
+    if (pool->Find("trouble") != nullptr)
+      context.Print("lacks    " + Text(*pool, "trouble") + "\n");
+  }
   const json::Value* receipts = status->Find("receipts");
   context.Print("receipts " + std::to_string(Number(receipts, "waiting")) + " waiting, " +
                 std::to_string(Number(receipts, "parked")) + " parked\n");
@@ -67,6 +76,10 @@ void ShowStatus(Context& context, const StatusCommand& command) {
       context.Print("run      " + Text(run, "runId") + "  slot " +
                     std::to_string(Number(&run, "slot")) + "  " + Text(run, "step") + " for " +
                     FormatDuration(std::chrono::milliseconds(Number(&run, "stepMs"))) +
+                    (run.Find("pausedMs") != nullptr
+                         ? "  paused for " +
+                               FormatDuration(std::chrono::milliseconds(Number(&run, "pausedMs")))
+                         : "") +
                     (run.Find("lease") != nullptr ? "  lease " + Text(run, "lease") : "") + "\n");
 }
 

@@ -1,4 +1,4 @@
-// exec, attach: the operator's way into a running session.
+// exec, attach, pause, resume: the operator's way into a running session.
 #include <CLI/CLI.hpp>
 
 #include <unistd.h>
@@ -198,6 +198,48 @@ void Attach(Context& context, const AttachCommand& command) {
   context.PrintJson(std::move(result));
 }
 
+struct TurnCommand {
+  std::string run, name;
+};
+
+void Turn(Context& context, const TurnCommand& command, runner::AccessRequest::Mode mode) {
+  runner::AccessRequest request;
+  request.mode = mode;
+  request.run_id = command.run;
+  auto session = AskForSession(context, command.name, request);
+  if (!session) return context.Fail(session.error());
+  const bool pause = mode == runner::AccessRequest::Mode::kPause;
+  if (context.json)
+    return context.PrintJson(json::Object{{"runId", command.run}, {"paused", pause}});
+  context.Print(command.run + (pause ? " is paused\n" : " goes on\n"));
+  if (pause) context.Note("go on with: " + context.Command("resume " + command.run));
+}
+
+void AddTurn(CLI::App& app, Context& context, const char* name, const char* what,
+             runner::AccessRequest::Mode mode) {
+  auto options = std::make_shared<TurnCommand>();
+  CLI::App* command = app.add_subcommand(name, what);
+  command->add_option("RUN", options->run, "The run, whose job must be running")->required();
+  command->add_option("--name", options->name,
+                      "Name of the runner's folder below --dir (default: whichever has the run)");
+  command->footer(
+      std::string(kWhere) +
+      "Jobs of the microvm tier alone can be paused: the machine stands still with all that it has "
+      "in memory, and keeps its slot and its lease. Its time limit goes on, and so do those of "
+      "whoever it is connected to. When it goes on its clock is set first. A cancelled or "
+      "timed-out "
+      "run goes on for its grace; a machine that cannot go on is destroyed, and its run is "
+      "lost.\n\n"
+      "Examples:\n"
+      "  writ pause run_1234\n"
+      "  writ runner status          shows it as paused\n"
+      "  writ resume run_1234\n\n"
+      "Exit: 0 done, 1 refused: of another tier (access.no_pause), not granted, paused "
+      "already (job.paused), not paused (job.not_paused), its job does not run "
+      "(access.no_such_run).");
+  command->callback([&context, options, mode] { Turn(context, *options, mode); });
+}
+
 }  // namespace
 
 void AddSession(CLI::App& app, Context& context) {
@@ -251,6 +293,11 @@ void AddSession(CLI::App& app, Context& context) {
                      "  writ attach run_1234 --from 4096 > rest.log\n"
                      "  writ attach run_1234 --stdin");
   attach_app->callback([&context, attach] { Attach(context, *attach); });
+
+  AddTurn(app, context, "pause", "Make a running job's machine stand still",
+          runner::AccessRequest::Mode::kPause);
+  AddTurn(app, context, "resume", "Let a paused job's machine go on",
+          runner::AccessRequest::Mode::kResume);
 }
 
 }  // namespace writ::cli

@@ -25,7 +25,9 @@ constexpr std::string_view kWords = "QiIwsAoecXF";
 
 constexpr json::EnumName<AccessRequest::Mode> kModes[] = {{AccessRequest::Mode::kExec, "exec"},
                                                           {AccessRequest::Mode::kAttach, "attach"},
-                                                          {AccessRequest::Mode::kCopy, "copy"}};
+                                                          {AccessRequest::Mode::kCopy, "copy"},
+                                                          {AccessRequest::Mode::kPause, "pause"},
+                                                          {AccessRequest::Mode::kResume, "resume"}};
 constexpr json::EnumName<AccessRequest::Stream> kStreams[] = {
     {AccessRequest::Stream::kOutput, "stdout"}, {AccessRequest::Stream::kErrors, "stderr"}};
 constexpr json::EnumName<AccessRequest::Direction> kDirections[] = {
@@ -124,6 +126,9 @@ json::Value AccessRequest::ToJson() const {
     case Mode::kCopy:
       out.Set("direction", NameIn(kDirections, direction)).Set("path", path);
       break;
+    case Mode::kPause:
+    case Mode::kResume:
+      break;
   }
   return out;
 }
@@ -172,6 +177,9 @@ Result<AccessRequest> AccessRequest::Parse(std::string_view text) {
       out.direction = reader.Enum("direction", kDirections);
       out.path = reader.String("path", {.min_bytes = 1, .max_bytes = 4096});
       break;
+    case Mode::kPause:
+    case Mode::kResume:
+      break;
   }
   reader.RefuseUnknown();
   WRIT_TRY(issues.ToStatus("the request for access"));
@@ -207,6 +215,10 @@ Error AccessFailure(std::string_view text) {
   take("hint", error.hint);
   if (error.code == "access.not_granted" || error.code == "job.entry_denied")
     error.kind = ErrorKind::kDenied;
+  if (error.code == "access.no_pause") error.kind = ErrorKind::kUnsupported;
+  if (error.code == "job.paused" || error.code == "job.not_paused" ||
+      error.code == "job.not_running")
+    error.kind = ErrorKind::kConflict;
   if (error.code == "access.no_such_run") error.kind = ErrorKind::kNotFound;
   return error;
 }

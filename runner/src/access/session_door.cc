@@ -92,6 +92,10 @@ Status SessionDoor::CheckGrant(const AccessRequest& request) const {
       if (request.input && !parts_.grants.input)
         return NotGranted("type at its jobs' terminals", "input");
       return {};
+    case AccessRequest::Mode::kPause:
+    case AccessRequest::Mode::kResume:
+      if (!parts_.grants.pause) return NotGranted("pause its jobs", "pause");
+      return {};
   }
   return {};
 }
@@ -141,6 +145,8 @@ void SessionDoor::Serve(const AccessRequest& request, AccessChannel& channel,
         .has_value();
   };
   if (Status granted = CheckGrant(request); !granted) return fail(granted.error());
+  if (request.mode == AccessRequest::Mode::kPause || request.mode == AccessRequest::Mode::kResume)
+    return Turn(request, channel, actor);
   Use use;
   Status done = Begin(request, actor, use);
   if (done) {
@@ -154,11 +160,57 @@ void SessionDoor::Serve(const AccessRequest& request, AccessChannel& channel,
       case AccessRequest::Mode::kCopy:
         done = Copy(request, channel, use);
         break;
+      case AccessRequest::Mode::kPause:
+      case AccessRequest::Mode::kResume:
+        break;  // above
     }
   }
   if (!done) use.reason = done.error().code;
   End(use);
   if (!done) fail(done.error());
+}
+
+// In the chain once it is so: a pause that fails is the run's end, which says why.
+Status SessionDoor::DoTurn(AccessRequest::Mode mode, const protocol::Actor& actor) {
+  const bool pause = mode == AccessRequest::Mode::kPause;
+  if (!parts_.can_pause)
+    return Error{ErrorKind::kUnsupported, "access.no_pause",
+                 "this run's tier has no machine that could stand still",
+                 "run it in one: writ run --isolation microvm"};
+  WRIT_TRY(pause ? parts_.job.Pause() : parts_.job.Resume());
+  if (pause) {
+    still_since_ = steady_clock::now();
+    parts_.chain.EmitOurs(events::SessionPaused(actor));
+  } else {
+    const auto still = steady_clock::now() - still_since_.value_or(steady_clock::now());
+    still_since_.reset();
+    parts_.chain.EmitOurs(events::SessionResumed(
+        actor, static_cast<std::uint64_t>(
+                   std::chrono::duration_cast<std::chrono::milliseconds>(still).count())));
+  }
+  if (parts_.on_stillness) parts_.on_stillness(pause);
+  log::Info(pause ? "access.paused" : "access.resumed",
+            pause ? "a job's machine stands still" : "a job's machine goes on",
+            {{"run", parts_.run_id}, {"actor", actor.id}});
+  if (Status noted = parts_.chain.Note(); !noted)
+    log::Warn("access.not_noted", "a pause could not be noted in the journal yet",
+              {{"run", parts_.run_id}, {"why", noted.error().message}});
+  return {};
+}
+
+void SessionDoor::Turn(const AccessRequest& request, AccessChannel& channel,
+                       const protocol::Actor& actor) {
+  std::lock_guard lock(turning_);
+  Status done = DoTurn(request.mode, actor);
+  if (!done) {
+    (void)channel.Send(AccessWord::kFailed, json::Write(FailureJson(done.error())), over_.get())
+        .has_value();
+    return;
+  }
+  Status told = channel.Send(AccessWord::kTaken,
+                             json::Write(json::Object{{"runId", parts_.run_id}}), over_.get());
+  if (told) told = channel.Send(AccessWord::kDone, "{}", over_.get());
+  (void)told.has_value();
 }
 
 Status SessionDoor::Attach(const AccessRequest& request, AccessChannel& channel, Use& use) {

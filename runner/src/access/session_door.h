@@ -3,7 +3,11 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
+#include <functional>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -27,9 +31,11 @@ struct DoorParts {
   backends::Job& job;
   ChainWriter& chain;
   const Redactor& redactor;
-  bool terminal = false;     // the job has one
-  LiveSpool* out = nullptr;  // null: output is not kept
-  LiveSpool* err = nullptr;  // null: merged
+  bool terminal = false;                            // the job has one
+  bool can_pause = false;                           // Capabilities::pause of its backend
+  std::function<void(bool paused)> on_stillness{};  // may be empty
+  LiveSpool* out = nullptr;                         // null: output is not kept
+  LiveSpool* err = nullptr;                         // null: merged
   // What every command gets on top of the base environment: the way to the proxy. No secret of the
   // contract's is here or was ever.
   backends::Environment proxy;
@@ -56,12 +62,17 @@ class SessionDoor final : public AccessDoor {
   Status Attach(const AccessRequest& request, AccessChannel& channel, Use& use);
   Status Exec(const AccessRequest& request, AccessChannel& channel, Use& use);
   Status Copy(const AccessRequest& request, AccessChannel& channel, Use& use);
+  // Not a use: it goes on when whoever asked for it has gone.
+  void Turn(const AccessRequest& request, AccessChannel& channel, const protocol::Actor& actor);
+  Status DoTurn(AccessRequest::Mode mode, const protocol::Actor& actor);
   Status Relay(EntryRelay& relay, AccessChannel& channel, Use& use, std::string_view reason);
 
   AccessServer& server_;
   DoorParts parts_;
   UniqueFd over_;  // eventfd
   std::atomic<std::uint64_t> uses_{0};
+  std::mutex turning_;  // one at a time; guards still_since_
+  std::optional<std::chrono::steady_clock::time_point> still_since_;
   bool open_ = true;
 };
 

@@ -18,6 +18,17 @@
 namespace writ::runner {
 namespace {
 
+constexpr std::int64_t kMaxPoolAge = 24 * 3600;
+
+// 0: not known.
+std::uint64_t HostMemoryBytes() {
+  const long pages = ::sysconf(_SC_PHYS_PAGES);
+  const long page = ::sysconf(_SC_PAGESIZE);
+  return pages > 0 && page > 0
+             ? static_cast<std::uint64_t>(pages) * static_cast<std::uint64_t>(page)
+             : 0;
+}
+
 using std::chrono::milliseconds;
 
 Error Wrong(std::string code, std::string message, std::string hint = "") {
@@ -110,6 +121,7 @@ void ReadGrants(json::ObjectReader reader, OperatorGrants& grants) {
     ReadFlag(*session, "input", grants.session.input);
     ReadFlag(*session, "exec", grants.session.exec);
     ReadFlag(*session, "copy", grants.session.copy);
+    ReadFlag(*session, "pause", grants.session.pause);
     session->RefuseUnknown();
   }
   reader.RefuseUnknown();
@@ -180,6 +192,15 @@ Result<RunnerConfig> ParseRunnerConfig(std::string_view text) {
   if (auto microvm = reader.OptionalChild("microvm")) {
     ReadText(*microvm, "vmm", config.microvm.vmm);
     ReadText(*microvm, "program", config.microvm.program);
+    if (auto pool = microvm->OptionalChild("pool")) {
+      auto& to = config.microvm.pool;
+      to.clones = static_cast<std::uint32_t>(pool->Integer("clones", 0, kMaxPoolClones));
+      if (auto bytes = pool->OptionalInteger("memoryBytes", 1))
+        to.memory_bytes = static_cast<std::uint64_t>(*bytes);
+      if (auto age = pool->OptionalInteger("maxAgeSeconds", 1, kMaxPoolAge))
+        to.max_age = std::chrono::seconds(*age);
+      pool->RefuseUnknown();
+    }
     microvm->RefuseUnknown();
   }
   ReadWords(reader, "agentPaths", config.agent_paths);
@@ -268,6 +289,10 @@ std::string RunnerConfigJson(const RunnerConfig& c) {
   json::Object microvm;
   text(microvm, "vmm", c.microvm.vmm);
   text(microvm, "program", c.microvm.program);
+  if (const auto& pool = c.microvm.pool; pool.clones > 0)
+    microvm.Set("pool", json::Object{{"clones", pool.clones},
+                                     {"memoryBytes", pool.memory_bytes},
+                                     {"maxAgeSeconds", pool.max_age.count()}});
   if (!microvm.empty()) out.Set("microvm", std::move(microvm));
   out.Set("agentPaths", words(c.agent_paths));
   json::Object agent_vars;
@@ -324,7 +349,8 @@ std::string RunnerConfigJson(const RunnerConfig& c) {
                                  {"session", json::Object{{"attach", c.grants.session.attach},
                                                           {"input", c.grants.session.input},
                                                           {"exec", c.grants.session.exec},
-                                                          {"copy", c.grants.session.copy}}}});
+                                                          {"copy", c.grants.session.copy},
+                                                          {"pause", c.grants.session.pause}}}});
   out.Set("pollIntervalMs", c.poll_interval.count());
   out.Set("longPollMs", c.long_poll.count());
   out.Set("callTimeoutMs", c.call_timeout.count());
@@ -375,10 +401,23 @@ Status CheckOwnParts(const RunnerConfig& c) {
                    "uidRange has " + std::to_string(c.uid_range->count) + " uids, and " +
                        std::to_string(c.slots) + " slots need one each and one for the proxies",
                    "raise uidRange.count or lower slots");
+    if (c.uid_range->count < UidsNeeded(c))
+      return Wrong("uid_range",
+                   "uidRange has " + std::to_string(c.uid_range->count) + " uids, and with " +
+                       std::to_string(PoolUidsOf(c)) + " for the machines of microvm.pool " +
+                       std::to_string(UidsNeeded(c)) + " are needed",
+                   "raise uidRange.count or lower microvm.pool.clones");
   } else if (geteuid() == 0) {
     return Wrong("uid_range", "a runner started by root needs a uidRange: no job runs as uid 0",
                  "for example {\"first\": 200000, \"count\": 64}");
   }
+  if (const std::uint64_t host = HostMemoryBytes();
+      c.microvm.pool.clones > 0 && host > 0 && c.microvm.pool.memory_bytes > host)
+    return Wrong("pool_memory",
+                 "microvm.pool.memoryBytes is " +
+                     std::to_string(c.microvm.pool.memory_bytes >> 20) +
+                     " MiB, and this machine has " + std::to_string(host >> 20) + " MiB in all",
+                 "lower it: what waits takes memory from the runs");
   if (!protocol::ParseTier(c.default_isolation))
     return Wrong("isolation", "defaultIsolation must be process, sandbox, container or microvm");
   if (!protocol::ParseTier(c.minimum_isolation))
@@ -420,6 +459,15 @@ Status CheckOwnParts(const RunnerConfig& c) {
 }
 
 }  // namespace
+
+std::uint32_t PoolUidsOf(const RunnerConfig& c) {
+  const std::uint32_t clones = c.microvm.pool.clones;
+  return clones == 0 ? 0 : c.slots + clones * kPooledSnapshots;
+}
+
+std::uint32_t UidsNeeded(const RunnerConfig& c) {
+  return c.slots + 1 + PoolUidsOf(c);
+}
 
 Status CheckRunnerConfig(const RunnerConfig& c) {
   WRIT_TRY(CheckOwnParts(c));

@@ -81,6 +81,7 @@ Result<Engine::Reloaded> Engine::Reload(const RunnerConfig& next) {
   WRIT_ASSIGN(Merged merged, MergeReload(*impl_->Live(), next));
   Reloaded out{merged.applied, merged.kept};
   impl_->report->Invalidate();  // whatever was mended meanwhile
+  for (backends::Backend* backend : impl_->registry->All()) backend->ForgetWaiting();
   if (out.applied.empty()) return out;
   WRIT_TRY(CheckRunnerConfig(merged.config));
   if (merged.config.grants.session.any()) WRIT_TRY(impl_->access.Listen(impl_->state_dir.get()));

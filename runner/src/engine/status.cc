@@ -32,6 +32,19 @@ json::Value ShareJson(const ResourceShare& share) {
   return out;
 }
 
+json::Value WaitingJson(const backends::WaitingMachines& pool) {
+  json::Object out{{"wanted", pool.wanted},
+                   {"held", pool.waiting},
+                   {"memoryBytes", pool.memory_bytes},
+                   {"memoryBudgetBytes", pool.memory_budget_bytes},
+                   {"maxAgeSeconds", pool.max_age_seconds},
+                   {"hits", pool.hits},
+                   {"misses", pool.misses},
+                   {"discarded", pool.discarded}};
+  if (!pool.trouble.empty()) out.Set("trouble", json::ToWellFormedUtf8(pool.trouble));
+  return out;
+}
+
 json::Value ProblemsJson(const std::vector<ReadinessProblem>& problems) {
   json::Array out;
   for (const ReadinessProblem& problem : problems)
@@ -117,6 +130,15 @@ status::StatusAnswer Engine::Impl::AnswerStatus(std::string_view path) {
       metrics.Set(Family::kJournal, {{"state", "waiting"}}, static_cast<double>(waiting));
       metrics.Set(Family::kJournal, {{"state", "parked"}}, static_cast<double>(parked));
     }
+    for (backends::Backend* backend : registry->All())
+      if (auto held = backend->Waiting())
+        for (const auto& [state, count] :
+             {std::pair<const char*, std::uint64_t>{"wanted", held->wanted},
+              {"held", held->waiting},
+              {"hit", held->hits},
+              {"miss", held->misses},
+              {"discarded", held->discarded}})
+          metrics.Set(Family::kMachinePool, {{"state", state}}, static_cast<double>(count));
     metrics.Set(Family::kReady, {}, ready ? 1 : 0);
     return {.type = "text/plain; version=0.0.4; charset=utf-8", .body = metrics.Text()};
   }
@@ -130,6 +152,9 @@ status::StatusAnswer Engine::Impl::AnswerStatus(std::string_view path) {
       {"slots", json::Object{{"total", total}, {"taken", in_use}, {"outOfService", out}}},
       {"machine", json::Object{{"total", ShareJson(capacity)}, {"reserved", ShareJson(reserved)}}},
       {"runs", board.Runs()}};
+  for (backends::Backend* backend : registry->All())
+    if (auto waiting_machines = backend->Waiting())
+      all.Set("machinePool", WaitingJson(*waiting_machines));
   if (kept) all.Set("receipts", json::Object{{"waiting", waiting}, {"parked", parked}});
   if (!problem.empty()) all.Set("trouble", problem);
   if (auto stuck = liveness.Stuck()) all.Set("stuck", *stuck);

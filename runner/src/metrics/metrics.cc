@@ -23,6 +23,10 @@ constexpr MetricFamily kFamilies[] = {
     {"writ_runner_slots", "Slots, by state.", MetricType::kGauge},
     {"writ_runner_machine", "What runs may have of the machine, and what is reserved of it.",
      MetricType::kGauge},
+    {"writ_runner_machine_pool",
+     "Machines restored ahead of their runs: wanted of each snapshot and held now; since the start "
+     "runs that got one (hit), that did not (miss), and machines that no run got (discarded).",
+     MetricType::kGauge},
     {"writ_runner_journal_runs", "Runs in the journal, by state.", MetricType::kGauge},
     {"writ_runner_uploads_total", "Blobs for the plane, by result.", MetricType::kCounter},
     {"writ_runner_upload_bytes_total", "Bytes of blobs sent to the plane.", MetricType::kCounter},

@@ -16,6 +16,7 @@ enum class Family {
   kLeaseEvents,     // {event} counter
   kSlots,           // {state} gauge
   kMachine,         // {resource,state} gauge
+  kMachinePool,     // {state} gauge
   kJournal,         // {state} gauge
   kUploads,         // {result} counter
   kUploadBytes,     // counter

@@ -59,6 +59,7 @@ json::Value RunBoard::Runs() const {
                      {"stepMs", Millis(now - entry.step_at)},
                      {"runMs", Millis(now - entry.begun)}};
     if (!entry.lease.empty()) run.Set("lease", entry.lease);
+    if (entry.paused_at) run.Set("pausedMs", Millis(now - *entry.paused_at));
     out.push_back(std::move(run));
   }
   return out;
@@ -81,6 +82,7 @@ void RunBoard::On(const StepReached& event) {
   at->second.slot = event.run.slot;
   at->second.step = event.step;
   at->second.step_at = now;
+  at->second.paused_at.reset();  // whatever comes next is no pause
   ShowGauges();
 }
 
@@ -121,6 +123,14 @@ void RunBoard::On(const BlobUploaded& event) {
 
 void RunBoard::On(const LeaksFound& event) {
   metrics_.Add(Family::kLeaks, {}, event.count);
+}
+
+void RunBoard::On(const StillnessSeen& event) {
+  std::lock_guard lock(mutex_);
+  auto at = runs_.find(event.run.run_id);
+  if (at == runs_.end()) return;
+  at->second.paused_at.reset();
+  if (event.paused) at->second.paused_at = clock_.Monotonic();
 }
 
 void RunBoard::On(const DrainBegun&) {

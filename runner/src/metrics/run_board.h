@@ -22,7 +22,7 @@ class RunBoard {
 
   Metrics& metrics() { return metrics_; }
   bool draining() const;
-  // [{runId,slot,step,stepMs,runMs,lease?}], oldest first.
+  // [{runId,slot,step,stepMs,runMs,lease?,pausedMs?}], oldest first.
   json::Value Runs() const;
 
  private:
@@ -31,6 +31,7 @@ class RunBoard {
     Step step = Step::kClaimed;
     std::chrono::nanoseconds begun{0}, step_at{0};
     std::string lease;  // empty: none
+    std::optional<std::chrono::nanoseconds> paused_at;
   };
   void On(const StepReached& event);
   void On(const RunOver& event);
@@ -40,6 +41,7 @@ class RunBoard {
   void On(const BlobUploaded& event);
   void On(const LeaksFound& event);
   void On(const DrainBegun& event);
+  void On(const StillnessSeen& event);
   void On(const HookEnded& event);
   template <typename Other>
   void On(const Other&) {}

@@ -1,6 +1,7 @@
 #include "plan/network.h"
 
 #include <charconv>
+#include <utility>
 
 namespace writ::runner {
 
@@ -25,27 +26,19 @@ Result<OperatorHost> ParseOperatorHost(std::string_view text) {
   return OperatorHost{std::move(host), port};
 }
 
-std::variant<NetworkPlan, RunFailure> PlanNetwork(
-    const protocol::Contract& contract, const protocol::ExecutionEnv& env,
-    const std::vector<egress::ProtectedEndpoint>& plane_addresses, const RunnerConfig& config) {
-  NetworkPlan plan;
-  plan.proxied = env.egress_proxy;
-  if (!contract.network.default_deny && !config.grants.open_network)
-    return RunFailure{FailureClass::kCapabilityMismatch, "plan.open_network_not_granted",
-                      "the contract asks for an open network (defaultDeny: false), which this "
-                      "runner's operator does not grant",
-                      "name the hosts in allowHosts, or set grants.openNetwork"};
-  if (!plan.proxied) return plan;
+Result<egress::RuleSet> SessionRules(const std::vector<std::string>& contract_hosts,
+                                     std::vector<egress::ProtectedEndpoint> never,
+                                     const RunnerConfig& config) {
   egress::OperatorEgress op;
-  op.never = plane_addresses;
+  op.never = std::move(never);
   if (config.allow_hosts) {
     op.rules.emplace();
     for (std::size_t i = 0; i < config.allow_hosts->size(); ++i) {
       Result<OperatorHost> entry = ParseOperatorHost((*config.allow_hosts)[i]);
       if (!entry)
-        return RunFailure{FailureClass::kCapabilityMismatch, "plan.operator_host",
-                          "an entry of the operator's allowHosts is no host pattern",
-                          "check the runner's configuration"};
+        return Error{ErrorKind::kInvalid, "plan.operator_host",
+                     "an entry of the operator's allowHosts is no host pattern",
+                     "check the runner's configuration"};
       op.rules->push_back(egress::Rule{.id = "operator." + std::to_string(i),
                                        .effect = egress::Rule::Effect::kAllow,
                                        .host = std::move(entry->host),
@@ -57,10 +50,24 @@ std::variant<NetworkPlan, RunFailure> PlanNetwork(
     if (auto range = egress::Cidr::Parse(config.address_grants[i]))
       op.address_grants.push_back({"address." + std::to_string(i), *range});
   }
+  return egress::Narrow(contract_hosts, op);
+}
+
+std::variant<NetworkPlan, RunFailure> PlanNetwork(
+    const protocol::Contract& contract, const protocol::ExecutionEnv& env,
+    const std::vector<egress::ProtectedEndpoint>& plane_addresses, const RunnerConfig& config) {
+  NetworkPlan plan;
+  plan.proxied = env.egress_proxy;
+  if (!contract.network.default_deny && !config.grants.open_network)
+    return RunFailure{FailureClass::kCapabilityMismatch, "plan.open_network_not_granted",
+                      "the contract asks for an open network (defaultDeny: false), which this "
+                      "runner's operator does not grant",
+                      "name the hosts in allowHosts, or set grants.openNetwork"};
+  if (!plan.proxied) return plan;
   std::vector<std::string> hosts;
   for (const protocol::AllowedHost& host : contract.network.allow_hosts)
     hosts.push_back(host.text());
-  Result<egress::RuleSet> rules = egress::Narrow(hosts, op);
+  Result<egress::RuleSet> rules = SessionRules(hosts, plane_addresses, config);
   if (!rules) return FailureFrom(rules.error(), FailureClass::kCapabilityMismatch);
   plan.rules = std::move(*rules);
   if (!contract.network.default_deny) plan.rules.unmatched = egress::Unmatched::kAllowPublic;

@@ -78,7 +78,9 @@ json::Value Session::EnvironmentRecord() const {
   if (!root_image_.empty()) record.Set("image", root_image_);
   if (machine_start_) {
     const bool restored = !machine_start_->snapshot.empty();
-    json::Object machine{{"started", restored ? "restored" : "cold"}};
+    json::Object machine{{"started", machine_start_->pooled ? "pooled"
+                                     : restored             ? "restored"
+                                                            : "cold"}};
     if (restored)
       machine.Set("snapshot", machine_start_->snapshot)
           .Set("memory", machine_start_->memory == backends::MachineStart::Memory::kServed

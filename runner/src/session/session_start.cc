@@ -247,6 +247,11 @@ std::unique_ptr<SessionDoor> Session::OpenDoor() {
                   .chain = *chain_,
                   .redactor = *redactor_,
                   .terminal = contract_->execution && contract_->execution->terminal,
+                  .can_pause = (measured_ != nullptr ? *measured_ : backend_->Probe()).pause,
+                  .on_stillness =
+                      [this](bool paused) {
+                        services_.bus.Publish(StillnessSeen{Ref(), paused});
+                      },
                   .out = spool_.get(),
                   .err = stderr_spool_.get(),
                   .proxy = {}};

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "machine_layers.h"
+#include "writ/backends/microvm/microvm_backend.h"
 
 namespace writ::cli {
 namespace {
@@ -135,6 +136,20 @@ TEST(Doctor, LooksAtThisMachineWithoutChangingIt) {
   for (const Layer& layer : {LookAtUserNamespaces(), LookAtKvm(), LookAtCgroups(), LookAtMemory(),
                              LookAtDisk("/var/lib/writ/never/made")})
     EXPECT_FALSE(layer.found.empty()) << layer.name;
+}
+
+TEST(Doctor, SaysWhyMachinesHaveTheirMemoryCopied) {
+  backends::PageOptions options;
+  Status served = backends::MachinePagesCanBeServed(options);
+  ASSERT_FALSE(served);
+  EXPECT_EQ(served.error().code, "pages.off");
+  options.program = options.preload = "/bin/sh";
+  options.device = "/nowhere/userfaultfd";
+  served = backends::MachinePagesCanBeServed(options);
+  ASSERT_FALSE(served);
+  EXPECT_EQ(served.error().code, "pages.userfaultfd");
+  EXPECT_NE(served.error().message.find("/nowhere/userfaultfd"), std::string::npos);
+  EXPECT_FALSE(served.error().hint.empty());
 }
 
 }  // namespace

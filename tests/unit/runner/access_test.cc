@@ -87,6 +87,15 @@ TEST(AccessRequest, ComesBackAsItWent) {
   read = AccessRequest::Parse(json::Write(copy.ToJson()));
   ASSERT_TRUE(read) << read.error().ToString();
   EXPECT_EQ(json::Write(read->ToJson()), json::Write(copy.ToJson()));
+
+  for (auto mode : {AccessRequest::Mode::kPause, AccessRequest::Mode::kResume}) {
+    AccessRequest turn;
+    turn.mode = mode;
+    turn.run_id = "run_1";
+    read = AccessRequest::Parse(json::Write(turn.ToJson()));
+    ASSERT_TRUE(read) << read.error().ToString();
+    EXPECT_EQ(read->mode, mode);
+  }
 }
 
 TEST(AccessRequest, RefusesWhatItDoesNotUnderstand) {  // L4
@@ -101,6 +110,8 @@ TEST(AccessRequest, RefusesWhatItDoesNotUnderstand) {  // L4
            R"({"mode":"exec","runId":"r","argv":["x"],"terminal":{"rows":0,"columns":80}})",
            R"({"mode":"attach","runId":"r","from":-1})",
            R"({"mode":"copy","runId":"r","direction":"out","path":""})",
+           R"({"mode":"pause","runId":"r","path":"x"})",
+           R"({"mode":"pause"})",
        })
     EXPECT_FALSE(AccessRequest::Parse(text)) << text;
   // What would take the way of the session's traffic or programs elsewhere.

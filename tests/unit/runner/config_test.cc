@@ -50,6 +50,39 @@ TEST(RunnerConfigFile, IsReadBackAsItWasWritten) {
   EXPECT_EQ(read->checkouts.max_entries, 3u);
 }
 
+// L42: as many as this machine and the uids have.
+TEST(MachinePoolConfig, IsReadBackAndRefusedWhereItIsLargerThanTheMachine) {
+  auto read = ParseRunnerConfig(
+      R"({"microvm":{"pool":{"clones":2,"memoryBytes":1048576,"maxAgeSeconds":60}}})");
+  ASSERT_TRUE(read) << read.error().ToString();
+  EXPECT_EQ(read->microvm.pool.clones, 2u);
+  EXPECT_EQ(read->microvm.pool.memory_bytes, 1048576u);
+  EXPECT_EQ(read->microvm.pool.max_age, std::chrono::seconds(60));
+  auto again = ParseRunnerConfig(RunnerConfigJson(*read));
+  ASSERT_TRUE(again) << again.error().ToString();
+  EXPECT_EQ(RunnerConfigJson(*again), RunnerConfigJson(*read));
+  for (const char* wrong : {R"({"clones":65})", R"({"clones":-1})", R"({"memoryBytes":5})",
+                            R"({"clones":1,"memoryBytes":0})", R"({"clones":1,"maxAgeSeconds":0})",
+                            R"({"clones":1,"size":5})"})
+    EXPECT_FALSE(ParseRunnerConfig(std::string(R"({"microvm":{"pool":)") + wrong + "}}")) << wrong;
+
+  RunnerConfig config = Good();
+  config.slots = 2;
+  config.microvm.pool.clones = 2;
+  EXPECT_EQ(UidsNeeded(config), 2u + 1 + 2 + 8);
+  EXPECT_TRUE(CheckRunnerConfig(config)) << CheckRunnerConfig(config).error().ToString();
+  config.uid_range->count = UidsNeeded(config) - 1;
+  EXPECT_EQ(CheckRunnerConfig(config).error().code, "runner.config.uid_range");
+  config.uid_range->count = UidsNeeded(config);
+  config.microvm.pool.memory_bytes = 1ull << 60;
+  const Status larger = CheckRunnerConfig(config);
+  ASSERT_FALSE(larger);
+  EXPECT_EQ(larger.error().code, "runner.config.pool_memory");
+  EXPECT_FALSE(larger.error().hint.empty());
+  config.microvm.pool.clones = 0;  // who keeps none asks for nothing
+  EXPECT_TRUE(CheckRunnerConfig(config));
+}
+
 TEST(RunnerConfigFile, RefusesAnUnknownSyscallProfileAndOneWithoutItsGrant) {
   auto unknown = ParseRunnerConfig(R"({"syscalls":{"profile":"strict"}})");
   ASSERT_FALSE(unknown);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "entry_name.h"
+#include "writ/backends/image/tree_copy.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
 
@@ -21,7 +22,8 @@ namespace {
 
 class Copy {
  public:
-  Copy(const ImportLimits& limits, RootWriter& to) : limits_(limits), to_(to) {}
+  Copy(const ImportLimits& limits, RootWriter& to, Links links = Links::kAsTheyAre)
+      : limits_(limits), to_(to), links_(links) {}
 
   Status Tree(int dir, const std::string& path) {
     WRIT_ASSIGN(std::vector<std::string> names, SortedNames(dir));
@@ -31,6 +33,14 @@ class Copy {
       WRIT_TRY(Entry(dir, name, child));
     }
     return {};
+  }
+  // What `Tree` of "" has as its root.
+  void BeginAt(const std::string& path) {
+    inside_ =
+        path.empty() ? 0 : 1 + static_cast<std::size_t>(std::count(path.begin(), path.end(), '/'));
+  }
+  Status Entry(int dir, const std::string& name, const std::string& path) {
+    return OneEntry(dir, name, path);
   }
   protocol::Digest Finish() { return hasher_.Finish(); }
 
@@ -60,7 +70,24 @@ class Copy {
     hasher_.Update(std::string_view("\0", 1));
   }
 
-  Status Entry(int dir, const std::string& name, const std::string& path) {
+  // By its words alone: from the folder that `path` is in, never above what is copied.
+  bool StaysInside(const std::string& path, std::string_view target) const {
+    if (target.starts_with('/')) return false;
+    auto depth = std::count(path.begin(), path.end(), '/');
+    while (!target.empty()) {
+      const auto end = std::min(target.find('/'), target.size());
+      const std::string_view part = target.substr(0, end);
+      target.remove_prefix(std::min(end + 1, target.size()));
+      if (part == "..")
+        --depth;
+      else if (!part.empty() && part != ".")
+        ++depth;
+      if (depth < static_cast<std::ptrdiff_t>(inside_)) return false;
+    }
+    return true;
+  }
+
+  Status OneEntry(int dir, const std::string& name, const std::string& path) {
     struct stat st {};
     if (::fstatat(dir, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) return Failed(errno, path);
     if (S_ISDIR(st.st_mode)) {
@@ -74,6 +101,10 @@ class Copy {
       const ssize_t size = ::readlinkat(dir, name.c_str(), text, sizeof text);
       if (size < 0) return Failed(errno, path);
       const std::string target(text, static_cast<std::size_t>(size));
+      if (links_ == Links::kInsideOnly && !StaysInside(path, target))
+        return Error{ErrorKind::kInvalid, "image.outside_link",
+                     "a link leads out of what is copied: " + Shown(path),
+                     "copy what it leads to, and make the link in a RUN"};
       Note('l', 0, path);
       hasher_.Update(target);
       hasher_.Update(std::string_view("\0", 1));
@@ -109,6 +140,8 @@ class Copy {
 
   const ImportLimits& limits_;
   RootWriter& to_;
+  const Links links_;
+  std::size_t inside_ = 0;  // as many components lead to what is copied
   protocol::Sha256Hasher hasher_;
 };
 
@@ -117,6 +150,36 @@ class Copy {
 Result<protocol::Digest> CopyDirectory(int from, const ImportLimits& limits, RootWriter& to) {
   Copy copy(limits, to);
   WRIT_TRY(copy.Tree(from, ""));
+  return copy.Finish();
+}
+
+Result<protocol::Digest> CopyBeneath(int from, const std::string& name, int to,
+                                     const std::string& target, const ImportLimits& limits,
+                                     ImportFindings& findings, Links links) {
+  RootWriter writer(to, limits, findings);
+  Copy copy(limits, writer, links);
+  struct stat st {};
+  // Looked at through a handle: no part of `name` is a link.
+  auto source = OpenBeneath(from, name, O_PATH);
+  if (!source || ::fstat(source->get(), &st) != 0)
+    return Error{ErrorKind::kNotFound, "image.no_source",
+                 "there is no " + Shown(name) + " that is reached without a link",
+                 "name the file itself, below the folder"};
+  if (S_ISDIR(st.st_mode)) {
+    copy.BeginAt(target);
+    if (!target.empty()) {
+      WRIT_ASSIGN(const std::string clean, CleanEntryName(target, limits));
+      WRIT_TRY(writer.Directory(clean, st.st_mode & 07777));
+    }
+    WRIT_ASSIGN(UniqueFd dir, OpenBeneath(from, name, O_RDONLY | O_DIRECTORY));
+    WRIT_TRY(copy.Tree(dir.get(), target));
+    return copy.Finish();
+  }
+  const auto slash = name.rfind('/');
+  const std::string parent = slash == std::string::npos ? "." : name.substr(0, slash);
+  WRIT_ASSIGN(const std::string clean, CleanEntryName(target, limits));
+  WRIT_ASSIGN(UniqueFd dir, OpenBeneath(from, parent, O_RDONLY | O_DIRECTORY));
+  WRIT_TRY(copy.Entry(dir.get(), name.substr(slash == std::string::npos ? 0 : slash + 1), clean));
   return copy.Finish();
 }
 

@@ -171,8 +171,14 @@ Result<UniqueFd> Supervisor::AwaitGo() {
     }
     auto message = DecodeMessage(received->bytes);
     if (!message) continue;
-    if (std::holds_alternative<GoMessage>(*message) && received->fds.size() == 1)
+    const bool typed = plan_.terminal && plan_.namespaces && HasMachine(*plan_.namespaces);
+    if (std::holds_alternative<GoMessage>(*message) && received->fds.size() == (typed ? 3u : 1u)) {
+      if (typed) {
+        typed_.push_back(std::move(received->fds[1]));
+        typed_.push_back(std::move(received->fds[2]));
+      }
       return std::move(received->fds.front());
+    }
     return Error{ErrorKind::kUnavailable, "launch.not_started", "the job was never started"};
   }
 }
@@ -182,7 +188,10 @@ Status Supervisor::StartJob(UniqueFd environment) {
   report_ = std::move(pair.first);
   started_ = steady_clock::now();
   if (plan_.namespaces) {
-    WRIT_TRY(SendWithFds(init_.socket.get(), kStart, {environment.get(), pair.second.get()}));
+    std::vector<int> with = {environment.get(), pair.second.get()};
+    for (const UniqueFd& fd : typed_) with.push_back(fd.get());
+    WRIT_TRY(SendWithFds(init_.socket.get(), kStart, with));
+    typed_.clear();
   } else {
     WRIT_ASSIGN(std::string bytes, ReadAll(environment.get(), kMaxEnvironmentBytes));
     auto env = DecodeEnvironment(bytes);
@@ -344,6 +353,10 @@ void Supervisor::OnInit() {
     if (word->bytes.front() == kEntryEnded) entries_.OnInitWord(word->bytes);
     if (word->bytes.front() == kGuestWord) OnGuestWord(word->bytes);
     if (word->bytes.front() == kGuestDone) guest_done_ = true;
+    if (word->bytes.front() == kStill && word->bytes.size() > 1 && !backend_gone_)
+      Send(StillMessage{word->bytes[1] == '1' ? std::uint8_t{1} : std::uint8_t{0},
+                        word->bytes.substr(2, kMaxWhy)},
+           MSG_DONTWAIT);
     int status = 0;
     const char* end = word->bytes.data() + word->bytes.size();
     if (word->bytes.front() == kJobEnded &&
@@ -372,7 +385,7 @@ void Supervisor::OnGuestWord(const std::string& bytes) {
 // death -, the job's own end is not the run's: part of what it did is missing.
 void Supervisor::JudgeMachine() {
   using Cause = EndedMessage::Cause;
-  if (!plan_.namespaces || plan_.namespaces->leave_bound_ms == 0 || guest_done_) return;
+  if (!plan_.namespaces || !HasMachine(*plan_.namespaces) || guest_done_) return;
   if (ended_.cause != Cause::kItself) return;
   ended_.cause = Cause::kMachineEnded;
   if (ended_.note.empty())
@@ -417,11 +430,26 @@ void Supervisor::OnControl() {
     entries_.Enter(enter->id, std::move(received->fds), ruleset_.get(), init_.socket.get());
   if (const auto* signal = std::get_if<SignalEntryMessage>(&*message))
     entries_.Signal(*signal, init_.socket.get());
+  if (std::holds_alternative<PauseMessage>(*message)) HoldMachine(kPause);
+  if (std::holds_alternative<ResumeMessage>(*message)) HoldMachine(kResume);
   if (std::holds_alternative<OutputLimitMessage>(*message)) End(EndedMessage::Cause::kOutputLimit);
   if (std::holds_alternative<LimitPassedMessage>(*message)) {
     if (phase_ == Phase::kRunning) ended_.cause = EndedMessage::Cause::kLimitPassed;
     StartKilling();
   }
+}
+
+// Its owner answers. The time limit goes on: it is of the wall, and an end that comes meanwhile is
+// heard by the owner, who lets the machine go on for it.
+void Supervisor::HoldMachine(const char* word) {
+  const bool machine = plan_.namespaces && HasMachine(*plan_.namespaces);
+  const char* why = !machine                    ? "the job has no machine"
+                    : phase_ != Phase::kRunning ? "the job is being ended"
+                    : !init_.socket             ? "the machine is gone"
+                                                : nullptr;
+  if (why == nullptr && !SendWithFds(init_.socket.get(), word, {}))
+    why = "the machine's owner does not listen";
+  if (why != nullptr) Send(StillMessage{0, why}, MSG_DONTWAIT);
 }
 
 // The first verdict wins; a second wish to end shortens the grace.

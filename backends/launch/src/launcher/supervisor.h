@@ -51,6 +51,7 @@ class Supervisor {
   void OnFailureReport(const std::string& text);
   void OnGuestWord(const std::string& bytes);
   void JudgeMachine();
+  void HoldMachine(const char* word);
   std::chrono::milliseconds SetupBound() const;
   void Loop();
   void ReapAll();
@@ -70,9 +71,10 @@ class Supervisor {
   UniqueFd supplies_;
   UniqueFd ruleset_;
   UniqueFd signals_;
-  JobInit init_;          // where the plan has namespaces
-  UniqueFd report_;       // from the job until exec
-  UniqueFd terminal_[2];  // the job's, until they are handed out: master and slave
+  JobInit init_;                 // where the plan has namespaces
+  UniqueFd report_;              // from the job until exec
+  std::vector<UniqueFd> typed_;  // for the terminal of a job in a machine: input, sizes
+  UniqueFd terminal_[2];         // the job's, until they are handed out: master and slave
   std::unique_ptr<ConnectSupervision> connects_;
   EntryTable entries_;
   Phase phase_ = Phase::kRunning;

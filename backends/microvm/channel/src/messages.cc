@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "status_wire.h"
 #include "writ/backends/launch/wire.h"
 
 namespace writ::backends::microvm {
@@ -14,6 +15,7 @@ constexpr std::uint64_t kMaxMode = 07777;
 constexpr std::uint64_t kMaxMillis = 1ull << 50;
 constexpr std::uint64_t kMaxCode = 255;
 constexpr std::uint64_t kMaxSignal = 127;
+constexpr std::uint64_t kMaxSize = 0xffff;
 constexpr auto kLastKind = static_cast<std::uint64_t>(Outcome::Kind::kLost);
 constexpr auto kLastLimit = static_cast<std::uint64_t>(LimitKind::kCpuShare);
 
@@ -31,18 +33,16 @@ bool TakeBool(Reader& in) {
   return in.NumberAtMost(1) == 1;
 }
 
-void PutStatus(Writer& out, const ExitStatus& status) {
-  Put(out, status.signalled);
-  out.Number(static_cast<std::uint64_t>(status.signalled ? status.signal : status.code));
+void PutSize(Writer& out, const TerminalSize& size) {
+  out.Number(size.rows);
+  out.Number(size.columns);
 }
 
-ExitStatus TakeStatus(Reader& in) {
-  ExitStatus status;
-  status.signalled = TakeBool(in);
-  const auto number = static_cast<int>(in.NumberAtMost(status.signalled ? kMaxSignal : kMaxCode));
-  (status.signalled ? status.signal : status.code) = number;
-  if (status.signalled && number == 0) in.Fail();
-  return status;
+TerminalSize TakeSize(Reader& in) {
+  TerminalSize size;
+  size.rows = static_cast<std::uint16_t>(in.NumberAtMost(kMaxSize));
+  size.columns = static_cast<std::uint16_t>(in.NumberAtMost(kMaxSize));
+  return size;
 }
 
 void PutLimits(Writer& out, const Limits& limits) {
@@ -101,10 +101,16 @@ struct HostBody {
     PutSyscalls(out, order.syscalls);
     Put(out, order.proxied);
     Put(out, order.merged);
+    Put(out, order.entries);
+    Put(out, order.terminal.has_value());
+    if (order.terminal) PutSize(out, *order.terminal);
   }
   void operator()(const Go& go) const { out.Texts(go.environment); }
   void operator()(const Cancel&) const {}
   void operator()(const Kill&) const {}
+  void operator()(const Resize& resize) const { PutSize(out, resize.size); }
+  void operator()(const SetClock& clock) const { out.Number(clock.realtime_ns); }
+  void operator()(const Hold&) const {}
 };
 
 JobOrder TakeOrder(Reader& in) {
@@ -130,6 +136,8 @@ JobOrder TakeOrder(Reader& in) {
   order.syscalls = TakeSyscalls(in);
   order.proxied = TakeBool(in);
   order.merged = TakeBool(in);
+  order.entries = TakeBool(in);
+  if (TakeBool(in)) order.terminal = TakeSize(in);
   return order;
 }
 
@@ -154,6 +162,8 @@ struct GuestBody {
       out.Number(n);
     out.Texts(ended.leaks);
   }
+  void operator()(const ClockSet& clock) const { out.Number(clock.realtime_ns); }
+  void operator()(const Held& held) const { Put(out, held.whole); }
 };
 
 Ended TakeEnded(Reader& in) {
@@ -180,6 +190,20 @@ std::string EncodeWord(const Word& word) {
 }
 
 }  // namespace
+
+void PutStatus(Writer& out, const ExitStatus& status) {
+  Put(out, status.signalled);
+  out.Number(static_cast<std::uint64_t>(status.signalled ? status.signal : status.code));
+}
+
+ExitStatus TakeStatus(Reader& in) {
+  ExitStatus status;
+  status.signalled = TakeBool(in);
+  const auto number = static_cast<int>(in.NumberAtMost(status.signalled ? kMaxSignal : kMaxCode));
+  (status.signalled ? status.signal : status.code) = number;
+  if (status.signalled && number == 0) in.Fail();
+  return status;
+}
 
 std::string Encode(const Hello& hello) {
   Writer out;
@@ -271,6 +295,27 @@ Result<WarmUp> DecodeWarmUp(std::string_view bytes) {
   return Whole(in, std::move(command));
 }
 
+std::string Encode(const RootJob& job) {
+  Writer out;
+  out.Number(job.uid);
+  out.Number(job.gid);
+  out.Text(job.cwd);
+  out.Texts(job.environment);
+  return out.Take();
+}
+
+Result<RootJob> DecodeRootJob(std::string_view bytes) {
+  constexpr std::uint64_t kMaxId = 65'533;
+  Reader in(bytes);
+  RootJob job;
+  job.uid = in.NumberAtMost(kMaxId);
+  job.gid = in.NumberAtMost(kMaxId);
+  job.cwd = in.Text();
+  job.environment = in.Texts();
+  if (!job.cwd.starts_with('/')) in.Fail();
+  return Whole(in, std::move(job));
+}
+
 std::string Encode(const WarmedUp& warmed) {
   Writer out;
   PutStatus(out, warmed.status);
@@ -303,8 +348,18 @@ Result<HostWord> DecodeHostWord(std::string_view bytes) {
     }
     case 2:
       return Whole(in, HostWord(Cancel{}));
-    default:
+    case 3:
       return Whole(in, HostWord(Kill{}));
+    case 4: {
+      HostWord word = Resize{TakeSize(in)};
+      return Whole(in, std::move(word));
+    }
+    case 5: {
+      HostWord word = SetClock{in.Number()};
+      return Whole(in, std::move(word));
+    }
+    default:
+      return Whole(in, HostWord(Hold{}));
   }
 }
 
@@ -326,8 +381,16 @@ Result<GuestWord> DecodeGuestWord(std::string_view bytes) {
       refused.reason = in.Text();
       return Whole(in, GuestWord(std::move(refused)));
     }
-    default: {
+    case 3: {
       GuestWord word = TakeEnded(in);
+      return Whole(in, std::move(word));
+    }
+    case 4: {
+      GuestWord word = ClockSet{in.Number()};
+      return Whole(in, std::move(word));
+    }
+    default: {
+      GuestWord word = Held{TakeBool(in)};
       return Whole(in, std::move(word));
     }
   }

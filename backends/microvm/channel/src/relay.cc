@@ -17,11 +17,12 @@ constexpr std::size_t kReadBytes = 64 * 1024;
 class Relay : public std::enable_shared_from_this<Relay> {
  public:
   Relay(EventLoop& loop, UniqueFd fd, std::shared_ptr<Stream> stream, Ways ways,
-        std::function<void()> done)
+        std::function<void()> done, std::shared_ptr<RelayCount> count)
       : loop_(loop),
         fd_(std::move(fd)),
         stream_(std::move(stream)),
         done_(std::move(done)),
+        count_(std::move(count)),
         reading_(ways != Ways::kToFd),
         writing_(ways != Ways::kToStream) {}
 
@@ -61,7 +62,10 @@ class Relay : public std::enable_shared_from_this<Relay> {
     std::array<char, kReadBytes> buffer{};
     const ssize_t count = ::read(fd_.get(), buffer.data(), buffer.size());
     if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
-    if (count > 0) return stream_->Write({buffer.data(), static_cast<std::size_t>(count)});
+    if (count > 0) {
+      stream_->Write({buffer.data(), static_cast<std::size_t>(count)});
+      return Count(static_cast<std::size_t>(count));
+    }
     reading_ = false;
     if (count < 0)
       stream_->Reset();
@@ -93,11 +97,23 @@ class Relay : public std::enable_shared_from_this<Relay> {
       }
       in_.erase(0, static_cast<std::size_t>(done));
       stream_->Consumed(static_cast<std::size_t>(done));
+      Count(static_cast<std::size_t>(done));
+      if (!fd_) return;  // whoever counts may have ended it
     }
     if (!ended_) return;
     ::shutdown(fd_.get(), SHUT_WR);
     writing_ = false;
     End();
+  }
+
+  void Count(std::size_t bytes) {
+    if (!count_) return;
+    count_->bytes += bytes;
+    TellCount();
+  }
+  void TellCount() {
+    auto call = count_->changed;  // a copy: it may be taken away while it runs
+    if (call) call();
   }
 
   // The stream is gone: what came before that still goes out, where its end was told.
@@ -119,6 +135,10 @@ class Relay : public std::enable_shared_from_this<Relay> {
     stream_->on_end = nullptr;
     stream_->on_drained = nullptr;
     stream_->on_closed = nullptr;
+    if (count_) {
+      count_->done = true;
+      TellCount();
+    }
     if (auto done = std::exchange(done_, nullptr)) done();
   }
 
@@ -126,6 +146,7 @@ class Relay : public std::enable_shared_from_this<Relay> {
   UniqueFd fd_;
   std::shared_ptr<Stream> stream_;
   std::function<void()> done_;
+  std::shared_ptr<RelayCount> count_;  // may be empty
   bool reading_;
   bool writing_;
   bool ended_ = false;  // the stream's last byte is in in_
@@ -136,8 +157,10 @@ class Relay : public std::enable_shared_from_this<Relay> {
 }  // namespace
 
 void StartRelay(EventLoop& loop, UniqueFd fd, std::shared_ptr<Stream> stream, Ways ways,
-                std::function<void()> done) {
-  std::make_shared<Relay>(loop, std::move(fd), std::move(stream), ways, std::move(done))->Start();
+                std::function<void()> done, std::shared_ptr<RelayCount> count) {
+  std::make_shared<Relay>(loop, std::move(fd), std::move(stream), ways, std::move(done),
+                          std::move(count))
+      ->Start();
 }
 
 }  // namespace writ::backends::microvm

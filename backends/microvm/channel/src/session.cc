@@ -19,7 +19,8 @@ namespace writ::backends::microvm {
 namespace {
 
 constexpr std::size_t kReadBytes = 64 * 1024;
-constexpr std::int32_t kConnectionWindow = 4 * 1024 * 1024;
+// Of all streams together: one that nobody reads never holds another one up.
+constexpr auto kConnectionWindow = static_cast<std::int32_t>(kMaxStreams * kStreamWindow);
 constexpr int kReadsAtOnce = 16;  // before the loop looks elsewhere again
 constexpr char kTokenHeader[] = "writ-token";
 constexpr std::string_view kPreface(NGHTTP2_CLIENT_MAGIC, NGHTTP2_CLIENT_MAGIC_LEN);
@@ -128,6 +129,7 @@ struct SessionCallbacks {
                     const std::uint8_t* data, std::size_t size, void* user) {
     auto stream = Of(user).Find(id);
     if (stream && stream->on_bytes) {
+      stream->unconsumed_ += size;
       auto call = stream->on_bytes;
       call(View(data, size));
     } else {
@@ -209,6 +211,7 @@ void Stream::Forget() {
 
 void Stream::Consumed(std::size_t bytes) {
   if (session_ == nullptr || bytes == 0) return;
+  unconsumed_ -= std::min(bytes, unconsumed_);
   nghttp2_session_consume(session_->session_, id_, bytes);
   session_->SendSoon();
 }
@@ -404,6 +407,11 @@ void Session::Drop(std::int32_t id) {
   auto stream = std::move(it->second);
   streams_.erase(it);
   stream->session_ = nullptr;
+  // Nobody gives it back any more, and the connection's window is everybody's.
+  if (!closed_ && stream->unconsumed_ > 0) {
+    nghttp2_session_consume_connection(session_, std::exchange(stream->unconsumed_, 0));
+    SendSoon();
+  }
   if (auto closed = std::exchange(stream->on_closed, nullptr)) closed();
   stream->Forget();
 }

@@ -8,11 +8,14 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <deque>
+#include <map>
 #include <memory>
 #include <thread>
 #include <utility>
 
+#include "guest_entry.h"
 #include "job_thread.h"
 #include "warm_up.h"
 #include "writ/backends/microvm/event_loop.h"
@@ -29,6 +32,7 @@ constexpr int kOk = 200;
 constexpr int kWrong = 400;
 constexpr int kUnknown = 404;
 constexpr int kConflict = 409;
+constexpr std::string_view kEntryPath = "/entry/";
 
 using StreamPtr = std::shared_ptr<Stream>;
 
@@ -58,6 +62,9 @@ class Agent {
                                           options_.host_token, std::move(events)));
       loop_.Run();
       warming_.reset();
+      entries_.clear();
+      running_.reset();
+      terminal_.reset();
       job_.reset();
       session_.reset();
     } while (quiesced_);
@@ -92,7 +99,9 @@ class Agent {
     if (path == "/identity") return OnIdentity(stream);
     if (path == "/job") return OnJob(stream);
     if (path == "/stdout" || path == "/stderr") return OnOutput(stream);
+    if (path == "/stdin") return OnInput(stream);
     if (path == "/proxy") return OnProxy(stream);
+    if (path.starts_with(kEntryPath)) return OnEntry(stream);
     if (path == "/changes") return OnChanges(stream);
     if (path == "/warm-up") return OnWarmUp(stream);
     if (path == "/quiesce") return OnQuiesce(stream);
@@ -187,11 +196,17 @@ class Agent {
       if (job_) return Error{ErrorKind::kConflict, "agent.job", "this guest has had its job"};
       JobThread::Events events;
       events.on_prepared = [this](UniqueFd listener) { OnPrepared(std::move(listener)); };
+      events.on_running = [this](std::shared_ptr<Job> job, std::shared_ptr<TerminalInput> input) {
+        running_ = std::move(job);
+        terminal_ = std::move(input);
+        if (stdin_) OnInput(std::exchange(stdin_, nullptr));
+      };
       events.on_word = [this](const GuestWord& said) { OnSaid(said); };
-      job_ = std::make_unique<JobThread>(loop_, *backend_,
-                                         JobPlaces{options_.inputs, options_.base, options_.scratch,
-                                                   options_.job_memory, options_.mount_inputs},
-                                         std::move(*order), std::move(events));
+      job_ = std::make_unique<JobThread>(
+          loop_, *backend_,
+          JobPlaces{options_.inputs, options_.base, options_.scratch, options_.job_memory,
+                    options_.mount_inputs, options_.root_job, options_.image},
+          std::move(*order), std::move(events));
       for (auto* waiting : {&stdout_, &stderr_})
         if (*waiting) OnOutput(std::exchange(*waiting, nullptr));
       return {};
@@ -200,6 +215,17 @@ class Agent {
     if (auto* go = std::get_if<Go>(&word)) job_->Start(std::move(*go));
     if (std::holds_alternative<Cancel>(word)) job_->Cancel();
     if (std::holds_alternative<Kill>(word)) job_->Kill();
+    if (const auto* resize = std::get_if<Resize>(&word); resize && terminal_)
+      (void)terminal_->Resize(resize->size).has_value();
+    if (std::holds_alternative<Hold>(word))
+      job_stream_->Write(
+          Frame(Encode(GuestWord(Held{options_.hold_job && options_.hold_job().has_value()}))));
+    if (const auto* clock = std::get_if<SetClock>(&word)) {
+      // One that cannot be set is told as it is.
+      if (options_.set_clock) (void)options_.set_clock(clock->realtime_ns).has_value();
+      if (options_.release_job) options_.release_job();
+      job_stream_->Write(Frame(Encode(GuestWord(ClockSet{ClockOfMachine()}))));
+    }
     return {};
   }
 
@@ -215,6 +241,8 @@ class Agent {
   void OnSaid(const GuestWord& word) {
     const bool ended = std::holds_alternative<Ended>(word);
     if (ended) {
+      running_.reset();
+      terminal_.reset();
       loop_.Remove(accepting_);
       listener_.reset();
       while (!proxies_.empty()) {
@@ -239,6 +267,37 @@ class Agent {
     if (!fd) return Say(stream, kConflict, {});
     stream->Answer(kOk);
     StartRelay(loop_, std::move(fd), stream, Ways::kToStream, {});
+  }
+
+  // What is typed at the job's terminal.
+  void OnInput(const StreamPtr& stream) {
+    if (!terminal_) {  // asked for ahead of the job
+      stdin_ = stream;
+      return;
+    }
+    UniqueFd fd(::fcntl(terminal_->fd(), F_DUPFD_CLOEXEC, 0));
+    stream->Answer(fd ? kOk : kConflict);
+    if (!fd) return stream->Finish();
+    StartRelay(loop_, std::move(fd), stream, Ways::kToFd, {});
+  }
+
+  // "/entry/N", or one of its streams.
+  void OnEntry(const StreamPtr& stream) {
+    const std::string_view rest = std::string_view(stream->path()).substr(kEntryPath.size());
+    std::uint64_t id = 0;
+    const char* const last = rest.data() + rest.size();
+    auto [end, parse] = std::from_chars(rest.data(), last, id);
+    if (parse != std::errc() || (end != last && *end != '/')) return Say(stream, kWrong, {});
+    auto at = entries_.find(id);
+    if (end != last) {
+      if (at == entries_.end() || !at->second->Take({end + 1, last}, stream))
+        Say(stream, kConflict, {});
+      return;
+    }
+    if (at != entries_.end()) return Say(stream, kConflict, {});
+    auto entry = std::make_shared<GuestEntry>(loop_, running_, [this, id] { entries_.erase(id); });
+    entries_[id] = entry;
+    entry->Begin(stream);
   }
 
   // Waits for a connection of the job's.
@@ -288,6 +347,10 @@ class Agent {
   StreamPtr job_stream_;
   StreamPtr stdout_;  // asked for, and there is no job yet
   StreamPtr stderr_;
+  StreamPtr stdin_;  // asked for, and the job does not run yet
+  std::shared_ptr<Job> running_;
+  std::shared_ptr<TerminalInput> terminal_;
+  std::map<std::uint64_t, std::shared_ptr<GuestEntry>> entries_;
   std::deque<StreamPtr> proxies_;  // the host's offers
   UniqueFd listener_;
   EventLoop::WatchId accepting_ = 0;

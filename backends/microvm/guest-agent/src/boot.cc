@@ -27,6 +27,7 @@
 #include <utility>
 #include <vector>
 
+#include "job_freezer.h"
 #include "writ/backends/microvm/guest_layout.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
@@ -160,6 +161,14 @@ Status TakeTokens(AgentOptions& options) {
   return {};
 }
 
+// In images of a recipe's steps.
+Result<std::optional<RootJob>> ReadRootJob() {
+  if (::access(kRootJobFile, F_OK) != 0) return std::optional<RootJob>();
+  WRIT_ASSIGN(std::string bytes, ReadFile(kRootJobFile, kFileLimit));
+  WRIT_ASSIGN(RootJob job, DecodeRootJob(bytes));
+  return std::optional(std::move(job));
+}
+
 // The root image with a layer in memory above it becomes the root; the initramfs is covered by it.
 Status EnterRoot() {
   WRIT_ASSIGN(std::string image, AwaitDrive(kRootDrive));
@@ -243,6 +252,9 @@ Status OpenChannel(AgentOptions& options) {
 Result<AgentOptions> BootGuest() {
   AgentOptions options;
   options.take_identity = TakeIdentity;
+  options.hold_job = HoldJobs;
+  options.set_clock = SetClockOfMachine;
+  options.release_job = ReleaseJobs;
   options.inputs = kInputsDir;
   options.base = kBaseDir;
   options.mount_inputs = MountInputs;
@@ -255,7 +267,14 @@ Result<AgentOptions> BootGuest() {
   WRIT_TRY(Mount("run", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755"));
   WRIT_TRY(LoadModules());
   WRIT_TRY(BringLauncher(options));
+  WRIT_ASSIGN(options.root_job, ReadRootJob());
   WRIT_TRY(EnterRoot());
+  if (options.root_job) {
+    // Once more, without what this boot has written above it.
+    WRIT_ASSIGN(std::string image, AwaitDrive(kRootDrive));
+    options.image = "/run/writ/image";
+    WRIT_TRY(Mount(image.c_str(), options.image, "erofs", MS_RDONLY | MS_NODEV));
+  }
   WRIT_TRY(MakeCgroups());
   const rlimit files{kOpenFiles, kOpenFiles};
   ::setrlimit(RLIMIT_NOFILE, &files);

@@ -40,16 +40,28 @@ Status Reseed(const std::string& entropy) {
 
 }  // namespace
 
+Status SetClockOfMachine(std::uint64_t realtime_ns) {
+  timespec time{};
+  time.tv_sec = static_cast<time_t>(realtime_ns / kNanos);
+  time.tv_nsec = static_cast<long>(realtime_ns % kNanos);
+  if (::clock_settime(CLOCK_REALTIME, &time) != 0)
+    return SysError(errno, "agent.clock", "cannot set the clock");
+  return {};
+}
+
+std::uint64_t ClockOfMachine() {
+  timespec time{};
+  ::clock_gettime(CLOCK_REALTIME, &time);
+  return static_cast<std::uint64_t>(time.tv_sec) * kNanos +
+         static_cast<std::uint64_t>(time.tv_nsec);
+}
+
 Result<IdentityTaken> TakeIdentity(const Identity& identity) {
   if (identity.entropy.size() < kLeastEntropy || identity.host_name.empty() ||
       identity.machine_id.size() != kMachineIdDigits)
     return Error{ErrorKind::kInvalid, "agent.identity", "the identity is not whole"};
   WRIT_TRY(Reseed(identity.entropy));
-  timespec time{};
-  time.tv_sec = static_cast<time_t>(identity.realtime_ns / kNanos);
-  time.tv_nsec = static_cast<long>(identity.realtime_ns % kNanos);
-  if (::clock_settime(CLOCK_REALTIME, &time) != 0)
-    return SysError(errno, "agent.clock", "cannot set the clock");
+  WRIT_TRY(SetClockOfMachine(identity.realtime_ns));
   if (::sethostname(identity.host_name.data(), identity.host_name.size()) != 0)
     return SysError(errno, "agent.host_name", "cannot set the host name");
   WRIT_ASSIGN(UniqueFd etc, OpenDirectory("/etc"));
@@ -61,9 +73,7 @@ Result<IdentityTaken> TakeIdentity(const Identity& identity) {
   taken.host_name = name.data();
   WRIT_ASSIGN(taken.machine_id, ReadFile("/etc/machine-id", kMachineIdDigits + 1));
   taken.machine_id.pop_back();
-  ::clock_gettime(CLOCK_REALTIME, &time);
-  taken.realtime_ns =
-      static_cast<std::uint64_t>(time.tv_sec) * kNanos + static_cast<std::uint64_t>(time.tv_nsec);
+  taken.realtime_ns = ClockOfMachine();
   return taken;
 }
 

@@ -10,7 +10,9 @@
 #include <array>
 #include <utility>
 
+#include "root_job.h"
 #include "writ/backends/microvm/guest_layout.h"
+#include "writ/backends/microvm/tree_stream.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
 
@@ -148,7 +150,7 @@ std::optional<Go> JobThread::AwaitGo() {
 }
 
 void JobThread::Run() {
-  auto ended = RunJob();
+  auto ended = places_.root_job ? RunStep() : RunJob();
   out_.write_end.reset();
   err_.write_end.reset();
   Tell(ended ? std::move(ended).value() : NeverRan(ended.error()));
@@ -184,6 +186,8 @@ Result<Plan> JobThread::MakePlan() {
   plan.syscalls = order_.syscalls;
   if (plan.limits.memory_bytes == 0) plan.limits.memory_bytes = places_.job_memory;
   if (order_.proxied) plan.network = ProxiedNetwork{};
+  plan.terminal = order_.terminal;
+  if (order_.entries) plan.entries = EntryGrant{"the machine's order"};
   if (order_.merged) plan.stderr_to = StderrTo::kStdout;
   plan.read_only_trees = OtherTrees();
   WRIT_TRY(ShowTrees(order_.read_only_trees, places_.inputs, plan));
@@ -191,14 +195,20 @@ Result<Plan> JobThread::MakePlan() {
   return plan;
 }
 
-Result<Ended> JobThread::RunJob() {
+Status JobThread::MountWorkspace() {
   if (places_.mount_inputs) WRIT_TRY(places_.mount_inputs(order_.on_base));
   std::vector<std::string> layers = {places_.inputs + "/workspace"};
   if (order_.on_base) layers.push_back(places_.base + "/workspace");
   WRIT_ASSIGN(LayeredWorkspace mounted, LayeredWorkspace::Mount(layers, places_.scratch));
   workspace_.emplace(std::move(mounted));
+  return {};
+}
+
+Result<Ended> JobThread::RunJob() {
+  WRIT_TRY(MountWorkspace());
   WRIT_ASSIGN(Plan plan, MakePlan());
-  WRIT_ASSIGN(std::unique_ptr<Job> job, backend_.Prepare(std::move(plan)));
+  WRIT_ASSIGN(std::unique_ptr<Job> prepared, backend_.Prepare(std::move(plan)));
+  const std::shared_ptr<Job> job = std::move(prepared);
   auto listener = std::make_shared<UniqueFd>();
   if (order_.proxied) {
     WRIT_ASSIGN(*listener, job->TakeProxyListener());
@@ -218,6 +228,13 @@ Result<Ended> JobThread::RunJob() {
     ::explicit_bzero(entry.data(), entry.size());
   }
   WRIT_TRY(job->Start(std::move(late)));
+  std::shared_ptr<TerminalInput> terminal;
+  if (order_.terminal) {
+    WRIT_ASSIGN(terminal, job->OpenTerminalInput());
+  }
+  loop_.Post([this, alive = alive_, job, terminal = std::move(terminal)] {
+    if (*alive) events_.on_running(job, terminal);
+  });
   Tell(Started{});
   ToPipes sink(out_.write_end.get(), err_.write_end.get());
   WatchOptions options;
@@ -230,6 +247,43 @@ Result<Ended> JobThread::RunJob() {
   Ended ended = FromOutcome(outcome);
   for (const Leak& leak : job->Dismantle().leaks)
     ended.leaks.push_back(leak.kind + " " + leak.what);
+  return ended;
+}
+
+// As RunJob, and what it has changed of the root lies in its workspace in the end.
+Result<Ended> JobThread::RunStep() {
+  WRIT_TRY(MountWorkspace());
+  const std::string scratch = places_.scratch + "/root-layer";
+  WRIT_TRY(MakeDirectories(scratch, 0755));
+  WRIT_ASSIGN(const LayeredWorkspace root, LayeredWorkspace::Mount({places_.image}, scratch));
+  auto listener = std::make_shared<UniqueFd>();
+  if (order_.proxied) {
+    WRIT_ASSIGN(*listener, ListenForProxy());
+  }
+  loop_.Post([this, alive = alive_, listener] {
+    if (*alive) events_.on_prepared(std::move(*listener));
+  });
+  std::optional<Go> go = AwaitGo();
+  if (!go)
+    return Error{ErrorKind::kCancelled, "agent.given_up", "the step was given up before its start"};
+  Tell(Started{});
+  RootJobOrder order{*places_.root_job,
+                     order_.argv,
+                     go->environment,
+                     out_.write_end.get(),
+                     (order_.merged ? out_ : err_).write_end.get(),
+                     root.path()};
+  WRIT_ASSIGN(Ended ended, RunRootJob(order, [this] {
+                if (kill_.stop_requested()) return JobWish::kEndNow;
+                return stop_.stop_requested() ? JobWish::kEnd : JobWish::kGoOn;
+              }));
+  for (std::string& entry : go->environment) ::explicit_bzero(entry.data(), entry.size());
+  if (!ended.status || ended.status->ShellCode() != 0) return ended;
+  WRIT_ASSIGN(UniqueFd changed, root.OpenUpper());
+  UniqueFd layer(::open((workspace_->path() + "/" + kLayerName).c_str(),
+                        O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644));
+  if (!layer) return SysError(errno, "agent.layer", "cannot make the layer");
+  WRIT_TRY(WriteTree(changed.get(), layer.get()));
   return ended;
 }
 

@@ -27,13 +27,19 @@ struct JobPlaces {
   std::string scratch;
   std::uint64_t job_memory = 0;
   std::function<Status(bool on_base)> mount_inputs = {};  // may be empty
+  // The job is a step of a recipe. `image`: the root that it changes.
+  std::optional<RootJob> root_job = {};
+  std::string image = {};
 };
 
 class JobThread {
  public:
   struct Events {
     std::function<void(UniqueFd listener)> on_prepared;  // empty: no proxy
-    std::function<void(const GuestWord&)> on_word;       // Started, Refused, Ended
+    // Just before Started; what is put beside the job outlives neither this nor its end. With the
+    // way to its terminal, where it has one.
+    std::function<void(std::shared_ptr<Job>, std::shared_ptr<TerminalInput>)> on_running;
+    std::function<void(const GuestWord&)> on_word;  // Started, Refused, Ended
   };
   JobThread(EventLoop& loop, Backend& backend, JobPlaces places, JobOrder order, Events events);
   ~JobThread();  // ends the job
@@ -52,6 +58,8 @@ class JobThread {
  private:
   void Run();
   Result<Ended> RunJob();
+  Result<Ended> RunStep();
+  Status MountWorkspace();
   Result<Plan> MakePlan();
   static Status ShowTrees(const std::vector<std::string>& trees, const std::string& of, Plan& plan);
   void Tell(GuestWord word);

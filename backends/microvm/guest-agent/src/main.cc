@@ -4,6 +4,7 @@
 // end takes the machine down: a guest without a host has nothing to do. Started by hand it serves a
 // descriptor, for tests on a host:
 //   writ-guest-agent --serve FD HOST-TOKEN GUEST-TOKEN LAUNCHER INPUTS BASE SCRATCH
+// A step of a recipe is started through it (root_job.h): --in-root.
 #include <linux/reboot.h>
 #include <sys/reboot.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 #include <utility>
 
 #include "boot.h"
+#include "root_job.h"
 #include "writ/backends/microvm/agent.h"
 
 namespace {
@@ -57,6 +59,8 @@ int Serve(char** argv) {
 int main(int argc, char** argv) {
   ::signal(SIGPIPE, SIG_IGN);
   if (argc == 9 && std::string_view(argv[1]) == "--serve") return Serve(argv + 2);
+  if (argc > 1 && std::string_view(argv[1]) == "--in-root")
+    return microvm::EnterRootJob(argc, argv);
   if (::getpid() != 1) {
     std::fputs("writ-guest-agent is pid 1 of a guest; it is started by its kernel\n", stderr);
     return 2;

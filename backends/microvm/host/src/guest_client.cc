@@ -1,10 +1,14 @@
 #include "writ/backends/microvm/guest_client.h"
 
+#include <poll.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
+#include "shown.h"
 #include "writ/backends/microvm/frames.h"
 #include "writ/backends/microvm/relay.h"
 #include "writ/base/encoding.h"
@@ -20,17 +24,10 @@ constexpr std::uint64_t kNanos = 1'000'000'000;
 constexpr std::size_t kEntropyBytes = 64;
 constexpr std::size_t kIdBytes = 16;
 constexpr std::size_t kMaxRefused = kMaxRefusedRecords;
-constexpr std::size_t kMaxShown = 300;
 // A guest that runs answers in milliseconds; an emulated one on a busy host may be kept waiting.
 constexpr std::chrono::seconds kPulse{60};
-
-// The agent's own words on an operator's screen.
-std::string Shown(std::string_view text) {
-  std::string out(text.substr(0, kMaxShown));
-  for (char& c : out)
-    if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) > 0x7e) c = ' ';
-  return out;
-}
+// For holding its job, which it bounds itself by a second.
+constexpr std::chrono::seconds kHold{10};
 
 std::uint64_t Realtime() {
   timespec now{};
@@ -50,6 +47,9 @@ GuestClient::GuestClient(EventLoop& loop, GuestTokens tokens, Events events)
 GuestClient::~GuestClient() {
   lost_ = true;
   loop_.Remove(pulse_);
+  loop_.Remove(turn_bound_);
+  loop_.Remove(sizes_watch_);
+  entries_.reset();
   session_.reset();
 }
 
@@ -69,6 +69,8 @@ Status GuestClient::Greet(UniqueFd channel) {
   events.on_closed = [this](const std::string& reason) { Lost(reason); };
   WRIT_ASSIGN(session_, Session::Make(loop_, std::move(channel), Session::Side::kHost, tokens_.host,
                                       std::move(events)));
+  entries_ = std::make_unique<GuestEntries>(loop_, *session_,
+                                            [this](const std::string& why) { Lost(why); });
   Ask("/hello", {}, [this](const std::string& answer) { OnHello(answer); });
   return {};
 }
@@ -190,7 +192,11 @@ Status GuestClient::OnWord(std::string_view bytes) {
     return Error{ErrorKind::kInvalid, "microvm.turn", "the guest spoke out of turn"};
   };
   if (ended_) return out_of_turn();
-  if (std::holds_alternative<Prepared>(word)) {
+  if (std::holds_alternative<Held>(word)) {
+    if (holds_ == 0) return out_of_turn();
+    --holds_;
+    OnHeld();
+  } else if (std::holds_alternative<Prepared>(word)) {
     if (!events_.on_prepared) return out_of_turn();
     auto prepared = std::exchange(events_.on_prepared, nullptr);
     while (events_.connect && offers_ < kOffers) Offer();
@@ -202,9 +208,16 @@ Status GuestClient::OnWord(std::string_view bytes) {
     if (++refused_ <= kMaxRefused)
       events_.on_refused(
           {Shown(refused->program), Shown(refused->address), Shown(refused->reason)});
+  } else if (std::holds_alternative<ClockSet>(word)) {
+    if (!clock_set_) return out_of_turn();
+    loop_.Remove(turn_bound_);
+    std::exchange(clock_set_, nullptr)();
   } else {
     ended_ = std::get<Ended>(std::move(word));
     ended_->reason = Shown(ended_->reason);
+    loop_.Remove(turn_bound_);
+    OnHeld();
+    if (clock_set_) std::exchange(clock_set_, nullptr)();
     MaybeEnded();
   }
   return {};
@@ -225,6 +238,63 @@ void GuestClient::Start(Go go) {
 
 void GuestClient::Cancel() {
   if (job_) job_->Write(Frame(Encode(HostWord(microvm::Cancel{}))));
+}
+
+void GuestClient::OpenTerminal(UniqueFd in, UniqueFd sizes) {
+  auto stream = session_->Request("/stdin");
+  if (!stream) return Lost(stream.error().message);
+  StartRelay(loop_, std::move(in), *stream, Ways::kToStream, {});
+  sizes_ = std::move(sizes);
+  sizes_watch_ = loop_.Add(sizes_.get(), POLLIN, [this](short) {
+    Resize resize;
+    const ssize_t n = ::recv(sizes_.get(), &resize.size, sizeof resize.size, MSG_DONTWAIT);
+    if (n == static_cast<ssize_t>(sizeof resize.size))
+      job_->Write(Frame(Encode(HostWord(resize))));
+    else if (n >= 0 || (errno != EAGAIN && errno != EINTR))
+      loop_.SetEvents(sizes_watch_, 0);
+  });
+}
+
+Status GuestClient::Enter(std::uint64_t id, launch::EntryRequest request, GuestEntryFds fds,
+                          GuestEntries::Events events) {
+  if (!job_ || events_.on_started || ended_ || lost_)
+    return Error{ErrorKind::kConflict, "microvm.entry", "the job does not run (any more)"};
+  return entries_->Enter(id, std::move(request), std::move(fds), std::move(events));
+}
+
+void GuestClient::SignalEntry(std::uint64_t id, int signal) {
+  if (entries_) entries_->Signal(id, signal);
+}
+
+void GuestClient::HoldStill(std::function<void()> held) {
+  held_ = std::move(held);
+  if (ended_ || lost_ || !job_) return OnHeld();
+  ++holds_;
+  turn_bound_ = loop_.At(EventLoop::Clock::now() + kHold, [this] { OnHeld(); });
+  job_->Write(Frame(Encode(HostWord(Hold{}))));
+}
+
+// Once: an answer that comes too late is no other's.
+void GuestClient::OnHeld() {
+  if (!held_) return;
+  loop_.Remove(turn_bound_);
+  loop_.Remove(pulse_);
+  pulse_ = 0;
+  std::exchange(held_, nullptr)();
+}
+
+void GuestClient::GoOn(std::function<void()> set) {
+  if (lost_ || !job_) return;
+  if (pulse_ == 0) {
+    alive_ = true;
+    Watch();
+  }
+  if (ended_) return set();
+  clock_set_ = std::move(set);
+  loop_.Remove(turn_bound_);
+  turn_bound_ = loop_.At(EventLoop::Clock::now() + kPulse,
+                         [this] { Lost("the guest did not take the time after a pause"); });
+  job_->Write(Frame(Encode(HostWord(SetClock{Realtime()}))));
 }
 
 void GuestClient::Offer() {
@@ -292,6 +362,7 @@ void GuestClient::Watch() {
 void GuestClient::Lost(const std::string& why) {
   if (std::exchange(lost_, true)) return;
   loop_.Remove(pulse_);
+  loop_.Remove(turn_bound_);
   events_.on_lost(why);
 }
 

@@ -1,8 +1,12 @@
 #include "writ/backends/microvm/erofs.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
+#include <cstring>
 #include <utility>
 
 #include "writ/base/child.h"
@@ -55,6 +59,35 @@ Status MakeErofs(const std::string& directory, const std::string& file, ErofsOwn
   while (!reason.empty() && reason.back() == '\n') reason.pop_back();
   return Error{ErrorKind::kUnavailable, "microvm.mkfs_failed",
                "mkfs.erofs failed: " + reason.substr(reason.rfind('\n') + 1)};
+}
+
+// Documentation/filesystems/erofs.rst, struct erofs_super_block.
+Status CheckErofs(const std::string& file) {
+  constexpr off_t kSuperblock = 1024;
+  constexpr std::uint32_t kMagic = 0xE0F5E1E2;
+  constexpr std::size_t kBlockBits = 12;
+  constexpr std::size_t kBlocks = 36;
+  constexpr unsigned kMaxBlockBits = 16;
+  auto damaged = [](const char* what) {
+    return Error{ErrorKind::kIntegrity, "microvm.erofs",
+                 std::string("the root file system of the guest image is damaged: ") + what,
+                 "`writ image verify` looks at all of it; build the image again"};
+  };
+  UniqueFd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  std::array<unsigned char, 128> block{};
+  struct stat st {};
+  if (!fd || ::fstat(fd.get(), &st) != 0 ||
+      ::pread(fd.get(), block.data(), block.size(), kSuperblock) !=
+          static_cast<ssize_t>(block.size()))
+    return damaged("it has no beginning");
+  std::uint32_t magic = 0;
+  std::uint32_t blocks = 0;
+  std::memcpy(&magic, block.data(), sizeof magic);
+  std::memcpy(&blocks, block.data() + kBlocks, sizeof blocks);
+  if (magic != kMagic || block[kBlockBits] > kMaxBlockBits) return damaged("it is no erofs");
+  if (static_cast<std::uint64_t>(st.st_size) < std::uint64_t{blocks} << block[kBlockBits])
+    return damaged("it is cut off");
+  return {};
 }
 
 }  // namespace writ::backends::microvm

@@ -1,5 +1,6 @@
 #include "writ/backends/microvm/guest_image.h"
 
+#include <elf.h>
 #include <fcntl.h>
 #include <glob.h>
 #include <string.h>
@@ -12,14 +13,15 @@
 #include <utility>
 #include <vector>
 
+#include "writ/backends/microvm/build_stage.h"
 #include "writ/backends/microvm/cpio.h"
 #include "writ/backends/microvm/erofs.h"
 #include "writ/backends/microvm/guest_layout.h"
 #include "writ/backends/microvm/kernel_image.h"
 #include "writ/backends/microvm/kernel_modules.h"
+#include "writ/backends/microvm/messages.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
-#include "writ/protocol/reader.h"
 
 namespace writ::backends::microvm {
 namespace {
@@ -27,6 +29,7 @@ namespace {
 constexpr std::uint64_t kProgramLimit = 256u << 20;
 constexpr std::uint64_t kTextLimit = 16u << 20;
 constexpr char kManifestName[] = "guest.json";
+constexpr std::size_t kElfHead = 20;  // up to e_machine
 constexpr char kKernelPattern[] = "/boot/vmlinuz-*-cloud-amd64";
 constexpr unsigned kConsoleMajor = 5;
 constexpr unsigned kConsoleMinor = 1;
@@ -53,6 +56,12 @@ Result<std::string> ModuleDirectory(const GuestBuild& build, const KernelImage& 
     return Error{ErrorKind::kInvalid, "microvm.kernel_release",
                  "this kernel does not say which modules are its own", "name them with --modules"};
   return "/lib/modules/" + kernel.release;
+}
+
+std::string EncodeRootJob(const RootJobConfig& job) {
+  RootJob out{job.uid, job.gid, job.work_dir.empty() ? "/" : job.work_dir, {}};
+  for (const auto& [name, value] : job.env) out.environment.push_back(name + "=" + value);
+  return Encode(out);
 }
 
 Result<std::string> MakeInitramfs(const GuestBuild& build, const std::string& modules) {
@@ -84,31 +93,30 @@ Result<std::string> MakeInitramfs(const GuestBuild& build, const std::string& mo
     list += name + "\n";
   }
   cpio.File(kModuleList + 1, 0644, list);
+  if (build.root_job) cpio.File(kRootJobFile + 1, 0644, EncodeRootJob(*build.root_job));
   return cpio.Take();
 }
 
-// A directory for what is being built, gone with it.
-class Stage {
- public:
-  static Result<Stage> Make() {
-    std::string pattern = "/var/tmp/writ-guest-XXXXXX";
-    if (::mkdtemp(pattern.data()) == nullptr)
-      return SysError(errno, "microvm.stage", "cannot make a directory in /var/tmp");
-    return Stage(pattern);
+// Whose processor the programs of `root` are for: as told by the first that is a file. One without
+// any says nothing.
+Status CheckArchitecture(const std::string& root) {
+  WRIT_ASSIGN(UniqueFd dir, OpenDirectory(root));
+  for (const char* name : {"usr/bin/dash", "usr/bin/bash", "usr/bin/busybox", "bin/busybox",
+                           "usr/bin/env", "bin/sh", "usr/bin/sh"}) {
+    auto file = OpenBeneath(dir.get(), name, O_RDONLY | O_NONBLOCK);
+    unsigned char head[kElfHead] = {};
+    if (!file || ::pread(file->get(), head, sizeof head, 0) != static_cast<ssize_t>(sizeof head) ||
+        ::memcmp(head, ELFMAG, SELFMAG) != 0)
+      continue;
+    if (head[EI_CLASS] == ELFCLASS64 && head[kElfHead - 2] == EM_X86_64 && head[kElfHead - 1] == 0)
+      return {};
+    return Error{ErrorKind::kUnsupported, "microvm.architecture",
+                 "the root is of another processor: " + std::string(name) +
+                     " is no program of an x86-64 machine",
+                 "take a root that was made for amd64"};
   }
-  Stage(Stage&& other) noexcept : path_(std::exchange(other.path_, {})) {}
-  Stage& operator=(Stage&&) = delete;
-  ~Stage() {
-    if (path_.empty()) return;
-    if (auto parent = OpenDirectory("/var/tmp"))
-      (void)RemoveTreeBeneath(parent->get(), path_.substr(path_.rfind('/') + 1)).has_value();
-  }
-  const std::string& path() const { return path_; }
-
- private:
-  explicit Stage(std::string path) : path_(std::move(path)) {}
-  std::string path_;
-};
+  return {};
+}
 
 Result<protocol::Digest> DigestOf(const std::string& path) {
   UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -126,32 +134,6 @@ Result<protocol::Digest> DigestOf(const std::string& path) {
 
 }  // namespace
 
-json::Value GuestManifest::ToJson() const {
-  return json::Object{{"kernel", kernel},
-                      {"initramfs", initramfs},
-                      {"root", root},
-                      {"kernelRelease", kernel_release},
-                      {"agent", agent}};
-}
-
-Result<GuestManifest> ParseGuestManifest(std::string_view bytes) {
-  WRIT_ASSIGN(json::Value value, json::Parse(bytes, {.max_depth = 2, .max_bytes = kTextLimit}));
-  json::Issues issues;
-  json::ObjectReader reader(issues, value);
-  GuestManifest out;
-  for (auto [name, digest] :
-       {std::pair{"kernel", &out.kernel}, {"initramfs", &out.initramfs}, {"root", &out.root}}) {
-    auto parsed = protocol::Digest::Parse(reader.String(name));
-    if (!parsed) issues.Add("object.pattern", std::string("/") + name, "must be a digest");
-    if (parsed) *digest = *parsed;
-  }
-  out.kernel_release = reader.String("kernelRelease");
-  out.agent = reader.String("agent");
-  reader.RefuseUnknown();
-  WRIT_TRY(issues.ToStatus(kManifestName));
-  return out;
-}
-
 image::ImageStore GuestStore(const std::string& dir) {
   return image::ImageStore(dir + "/guest-images");
 }
@@ -168,6 +150,7 @@ Result<image::ImageRecord> BuildGuestImage(const image::ImageStore& store,
     return Error{ErrorKind::kInvalid, "microvm.no_usr",
                  "there is no usr in the root, where jobs have their programs",
                  "name the directory that is to be / of the guest"};
+  WRIT_TRY(CheckArchitecture(build.root));
   std::string kernel_path = build.kernel;
   if (kernel_path.empty()) {
     WRIT_ASSIGN(kernel_path, NewestKernel());
@@ -176,7 +159,7 @@ Result<image::ImageRecord> BuildGuestImage(const image::ImageStore& store,
   WRIT_ASSIGN(KernelImage kernel, ReadKernel(packed));
   WRIT_ASSIGN(std::string modules, ModuleDirectory(build, kernel));
   WRIT_ASSIGN(std::string initramfs, MakeInitramfs(build, modules));
-  WRIT_ASSIGN(Stage stage, Stage::Make());
+  WRIT_ASSIGN(BuildStage stage, BuildStage::Make());
   WRIT_ASSIGN(UniqueFd dir, OpenDirectory(stage.path()));
   WRIT_TRY(
       MakeErofs(build.root, stage.path() + "/" + kRootName, ErofsOwner{0, 0}, ErofsTimes::kNone));
@@ -186,6 +169,13 @@ Result<image::ImageRecord> BuildGuestImage(const image::ImageStore& store,
   WRIT_ASSIGN(manifest.root, DigestOf(stage.path() + "/" + kRootName));
   manifest.kernel_release = kernel.release;
   manifest.agent = build.version;
+  manifest.config = build.config;
+  manifest.agents = build.agents;
+  manifest.for_steps = build.root_job.has_value();
+  for (const auto& [name, bytes] : build.provenance) {
+    if (name == kProvenanceName) manifest.provenance = protocol::Sha256(bytes);
+    WRIT_TRY(WriteFileAtomic(dir.get(), name, bytes, 0644));
+  }
   WRIT_TRY(WriteFileAtomic(dir.get(), kKernelName, kernel.elf, 0644));
   WRIT_TRY(WriteFileAtomic(dir.get(), kInitramfsName, initramfs, 0644));
   WRIT_TRY(

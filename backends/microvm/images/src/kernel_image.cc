@@ -35,6 +35,16 @@ Error Wrong(const std::string& what) {
                "a bzImage such as Debian's /boot/vmlinuz-*-cloud-amd64, or its ELF"};
 }
 
+// A kernel of another processor would be seen only as a machine that says nothing.
+Status CheckElf(std::string_view elf) {
+  constexpr std::size_t kMachine = 18;
+  constexpr std::uint32_t kX86 = 62;
+  if (elf.size() < kMachine + 2) return Wrong("its ELF file is cut off");
+  if (Number(elf, kMachine, 2) == kX86) return {};
+  return Error{ErrorKind::kUnsupported, "microvm.architecture",
+               "this kernel is of another processor", "take one that was built for x86-64"};
+}
+
 // The legacy frame that the kernel's build writes: blocks until the payload's last four bytes,
 // which are the size of the whole.
 Result<std::string> Unpack(std::string_view payload) {
@@ -69,6 +79,7 @@ Result<std::string> Unpack(std::string_view payload) {
 Result<KernelImage> ReadKernel(std::string_view bytes) {
   KernelImage image;
   if (bytes.starts_with(kElfMagic)) {
+    WRIT_TRY(CheckElf(bytes));
     image.elf = bytes;
     return image;
   }
@@ -86,6 +97,7 @@ Result<KernelImage> ReadKernel(std::string_view bytes) {
   if (start > bytes.size() || size > bytes.size() - start) return Wrong("it is cut off");
   WRIT_ASSIGN(image.elf, Unpack(bytes.substr(start, size)));
   if (!image.elf.starts_with(kElfMagic)) return Wrong("there is no ELF file in it");
+  WRIT_TRY(CheckElf(image.elf));
   return image;
 }
 

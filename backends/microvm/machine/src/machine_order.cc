@@ -38,10 +38,10 @@ Result<MachineOrder> DecodeMachineOrder(std::string_view bytes) {
                            &order.change_bytes, &order.change_entries})
     *n = in.Number();
   order.purpose = static_cast<MachinePurpose>(
-      in.NumberAtMost(static_cast<std::uint64_t>(MachinePurpose::kSnapshot)));
+      in.NumberAtMost(static_cast<std::uint64_t>(MachinePurpose::kHeld)));
   order.warm_up = in.Texts();
   order.start =
-      static_cast<MachineFrom>(in.NumberAtMost(static_cast<std::uint64_t>(MachineFrom::kServed)));
+      static_cast<MachineFrom>(in.NumberAtMost(static_cast<std::uint64_t>(MachineFrom::kHeld)));
   order.not_restored = in.Text();
   auto job = DecodeHostWord(in.Text());
   if (!in.AtEnd() || !version || !job || !std::holds_alternative<JobOrder>(*job))

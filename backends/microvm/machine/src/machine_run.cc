@@ -17,7 +17,9 @@
 #include <utility>
 #include <vector>
 
+#include "machine_entries.h"
 #include "served_pages.h"
+#include "stillness.h"
 #include "writ/backends/launch/inside.h"
 #include "writ/backends/launch/messages.h"
 #include "writ/backends/microvm/cpio.h"
@@ -43,6 +45,7 @@ const std::string kSnapshotDirectory = std::string(kMadePlace) + "/" + kSnapshot
 const std::string kProgressFile = std::string(kMadePlace) + "/" + kProgressName;
 constexpr char kTokensName[] = "tokens";
 constexpr std::uint64_t kMaxTokens = 1024;
+constexpr std::size_t kHeldFds = 2;  // without the page server's
 // Emulated and beside others. What is left of boot_ms is a cold boot's.
 constexpr std::chrono::seconds kRestoreBound{60};
 
@@ -50,11 +53,8 @@ std::string TokensText(const GuestTokens& tokens) {
   return tokens.host + "\n" + tokens.guest + "\n";
 }
 
-// Of the machine that the snapshot was made of; gone once they are read.
-Result<GuestTokens> TakeTokens() {
-  WRIT_ASSIGN(UniqueFd directory, OpenDirectory(kSnapshotDirectory));
-  WRIT_ASSIGN(std::string text, ReadFile(kSnapshotDirectory + "/" + kTokensName, kMaxTokens));
-  (void)::unlinkat(directory.get(), kTokensName, 0);
+// Wipes the text.
+Result<GuestTokens> ReadTokens(std::string text) {
   GuestTokens tokens;
   const auto line = text.find('\n');
   if (line != std::string::npos && text.back() == '\n') {
@@ -65,6 +65,14 @@ Result<GuestTokens> TakeTokens() {
   if (tokens.host.size() != 2 * kTokenBytes || tokens.guest.size() != 2 * kTokenBytes)
     return Error{ErrorKind::kIntegrity, "microvm.tokens", "the snapshot's tokens are none"};
   return tokens;
+}
+
+// Of the machine that the snapshot was made of; gone once they are read.
+Result<GuestTokens> TakeTokens() {
+  WRIT_ASSIGN(UniqueFd directory, OpenDirectory(kSnapshotDirectory));
+  WRIT_ASSIGN(std::string text, ReadFile(kSnapshotDirectory + "/" + kTokensName, kMaxTokens));
+  (void)::unlinkat(directory.get(), kTokensName, 0);
+  return ReadTokens(std::move(text));
 }
 
 // The image's archive, and behind it one with this boot's tokens alone.
@@ -130,7 +138,9 @@ class MachineRun {
       not_restored_ = order_.not_restored;
       return BeginCold();
     }
-    if (Status begun = BeginRestored(); !begun) GiveUpRestoring(begun.error().ToString());
+    Status begun = order_.start == MachineFrom::kHeld ? BeginAdopted() : BeginRestored();
+    if (!begun && order_.purpose == MachinePurpose::kHeld) return begun;
+    if (!begun) GiveUpRestoring(begun.error().ToString());
     return {};
   }
 
@@ -195,25 +205,22 @@ class MachineRun {
   // of its source and gets entropy, clock, identity and a token of its own before anything else
   // (L33).
   Status BeginRestored() {
-    WRIT_ASSIGN(tokens_, TakeTokens());
     WRIT_ASSIGN(MachineSpec spec, Spec());
     vmm_ = MakeVmm(loop_, order_.kind);
-    client_ = std::make_unique<GuestClient>(loop_, tokens_, ClientEvents());
-    // A cold boot needs its own.
-    WRIT_ASSIGN(out_.out, fds_.out.Duplicate());
-    WRIT_ASSIGN(out_.err, fds_.err.Duplicate());
-    restoring_ = true;
-    restore_bound_ = loop_.At(EventLoop::Clock::now() + kRestoreBound, [this] {
-      GiveUpRestoring("the guest was not ready after " + std::to_string(kRestoreBound.count()) +
-                      " s");
-    });
+    const bool held = order_.purpose == MachinePurpose::kHeld;
+    if (!held) {
+      WRIT_ASSIGN(tokens_, TakeTokens());
+      WRIT_TRY(BeginClient());
+    }
     auto ended = IfStillThis([this](const MachineEnd& end) { OnMachineEnd(end); });
     if (order_.start == MachineFrom::kCopy) {
-      vmm_->Restore(spec, {kSnapshotDirectory, MemoryFile{}, AfterRestore::kRunning}, ended,
-                    IfStillThis([this](Status restored) {
-                      if (restored) return Connect();
-                      GiveUpRestoring(restored.error().message);
-                    }));
+      vmm_->Restore(
+          spec,
+          {kSnapshotDirectory, MemoryFile{}, held ? AfterRestore::kPaused : AfterRestore::kRunning},
+          ended, IfStillThis([this, held](Status restored) {
+            if (restored) return held ? HandOut() : Connect();
+            GiveUpRestoring(restored.error().message);
+          }));
       return {};
     }
     WRIT_ASSIGN(pages_, ServedPages::Begin(
@@ -229,10 +236,83 @@ class MachineRun {
     return {};
   }
 
+  // A clone that may fail: its kernel boots then, which needs the job's output too.
+  Status BeginClient() {
+    client_ = std::make_unique<GuestClient>(loop_, tokens_, ClientEvents());
+    WRIT_ASSIGN(out_.out, fds_.out.Duplicate());
+    WRIT_ASSIGN(out_.err, fds_.err.Duplicate());
+    restoring_ = true;
+    restore_bound_ = loop_.At(EventLoop::Clock::now() + kRestoreBound, [this] {
+      GiveUpRestoring("the guest was not ready after " + std::to_string(kRestoreBound.count()) +
+                      " s");
+    });
+    return {};
+  }
+
+  // One that another owner has restored ahead and holds paused: it gets this run's inputs before it
+  // goes on. Its monitor is not ours to kill: who gave it ends it when we are gone.
+  Status BeginAdopted() {
+    auto given = ReceiveWithFds(fds_.supplies.get(), kMaxTokens);
+    if (!given || given->bytes.empty() || given->bytes.front() != kHeldWord ||
+        given->fds.size() < kHeldFds || given->fds.size() > kHeldFds + 1)
+      return Error{ErrorKind::kInternal, "microvm.supplies", "the machine was not given"};
+    WRIT_ASSIGN(tokens_, ReadTokens(std::move(given->bytes).substr(1)));
+    vmm_ = MakeVmm(loop_, order_.kind);
+    WRIT_TRY(BeginClient());
+    adopted_ = true;
+    if (given->fds.size() > kHeldFds)
+      pages_ = ServedPages::Adopt(loop_, std::move(fds_.supplies), std::move(given->fds[kHeldFds]),
+                                  IfStillThis([this](const Error& why) { OnPagesLost(why); }));
+    auto then = [this](auto next) {
+      return IfStillThis([this, next](Status done) {
+        if (done) return next();
+        GiveUpRestoring(done.error().message);
+      });
+    };
+    vmm_->Adopt(
+        {std::move(given->fds[0]), std::move(given->fds[1])},
+        IfStillThis([this](const MachineEnd& end) { OnMachineEnd(end); }), then([this, then] {
+          auto resume = [this, then] { vmm_->Resume(then([this] { Connect(); })); };
+          auto inputs = [this, then, resume] { vmm_->PutInputs(kInputsFile, then(resume)); };
+          if (!order_.job.on_base) return inputs();
+          vmm_->PutBase(kBasePlace, then(inputs));
+        }));
+    return {};
+  }
+
+  // Ready, for somebody else's run. From here on only its monitor is watched: by its parent.
+  void HandOut() {
+    auto handed = vmm_->HandOver();
+    if (!handed && handed.error().kind == ErrorKind::kConflict) {
+      // Its monitor has not said all yet. The bound of the start holds here too.
+      loop_.At(EventLoop::Clock::now() + std::chrono::milliseconds(5),
+               IfStillThis([this] { HandOut(); }));
+      return;
+    }
+    auto counted = OpenDirectory(kMadePlace);
+    if (!handed || !counted)
+      return OnLost(handed ? counted.error().message : handed.error().message);
+    loop_.Remove(boot_bound_);
+    fds_.out.reset();
+    fds_.err.reset();
+    ready_ = true;
+    std::vector<int> out;
+    if (fds_.listener) out.push_back(fds_.listener.get());
+    UniqueFd pages = pages_ ? pages_->HandOver() : UniqueFd();
+    for (const UniqueFd* fd : {&*counted, &handed->control, &handed->channel, &pages})
+      if (*fd) out.push_back(fd->get());
+    (void)!::write(fds_.told.get(), &launch::kInitReady, 1);
+    if (!SendWithFds(fds_.socket.get(), launch::kInitReady + std::string(launch::kMachineHeld),
+                     out))
+      loop_.Stop();
+    fds_.listener.reset();
+  }
+
   // Nothing of the guest runs before its monitor has shown its memory: one that ignores its
   // preloaded library would run it with zeros.
   void Resume() {
     if (!restored_ || !pages_->attached()) return;
+    if (order_.purpose == MachinePurpose::kHeld) return HandOut();
     vmm_->Resume(IfStillThis([this](Status resumed) {
       if (resumed) return Connect();
       GiveUpRestoring(resumed.error().message);
@@ -246,7 +326,9 @@ class MachineRun {
 
   // Nothing of the job has run. The kernel boots instead, and whoever asks is told why.
   void GiveUpRestoring(const std::string& why) {
+    if (order_.purpose == MachinePurpose::kHeld) return OnLost("the restore failed: " + why);
     ++attempt_;
+    adopted_ = false;
     restoring_ = false;
     loop_.Remove(restore_bound_);
     not_restored_ = "the restore failed: " + why;
@@ -317,7 +399,11 @@ class MachineRun {
   GuestClient::Events ClientEvents() {
     GuestClient::Events events;
     events.on_prepared = IfStillThis([this] { OnPrepared(); });
-    events.on_started = [this] { report_.reset(); };
+    events.on_started = [this] {
+      report_.reset();
+      stillness_.emplace(*vmm_, *client_, fds_.socket.get(),
+                         [this](const std::string& why) { OnLost(why); });
+    };
     events.on_refused = [this](const Refused& refused) {
       Tell(launch::RefusedMessage{0, refused.program, refused.address, refused.reason});
     };
@@ -335,7 +421,7 @@ class MachineRun {
 
   // How it was started, in the words of inside.h.
   std::string StartWords() const {
-    if (restoring_) return launch::kStartedRestored;
+    if (restoring_) return adopted_ ? launch::kStartedPooled : launch::kStartedRestored;
     std::string words = launch::kStartedCold;
     if (!not_restored_.empty()) words += " " + not_restored_;
     return words.substr(0, launch::kMaxMachineStart);
@@ -359,10 +445,14 @@ class MachineRun {
     fds_.listener.reset();
   }
 
-  // The word to start, or the supervisor's end.
+  // The word to start, what is put beside the job, or the supervisor's end.
   void OnSupervisor() {
-    auto word = ReceiveWithFds(fds_.socket.get(), 16);
-    if (!word || word->bytes != launch::kStart || word->fds.size() != 2 || !ready_)
+    auto word = ReceiveWithFds(fds_.socket.get(), 64);
+    if (word && client_ && entries_.OnWord(*client_, word->bytes, word->fds)) return;
+    if (word && (word->bytes == launch::kPause || word->bytes == launch::kResume) && stillness_)
+      return stillness_->OnWord(word->bytes == launch::kPause);
+    const std::size_t wanted = order_.job.terminal ? 4 : 2;
+    if (!word || word->bytes != launch::kStart || word->fds.size() != wanted || !ready_)
       return loop_.Stop();
     auto bytes = ReadAll(word->fds[0].get(), kMaxEnvironmentBytes);
     auto env = bytes ? launch::DecodeEnvironment(*bytes) : std::move(bytes).error();
@@ -370,12 +460,17 @@ class MachineRun {
     if (!env) return loop_.Stop();
     report_ = std::move(word->fds[1]);
     client_->Start(Go{std::move(env).value()});
+    if (order_.job.terminal)
+      client_->OpenTerminal(std::move(word->fds[2]), std::move(word->fds[3]));
   }
 
   void OnSignal() {
     signalfd_siginfo info{};
     while (::read(signals_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info))
-      if (client_) client_->Cancel();
+      if (stillness_)
+        stillness_->Cancel();
+      else if (client_)
+        client_->Cancel();
   }
 
   UniqueFd ConnectToProxy() {
@@ -404,6 +499,7 @@ class MachineRun {
       (void)SendWithFds(report_.get(), text, {}).has_value();
     }
     report_.reset();
+    if (stillness_) stillness_->Over();
     ended_ = ended;
     ended_message_ = message;
     // Told first, so that no time-out of the job's counts what follows.
@@ -460,17 +556,20 @@ class MachineRun {
   GuestTokens tokens_;
   EventLoop loop_;
   UniqueFd signals_;
+  MachineEntries entries_{fds_.socket.get()};
   UniqueFd report_;                     // from the word to start until the job runs
   std::unique_ptr<ServedPages> pages_;  // of a machine whose memory comes from a page server
   std::unique_ptr<Vmm> vmm_;
   std::unique_ptr<GuestClient> client_;
   int attempt_ = 0;         // which machine of ours is the one that we have
   bool restored_ = false;   // its device state is in; pages_ alone asks
+  bool adopted_ = false;    // it was restored ahead
   bool restoring_ = false;  // from a snapshot; where it fails, the kernel boots
   EventLoop::WatchId restore_bound_ = 0;
-  std::string not_restored_;  // why not, where there was a snapshot
-  GuestFds out_;              // for the client, until it begins
-  UniqueFd kept_channel_;     // of a machine that becomes a snapshot
+  std::string not_restored_;            // why not, where there was a snapshot
+  GuestFds out_;                        // for the client, until it begins
+  UniqueFd kept_channel_;               // of a machine that becomes a snapshot
+  std::optional<Stillness> stillness_;  // while the job runs
   std::optional<Ended> ended_;
   launch::EndedMessage ended_message_;
   EventLoop::WatchId boot_bound_ = 0;

@@ -30,6 +30,19 @@ Result<std::unique_ptr<ServedPages>> ServedPages::Begin(EventLoop& loop, UniqueF
   return out;
 }
 
+std::unique_ptr<ServedPages> ServedPages::Adopt(EventLoop& loop, UniqueFd supplies,
+                                                UniqueFd control, OnLost lost) {
+  std::unique_ptr<ServedPages> out(new ServedPages(
+      loop, std::move(supplies), std::move(control), [] {}, std::move(lost)));
+  out->attached_ = true;
+  return out;
+}
+
+UniqueFd ServedPages::HandOver() {
+  loop_.Remove(watch_);
+  return std::exchange(client_, pages::PageClient(UniqueFd())).TakeControl();
+}
+
 ServedPages::ServedPages(EventLoop& loop, UniqueFd supplies, UniqueFd control,
                          std::function<void()> attached, OnLost lost)
     : loop_(loop),

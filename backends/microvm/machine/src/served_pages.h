@@ -21,6 +21,10 @@ class ServedPages {
   // `supplies`: kSuppliesWord. The server is ready for the monitor when this returns.
   static Result<std::unique_ptr<ServedPages>> Begin(EventLoop& loop, UniqueFd supplies,
                                                     std::function<void()> attached, OnLost lost);
+  // Of a machine that has been handed over: its memory was shown long ago. `supplies`: where the
+  // backend listens.
+  static std::unique_ptr<ServedPages> Adopt(EventLoop& loop, UniqueFd supplies, UniqueFd control,
+                                            OnLost lost);
   ~ServedPages() { loop_.Remove(watch_); }
   ServedPages(const ServedPages&) = delete;
   ServedPages& operator=(const ServedPages&) = delete;
@@ -31,6 +35,8 @@ class ServedPages {
   // make a userfaultfd any more.
   void HandedOver();
   bool attached() const { return attached_; }
+  // The clone's control connection, for who owns the machine from now on. Nothing is told any more.
+  UniqueFd HandOver();
   // Brings what the server has counted to the backend, on the socket of the supplies; not waited
   // for.
   void BringCounters() { (void)client_.AskCounters().has_value(); }

@@ -113,10 +113,13 @@ Status FaultServer::Answer(const Waiting& fault) {
   const auto page = memory_.regions().PageAt(fault.address);
   if (!page) return Strange("pages.fault", "a fault lies outside of the guest's memory");
   const bool was_spent = memory_.IsSpent(*page);
-  // A recording tells every page that was touched; nothing is placed around one then.
-  const bool exact = plan_.record && !observed_;
   around_ = *page == follows_ ? std::min(around_ * 2, options_.around_most) : options_.around;
-  const std::uint64_t around = exact ? 1 : around_;
+  if (!observed_ && !was_spent && memory_.IsLeftOut(*page)) {
+    counters_.sampled_touched.Add(1);
+    ++observation_.touched;
+    memory_.LeaveOutNoMore(*page);
+  }
+  const std::uint64_t around = PlacesLeaves() ? kLeafPages - *page % kLeafPages : around_;
   WRIT_ASSIGN(const auto done, memory_.Fault(fault.address, *page, around));
   switch (done.answer) {
     case pages::Answer::kVmmGone:
@@ -138,6 +141,20 @@ Status FaultServer::Answer(const Waiting& fault) {
   counters_.Answered(Clock::now() - fault.since);
   Note(*page, was_spent);
   follows_ = *page + std::max<std::uint64_t>(done.pages, 1);
+  // The guest goes on already. Its next fault of this leaf, which has been compared with the
+  // manifest anyway, is one that nobody has to be woken for.
+  return PlacesLeaves() && !was_spent ? PlaceRestOfLeaf(*page) : Status();
+}
+
+// While it records: who records the page alone (around_most 1) places it alone.
+bool FaultServer::PlacesLeaves() const {
+  return plan_.record && !observed_ && options_.around_most > 1;
+}
+
+Status FaultServer::PlaceRestOfLeaf(std::uint64_t page) {
+  WRIT_ASSIGN(const auto rest, memory_.PlaceLeaf(page));
+  if (rest.answer == pages::Answer::kVmmGone) vmm_gone_ = true;
+  if (rest.answer == pages::Answer::kAgain) counters_.again.Add(1);  // asked for again, if at all
   return {};
 }
 
@@ -153,12 +170,13 @@ Status FaultServer::AnswerPutOff() {
 
 void FaultServer::Note(std::uint64_t page, bool was_spent) {
   if (observed_ || was_spent) return;
-  if (memory_.IsLeftOut(page)) {
-    counters_.sampled_touched.Add(1);
-    ++observation_.touched;
-  }
-  if (plan_.record && observation_.pages.size() < kMaxRecordedPages)
-    observation_.pages.push_back(static_cast<std::uint32_t>(page));
+  if (!plan_.record || observation_.pages.size() + kLeafPages > kMaxRecordedPages) return;
+  // What is placed for it, which nobody will be asked for again.
+  const bool leaf = PlacesLeaves();
+  const std::uint64_t first = leaf ? page / kLeafPages * kLeafPages : page;
+  const std::uint64_t past = leaf ? std::min(first + kLeafPages, memory_.pages()) : page + 1;
+  for (std::uint64_t each = first; each < past; ++each)
+    observation_.pages.push_back(static_cast<std::uint32_t>(each));
 }
 
 void FaultServer::Observe(Clock::time_point now) {
@@ -171,19 +189,24 @@ void FaultServer::Observe(Clock::time_point now) {
 }
 
 void FaultServer::LeaveSomeOut() {
+  constexpr std::uint64_t kLeafMask = (1ull << kLeafPages) - 1;
   const std::string random = RandomBytes(plan_.prefetch.size() * 2);
   for (std::size_t i = 0; i < plan_.prefetch.size(); ++i) {
     const WorkingSet::Piece& piece = plan_.prefetch[i];
     const auto byte = [&](std::size_t at) { return static_cast<unsigned char>(random[at]); };
-    const auto held = static_cast<std::uint64_t>(std::popcount(piece.mask));
-    if (byte(2 * i) * kSampleEvery >= held * 256) continue;
-    std::uint64_t mask = piece.mask;
-    for (std::uint64_t skip = byte(2 * i + 1) % held; skip > 0; --skip) mask &= mask - 1;
-    const std::uint64_t page =
-        piece.index * kPiecePages + static_cast<std::uint64_t>(std::countr_zero(mask));
-    if (!memory_.regions().PlaceOf(page)) continue;
-    memory_.LeaveOut(page);
-    counters_.sampled.Add(1);
+    std::vector<std::uint64_t> leaves;  // first pages, within the piece
+    for (std::uint64_t at = 0; at < kPiecePages; at += kLeafPages)
+      if (((piece.mask >> at) & kLeafMask) != 0) leaves.push_back(at);
+    if (leaves.empty() || byte(2 * i) * kSampleEvery >= leaves.size() * 256) continue;
+    const std::uint64_t leaf = leaves[byte(2 * i + 1) % leaves.size()];
+    bool any = false;
+    for (std::uint64_t at = leaf; at < leaf + kLeafPages; ++at) {
+      const std::uint64_t page = piece.index * kPiecePages + at;
+      if (((piece.mask >> at) & 1) == 0 || !memory_.regions().PlaceOf(page)) continue;
+      memory_.LeaveOut(page);
+      any = true;
+    }
+    if (any) counters_.sampled.Add(1);
   }
 }
 

@@ -31,8 +31,8 @@ namespace writ::backends::microvm::pages {
 // What one restore has shown, told once: when the time to observe is over, or at the end.
 struct Observation {
   bool recorded = false;
-  std::vector<std::uint32_t> pages;  // that faulted, in order
-  std::uint64_t sampled = 0;
+  std::vector<std::uint32_t> pages;  // that faulted, with what was placed for them, in order
+  std::uint64_t sampled = 0;         // leaves
   std::uint64_t touched = 0;
 };
 
@@ -71,6 +71,8 @@ class FaultServer {
   Result<bool> ReadMessages();  // whether there were any
   Status Take(const uffd_msg& message, Clock::time_point now);
   Status Answer(const Waiting& fault);
+  bool PlacesLeaves() const;
+  Status PlaceRestOfLeaf(std::uint64_t page);
   Status AnswerPutOff();
   Status PrefetchPiece();
   void LeaveSomeOut();

@@ -16,6 +16,11 @@ GuestMemory::GuestMemory(UniqueFd uffd, GuestRegions regions, VerifiedMemory& me
       spent_(memory.memory().pages()),
       left_out_(memory.memory().pages()) {}
 
+void GuestMemory::LeaveOutNoMore(std::uint64_t page) {
+  const std::uint64_t first = page / kLeafPages * kLeafPages;
+  for (std::uint64_t i = 0; i < kLeafPages && first + i < pages(); ++i) left_out_.Clear(first + i);
+}
+
 // How many pages from a verified one on can be placed by one call.
 std::uint64_t GuestMemory::Together(std::uint64_t page, std::uint64_t most) const {
   const LayeredMemory& source = memory_.memory();
@@ -84,6 +89,21 @@ Result<GuestMemory::Placing> GuestMemory::Fault(std::uint64_t address, std::uint
 }
 
 Result<GuestMemory::Placing> GuestMemory::Prefetch(std::uint64_t first, std::uint64_t mask) {
+  WRIT_ASSIGN(const Placing out, PlaceAhead(first, mask));
+  counters_.bytes_prefetched.Add(out.pages * kPageBytes);
+  counters_.prefetched_pages.Add(out.pages);
+  return out;
+}
+
+Result<GuestMemory::Placing> GuestMemory::PlaceLeaf(std::uint64_t page) {
+  const std::uint64_t first = page / kLeafPages * kLeafPages;
+  const std::uint64_t count = std::min(kLeafPages, pages() - first);
+  WRIT_ASSIGN(const Placing out, PlaceAhead(first, (1ull << count) - 1));
+  counters_.bytes_file.Add(out.pages * kPageBytes);
+  return out;
+}
+
+Result<GuestMemory::Placing> GuestMemory::PlaceAhead(std::uint64_t first, std::uint64_t mask) {
   Placing out;
   while (mask != 0) {
     const auto at = static_cast<std::uint64_t>(std::countr_zero(mask));
@@ -101,8 +121,6 @@ Result<GuestMemory::Placing> GuestMemory::Prefetch(std::uint64_t first, std::uin
       const std::uint64_t placed = placement.placed / kPageBytes;
       spent_.Set(page, placed);
       out.pages += placed;
-      counters_.bytes_prefetched.Add(placement.placed);
-      counters_.prefetched_pages.Add(placed);
       passed = placed;
       if (placed == 0) {
         WRIT_ASSIGN(out.answer, Judge(placement.err));

@@ -40,6 +40,8 @@ class GuestMemory {
   // A page that is left out of prefetch; never placed but for its own fault.
   void LeaveOut(std::uint64_t page) { left_out_.Set(page); }
   bool IsLeftOut(std::uint64_t page) const { return left_out_.Has(page); }
+  // Of its whole leaf: what is known of one page is known of all.
+  void LeaveOutNoMore(std::uint64_t page);
 
   // The page at `address` (page-aligned, `page` of the snapshot) and up to `around` - 1 behind it
   // that can be had in the same call. Errors: what makes the clone fail.
@@ -51,11 +53,14 @@ class GuestMemory {
   // All pages of `mask` (bit i is page `first` + i) that are not spent and not left out, in pieces
   // as large as possible. kAgain ends it early, as does kVmmGone.
   Result<Placing> Prefetch(std::uint64_t first, std::uint64_t mask);
+  // The same for all of the leaf that `page` is in; counted with what is placed for faults.
+  Result<Placing> PlaceLeaf(std::uint64_t page);
 
   // The VMM has removed this range: zero from now on.
   void Removed(std::uint64_t start, std::uint64_t end);
 
  private:
+  Result<Placing> PlaceAhead(std::uint64_t first, std::uint64_t mask);
   std::uint64_t Together(std::uint64_t page, std::uint64_t most) const;
   Result<Answer> Judge(int err) const;
 

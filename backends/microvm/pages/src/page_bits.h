@@ -14,6 +14,7 @@ class PageBits {
   void Set(std::uint64_t page, std::uint64_t count) {
     for (std::uint64_t i = 0; i < count; ++i) Set(page + i);
   }
+  void Clear(std::uint64_t page) { words_[page / 64] &= ~(1ull << (page % 64)); }
 
  private:
   std::vector<std::uint64_t> words_;

@@ -123,12 +123,46 @@ class Qemu final : public Vmm {
     return {};
   }
 
-  // A new node for the file; the drive's own node then reads from it.
+  Status DoAdopt(HandedMachine machine) override {
+    channel_ = std::move(machine.channel);
+    adopted_ = true;
+    qmp_ = std::make_unique<Qmp>(
+        loop(), std::move(machine.control),
+        [this](std::string_view event, const json::Value& data) { OnEvent(event, data); },
+        Qmp::Greeting::kTaken,
+        [this] {
+          // Its maker is its parent, and knows more.
+          loop().Post([this, alive = std::weak_ptr<bool>(alive_)] {
+            if (!alive.expired()) Ended(process_.End(guest_ended_));
+          });
+        });
+    return Tell("query-status");
+  }
+
+  Result<HandedMachine> DoHandOver() override {
+    HandedMachine out;
+    out.control = qmp_->GiveAway();
+    out.channel = std::move(channel_);
+    if (!out.control || !out.channel)
+      return Error{ErrorKind::kConflict, "microvm.hand_over", "the monitor is still being told"};
+    return out;
+  }
+
+  // A new node for the file; the drive's own node then reads from it. The monitor of an adopted
+  // machine does not see our files: it gets a descriptor.
   Status DoPutDrive(const std::string& name, const std::string& file) override {
-    const std::string node = name + "-" + std::to_string(++nodes_made_);
+    const int number = ++nodes_made_;
+    const std::string node = name + "-" + std::to_string(number);
+    std::string place = file;
+    if (adopted_) {
+      UniqueFd opened(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+      if (!opened) return SysError(errno, "microvm.inputs", "cannot open " + file);
+      place = "/dev/fdset/" + std::to_string(number);
+      qmp_->Execute("add-fd", {{"fdset-id", number}}, [](Status) {}, std::move(opened));
+    }
     qmp_->Execute(
         "blockdev-add",
-        {{"driver", "file"}, {"node-name", node}, {"filename", file}, {"read-only", true}},
+        {{"driver", "file"}, {"node-name", node}, {"filename", place}, {"read-only", true}},
         [](Status) {});
     json::Object drive{{"driver", "raw"}, {"node-name", name}, {"read-only", true}, {"file", node}};
     qmp_->Execute("blockdev-reopen", {{"options", json::Array{std::move(drive)}}},
@@ -218,6 +252,8 @@ class Qemu final : public Vmm {
   std::string guest_ended_;  // QEMU's reason
   std::map<std::string, std::string> nodes_;  // of the files that were put behind drives
   int nodes_made_ = 0;
+  bool adopted_ = false;
+  const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for what is posted
   std::function<void(Status)> migrated_;
 };
 

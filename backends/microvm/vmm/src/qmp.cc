@@ -23,11 +23,16 @@ Error Gone() {
 }  // namespace
 
 Qmp::Qmp(EventLoop& loop, UniqueFd fd,
-         std::function<void(std::string_view, const json::Value&)> on_event)
-    : loop_(loop), fd_(std::move(fd)), on_event_(std::move(on_event)) {
+         std::function<void(std::string_view, const json::Value&)> on_event, Greeting greeting,
+         std::function<void()> on_gone)
+    : loop_(loop),
+      fd_(std::move(fd)),
+      on_event_(std::move(on_event)),
+      on_gone_(std::move(on_gone)),
+      greeted_(greeting == Greeting::kTaken) {
   ::fcntl(fd_.get(), F_SETFL, O_NONBLOCK);
   watch_ = loop_.Add(fd_.get(), POLLIN, [this](short) { OnReady(); });
-  Execute("qmp_capabilities", {}, [](Status) {});
+  if (!greeted_) Execute("qmp_capabilities", {}, [](Status) {});
 }
 
 Qmp::~Qmp() {
@@ -102,10 +107,19 @@ void Qmp::Abandon() {
   waiting_.clear();
 }
 
+UniqueFd Qmp::GiveAway() {
+  if (in_flight_ || !waiting_.empty() || !held_.empty()) return {};
+  loop_.Remove(watch_);
+  return std::move(fd_);
+}
+
 void Qmp::Close() {
   loop_.Remove(watch_);
   fd_.reset();
+  // The last thing here: we may be gone after it.
+  const std::function<void()> gone = std::exchange(on_gone_, nullptr);
   for (Waiting& one : std::exchange(waiting_, {})) one.done(Gone());
+  if (gone) gone();
 }
 
 }  // namespace writ::backends::microvm

@@ -14,9 +14,12 @@ namespace writ::backends::microvm {
 
 class Qmp {
  public:
-  // `on_event`: name and data. Commands may be given at once; they wait for the greeting.
+  // `on_event`: name and data. Commands may be given at once; they wait for the greeting, where
+  // that has not been taken by who had the connection before.
+  enum class Greeting { kAwaited, kTaken };
   Qmp(EventLoop& loop, UniqueFd fd,
-      std::function<void(std::string_view, const json::Value&)> on_event);
+      std::function<void(std::string_view, const json::Value&)> on_event,
+      Greeting greeting = Greeting::kAwaited, std::function<void()> on_gone = {});
   ~Qmp();
   Qmp(const Qmp&) = delete;
   Qmp& operator=(const Qmp&) = delete;
@@ -26,6 +29,9 @@ class Qmp {
                UniqueFd fd = {});
   // Ends it from within one of its own callbacks: nothing is told any more.
   void Abandon();
+  // The connection for somebody else; empty where an answer is outstanding. Nothing is told any
+  // more.
+  UniqueFd GiveAway();
 
  private:
   void OnReady();
@@ -42,6 +48,7 @@ class Qmp {
   UniqueFd fd_;
   EventLoop::WatchId watch_ = 0;
   std::function<void(std::string_view, const json::Value&)> on_event_;
+  std::function<void()> on_gone_;  // the other end is
   std::string held_;
   std::deque<Waiting> waiting_;  // the first one is being answered where in_flight_
   bool greeted_ = false;

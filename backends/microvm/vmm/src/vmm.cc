@@ -56,6 +56,34 @@ void Vmm::Restore(const MachineSpec& spec, const RestoreOrder& order, OnEnd on_e
         [&] { return DoRestore(spec, order); });
 }
 
+void Vmm::Adopt(HandedMachine machine, OnEnd on_end, Done done) {
+  if (state_ == State::kMade) on_end_ = std::move(on_end);
+  Begin({"be adopted", State::kMade, State::kPaused, OnFailure::kDestroy, kTurn}, std::move(done),
+        [&] { return DoAdopt(std::move(machine)); });
+}
+
+Result<HandedMachine> Vmm::HandOver() {
+  if (state_ != State::kPaused) return NotNow("be handed over");
+  auto out = DoHandOver();
+  if (out) state_ = State::kSpent;
+  return out;
+}
+
+namespace {
+Error CannotBeHandedOver() {
+  return {ErrorKind::kUnsupported, "microvm.hand_over",
+          "a machine of this monitor cannot be handed to another process"};
+}
+}  // namespace
+
+Status Vmm::DoAdopt(HandedMachine) {
+  return CannotBeHandedOver();
+}
+
+Result<HandedMachine> Vmm::DoHandOver() {
+  return CannotBeHandedOver();
+}
+
 void Vmm::Pause(Done done) {
   Begin({"pause", State::kRunning, State::kPaused, OnFailure::kDestroy, kTurn}, std::move(done),
         [this] { return DoPause(); });

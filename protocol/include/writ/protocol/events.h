@@ -41,8 +41,9 @@ inline constexpr std::string_view kSecretDelivered = "secret.delivered",
                                   kSessionClosed = "session.closed",
                                   kSessionEntered = "session.entered",
                                   kSessionLeft = "session.left", kFileCopied = "file.copied",
-                                  kHookResult = "hook.result", kFinding = "finding",
-                                  kRunRequeued = "run.requeued";
+                                  kSessionPaused = "session.paused",
+                                  kSessionResumed = "session.resumed", kHookResult = "hook.result",
+                                  kFinding = "finding", kRunRequeued = "run.requeued";
 
 bool IsBaseType(std::string_view type);      // of the protocol's own vocabulary
 bool IsTerminalType(std::string_view type);  // run.completed, run.failed, run.cancelled
@@ -123,6 +124,10 @@ struct SessionLeaving {
   std::uint64_t bytes_in = 0, bytes_out = 0;  // as the session sees them
 };
 json::Value SessionLeft(const SessionLeaving& leaving);
+// The operator made the machine of the running job stand still, and go on. A job that is ended
+// while it stands still has no session.resumed: its end says when.
+json::Value SessionPaused(const Actor& actor);
+json::Value SessionResumed(const Actor& actor, std::uint64_t paused_ms);
 // What a copy of a use carried. content_hash: of a file its bytes, of a directory the hash of
 // [{path,hash,bytes}] in the order of the copy. The path is left out where the contract discloses
 // nothing.

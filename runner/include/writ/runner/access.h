@@ -1,5 +1,5 @@
 // Access: the way into the running sessions of a runner at work on this machine, for `writ exec`,
-// `writ attach` and `writ cp`.
+// `writ attach`, `writ cp`, `writ pause` and `writ resume`.
 //
 // A runner only ever connects out, so there is no way over its plane: it serves a Unix socket in
 // its state directory, closed to all but its own user and root (SO_PEERCRED), and only where its
@@ -69,7 +69,7 @@ class AccessChannel {
 };
 
 struct AccessRequest {
-  enum class Mode { kExec, kAttach, kCopy };
+  enum class Mode { kExec, kAttach, kCopy, kPause, kResume };
   enum class Stream { kOutput, kErrors };
   enum class Direction { kIn, kOut };
   Mode mode = Mode::kExec;
@@ -86,11 +86,12 @@ struct AccessRequest {
   // copy: a tree stream (writ/base/tree_stream.h) as input, or as output
   Direction direction = Direction::kOut;
   std::string path;
+  // pause, resume: nothing more; kTaken, then kDone
 
   json::Value ToJson() const;
   static Result<AccessRequest> Parse(std::string_view json);  // strict; object.*, json.*
 };
-std::string_view AccessModeName(AccessRequest::Mode mode);  // "exec", "attach", "copy"
+std::string_view AccessModeName(AccessRequest::Mode mode);  // "exec", "attach", "copy", ...
 
 // kNotFound "access.no_runner" where nobody serves it (no runner, or nothing granted), kDenied
 // "access.other_user".

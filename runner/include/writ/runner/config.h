@@ -25,8 +25,9 @@
 
 namespace writ::runner {
 
-// Host uids for the jobs of a root runner: slot n gets first + n, the egress proxies first + slots.
-// Nothing else on the host uses them. Never contains 0.
+// Host uids for the jobs of a root runner: slot n gets first + n, the egress proxies first + slots,
+// machines that wait for their runs those behind. Nothing else on the host uses them. Never
+// contains 0.
 struct UidRange {
   uid_t first = 0;
   std::uint32_t count = 0;
@@ -89,7 +90,8 @@ struct SessionGrants {
   bool input = false;   // type at the terminal of a job that has one
   bool exec = false;    // run commands beside the job
   bool copy = false;    // copy files in and out
-  bool any() const { return attach || input || exec || copy; }
+  bool pause = false;   // make a job's machine stand still, and go on
+  bool any() const { return attach || input || exec || copy || pause; }
 };
 
 struct OperatorGrants {
@@ -165,9 +167,16 @@ struct RunnerConfig {
   Container container;
   // Of the microvm tier: the monitor ("qemu", "firecracker", "cloud-hypervisor") and its program,
   // an absolute path. Empty: QEMU; where Debian's package or the project's release has it.
+  // `pool`: machines that wait, restored, for their runs; 0 clones: none.
+  struct MachinePool {
+    std::uint32_t clones = 0;  // of each snapshot
+    std::uint64_t memory_bytes = 1ull << 30;
+    std::chrono::seconds max_age{600};
+  };
   struct Microvm {
     std::string vmm;
     std::string program;
+    MachinePool pool{};
   };
   Microvm microvm;
   std::vector<std::string> env_allow;  // what env.inherit may name (L20); empty: nothing
@@ -201,6 +210,13 @@ struct RunnerConfig {
   // (status.h); empty: nowhere.
   std::string metrics_listen;
 };
+
+inline constexpr std::uint32_t kMaxPoolClones = 64;
+inline constexpr std::uint32_t kPooledSnapshots = 4;  // for whose clones there are uids
+// Of a root runner: one for each slot, one for the proxies, and for each machine of the pool, that
+// waits or is in use.
+std::uint32_t PoolUidsOf(const RunnerConfig& config);
+std::uint32_t UidsNeeded(const RunnerConfig& config);
 
 // The file's text; paths are taken as they stand. Absent members keep their defaults, so that a
 // file may hold no more than what its operator decides; whoever calls completes the value and then

@@ -78,6 +78,11 @@ struct LeaksFound {
   RunRef run;
   std::size_t count = 0;
 };
+// The machine of the run's job stands still from now on, or goes on.
+struct StillnessSeen {
+  RunRef run;
+  bool paused = false;
+};
 struct DrainBegun {};
 
 // The operator's hooks (hooks.h). A hook before something may veto it; the others cannot (L44).
@@ -118,7 +123,7 @@ struct HookEnded {
 
 using LifeEvent =
     std::variant<StepReached, OutputSeen, ProgressMade, RunOver, OfferSeen, LeaseSeen, ProxyDecided,
-                 BlobUploaded, LeaksFound, DrainBegun, HookPoint, HookEnded>;
+                 BlobUploaded, LeaksFound, DrainBegun, HookPoint, HookEnded, StillnessSeen>;
 
 class EventBus {
  public:

@@ -1,8 +1,11 @@
 // The guest's agent, told by the host's client over a socket pair.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <array>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -178,6 +181,138 @@ TEST_F(GuestAgent, ConnectsTheJobToItsProxyAndToNothingElse) {  // L26
   EXPECT_EQ(ran.out, "from the proxy\nrefused\n") << ran.err;
   ASSERT_FALSE(ran.refused.empty());
   EXPECT_EQ(ran.refused.front().address, "203.0.113.7:443");
+}
+
+// What is put beside the guest's job: its ends, and what it said at the end of its own output.
+struct Beside {
+  bool started = false;
+  std::optional<microvm::EntryFailed> failed;
+  std::optional<ExitStatus> ended;
+  UniqueFd in, out, err, sizes;
+};
+
+std::shared_ptr<Beside> PutBeside(microvm::GuestClient& client, std::uint64_t id,
+                                  backends::launch::EntryRequest request,
+                                  std::function<void()> over) {
+  auto beside = std::make_shared<Beside>();
+  auto in = MakePipe();
+  auto out = MakePipe();
+  auto err = MakePipe();
+  auto sizes = MakeSeqpacketPair();
+  if (!in || !out || !err || !sizes) std::abort();
+  beside->in = std::move(in->write_end);
+  beside->out = std::move(out->read_end);
+  beside->err = std::move(err->read_end);
+  beside->sizes = std::move(sizes->first);
+  ::fcntl(beside->out.get(), F_SETFL, O_NONBLOCK);
+  ::fcntl(beside->err.get(), F_SETFL, O_NONBLOCK);
+  microvm::GuestEntryFds fds{std::move(in->read_end), std::move(out->write_end), UniqueFd(),
+                             UniqueFd()};
+  if (request.terminal)
+    fds.sizes = std::move(sizes->second);
+  else
+    fds.err = std::move(err->write_end);
+  microvm::GuestEntries::Events events;
+  events.on_started = [beside] { beside->started = true; };
+  events.on_failed = [beside, over](const microvm::EntryFailed& failed) {
+    beside->failed = failed;
+    over();
+  };
+  events.on_ended = [beside, over](const ExitStatus& status) {
+    beside->ended = status;
+    over();
+  };
+  Status entered = client.Enter(id, std::move(request), std::move(fds), std::move(events));
+  EXPECT_TRUE(entered) << (entered ? "" : entered.error().ToString());
+  return beside;
+}
+
+std::string Taken(const UniqueFd& fd) {
+  std::string out;
+  std::array<char, 65536> buffer{};
+  for (ssize_t n; (n = ::read(fd.get(), buffer.data(), buffer.size())) > 0;)
+    out.append(buffer.data(), static_cast<std::size_t>(n));
+  return out;
+}
+
+backends::launch::EntryRequest ShellRequest(const std::string& script) {
+  backends::launch::EntryRequest request;
+  request.argv = {"/bin/sh", "-c", script};
+  request.environment = {"PATH=/usr/bin:/bin", "OWN=1"};
+  request.cwd = "/workspace";
+  return request;
+}
+
+TEST_F(GuestAgent, RunsACommandBesideItsJob) {  // L17, L18
+  std::shared_ptr<Beside> beside;
+  GuestOnHost::Options options;
+  options.on_started = [&](microvm::GuestClient& client, microvm::EventLoop&) {
+    beside = PutBeside(client, 7,
+                       ShellRequest("(sleep 600 &); cat; echo $OWN $SECRET; echo err >&2; exit 42"),
+                       [&client] { client.Cancel(); });
+    ASSERT_EQ(::write(beside->in.get(), "a\0b", 3), 3);
+    beside->in.reset();
+  };
+  auto order = guest_.Shell("echo up; exec sleep 600");
+  order.entries = true;
+  auto ran = guest_.Run(std::move(order), options);
+  ASSERT_EQ(ran.lost, "");
+  ASSERT_TRUE(beside && beside->started && beside->ended);
+  EXPECT_EQ(beside->ended->code, 42);
+  // All that it had written was there before its end was told, though what it left writes on.
+  EXPECT_EQ(Taken(beside->out), std::string("a\0b1\n", 5));
+  EXPECT_EQ(Taken(beside->err), "err\n");
+  ASSERT_TRUE(ran.ended);
+  EXPECT_EQ(ran.ended->kind, Outcome::Kind::kCancelled);
+  EXPECT_THAT(ran.ended->leaks, testing::IsEmpty());
+}
+
+TEST_F(GuestAgent, PutsNothingBesideAJobThatAcceptsNothing) {  // L4
+  std::shared_ptr<Beside> beside;
+  GuestOnHost::Options options;
+  options.on_started = [&](microvm::GuestClient& client, microvm::EventLoop&) {
+    beside = PutBeside(client, 1, ShellRequest("true"), [&client] { client.Cancel(); });
+  };
+  auto ran = guest_.Run(guest_.Shell("exec sleep 600"), options);
+  ASSERT_EQ(ran.lost, "");
+  ASSERT_TRUE(beside && beside->failed);
+  EXPECT_FALSE(beside->started);
+}
+
+TEST_F(GuestAgent, EndsWhatIsBesideItsJobWithASignalAndWithTheJob) {  // L16
+  std::shared_ptr<Beside> first, second;
+  GuestOnHost::Options options;
+  options.on_started = [&](microvm::GuestClient& client, microvm::EventLoop&) {
+    // A signal that comes before it runs is kept for it.
+    first = PutBeside(client, 1, ShellRequest("sleep 600"), [&client] { client.Cancel(); });
+    client.SignalEntry(1, SIGKILL);
+    second = PutBeside(client, 2, ShellRequest("trap '' TERM HUP; sleep 600"), [] {});
+  };
+  auto order = guest_.Shell("exec sleep 600");
+  order.entries = true;
+  auto ran = guest_.Run(std::move(order), options);
+  ASSERT_EQ(ran.lost, "");
+  ASSERT_TRUE(first->ended);
+  EXPECT_TRUE(first->ended->signalled);
+  EXPECT_EQ(first->ended->signal, SIGKILL);
+  ASSERT_TRUE(ran.ended);
+  EXPECT_THAT(ran.ended->leaks, testing::IsEmpty());
+}
+
+TEST_F(GuestAgent, TakesTheTimeAfterAPause) {  // L36
+  bool set = false;
+  GuestOnHost::Options options;
+  options.on_started = [&](microvm::GuestClient& client, microvm::EventLoop&) {
+    client.HoldStill([&] {
+      client.GoOn([&] {
+        set = true;
+        client.Cancel();
+      });
+    });
+  };
+  auto ran = guest_.Run(guest_.Shell("exec sleep 600"), options);
+  EXPECT_EQ(ran.lost, "");
+  EXPECT_TRUE(set);
 }
 
 TEST_F(GuestAgent, TellsALimitThatWasPassed) {

@@ -150,7 +150,9 @@ GuestOnHost::Ran GuestOnHost::Run(microvm::JobOrder order, const Options& option
   events.on_prepared = [&] {
     client->Start({{"PATH=/usr/local/bin:/usr/bin:/bin", "SECRET=s3cret"}});
   };
-  events.on_started = [] {};
+  events.on_started = [&] {
+    if (options.on_started) options.on_started(*client, loop);
+  };
   events.on_refused = [&](const microvm::Refused& refused) { ran.refused.push_back(refused); };
   events.on_ended = [&](const microvm::Ended& ended) {
     ran.ended = ended;

@@ -2,6 +2,7 @@
 // with a socket pair for its channel. Its jobs are held by the host's kernel as by a guest's.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -43,6 +44,8 @@ class GuestOnHost {
     bool cancel_at_output = false;
     std::string echo;  // what a connection of the job's is answered
     bool proxied = false;
+    // Once the job runs, in the loop's thread.
+    std::function<void(backends::microvm::GuestClient&, backends::microvm::EventLoop&)> on_started;
     std::string agent_token;  // what the agent believes its host's token is; empty: the right one
     backends::microvm::TreeLimits limits = {};
   };

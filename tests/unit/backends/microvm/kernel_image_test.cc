@@ -42,7 +42,7 @@ std::string BzImage(const std::string& payload) {
 const std::string kElf =
     "\x7f"
     "ELF" +
-    std::string(9u << 20, 'k') + "end";
+    std::string(14, 'k') + std::string("\x3e\0", 2) + std::string(9u << 20, 'k') + "end";
 
 std::string Payload() {
   const std::string first = Pack(kElf.substr(0, 8u << 20));

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "writ/backends/microvm/entry_words.h"
+
 namespace writ::test {
 namespace {
 
@@ -23,12 +25,15 @@ JobOrder Order() {
   order.limits.processes = 7;
   order.limits.disk_bytes = 1u << 30;
   order.proxied = true;
+  order.entries = true;
+  order.terminal = TerminalSize{33, 97};
   return order;
 }
 
 TEST(MicrovmMessages, ReadWhatTheyWrote) {
   for (const HostWord& word :
-       {HostWord(Order()), HostWord(Go{{"A=b", "C="}}), HostWord(Cancel{}), HostWord(Kill{})}) {
+       {HostWord(Order()), HostWord(Go{{"A=b", "C="}}), HostWord(Cancel{}), HostWord(Kill{}),
+        HostWord(Resize{{1, 2}}), HostWord(SetClock{5}), HostWord(Hold{})}) {
     auto read = DecodeHostWord(Encode(word));
     ASSERT_TRUE(read) << word.index();
     EXPECT_EQ(Encode(*read), Encode(word));
@@ -39,8 +44,9 @@ TEST(MicrovmMessages, ReadWhatTheyWrote) {
   ended.status = ExitStatus{true, 0, 9};
   ended.limit = LimitKind::kMemory;
   ended.leaks = {"process 1"};
-  for (const GuestWord& word : {GuestWord(Prepared{}), GuestWord(Started{}),
-                                GuestWord(Refused{"curl", "1.2.3.4:5", "no"}), GuestWord(ended)}) {
+  for (const GuestWord& word :
+       {GuestWord(Prepared{}), GuestWord(Started{}), GuestWord(Refused{"curl", "1.2.3.4:5", "no"}),
+        GuestWord(ended), GuestWord(ClockSet{7}), GuestWord(Held{true})}) {
     auto read = DecodeGuestWord(Encode(word));
     ASSERT_TRUE(read) << word.index();
     EXPECT_EQ(Encode(*read), Encode(word));
@@ -59,6 +65,35 @@ TEST(MicrovmMessages, ReadWhatTheyWrote) {
   warmed.output = "said";
   EXPECT_EQ(DecodeWarmedUp(Encode(warmed))->status.code, 7);
   EXPECT_EQ(DecodeWarmedUp(Encode(warmed))->output, "said");
+}
+
+TEST(MicrovmMessages, ReadWhatTheyWroteOfAnEntry) {
+  EntryOrder order;
+  order.request.argv = {"sh", "-c", "true"};
+  order.request.environment = {"A=b"};
+  order.request.cwd = "/w";
+  order.request.terminal = TerminalSize{33, 97};
+  for (const EntryHostWord& word :
+       {EntryHostWord(order), EntryHostWord(EntrySignal{9}), EntryHostWord(EntryResize{{1, 2}})}) {
+    const std::string bytes = Encode(word);
+    auto read = DecodeEntryHostWord(bytes);
+    ASSERT_TRUE(read) << word.index();
+    EXPECT_EQ(Encode(*read), bytes);
+    for (std::size_t size = 0; size < bytes.size(); ++size)
+      EXPECT_FALSE(DecodeEntryHostWord(bytes.substr(0, size))) << word.index() << " " << size;
+  }
+  for (const EntryGuestWord& word :
+       {EntryGuestWord(EntryStarted{}), EntryGuestWord(EntryFailed{"why", 11}),
+        EntryGuestWord(EntryEnded{}), EntryGuestWord(EntryEnded{ExitStatus{true, 0, 9}, 7, 8})}) {
+    const std::string bytes = Encode(word);
+    auto read = DecodeEntryGuestWord(bytes);
+    ASSERT_TRUE(read) << word.index();
+    EXPECT_EQ(Encode(*read), bytes);
+    EXPECT_FALSE(DecodeEntryGuestWord(bytes + '\0'));
+  }
+  // No process of Linux ends by such a signal.
+  EXPECT_FALSE(DecodeEntryGuestWord(Encode(EntryGuestWord(EntryEnded{ExitStatus{true, 0, 100}}))));
+  EXPECT_FALSE(DecodeEntryHostWord(Encode(EntryHostWord(EntrySignal{0}))));
 }
 
 TEST(MicrovmMessages, RefuseEveryPrefixAndEverySuffix) {  // L3

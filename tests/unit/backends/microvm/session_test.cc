@@ -94,6 +94,39 @@ std::string RawFrame(std::uint8_t type, std::uint8_t flags, std::uint32_t stream
 }
 const std::string kSettings = RawFrame(4, 0, 0, "");
 
+// More is thrown away with the streams that are given up than the connection's window holds.
+TEST(MicrovmSession, LosesNoWindowByStreamsThatAreGivenUp) {
+  Two two([](const StreamPtr& stream) {
+    stream->Answer(200);
+    stream->Write(std::string(stream->path() == "/last" ? 5 : kStreamWindow, 'x'));
+    stream->Finish();
+  });
+  std::size_t given_up = 0;
+  std::string got;
+  std::function<void()> next = [&] {
+    auto stream = two.Ask(given_up == kMaxStreams + 8 ? "/last" : "/unread");
+    if (stream->path() == "/last") {
+      stream->on_bytes = [&](std::string_view bytes) { got += bytes; };
+      stream->on_end = [&] { two.loop.Stop(); };
+      return;
+    }
+    auto held = std::make_shared<std::size_t>(0);
+    stream->on_bytes = [&, stream, held](std::string_view bytes) {
+      *held += bytes.size();
+      if (*held == kStreamWindow) stream->Reset();
+    };
+    stream->on_closed = [&] {
+      ++given_up;
+      two.loop.Post(next);
+    };
+  };
+  next();
+  two.loop.Run();
+  EXPECT_EQ(two.host_closed + two.guest_closed, "");
+  EXPECT_EQ(given_up, kMaxStreams + 8);
+  EXPECT_EQ(got, "xxxxx");
+}
+
 TEST(MicrovmSession, AnswersARequestWithItsBytes) {
   Two two([](const StreamPtr& stream) {
     EXPECT_EQ(stream->path(), "/hello");

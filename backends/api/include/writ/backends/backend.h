@@ -41,6 +41,7 @@ struct MachineStart {
   // saw a byte of it; what no machine touched was not looked at.
   enum class Memory { kCopied, kServed };
   std::string snapshot;      // digest of the manifest, "sha256:..."; empty: cold
+  bool pooled = false;       // restored before its run came, and kept paused for it
   std::string not_restored;  // cold: why not from a snapshot that there is; empty: there is none
   Memory memory = Memory::kCopied;
   std::string not_served{};  // why no page server was used for a snapshot that there is
@@ -89,6 +90,15 @@ class Job {
     return Error{ErrorKind::kUnsupported, "job.no_terminal", "the job has no terminal"};
   }
 
+  // Where Capabilities::pause: the job stands still with all that it has in memory, and goes on
+  // with the time set again; from any thread, while Watch runs. Its wall time-out goes on
+  // meanwhile, and an end that is asked for lets it go on for its grace. What cannot be brought
+  // back is destroyed, and Watch tells of it. kUnsupported where the tier cannot, kConflict where
+  // it is so already or the job does not run (any more), kUnavailable where it has not answered
+  // within a bound.
+  virtual Status Pause() { return CannotPause(); }
+  virtual Status Resume() { return CannotPause(); }
+
   // What its runner writes down before Start, so that this job can be ended should the runner die:
   // text that only the backend reads (LeftJob). Empty: Recover needs nothing of the sort.
   virtual std::string Leftovers() const { return {}; }
@@ -96,6 +106,13 @@ class Job {
   // Ends what still runs and removes what was made: processes, cgroups, private directories,
   // listener. Tries every step. Idempotent; the second call returns the first one's answer.
   virtual Dismantled Dismantle() = 0;
+
+ private:
+  static Error CannotPause() {
+    return Error{ErrorKind::kUnsupported, "job.no_pause",
+                 "a job of this tier cannot be made to stand still",
+                 "run it in a machine: --isolation microvm"};
+  }
 };
 
 // A job of an earlier process, as its runner wrote it down.
@@ -112,6 +129,19 @@ struct Recovered {
       outcome;  // what the supervisor wrote down before it left; nullopt: nothing known
   Dismantled dismantled;
   std::optional<uid_t> uid{};  // that the job had, and what is left of it has; nullopt: not known
+};
+
+// Machines that are restored ahead of their runs and wait, paused.
+struct WaitingMachines {
+  unsigned wanted = 0;  // of each snapshot, as configured
+  unsigned waiting = 0;
+  std::uint64_t memory_bytes = 0;  // of those that wait, at most
+  std::uint64_t memory_budget_bytes = 0;
+  std::uint64_t max_age_seconds = 0;
+  std::uint64_t hits = 0;       // runs that got one
+  std::uint64_t misses = 0;     // runs that could have had one
+  std::uint64_t discarded = 0;  // that no run got: too old, of another snapshot, dead
+  std::string trouble;          // why there are fewer than wanted; empty: nothing is in the way
 };
 
 class Backend {
@@ -131,6 +161,11 @@ class Backend {
   // Whether what Probe found is still there, cheaply: asked before each claim (L41). kUnavailable
   // with what went away.
   virtual Status Alive() { return {}; }
+
+  // Nothing: it keeps none.
+  virtual std::optional<WaitingMachines> Waiting() { return std::nullopt; }
+  // The configuration was read again: what waits was made for the one before.
+  virtual void ForgetWaiting() {}
 
   // Whether this backend meets the whole plan: kInvalid (the plan is wrong anywhere), kUnsupported
   // (not on this host or tier: capability_mismatch). Never adapts the plan (L4).

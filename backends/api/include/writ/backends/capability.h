@@ -72,7 +72,8 @@ struct Capabilities {
 
   std::vector<LimitCapability> limits;  // of each kind; empty: it does not tell
 
-  bool pty = false;  // Plan::terminal can be met
+  bool pty = false;    // Plan::terminal can be met
+  bool pause = false;  // Job::Pause and Resume
   // Whether a WorkspaceMount is met; always with redirect_dir=nofollow, metacopy=off, index=off,
   // xino=off, and the lower layer shown as the job's own (idmapped, or one id).
   OverlayWorkspace overlay_workspace = OverlayWorkspace::kNone;

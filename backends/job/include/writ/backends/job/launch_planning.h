@@ -29,7 +29,8 @@ struct LaunchFacts {
   std::vector<launch::ViewStep> root_view;  // HeldRoot::view
   std::string snapshot;                     // HeldRoot::snapshot
   std::string no_snapshot;                  // HeldRoot::no_snapshot
-  bool pages_served = false;                // HeldRoot::supplies
+  bool pages_served = false;                // HeldRoot::served
+  bool machine_held = false;                // HeldRoot::machine
 };
 
 // Groups, limits, identity, working directory, program and times; files, network and system calls

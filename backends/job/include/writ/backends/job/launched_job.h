@@ -20,6 +20,7 @@
 #include "writ/backends/head_tail.h"
 #include "writ/backends/job/host_features.h"
 #include "writ/backends/job/launched_entries.h"
+#include "writ/backends/job/launched_stillness.h"
 #include "writ/backends/job/launched_tier.h"
 #include "writ/backends/job/launchers.h"
 #include "writ/backends/job/resource_watch.h"
@@ -46,9 +47,18 @@ class LaunchedJob final : public Job {
   Status Start(Environment late) override;
   Outcome Watch(OutputSink& sink, const WatchOptions& options) override;
   Result<std::unique_ptr<Entry>> Enter(EntryPlan plan) override;
+  Status Pause() override;
+  Status Resume() override;
   Result<std::unique_ptr<TerminalInput>> OpenTerminalInput() override;
   std::string Leftovers() const override;
   Dismantled Dismantle() override;
+
+  // Of a machine that is held for another job's (launch::kMachineHeld): what that needs of it,
+  // once.
+  std::vector<UniqueFd> TakeMachine() { return std::move(machine_fds_); }
+  // What it and its groups have used and passed so far; from any thread until Dismantle.
+  void AddUsageTo(Usage& usage) const;
+  std::optional<LimitKind> LimitPassed() const;
 
  private:
   LaunchedJob(Plan plan, const LaunchedTier& tier, HostFound found, Launchers& launchers);
@@ -83,7 +93,7 @@ class LaunchedJob final : public Job {
   HeldRoot root_;
   UniqueFd session_dir_;
   std::string machine_;  // ReadyMessage::machine
-  bool pages_served_ = false;
+  std::vector<UniqueFd> machine_fds_;
   bool made_dirs_ = false;
   std::vector<UniqueFd> written_trees_;  // what counts as the job's disk
   UniqueFd status_file_;
@@ -96,6 +106,9 @@ class LaunchedJob final : public Job {
   UniqueFd err_;  // empty where merged
   // Of the job's terminal, from Start on; `out_` is a copy of the master then.
   UniqueFd terminal_master_, terminal_slave_;
+  const std::shared_ptr<LaunchedStillness> stillness_ = std::make_shared<LaunchedStillness>();
+  UniqueFd typed_, sizes_;  // to the terminal of a job in a machine
+  bool machine_of_own_ = false;
   LaunchedEntries::Terminals terminals_ = LaunchedEntries::Terminals::kHandedOut;
   const std::shared_ptr<LaunchedEntries> entries_ = std::make_shared<LaunchedEntries>();
   Child supervisor_;

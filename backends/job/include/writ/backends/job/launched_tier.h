@@ -6,15 +6,19 @@
 #pragma once
 
 #include <chrono>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "writ/backends/backend.h"
 #include "writ/backends/capability.h"
 #include "writ/backends/job/host_features.h"
 #include "writ/backends/job/launch_planning.h"
 #include "writ/backends/job/limit_holders.h"
 #include "writ/backends/launch/launch_plan.h"
+#include "writ/backends/outcome.h"
 #include "writ/backends/plan.h"
 #include "writ/base/unique_fd.h"
 
@@ -25,6 +29,15 @@ struct JobPaths {
   std::string workspace;
   std::string home;
   std::string tmp;
+};
+
+// A machine that another launch holds for this job. The job's own tree and groups do not have it.
+class HeldMachine {
+ public:
+  virtual ~HeldMachine() = default;
+  virtual void AddTo(Usage& usage) const = 0;           // while it is there
+  virtual std::optional<LimitKind> Passed() const = 0;  // of what is held around it
+  virtual Dismantled End() = 0;                         // idempotent
 };
 
 // What a tier keeps for one job from its preparation to its end.
@@ -42,7 +55,9 @@ struct HeldRoot {
   // What the machine's owner gets beside its plan (launch::kInsideSuppliesFd), where its memory
   // comes from a page server.
   UniqueFd supplies;
-  UniqueFd supplies_back;  // its other end, as long as the job is there
+  UniqueFd supplies_back;                  // its other end, as long as the job is there
+  std::unique_ptr<HeldMachine> machine{};  // of `snapshot`, restored ahead of this job
+  bool served = false;                     // its memory comes from a page server
 };
 
 class LaunchedTier {
@@ -80,6 +95,8 @@ class LaunchedTier {
   virtual Status Furnish(const Plan&, const HostFeatures&, int, HeldRoot&) const { return {}; }
   // Nothing of the job runs any more; what was held is still there.
   virtual void OnEnd(const Plan&, HeldRoot&) const {}
+  virtual std::optional<WaitingMachines> Waiting() const { return std::nullopt; }
+  virtual void ForgetWaiting() const {}
   virtual JobPaths PathsOf(const Plan& plan) const = 0;
   virtual launch::LaunchPlan PlanLaunch(const Plan& plan, const HostFeatures& features,
                                         const LaunchFacts& facts) const = 0;

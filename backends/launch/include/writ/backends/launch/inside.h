@@ -6,10 +6,14 @@ namespace writ::backends::launch {
 
 // To the supervisor. kInitReady comes with descriptors: the proxy's listener where there is one,
 // then one for each NamespacePlan::counted. The owner of a machine adds how it was started:
-// "restored", or "cold" and, after a blank, why it was not restored from a snapshot that there was.
+// "restored", "pooled" (restored ahead, by another owner), or "cold" and, after a blank, why it was
+// not restored from a snapshot that there was. "held": it is a machine for somebody else's run, and
+// what that needs of it follows behind kInitReady's other descriptors.
 inline constexpr char kInitReady = 'R';
 inline constexpr char kStartedRestored[] = "restored";
+inline constexpr char kStartedPooled[] = "pooled";
 inline constexpr char kStartedCold[] = "cold";
+inline constexpr char kMachineHeld[] = "held";
 inline constexpr unsigned kMaxMachineStart = 600;
 inline constexpr char kJobEnded = 'X';  // followed by the wait status in decimal
 // "F", errno in decimal, a blank, the stage. Stage "exec": the program is missing or cannot be run.
@@ -25,7 +29,8 @@ inline constexpr char kGuestDone = 'D';
 // From the supervisor.
 inline constexpr char kMapped[] = "M";
 // With two descriptors: the environment on a memfd, and a SEQPACKET socket that is closed when the
-// job's program runs, after a kFailureReport where it does not.
+// job's program runs, after a kFailureReport where it does not. To the owner of a machine whose job
+// has a terminal two more: as with GoMessage.
 inline constexpr char kStart[] = "S";
 inline constexpr char kTerminate[] = "T";  // where the container has a kernel of its own
 
@@ -35,6 +40,14 @@ inline constexpr char kTerminate[] = "T";  // where the container has a kernel o
 inline constexpr char kEnter = 'E';
 inline constexpr char kSignalEntry = 'K';
 inline constexpr char kEntryEnded = 'x';
+
+// While the job runs, to the owner of a machine: it is to stand still, or to go on. From it, one
+// answer each: kStill, "1" where it stands still and "0" where it does not, and why it is not as it
+// was asked to be.
+inline constexpr char kPause[] = "P";
+inline constexpr char kResume[] = "C";
+inline constexpr char kStill = 's';
+inline constexpr unsigned kMaxWhy = 300;
 
 // In a container with a kernel of its own: where the root is shown once more for what is put beside
 // the job (view_beside.h). The image's root has these directories.

@@ -98,6 +98,11 @@ struct NamespacePlan {
   std::uint64_t leave_bound_ms = 0;
 };
 
+// Whether what the runtime starts owns a machine.
+inline bool HasMachine(const NamespacePlan& plan) {
+  return plan.leave_bound_ms != 0;
+}
+
 enum class Entries : std::uint8_t { kRefused, kAccepted };
 
 struct ProxyTarget {

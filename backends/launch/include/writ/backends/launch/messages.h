@@ -27,6 +27,8 @@ struct ReadyMessage {
   std::string machine{};  // what the owner of a machine says of its start (inside.h)
 };
 // Backend to launcher: start the job. Comes with one descriptor: the environment on a sealed memfd.
+// With two more where the job has a terminal in a machine: what is typed there, and a SEQPACKET
+// socket that brings one TerminalSize a datagram.
 struct GoMessage {};
 // Backend to launcher: end the job now (SIGTERM, grace, SIGKILL). Sent again: without further
 // grace.
@@ -40,7 +42,7 @@ struct OutputLimitMessage {};
 struct LimitPassedMessage {};
 
 // The job's program runs (exec has happened). Comes with the master and the slave of its terminal
-// where the plan has one.
+// where the plan has one, and no machine.
 struct StartedMessage {
   pid_t pid = 0;
 };
@@ -118,11 +120,22 @@ struct EntryEndedMessage {
   std::int32_t signal = 0;
 };
 
-using Message =
-    std::variant<CancelMessage, DeadlineMessage, OutputLimitMessage, StartedMessage,
-                 SetupFailedMessage, RefusedMessage, EndedMessage, LimitPassedMessage, ReadyMessage,
-                 GoMessage, EnterMessage, SignalEntryMessage, EntryStartedMessage,
-                 EntryFailedMessage, EntryEndedMessage, JobMessage>;
+// Backend to launcher: the machine of a running job is to stand still, or to go on. Each is
+// answered by one StillMessage; one at a time.
+struct PauseMessage {};
+struct ResumeMessage {};
+// Launcher to backend: whether it stands still now, and why it is not as it was asked to be; empty:
+// it is.
+struct StillMessage {
+  std::uint8_t still = 0;
+  std::string why;
+};
+
+using Message = std::variant<CancelMessage, DeadlineMessage, OutputLimitMessage, StartedMessage,
+                             SetupFailedMessage, RefusedMessage, EndedMessage, LimitPassedMessage,
+                             ReadyMessage, GoMessage, EnterMessage, SignalEntryMessage,
+                             EntryStartedMessage, EntryFailedMessage, EntryEndedMessage, JobMessage,
+                             PauseMessage, ResumeMessage, StillMessage>;
 
 std::string EncodeMessage(const Message& message);
 Result<Message> DecodeMessage(std::string_view bytes);

@@ -23,5 +23,7 @@ Result<Terminal> OpenTerminal(const char* multiplexer, TerminalSize size);
 
 // Tells the terminal's foreground processes (SIGWINCH).
 Status ResizeTerminal(int master, TerminalSize size);
+// The same to whoever relays a terminal of another kernel: one datagram.
+Status SendTerminalSize(int socket, TerminalSize size);
 
 }  // namespace writ::backends

@@ -20,10 +20,12 @@
 namespace writ::backends {
 
 struct SnapshotBuild {
-  MicrovmBackendOptions machines;    // as the runs' are
-  std::string image;                 // name or digest; empty: the runs' default
-  std::uint64_t memory_bytes = 0;    // of a job; 0: of one that has no limit of its own
-  std::vector<std::string> warm_up;  // each for the guest's /bin/sh, as root, without a network
+  MicrovmBackendOptions machines;  // as the runs' are
+  std::string image;               // name or digest; empty: the runs' default
+  std::uint64_t memory_bytes = 0;  // of a job; 0: of one that has no limit of its own
+  // Each for the guest's /bin/sh, as root, without a network. What the image's recipe has as START
+  // and HEALTHCHECK comes last.
+  std::vector<std::string> warm_up;
   std::chrono::milliseconds warm_up_bound = std::chrono::minutes(30);  // for all of them together
   Identity identity;  // of the monitor, while this is done
   // Absolute, existing, reachable by the identity; a folder is made in it and goes with the build,

@@ -7,6 +7,8 @@ namespace writ::backends::microvm {
 inline constexpr char kModuleDir[] = "/writ/modules/";
 inline constexpr char kModuleList[] = "/writ/modules.load";  // names in the order of loading
 inline constexpr char kLauncherFile[] = "/writ/writ-launch";
+// Only in images of a recipe's steps: a RootJob (messages.h).
+inline constexpr char kRootJobFile[] = "/writ/root-job";
 // Appended by whoever boots: the host's and the guest's token, one a line. Gone once it is read.
 inline constexpr char kTokenFile[] = "/writ-tokens";
 
@@ -29,5 +31,9 @@ inline constexpr unsigned kGuestJobUid = 1000;  // and gid: its workspace is its
 inline constexpr char kInputsDir[] = "/run/inputs";
 inline constexpr char kBaseDir[] = "/run/base";
 inline constexpr char kScratchDir[] = "/run/scratch";
+
+// In the workspace, after a job that is a step of a recipe: a tree stream of what it has changed
+// of the root.
+inline constexpr char kLayerName[] = "layer";
 
 }  // namespace writ::backends::microvm

@@ -3,11 +3,14 @@
 //   stream      host sends                            guest answers
 //   /hello      -                                     one Hello
 //   /identity   one Identity                          one IdentityTaken
-//   /job        frames: JobOrder, Go, Cancel, Kill    frames: Prepared, Started, Refused, Ended
+//   /job        frames: JobOrder, Go, Cancel, Kill,   frames: Prepared, Started, Refused, Ended,
+//               Resize, Hold, SetClock                Held, ClockSet
+//   /stdin      what is typed at the job's terminal   the head (200); where the order has one
 //   /stdout     -                                     the job's bytes, to their end
 //   /stderr     -                                     the same; ended at once where it is merged
 //   /proxy      bytes of one connection               the head (200) once the job has connected
 //   /changes    -                                     a tree stream (tree_stream.h)
+//   /entry/...  what is put beside the job: entry_words.h
 //   /metrics    -                                     one Metrics
 //   /warm-up    one WarmUp, before any job                one WarmedUp, when it has ended
 //   /quiesce    -                                     200: all is written; the channel starts anew
@@ -27,6 +30,7 @@
 #include "writ/backends/outcome.h"
 #include "writ/backends/plan.h"
 #include "writ/base/result.h"
+#include "writ/base/terminal_size.h"
 
 namespace writ::backends::microvm {
 
@@ -72,14 +76,26 @@ struct JobOrder {
   Limits limits;  // wall time and output are the host's affair
   Syscalls syscalls = DefaultSyscalls{};
   bool proxied = false;
-  bool merged = false;  // stderr goes to stdout
+  bool merged = false;   // stderr goes to stdout
+  bool entries = false;  // something may be put beside it
+  std::optional<TerminalSize> terminal;
 };
 struct Go {
   std::vector<std::string> environment;  // NAME=value, exactly what the job gets; holds secrets
 };
 struct Cancel {};
 struct Kill {};
-using HostWord = std::variant<JobOrder, Go, Cancel, Kill>;
+struct Resize {
+  TerminalSize size;  // of the job's terminal
+};
+// Before the machine stands still: the job's processes are to wait. The answer is Held.
+struct Hold {};
+// After it stood still: CLOCK_REALTIME as it is now, and then the job goes on. The answer is
+// ClockSet.
+struct SetClock {
+  std::uint64_t realtime_ns = 0;
+};
+using HostWord = std::variant<JobOrder, Go, Cancel, Kill, Resize, SetClock, Hold>;
 
 struct Prepared {};
 struct Started {};
@@ -101,7 +117,13 @@ struct Ended {
   std::uint64_t max_resident_bytes = 0;
   std::vector<std::string> leaks;
 };
-using GuestWord = std::variant<Prepared, Started, Refused, Ended>;
+struct Held {
+  bool whole = false;  // none of the job's processes runs
+};
+struct ClockSet {
+  std::uint64_t realtime_ns = 0;  // as the guest's clock says now
+};
+using GuestWord = std::variant<Prepared, Started, Refused, Ended, ClockSet, Held>;
 
 struct Metrics {
   std::uint64_t memory_total = 0;  // bytes
@@ -121,12 +143,21 @@ struct WarmedUp {
 };
 inline constexpr std::size_t kMaxWarmUpOutput = 8u << 10;
 
+// What stands in the initramfs of an image whose job is root of the guest (guest_layout.h).
+struct RootJob {
+  std::uint64_t uid = 0;
+  std::uint64_t gid = 0;
+  std::string cwd = "/";                 // absolute, in the root
+  std::vector<std::string> environment;  // NAME=value, above what the job gets
+};
+
 std::string Encode(const Hello& hello);
 std::string Encode(const Identity& identity);
 std::string Encode(const IdentityTaken& taken);
 std::string Encode(const Metrics& metrics);
 std::string Encode(const WarmUp& command);
 std::string Encode(const WarmedUp& warmed);
+std::string Encode(const RootJob& job);
 std::string Encode(const HostWord& word);
 std::string Encode(const GuestWord& word);
 Result<Hello> DecodeHello(std::string_view bytes);
@@ -135,6 +166,7 @@ Result<IdentityTaken> DecodeIdentityTaken(std::string_view bytes);
 Result<Metrics> DecodeMetrics(std::string_view bytes);
 Result<WarmUp> DecodeWarmUp(std::string_view bytes);
 Result<WarmedUp> DecodeWarmedUp(std::string_view bytes);
+Result<RootJob> DecodeRootJob(std::string_view bytes);
 Result<HostWord> DecodeHostWord(std::string_view bytes);
 Result<GuestWord> DecodeGuestWord(std::string_view bytes);
 

@@ -5,6 +5,7 @@
 // descriptor broke. The loop and the session outlive it.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 
@@ -18,8 +19,15 @@ enum class Ways {
   kToFd,      // writes it
 };
 
+// What has gone through a relay, for whoever has to know: in the loop's thread.
+struct RelayCount {
+  std::uint64_t bytes = 0;  // read from the descriptor, or written to it
+  bool done = false;        // nothing more goes through
+  std::function<void()> changed = {};
+};
+
 // `done` is called once, when the descriptor has been closed. May be empty.
 void StartRelay(EventLoop& loop, UniqueFd fd, std::shared_ptr<Stream> stream, Ways ways,
-                std::function<void()> done);
+                std::function<void()> done, std::shared_ptr<RelayCount> count = nullptr);
 
 }  // namespace writ::backends::microvm

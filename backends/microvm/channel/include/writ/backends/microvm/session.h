@@ -63,8 +63,9 @@ class Stream {
   int status_ = 0;
   std::string out_;
   std::size_t out_at_ = 0;
-  bool finished_ = false;  // Finish was called
-  bool ended_ = false;     // on_end was told
+  std::size_t unconsumed_ = 0;  // of what came
+  bool finished_ = false;       // Finish was called
+  bool ended_ = false;          // on_end was told
 };
 
 class Session {

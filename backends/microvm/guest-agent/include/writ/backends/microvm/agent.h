@@ -9,6 +9,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "writ/backends/microvm/messages.h"
@@ -33,8 +34,16 @@ struct AgentOptions {
   std::string base;         // the same of the base, for a job that has one
   std::string scratch;      // empty directory on a writable file system with trusted.* attributes
   std::uint64_t job_memory = 0;  // what a job gets that asks for no limit; 0: all
+  // Of an image of a recipe's steps: the job is held by the machine alone (src/root_job.h).
+  std::optional<RootJob> root_job;
+  std::string image;  // with it: directory with the image's root, as it is without layers
   // Takes what came for this guest alone. A test that runs on a host must not set its clock.
   std::function<Result<IdentityTaken>(const Identity&)> take_identity;
+  // Around a pause of the machine: the job is held, the clock set, and the job goes on. May be
+  // empty, as the next.
+  std::function<Status()> hold_job;
+  std::function<Status(std::uint64_t realtime_ns)> set_clock;
+  std::function<void()> release_job;
   // Before the first job: finds the inputs, whose drive may have got another file until then. May
   // be empty, as the next.
   std::function<Status(bool on_base)> mount_inputs;
@@ -44,6 +53,9 @@ struct AgentOptions {
 // Until the channel is at its end, but for the end that a quiesce asked for. Why it is.
 Result<std::string> RunAgent(AgentOptions options);
 
+// CLOCK_REALTIME of the machine that this runs on.
+Status SetClockOfMachine(std::uint64_t realtime_ns);
+std::uint64_t ClockOfMachine();
 // Entropy with a reseed, clock, host name, machine id: of the machine that this runs on.
 Result<IdentityTaken> TakeIdentity(const Identity& identity);
 // As this machine sees itself. `scratch`: where the writable layer is.

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "writ/backends/microvm/guest_entries.h"
 #include "writ/backends/microvm/messages.h"
 #include "writ/backends/microvm/session.h"
 #include "writ/backends/microvm/tree_stream.h"
@@ -67,6 +68,18 @@ class GuestClient {
   Status BeginQuiesce(UniqueFd channel, Quiescing quiescing);
   void Start(Go go);
   void Cancel();
+  // After Start, of a job with a terminal: what is typed there, and one TerminalSize a datagram.
+  void OpenTerminal(UniqueFd in, UniqueFd sizes);
+  // Between on_started and on_ended; else kConflict.
+  Status Enter(std::uint64_t id, launch::EntryRequest request, GuestEntryFds fds,
+               GuestEntries::Events events);
+  void SignalEntry(std::uint64_t id, int signal);
+  // Around a pause of the machine. The guest is to hold its job: `held` is called when it says so,
+  // and after a bound all the same; from then on no sign of life is asked for. Then it is given the
+  // time, with which its job goes on, and `set` is called when it has taken it. A guest that does
+  // not take it within a bound is lost.
+  void HoldStill(std::function<void()> held);
+  void GoOn(std::function<void()> set);
   void FetchChanges(UniqueFd workspace, TreeLimits limits);
   // What the guest says of itself, after on_prepared.
   const Hello& hello() const { return hello_; }
@@ -89,6 +102,7 @@ class GuestClient {
   void Offer();  // one more stream for a connection of the job's
   void Listen(std::string_view path, UniqueFd fd);
   void MaybeEnded();
+  void OnHeld();
   void Watch();
   void Lost(const std::string& why);
 
@@ -101,6 +115,13 @@ class GuestClient {
   std::string host_name_;
   std::string machine_id_;
   std::unique_ptr<Session> session_;
+  std::unique_ptr<GuestEntries> entries_;
+  UniqueFd sizes_;  // of the job's terminal
+  EventLoop::WatchId sizes_watch_ = 0;
+  std::function<void()> held_;       // while a guest is asked to hold its job
+  std::function<void()> clock_set_;  // while it is asked to take the time
+  std::size_t holds_ = 0;            // asked for, and not answered yet
+  EventLoop::WatchId turn_bound_ = 0;
   StreamPtr job_;
   std::optional<Quiescing> quiescing_;  // none: for a job
   std::optional<Ended> ended_;

@@ -23,4 +23,8 @@ enum class ErofsTimes {
 Status MakeErofs(const std::string& directory, const std::string& file, ErofsOwner owner,
                  ErofsTimes times);
 
+// Whether `file` begins as such a file system does and is as long as it says: what is cut off or is
+// none is found before a machine boots. kIntegrity "microvm.erofs". Reads one block.
+Status CheckErofs(const std::string& file);
+
 }  // namespace writ::backends::microvm

@@ -32,6 +32,10 @@ inline constexpr char kSnapshotName[] = "snapshot";
 // machine's clone at the page server and /dev/userfaultfd. Back comes, once the job has ended, the
 // server's word of what it has counted (pages/words.h).
 inline constexpr char kSuppliesWord[] = "P";
+// Or, of a machine that another writ-vm has restored and holds paused (MachinePurpose::kHeld): this
+// and the tokens of its source, one a line; with the control of its monitor, the channel to its
+// agent and, where a page server gives its memory, the control connection of its clone.
+inline constexpr char kHeldWord = 'M';
 // In kMadePlace: what is being done to make a snapshot, one line after the other.
 inline constexpr char kProgressName[] = "progress";
 
@@ -39,11 +43,13 @@ enum class MachineFrom {
   kKernel,
   kCopy,    // of a snapshot; where that fails, the kernel
   kServed,  // the same, with the memory from a page server
+  kHeld,    // restored ahead, and comes with the supplies; where it cannot be used, the kernel
 };
 
 enum class MachinePurpose {
   kJob,
   kSnapshot,  // it becomes a snapshot, and is ready when it has; there is no job
+  kHeld,      // it is restored and stays paused for another's job: handed out with Ready
 };
 
 struct MachineOrder {

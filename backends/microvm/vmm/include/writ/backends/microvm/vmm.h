@@ -109,6 +109,13 @@ struct PageServer {
 };
 using MemorySource = std::variant<MemoryFile, PageServer>;
 
+// A machine that one process has made and another one owns: its monitor's control and the channel
+// to its agent. The monitor stays the maker's child and ends with it.
+struct HandedMachine {
+  UniqueFd control;
+  UniqueFd channel;
+};
+
 enum class AfterRestore { kPaused, kRunning };
 struct RestoreOrder {
   std::string directory;
@@ -130,6 +137,12 @@ class Vmm {
   // (kernel, initramfs). Drives must lie where the source had them; Firecracker and Cloud
   // Hypervisor have recorded their paths.
   void Restore(const MachineSpec& spec, const RestoreOrder& order, OnEnd on_end, Done done);
+  // In the place of both: a machine that another process has handed over, which is paused. Kill
+  // lets go of it; who made it ends it.
+  void Adopt(HandedMachine machine, OnEnd on_end, Done done);
+  // Paused, and nothing of it has been asked for: from now on it is told by who adopts it, and
+  // `on_end` alone is still told here. kUnsupported: it cannot be handed over.
+  Result<HandedMachine> HandOver();
   // A connection to the agent, once it listens, however long that takes: a machine that is paused
   // must be resumed for it. One at a time.
   using Connected = std::function<void(Result<UniqueFd>)>;
@@ -164,6 +177,8 @@ class Vmm {
   virtual Status DoSnapshot(const SnapshotOrder& order) = 0;
   virtual Status DoPutDrive(const std::string& name, const std::string& file) = 0;
   virtual void DoKill() = 0;
+  virtual Status DoAdopt(HandedMachine machine);
+  virtual Result<HandedMachine> DoHandOver();
   // kUnsupported for what this monitor cannot do; asked before a call begins.
   virtual Status CanResume() const { return {}; }
 

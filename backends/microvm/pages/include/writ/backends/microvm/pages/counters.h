@@ -1,9 +1,10 @@
 // What the page server counts for one clone.
 //
-// Prefetch is measured by leaving pages out: of the pages that are to be prefetched a random one of
-// about kSampleEvery is not, and whether the guest comes to fault on it is seen. A page that was
-// placed never tells whether it was used, so this is the only measure that works for every VMM and
-// without rights over it. hits = prefetched_pages * sampled_touched / sampled, waste is the rest.
+// Prefetch is measured by leaving leaves (64 KiB) out, as pages are recorded by leaves: of those
+// that are to be prefetched about one in kSampleEvery, by chance, is not, and whether the guest
+// comes to fault on it is seen. A page that was placed never tells whether it was used, so this is
+// the only measure that works for every VMM and without rights over it. hits = prefetched_pages *
+// sampled_touched / sampled, waste is the rest.
 #pragma once
 
 #include <array>
@@ -20,7 +21,7 @@ struct FaultCounters {
   std::uint64_t bytes_zero = 0;        // the same, zero pages: nothing was read or copied
   std::uint64_t bytes_prefetched = 0;  // placed ahead of faults, zero pages too
   std::uint64_t prefetched_pages = 0;
-  std::uint64_t sampled = 0;  // pages of the working set that were left out
+  std::uint64_t sampled = 0;  // leaves of the working set that were left out
   std::uint64_t sampled_touched = 0;
   std::uint64_t present = 0;        // faults whose page was there already (woken)
   std::uint64_t again = 0;          // placements put off because memory was being removed

@@ -70,6 +70,8 @@ class PageClient {
   explicit PageClient(UniqueFd control) : control_(std::move(control)) {}
 
   int fd() const { return control_.get(); }  // readable: Receive has something
+  // For another owner; words that were kept for Receive are gone.
+  UniqueFd TakeControl() { return std::move(control_); }
   // `socket` is borrowed: the listener that the VMM will connect to, or an end of a pair of stream
   // sockets whose other end the VMM inherits. Attached or Failed comes by Receive.
   Status Serve(const pages::Serve& serve, int socket);

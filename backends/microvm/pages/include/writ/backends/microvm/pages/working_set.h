@@ -44,7 +44,7 @@ class WorkingSet {
 
   // What one restore touched, in order. Pages that are in already keep their place.
   void AddRecording(std::span<const std::uint32_t> pages);
-  // What one restore measured (counters.h); restores are added up until eight pages were sampled.
+  // What one restore measured (counters.h); restores are added up until eight leaves were sampled.
   // Under half used: half the share from now on, at least a sixteenth; over four fifths: twice.
   // False where it changed nothing.
   bool Adapt(std::uint64_t sampled, std::uint64_t touched);

@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# exec, cp and attach into a machine's session, and the machine that stands still and goes on: each where it
+# was granted, each in the receipt. L16 L18 L36 L37
+. "$(dirname "$0")/../../examples/common.sh"
+for needed in /usr/bin/qemu-system-x86_64 /usr/bin/mkfs.erofs; do
+  [ -x "$needed" ] || { echo "skipped: there is no $needed (scripts/install-packages)"; exit 77; }
+done
+compgen -G '/boot/vmlinuz-*-cloud-amd64' >/dev/null || { echo "skipped: no kernel of linux-image-cloud-amd64"; exit 77; }
+make_repository
+writ init >/dev/null
+mkdir -p "$work/root/usr/bin" "$work/root/usr/lib64" "$work/root/etc"
+for name in bin lib lib64; do ln -s "usr/$name" "$work/root/$name"; done
+for program in bash cat stty sleep; do
+  cp "$(command -v "$program")" "$work/root/usr/bin/"
+  ldd "$(command -v "$program")" | grep -o '/[^ ]*' | while read -r library; do
+    install -D "$library" "$work/root/usr/${library#/usr}"
+  done
+done
+ln -s bash "$work/root/usr/bin/sh"
+writ image build --root "$work/root" --name default >/dev/null
+
+# begin SCRIPT ARGUMENTS...: a run in the background; $pid, $run. Its job says "ready" when it is set up.
+begin() {
+  local script=$1; shift
+  rm -f "$work/ready"; mkfifo "$work/ready"
+  "$WRIT_BIN/writ" --dir "$state" run --repo "$repo" --isolation microvm "$@" "$script" >"$work/ready" 2>"$work/err" &
+  pid=$!
+  background+=("$pid")
+  exec 3<"$work/ready"
+  while read -r -u 3 line; do [[ $line == ready* ]] && break; done
+  [[ ${line:-} == ready* ]] || { cat "$work/err"; fail "the job did not start"; }
+  cat <&3 >"$work/rest" &
+  run=$(sed -n 's/^run \(run_.*\)$/\1/p' "$work/err")
+}
+ends() {
+  local got=0
+  wait "$pid" || got=$?
+  background=()
+  exec 3<&-
+  [ "$got" = "$1" ] || { cat "$work/err"; fail "exit $got, $1 expected"; }
+}
+expect() {
+  local want=$1 got=0; shift
+  "$@" >"$work/out" 2>"$work/errors" </dev/null || got=$?
+  [ "$got" = "$want" ] || { cat "$work/out" "$work/errors"; fail "exit $got of $*, $want expected"; }
+}
+events() { writ receipt "$run" --json >"$work/receipt.json"; json "$work/receipt.json" "[e for e in d['saw']['entered'] if e['type'] == '$1']${2:-}"; }
+named() { for runner in "$state"/runner/*/; do basename "$runner"; done | head -n 1; }
+
+say "into a machine's session"
+begin 'echo ready; until [ -e go ]; do sleep 0.1; done; cat from-outside' --allow-access exec,copy,pause
+expect 7 writ exec "$run" -- sh -c 'cat list.txt; echo err >&2; exit 7'
+[ "$(cat "$work/out")" = "$(printf 'one\ntwo\nthree')" ] || fail "the command did not see the workspace"
+[ "$(cat "$work/errors")" = err ] || fail "standard error is not its own"
+expect 127 writ exec "$run" -- no-such-program
+head -c 2000000 /dev/urandom >"$work/much"
+writ exec "$run" -- cat <"$work/much" | cmp - "$work/much" || fail "not all went through, both ways at once"
+expect 0 writ exec --tty "$run" -- stty size
+grep -q '24 80' "$work/out" || { cat "$work/out"; fail "it has no terminal"; }
+expect 0 writ cp "$run:list.txt" "$work/here"
+cmp "$work/here" "$repo/list.txt" || fail "the file is another"
+echo 'from outside' >"$work/from-outside"
+expect 0 writ cp "$work/from-outside" "$run:from-outside"
+
+say "the machine stands still, and goes on"
+expect 1 writ resume "$run"
+grep -q 'job.not_paused' "$work/errors" || { cat "$work/errors"; fail "a running one was resumed"; }
+expect 0 writ pause "$run"
+expect 1 writ pause "$run"
+grep -q 'job.paused' "$work/errors" || { cat "$work/errors"; fail "a paused one was paused"; }
+expect 125 writ exec "$run" -- true
+grep -q 'writ resume' "$work/errors" || { cat "$work/errors"; fail "the mend is not named"; }
+writ runner status --name "$(named)" --json >"$work/status.json"
+json "$work/status.json" 'd["runs"][0]["pausedMs"] >= 0' | grep -q True || { cat "$work/status.json"; fail "the status does not show it"; }
+writ runner status --name "$(named)" | grep -q 'paused for' || fail "the status does not say it"
+expect 0 writ --json resume "$run"
+[ "$(json "$work/out" 'd["paused"]')" = False ] || fail "--json: $(cat "$work/out")"
+expect 0 writ exec "$run" -- sh -c 'echo > go'
+ends 0
+[ "$(cat "$work/rest")" = "from outside" ] || { cat "$work/rest"; fail "the job's output is another"; }
+[ "$(events session.paused '[0]["actor"]["kind"], d["verification"]["ok"]')" = "('human', True)" ] || fail "the pause is not in the receipt"
+[ "$(events session.resumed '[0]["pausedMs"] > 0')" = True ] || fail "how long is not in the receipt"
+[ "$(events session.left '[0]["exitCode"]')" = 7 ] || fail "the exit is not in the receipt"
+writ receipt "$run" | grep -q 'paused by .*resumed by' || { writ receipt "$run"; fail "the screen does not show it"; }
+
+say "a paused run is cancelled with its grace, and its job has a terminal"
+begin 'trap "echo cleaned > cleaned; exit 3" TERM; test -t 0 || exit 1; echo ready; while :; do sleep 0.1; done' --tty \
+  --allow-access attach,input,pause
+expect 0 writ pause "$run"
+kill -INT "$pid"; ends 4
+[ "$(events session.paused)" != "[]" ] || fail "the pause is not in the receipt"
+[ "$(events session.resumed)" = "[]" ] || fail "a resume that nobody asked for is in the receipt"
+writ receipt "$run" | grep -q 'ended while it stood still' || fail "the screen does not show it"
+say "done"
