@@ -226,16 +226,15 @@ void AddTurn(CLI::App& app, Context& context, const char* name, const char* what
       std::string(kWhere) +
       "Jobs of the microvm tier alone can be paused: the machine stands still with all that it has "
       "in memory, and keeps its slot and its lease. Its time limit goes on, and so do those of "
-      "whoever it is connected to. When it goes on its clock is set first. A cancelled or "
-      "timed-out "
-      "run goes on for its grace; a machine that cannot go on is destroyed, and its run is "
-      "lost.\n\n"
+      "whoever it is connected to. When it goes on its clock is set first. A run that is "
+      "cancelled or timed out goes on for its grace; a machine that cannot go on is destroyed, and "
+      "its run is lost.\n\n"
       "Examples:\n"
       "  writ pause run_1234\n"
       "  writ runner status          shows it as paused\n"
       "  writ resume run_1234\n\n"
       "Exit: 0 done, 1 refused: of another tier (access.no_pause), not granted, paused "
-      "already (job.paused), not paused (job.not_paused), its job does not run "
+      "already (job.paused), not paused (job.not_paused); 2 where no job of that run is running "
       "(access.no_such_run).");
   command->callback([&context, options, mode] { Turn(context, *options, mode); });
 }
