@@ -31,8 +31,8 @@ class AgentParts {
 
  private:
   std::vector<backends::microvm::GuestAgentPart> kinds_;
-  std::vector<std::string> parts_;      // absolute, real
-  std::vector<std::string> programs_;   // of which libraries are asked
+  std::vector<std::string> parts_;     // absolute, real
+  std::vector<std::string> programs_;  // of which libraries are asked
 };
 
 }  // namespace writ::cli

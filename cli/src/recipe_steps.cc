@@ -102,12 +102,13 @@ Result<std::string> RecipeSteps::Submit(const microvm::StepOrder& order) {
                          {"image", order.image}};
   if (!options_.memory.empty())
     execution.Set("limits", json::Object{{"memoryBytes", *ParseSize(options_.memory)}});
-  const double minutes = static_cast<double>(ParseDuration(options_.timeout)->count()) / kMsPerMinute;
+  const double minutes =
+      static_cast<double>(ParseDuration(options_.timeout)->count()) / kMsPerMinute;
   json::Object request{
       {"agentKind", "command"},
       {"secretNames", json::Array{}},
-      {"network", json::Object{{"defaultDeny", true},
-                               {"allowHosts", json::Value::Texts(options_.hosts)}}},
+      {"network",
+       json::Object{{"defaultDeny", true}, {"allowHosts", json::Value::Texts(options_.hosts)}}},
       {"budget", json::Object{{"maxDurationMin", minutes}}},
       {"disclosure", "minimal-context"},
       {"workspace", empty.manifest.ToJson()},

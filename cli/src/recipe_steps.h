@@ -16,8 +16,8 @@ namespace writ::cli {
 
 struct RecipeStepOptions {
   std::vector<std::string> hosts;  // that a step may reach, through the proxy
-  std::string memory;              // of a step's machine, like 2G; empty: that of runs without a limit
-  std::string timeout = "30m";     // of each step
+  std::string memory;           // of a step's machine, like 2G; empty: that of runs without a limit
+  std::string timeout = "30m";  // of each step
 };
 
 class RecipeSteps {

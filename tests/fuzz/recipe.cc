@@ -17,7 +17,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (const microvm::RecipeStep& step : recipe->steps) {
     if (step.line <= recipe->base_line) std::abort();
     for (const std::string& source : step.sources)
-      if (source.empty() || source.front() == '/' || ("/" + source + "/").find("/../") != std::string::npos)
+      if (source.empty() || source.front() == '/' ||
+          ("/" + source + "/").find("/../") != std::string::npos)
         std::abort();
     if (step.kind == microvm::RecipeStep::Kind::kCopy &&
         (step.target.front() != '/' || (step.target + "/").find("/../") != std::string::npos))

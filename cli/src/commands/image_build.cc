@@ -55,8 +55,8 @@ Status Furnish(const AgentParts& agents, RootSource& source, std::string& root) 
   root = source.stage->path() + "/root";
   WRIT_ASSIGN(UniqueFd to, MakeDirectories(root, 0700));
   image::ImportFindings findings;
-  WRIT_TRY(image::CopyBeneath(from.get(), ".", to.get(), "", {}, findings,
-                              image::Links::kAsTheyAre));
+  WRIT_TRY(
+      image::CopyBeneath(from.get(), ".", to.get(), "", {}, findings, image::Links::kAsTheyAre));
   return agents.Furnish(to.get());
 }
 
@@ -70,10 +70,9 @@ Result<RootSource> FindRoot(Context& context, BuildCommand& command, const Agent
     for (const std::string& package : agents.Packages()) command.suite.packages.push_back(package);
     WRIT_ASSIGN(microvm::BuildStage stage, microvm::BuildStage::Make());
     const image::ImageStore store(out.stage.emplace(std::move(stage)).path() + "/images");
-    WRIT_ASSIGN(
-        const image::ImageRecord record,
-        microvm::ImportSuite(store, command.suite,
-                             [&context](const std::string& what) { context.Note(what); }));
+    WRIT_ASSIGN(const image::ImageRecord record,
+                microvm::ImportSuite(store, command.suite,
+                                     [&context](const std::string& what) { context.Note(what); }));
     WRIT_ASSIGN(image::HeldImage held, store.Hold(image::ImageDigestText(record.id)));
     command.build.root = held.root;
     out.image = std::move(held);
@@ -94,8 +93,8 @@ Result<image::ImageRecord> BuildFromRecipe(Context& context, const BuildCommand&
   build.work_dir = RecipesDir(context);
   build.sources = command.suite.sources;
   build.guest = command.build;
-  build.cache = command.no_cache ? microvm::RecipeBuild::Cache::kIgnored
-                                 : microvm::RecipeBuild::Cache::kUsed;
+  build.cache =
+      command.no_cache ? microvm::RecipeBuild::Cache::kIgnored : microvm::RecipeBuild::Cache::kUsed;
   if (!agents.empty()) {
     build.furnish = [&agents](int root) { return agents.Furnish(root); };
     build.furnish_key = agents.Key();
@@ -176,12 +175,12 @@ void AddImageBuild(CLI::App& group, Context& context) {
                                         "Suite of Debian that becomes it, like bookworm")
                            ->excludes(root)
                            ->excludes(from_image);
-  CLI::Option* recipe = make->add_option("-f,--file", build->recipe,
-                                         "Recipe that makes it, step by step")
-                            ->excludes(root)
-                            ->excludes(from_image)
-                            ->excludes(suite)
-                            ->check(CLI::ExistingFile);
+  CLI::Option* recipe =
+      make->add_option("-f,--file", build->recipe, "Recipe that makes it, step by step")
+          ->excludes(root)
+          ->excludes(from_image)
+          ->excludes(suite)
+          ->check(CLI::ExistingFile);
   make->add_option("--package", build->suite.packages,
                    "With --suite: a package beside the required ones; again for another")
       ->allow_extra_args(false)

@@ -21,21 +21,21 @@ json::Value ConfigJson(const GuestConfig& config) {
   if (!config.work_dir.empty()) out.Set("workDir", config.work_dir);
   if (!config.start.empty()) out.Set("start", config.start);
   if (!config.health.empty())
-    out.Set("healthcheck", json::Object{{"command", config.health},
-                                        {"timeoutSeconds", config.health_timeout_s}});
+    out.Set("healthcheck",
+            json::Object{{"command", config.health}, {"timeoutSeconds", config.health_timeout_s}});
   return out;
 }
 
 GuestConfig ReadConfig(json::ObjectReader reader) {
   GuestConfig out;
   if (reader.Has("env"))
-    reader.ForEachMember("env", [&](const std::string& name, const json::Value& value,
-                                    const std::string& pointer) {
-      const std::string* text = value.if_string();
-      if (text == nullptr || out.env.size() >= kMaxVariables)
-        return reader.issues().Add("object.type", pointer, "must be a string, of at most 4096");
-      out.env.emplace_back(name, *text);
-    });
+    reader.ForEachMember(
+        "env", [&](const std::string& name, const json::Value& value, const std::string& pointer) {
+          const std::string* text = value.if_string();
+          if (text == nullptr || out.env.size() >= kMaxVariables)
+            return reader.issues().Add("object.type", pointer, "must be a string, of at most 4096");
+          out.env.emplace_back(name, *text);
+        });
   out.user = reader.OptionalString("user").value_or("");
   out.work_dir = reader.OptionalString("workDir").value_or("");
   out.start = reader.OptionalString("start").value_or("");

@@ -29,10 +29,8 @@ bool IsFileName(std::string_view name) {
 }
 
 json::Value StepJson(const ProvenanceStep& step) {
-  json::Object out{{"line", step.line},
-                   {"text", step.text},
-                   {"parent", step.parent},
-                   {"result", step.result}};
+  json::Object out{
+      {"line", step.line}, {"text", step.text}, {"parent", step.parent}, {"result", step.result}};
   if (step.files) out.Set("files", *step.files);
   if (step.run)
     out.Set("run", json::Object{{"runId", step.run->run_id},
@@ -58,7 +56,8 @@ ProvenanceStep ReadStep(json::ObjectReader& reader) {
     step.run->image = run->As<protocol::Digest>("image");
     step.run->layer = run->As<protocol::Digest>("layer");
     step.run->receipt = run->As<protocol::Digest>("receipt");
-    step.run->file = run->String("file", {.pattern = IsFileName, .pattern_words = "a receipt's name"});
+    step.run->file =
+        run->String("file", {.pattern = IsFileName, .pattern_words = "a receipt's name"});
     run->RefuseUnknown();
   }
   reader.RefuseUnknown();
@@ -77,8 +76,9 @@ Status CheckRun(const ProvenanceStep& step, const std::string& text,
                   run.file + " does not verify: " +
                       (report.problems.empty() ? "" : report.problems.front().message));
   pinned = pinned && report.pinned;
-  WRIT_ASSIGN(const json::Value bundle, json::Parse(text, {.max_depth = kBundleDepth,
-                                                           .max_bytes = protocol::kDefaultMaxBundleBytes}));
+  WRIT_ASSIGN(const json::Value bundle,
+              json::Parse(text, {.max_depth = kBundleDepth,
+                                 .max_bytes = protocol::kDefaultMaxBundleBytes}));
   const json::Value* contract_value = bundle.Find("contract");
   const json::Value* receipt_value = bundle.Find("receipt");
   if (contract_value == nullptr || receipt_value == nullptr)
@@ -106,9 +106,8 @@ Status CheckRun(const ProvenanceStep& step, const std::string& text,
 json::Value Provenance::ToJson() const {
   json::Array list;
   for (const ProvenanceStep& step : steps) list.push_back(StepJson(step));
-  return json::Object{{"version", kProvenanceVersion}, {"recipe", recipe},
-                      {"base", base},                  {"baseRoot", base_root},
-                      {"steps", std::move(list)},      {"root", root}};
+  return json::Object{{"version", kProvenanceVersion}, {"recipe", recipe},         {"base", base},
+                      {"baseRoot", base_root},         {"steps", std::move(list)}, {"root", root}};
 }
 
 Result<Provenance> ParseProvenance(std::string_view bytes) {
@@ -165,9 +164,9 @@ Result<ProvenanceReport> CheckProvenance(const std::string& folder,
   }
   if (at != out.provenance.root) return Broken("order", "the steps do not end in this root");
   // What the recipe has and the provenance has not would be a step that nobody can look at.
-  const auto runs = std::count_if(parsed.steps.begin(), parsed.steps.end(), [](const RecipeStep& s) {
-    return s.kind == RecipeStep::Kind::kRun;
-  });
+  const auto runs =
+      std::count_if(parsed.steps.begin(), parsed.steps.end(),
+                    [](const RecipeStep& s) { return s.kind == RecipeStep::Kind::kRun; });
   if (static_cast<std::size_t>(runs) != out.runs)
     return Broken("missing", "the recipe has a RUN without a receipt");
   return out;

@@ -97,8 +97,9 @@ class Parser {
       ++number;
       if (!IsText(line))
         return Wrong("recipe.text", number, "there is a character that no recipe has",
-                     line.ends_with('\r') ? "lines end with a newline alone, without a carriage return"
-                                          : "a recipe is text without control characters");
+                     line.ends_with('\r')
+                         ? "lines end with a newline alone, without a carriage return"
+                         : "a recipe is text without control characters");
       if (Trimmed(line).starts_with('#')) continue;
       if (!open) {
         if (Trimmed(line).empty()) continue;
@@ -220,11 +221,11 @@ class Parser {
       const bool is_option = word.starts_with("--");
       const auto clean = word.starts_with("/") || is_option ? std::nullopt : Clean(word);
       if (!clean)
-        return Wrong("recipe.copy_source", line.number,
-                     is_option ? "COPY has no options: " + word.substr(0, kMaxName)
-                               : "a source is outside of the recipe's folder: " +
-                                     word.substr(0, kMaxName),
-                     "sources are below the folder that the recipe is in, without ..");
+        return Wrong(
+            "recipe.copy_source", line.number,
+            is_option ? "COPY has no options: " + word.substr(0, kMaxName)
+                      : "a source is outside of the recipe's folder: " + word.substr(0, kMaxName),
+            "sources are below the folder that the recipe is in, without ..");
       step.sources.push_back(clean->empty() ? "." : *clean);
     }
     const auto clean = target.starts_with("/") ? Clean(target) : std::nullopt;
@@ -303,7 +304,7 @@ class Parser {
       unsigned uid = 0;
       const auto [end, err] = std::from_chars(user.data(), user.data() + user.size(), uid);
       return err == std::errc() && end == user.data() + user.size() && uid <= kMaxUid ? Status()
-                                                                                       : wrong();
+                                                                                      : wrong();
     }
     const bool plain = IsLetter(user.front()) && std::all_of(user.begin(), user.end(), [](char c) {
                          return IsLetter(c) || IsDigit(c) || c == '-';

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <optional>
 #include <utility>
 
@@ -25,7 +24,7 @@ namespace {
 constexpr std::uint64_t kMaxRootBytes = 8ull << 30;  // holes count: they are written out
 constexpr std::uint64_t kMaxRootEntries = 1'000'000;
 constexpr std::uint64_t kMaxNoteBytes = 16u << 10;
-constexpr std::uint64_t kMaxPasswd = 1u << 20;
+constexpr std::uint64_t kMaxSources = 1u << 20;
 constexpr std::size_t kPiece = 256u << 10;
 constexpr char kRootsName[] = "/roots";
 constexpr char kNotesName[] = "/steps";
@@ -46,6 +45,28 @@ std::string Relative(const std::string& absolute) {
   std::string out = absolute.substr(1);
   while (out.ends_with('/')) out.pop_back();
   return out;
+}
+
+// Whether a directory of `files` would take the place of a link or a file of `root`: /bin of most
+// systems is a link, and a directory instead of it hides all that is there.
+Status CheckWays(int files, int root, const std::string& path) {
+  WRIT_ASSIGN(const std::vector<std::string> names, NamesIn(files, "recipe.copy"));
+  for (const std::string& name : names) {
+    struct stat ours {};
+    struct stat there {};
+    if (::fstatat(files, name.c_str(), &ours, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(ours.st_mode) ||
+        ::fstatat(root, name.c_str(), &there, AT_SYMLINK_NOFOLLOW) != 0)
+      continue;
+    const std::string place = path + "/" + name;
+    if (!S_ISDIR(there.st_mode))
+      return Error{ErrorKind::kInvalid, "recipe.copy_target",
+                   place + " of the image is a link or a file, and no directory",
+                   "name the place that the link leads to, like /usr/bin for /bin"};
+    WRIT_ASSIGN(const UniqueFd below, OpenBeneath(files, name, O_RDONLY | O_DIRECTORY));
+    WRIT_ASSIGN(const UniqueFd below_there, OpenBeneath(root, name, O_RDONLY | O_DIRECTORY));
+    WRIT_TRY(CheckWays(below.get(), below_there.get(), place));
+  }
+  return {};
 }
 
 class Build {
@@ -112,10 +133,9 @@ class Build {
     }
     std::string sources;
     if (!order_.sources.empty()) {
-      WRIT_ASSIGN(sources, ReadFile(order_.sources, kMaxPasswd));
+      WRIT_ASSIGN(sources, ReadFile(order_.sources, kMaxSources));
     }
-    const std::string key =
-        Key({"from", provenance_.base, parent, sources, order_.furnish_key});
+    const std::string key = Key({"from", provenance_.base, parent, sources, order_.furnish_key});
     if (Cached(key)) return {};
     if (base.kind == RecipeBase::Kind::kSuite) {
       WRIT_ASSIGN(const image::ImageRecord record,
@@ -183,7 +203,8 @@ class Build {
       auto place = OpenBeneath(folder_.get(), source, O_PATH);
       struct stat st {};
       if (!place || ::fstat(place->get(), &st) != 0)
-        return Error{ErrorKind::kInvalid, "recipe.copy_source", "there is no " + source + " any more"};
+        return Error{ErrorKind::kInvalid, "recipe.copy_source",
+                     "there is no " + source + " any more"};
       if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
         return Error{ErrorKind::kInvalid, "recipe.copy_source",
                      source + " is neither a file nor a directory", "name what a link leads to"};
@@ -195,6 +216,8 @@ class Build {
       digests.Update(digest.ToHex());
     }
     note.files = digests.Finish();
+    WRIT_ASSIGN(const UniqueFd there, OpenDirectory(root_->root));
+    WRIT_TRY(CheckWays(files.get(), there.get(), ""));
     const std::string key = Key({"copy", root_->record.id.ToHex(), step.text, note.files->ToHex()});
     if (!Cached(key)) {
       WRIT_ASSIGN(UniqueFd dir, MakeDirectories(stage.path() + "/root", 0700));
@@ -254,8 +277,8 @@ class Build {
       auto said = OpenBeneath(notes_.get(), note_name, O_RDONLY);
       auto text = file ? ReadAll(file->get(), protocol::kDefaultMaxBundleBytes)
                        : Result<std::string>(std::move(file).error());
-      auto words = said ? ReadAll(said->get(), kMaxNoteBytes)
-                        : Result<std::string>(std::move(said).error());
+      auto words =
+          said ? ReadAll(said->get(), kMaxNoteBytes) : Result<std::string>(std::move(said).error());
       if (text && words) note.run = ReadNote(*words, *text);
       if (note.run) bundle = std::move(*text);
     }
@@ -271,7 +294,8 @@ class Build {
       WRIT_TRY(CarryOut(done, dir.get()));
       dir.reset();
       bundle = done.bundle;
-      note.run = ProvenanceRun{done.run_id, {}, {}, done.layer_digest, protocol::Sha256(bundle), {}};
+      note.run =
+          ProvenanceRun{done.run_id, {}, {}, done.layer_digest, protocol::Sha256(bundle), {}};
       WRIT_TRY(WriteFileAtomic(notes_.get(), bundle_name, bundle, 0600));
       WRIT_TRY(WriteFileAtomic(notes_.get(), note_name,
                                done.run_id + "\n" + done.layer_digest.ToHex() + "\n", 0600));
@@ -306,14 +330,17 @@ class Build {
     for (;;) {
       const ssize_t count = ::read(layer.get(), buffer.data(), buffer.size());
       if (count < 0 && errno == EINTR) continue;
-      if (count < 0) return SysError(errno, "recipe.layer", "cannot read what the step has changed");
+      if (count < 0)
+        return SysError(errno, "recipe.layer", "cannot read what the step has changed");
       if (count == 0) break;
-      const std::string_view bytes = std::string_view(buffer).substr(0, static_cast<std::size_t>(count));
+      const std::string_view bytes =
+          std::string_view(buffer).substr(0, static_cast<std::size_t>(count));
       hasher.Update(bytes);
       WRIT_TRY(reader.Add(bytes));
     }
     if (hasher.Finish() != done.layer_digest)
-      return Error{ErrorKind::kIntegrity, "recipe.layer", "the layer is not the one of the receipt"};
+      return Error{ErrorKind::kIntegrity, "recipe.layer",
+                   "the layer is not the one of the receipt"};
     if (!reader.complete())
       return Error{ErrorKind::kInvalid, "recipe.layer",
                    "the step's machine did not give out all that was changed"};
@@ -364,8 +391,7 @@ class Build {
     guest.config = config_;
     guest.provenance = std::move(receipts_);
     guest.provenance.emplace_back(kRecipeName, order_.text);
-    guest.provenance.emplace_back(kProvenanceName,
-                                  json::WritePretty(provenance_.ToJson()) + "\n");
+    guest.provenance.emplace_back(kProvenanceName, json::WritePretty(provenance_.ToJson()) + "\n");
     return BuildGuestImage(store_, guest);
   }
 
@@ -403,40 +429,6 @@ Result<std::size_t> CollectRecipeGarbage(const std::string& work_dir, bool dry_r
   WRIT_ASSIGN(const std::vector<std::string> names, NamesIn(notes->get()));
   for (const std::string& name : names) (void)::unlinkat(notes->get(), name.c_str(), 0);
   return gone;
-}
-
-Result<GuestUser> FindGuestUser(int root, const std::string& user) {
-  GuestUser out;
-  const bool number = !user.empty() && user.front() >= '0' && user.front() <= '9';
-  if (number) {
-    (void)std::from_chars(user.data(), user.data() + user.size(), out.uid);
-    out.gid = out.uid;
-  }
-  auto file = OpenBeneath(root, "etc/passwd", O_RDONLY | O_NONBLOCK);
-  auto text = file ? ReadAll(file->get(), kMaxPasswd) : Result<std::string>(std::string());
-  std::string_view left = text ? std::string_view(*text) : std::string_view();
-  while (!left.empty()) {
-    const auto end = std::min(left.find('\n'), left.size());
-    std::string_view line = left.substr(0, end);
-    left.remove_prefix(std::min(end + 1, left.size()));
-    std::string_view fields[4];
-    for (std::string_view& field : fields) {
-      const auto colon = std::min(line.find(':'), line.size());
-      field = line.substr(0, colon);
-      line.remove_prefix(std::min(colon + 1, line.size()));
-    }
-    GuestUser found;
-    auto parse = [](std::string_view digits, std::uint64_t& to) {
-      const auto [last, err] = std::from_chars(digits.data(), digits.data() + digits.size(), to);
-      return err == std::errc() && last == digits.data() + digits.size() && to <= 65'533;
-    };
-    if (!parse(fields[2], found.uid) || !parse(fields[3], found.gid)) continue;
-    if (number ? found.uid == out.uid : fields[0] == user) return found;
-  }
-  if (number) return out;
-  return Error{ErrorKind::kInvalid, "recipe.no_user",
-               "the image has no user " + user + " in its /etc/passwd",
-               "make it in a RUN before, or name a number"};
 }
 
 }  // namespace writ::backends::microvm

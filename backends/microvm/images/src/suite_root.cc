@@ -53,8 +53,8 @@ bool IsPackage(std::string_view word) {
              name.begin(), name.end(),
              [](char c) { return IsLowerOrDigit(c) || c == '+' || c == '-' || c == '.'; }) &&
          !version.empty() && std::all_of(version.begin(), version.end(), [](char c) {
-           return IsLowerOrDigit(c) || (c >= 'A' && c <= 'Z') || c == '.' || c == '+' ||
-                  c == '~' || c == ':' || c == '-';
+           return IsLowerOrDigit(c) || (c >= 'A' && c <= 'Z') || c == '.' || c == '+' || c == '~' ||
+                  c == ':' || c == '-';
          });
 }
 
@@ -79,8 +79,8 @@ Result<std::string> Ask(SpawnOptions spawn, std::chrono::milliseconds bound) {
 
 Result<std::string> HostTargets() {
   if (::access(kApt, X_OK) != 0)
-    return Error{ErrorKind::kNotFound, "suite.no_apt", "this host has no apt to say where packages are",
-                 "name a file with --sources"};
+    return Error{ErrorKind::kNotFound, "suite.no_apt",
+                 "this host has no apt to say where packages are", "name a file with --sources"};
   SpawnOptions spawn;
   spawn.path = kApt;
   spawn.argv = {"apt-get", "indextargets", "--format", kTargetFormat, "Created-By: Packages"};
@@ -105,7 +105,10 @@ Status Debootstrap(const SuiteOrder& order, const std::string& sources, const st
                    const std::string& log) {
   SpawnOptions spawn;
   spawn.path = kProgram;
-  spawn.argv = {"mmdebstrap", "--quiet", "--variant=minbase", "--format=tar",
+  spawn.argv = {"mmdebstrap",
+                "--quiet",
+                "--variant=minbase",
+                "--format=tar",
                 "--aptopt=APT::Install-Recommends \"false\"",
                 std::string("--customize-hook=") + kTidy};
   std::string included;
@@ -159,11 +162,12 @@ class Layout {
     WRIT_ASSIGN(
         json::Value config,
         Blob("application/vnd.oci.image.config.v1+json",
-             json::Object{{"architecture", std::string(image::HostArchitecture())},
-                          {"os", "linux"},
-                          {"rootfs", json::Object{{"type", "layers"},
-                                                  {"diff_ids", json::Value::Texts({image::ImageDigestText(
-                                                                   layer)})}}}}));
+             json::Object{
+                 {"architecture", std::string(image::HostArchitecture())},
+                 {"os", "linux"},
+                 {"rootfs", json::Object{{"type", "layers"},
+                                         {"diff_ids",
+                                          json::Value::Texts({image::ImageDigestText(layer)})}}}}));
     json::Array layers;
     layers.push_back(json::Object{{"mediaType", "application/vnd.oci.image.layer.v1.tar"},
                                   {"digest", image::ImageDigestText(layer)},
@@ -223,13 +227,12 @@ Result<std::string> SourcesFor(std::string_view suite, std::string_view targets)
     targets.remove_prefix(std::min(end + 1, targets.size()));
     const auto last = line.rfind('|');
     const auto middle = last == 0 || last == std::string_view::npos ? std::string_view::npos
-                                                                     : line.rfind('|', last - 1);
+                                                                    : line.rfind('|', last - 1);
     if (middle == std::string_view::npos) continue;
     const std::string_view release = line.substr(middle + 1, last - middle - 1);
-    const bool meant =
-        release == suite || (release.starts_with(suite) &&
-                             (release.substr(suite.size()) == "-updates" ||
-                              release.substr(suite.size()) == "-security"));
+    const bool meant = release == suite || (release.starts_with(suite) &&
+                                            (release.substr(suite.size()) == "-updates" ||
+                                             release.substr(suite.size()) == "-security"));
     if (!meant) continue;
     std::string out = "deb ";
     out.append(line.substr(0, middle)).append(" ").append(release).append(" ");
@@ -262,7 +265,8 @@ Result<image::ImageRecord> ImportSuite(const image::ImageStore& store, const Sui
     WRIT_TRY(WriteFileAtomic(dir.get(), "sources.list", lines, 0644));
   }
   // Its helpers in a user namespace pass through.
-  if (::fchmod(dir.get(), 0711) != 0) return SysError(errno, "suite.stage", "cannot open the stage");
+  if (::fchmod(dir.get(), 0711) != 0)
+    return SysError(errno, "suite.stage", "cannot open the stage");
   if (told) told("bringing packages of " + order.suite);
   WRIT_TRY(Debootstrap(order, sources, stage.path() + "/root.tar", stage.path() + "/log"));
   Layout layout(stage.path() + "/layout");

@@ -220,7 +220,9 @@ TEST_F(RecipeBuilds, WriteThroughNoLinkOfTheRoot) {
   fs::create_directories(At("outside"));
   fs::create_directory_symlink(At("outside"), At("base/usr/lead"));
   ASSERT_TRUE(Images().Import(At("base"), {.name = "linked", .tag = {}, .limits = {}}));
-  EXPECT_FALSE(Make("FROM linked\nCOPY file /usr/lead/\n"));
+  auto copied = Make("FROM linked\nCOPY file /usr/lead/\n");
+  ASSERT_FALSE(copied);
+  EXPECT_EQ(copied.error().code, "recipe.copy_target");
   EXPECT_FALSE(Make("FROM linked\nWORKDIR /usr/lead/x\n"));
   EXPECT_TRUE(fs::is_empty(At("outside")));
 }
@@ -235,7 +237,10 @@ TEST_F(RecipeBuilds, FindUsersOfTheImageAlone) {
 }
 
 TEST_F(RecipeBuilds, KnowARootOfAnotherProcessorAndOneThatIsCutOff) {
-  std::string elf("\x7f" "ELF\x02\x01\x01", 7);
+  std::string elf(
+      "\x7f"
+      "ELF\x02\x01\x01",
+      7);
   elf.resize(64, '\0');
   elf[18] = static_cast<char>(0xb7);  // EM_AARCH64
   Write(At("foreign/usr/bin/dash"), elf);

@@ -125,8 +125,9 @@ TEST(Recipe, StartsAndWaitsByOneShellText) {
   config.work_dir = "/srv";
   config.env = {{"A", "it's"}};
   config.start = "serve 'x'";
-  EXPECT_EQ(WarmUpOf(config),
-            "cd '/srv' || exit 1\nexport A='it'\\''s'\n/bin/sh -c 'serve '\\''x'\\''' &\nwait $!\n");
+  EXPECT_EQ(
+      WarmUpOf(config),
+      "cd '/srv' || exit 1\nexport A='it'\\''s'\n/bin/sh -c 'serve '\\''x'\\''' &\nwait $!\n");
   config.health = "true";
   EXPECT_NE(WarmUpOf(config).find("left=60\nuntil /bin/sh -c 'true'; do\n"), std::string::npos);
 }

@@ -1,5 +1,5 @@
-// EmptyWorkspace: what a run starts from that needs no checkout: one commit, the same for everybody,
-// with a .gitignore and nothing else. Pure.
+// EmptyWorkspace: what a run starts from that needs no checkout: one commit, the same for
+// everybody, with a .gitignore and nothing else. Pure.
 #pragma once
 
 #include <string>

@@ -48,11 +48,11 @@ struct RecipeBase {
 struct RecipeStep {
   enum class Kind { kRun, kCopy, kEnv, kUser, kWorkDir, kStart, kHealth };
   Kind kind = Kind::kRun;
-  std::size_t line = 0;                                  // the first one is 1
-  std::string text;                                      // "RUN make", as one line: what is cached by
-  std::string command;                                   // kRun, kStart, kHealth
-  std::vector<std::string> sources;                      // kCopy: relative, clean
-  std::string target;                                    // kCopy, kWorkDir: absolute; kUser
+  std::size_t line = 0;              // the first one is 1
+  std::string text;                  // "RUN make", as one line: what is cached by
+  std::string command;               // kRun, kStart, kHealth
+  std::vector<std::string> sources;  // kCopy: relative, clean
+  std::string target;                // kCopy, kWorkDir: absolute; kUser
   std::vector<std::pair<std::string, std::string>> env;  // kEnv
   unsigned timeout_s = 0;                                // kHealth
 };

@@ -38,13 +38,13 @@ struct RecipeBuild {
   std::string text;    // the recipe's
   std::string folder;  // what COPY reads
   std::string work_dir;
-  std::string sources;                             // for FROM --suite; empty: the host's
-  GuestBuild guest;                                // without root, config and provenance
-  std::function<Status(int root)> furnish;         // before FROM's root is used; may be empty
-  std::string furnish_key;                         // what it puts in, for the cache
+  std::string sources;                      // for FROM --suite; empty: the host's
+  GuestBuild guest;                         // without root, config and provenance
+  std::function<Status(int root)> furnish;  // before FROM's root is used; may be empty
+  std::string furnish_key;                  // what it puts in, for the cache
   enum class Cache { kUsed, kIgnored } cache = Cache::kUsed;
   std::function<Result<StepDone>(const StepOrder&)> run;
-  std::function<void(const std::string&)> told;    // for people; may be empty
+  std::function<void(const std::string&)> told;  // for people; may be empty
 };
 
 // `images`: of FROM IMAGE. `store`: where the guest image goes.
