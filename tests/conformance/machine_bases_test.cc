@@ -47,8 +47,8 @@ class BasesOfMachines : public Conformance {
 
   // Layers of a name of their own, above the same base.
   WorkspaceMount Layers(const std::string& name) const {
-    WorkspaceMount mount{lower_, job_.base() + "/upper-" + name, job_.base() + "/work-" + name,
-                         kept_, {objects_}};
+    WorkspaceMount mount{
+        lower_, job_.base() + "/upper-" + name, job_.base() + "/work-" + name, kept_, {objects_}};
     for (const std::string& dir : {mount.upper, mount.work}) {
       fs::create_directory(dir);
       Give(dir);
@@ -81,8 +81,7 @@ class BasesOfMachines : public Conformance {
 // out as the sandbox tier does. Packed are the base, once, and then what was changed alone.
 TEST_P(BasesOfMachines, ShowTheChangesAloneAndGiveThemBackAsOtherTiersDo) {  // L12, L14
   for (int i = 0; i < 10'000; ++i)
-    Write(lower_ + "/many/" + std::to_string(i % 100) + "/" + std::to_string(i),
-          std::to_string(i));
+    Write(lower_ + "/many/" + std::to_string(i % 100) + "/" + std::to_string(i), std::to_string(i));
   Write(lower_ + "/run", "#!/bin/sh\necho ran\n", 0755);
   Write(lower_ + "/gone", "gone");
   Write(lower_ + "/away/file", "file");
@@ -137,7 +136,8 @@ TEST_P(BasesOfMachines, ShowTheChangesAloneAndGiveThemBackAsOtherTiersDo) {  // 
 
   // The next run on the base: nothing of it is packed.
   ASSERT_EQ(Images().size(), 1u);
-  struct stat before {}, after {};
+  struct stat before {
+  }, after{};
   ASSERT_EQ(::stat(Images()[0].c_str(), &before), 0);
   const WorkspaceMount mount = Layers("next");
   Write(mount.upper + "/one", "one");

@@ -88,9 +88,8 @@ Result<std::string> Make(int folder, const WorkspaceMount& mount, microvm::Image
     std::vector<microvm::ImagePart> parts = {{"workspace", mount.lower}};
     for (std::size_t i = 0; i < mount.kept_trees.size(); ++i)
       parts.push_back({std::to_string(i), mount.kept_trees[i]});
-    WRIT_ASSIGN(counts,
-                microvm::WriteTreeImage(
-                    parts, {microvm::kGuestJobUid, microvm::kGuestJobUid}, file.get()));
+    WRIT_ASSIGN(counts, microvm::WriteTreeImage(
+                            parts, {microvm::kGuestJobUid, microvm::kGuestJobUid}, file.get()));
     WRIT_ASSIGN(const protocol::Digest digest, DigestOf(file.get()));
     const std::string name = kPrefix + digest.ToHex() + kSuffix;
     if (::fchmod(file.get(), 0444) != 0 || ::fsync(file.get()) != 0 ||

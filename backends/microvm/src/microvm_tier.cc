@@ -460,7 +460,8 @@ Status MicrovmTier::Furnish(const Plan& plan, const HostFeatures& features, int 
                             HeldRoot& root) const {
   UseBase(plan, root);
   if (making_ || options_.jobs == MicrovmBackendOptions::Jobs::kSteps ||
-      options_.snapshots == MicrovmBackendOptions::Snapshots::kIgnored) return {};
+      options_.snapshots == MicrovmBackendOptions::Snapshots::kIgnored)
+    return {};
   Status used = UseSnapshot(plan, features, session_dir, root);
   if (holding_ && used && root.snapshot.empty())
     return Error{ErrorKind::kUnavailable, "microvm.no_snapshot", "no snapshot fits any more"};

@@ -29,14 +29,14 @@ constexpr std::size_t kMaxWord = 128;
 constexpr std::size_t kMaxPackages = 1000;
 
 // What differs from one making to the next, or names where the packages came from. Nothing of the
-// order is in it.
+// order is in it. Not /tmp: there is what keeps mmdebstrap's apt in the new root - without it, its
+// own cleaning up is done to this host; and that empties /tmp, lists and caches.
 constexpr char kTidy[] =
     "cd \"$1\" && rm -rf etc/machine-id etc/hostname etc/resolv.conf etc/apt/sources.list "
-    "etc/apt/sources.list.d etc/apt/auth.conf.d etc/*- var/lib/dbus/machine-id var/lib/apt/lists "
-    "var/cache/apt var/cache/ldconfig/aux-cache var/cache/debconf/*-old var/lib/dpkg/*-old "
+    "etc/apt/sources.list.d etc/apt/auth.conf.d etc/*- var/lib/dbus/machine-id "
+    "var/cache/ldconfig/aux-cache var/cache/debconf/*-old var/lib/dpkg/*-old "
     "var/lib/systemd/random-seed var/lib/systemd/catalog/database etc/ssh/ssh_host_* && "
-    "mkdir -p etc/apt/sources.list.d var/cache/apt/archives/partial var/lib/apt/lists/partial && "
-    "find var/log -type f -delete && find tmp var/tmp run -mindepth 1 -delete";
+    "mkdir -p etc/apt/sources.list.d && find var/log -type f -delete";
 
 bool IsLowerOrDigit(char c) {
   return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');

@@ -116,9 +116,8 @@ class TreeImage {
   }
   const ImagePart& PartOf(std::size_t index) const {
     while (nodes_[index].parent != 0) index = nodes_[index].parent;
-    return *std::find_if(parts_.begin(), parts_.end(), [&](const ImagePart& part) {
-      return part.name == nodes_[index].name;
-    });
+    return *std::find_if(parts_.begin(), parts_.end(),
+                         [&](const ImagePart& part) { return part.name == nodes_[index].name; });
   }
   Result<UniqueFd> OpenFolder(std::size_t index) const {
     WRIT_ASSIGN(UniqueFd part, OpenDirectory(PartOf(index).path));
@@ -257,7 +256,8 @@ class TreeImage {
   std::string Inode(std::size_t index) const {
     const Node& node = nodes_[index];
     std::string out;
-    Put<std::uint16_t>(out, static_cast<std::uint16_t>(kExtended | (node.inlined() ? kInline : kPlain)));
+    Put<std::uint16_t>(out,
+                       static_cast<std::uint16_t>(kExtended | (node.inlined() ? kInline : kPlain)));
     Put<std::uint16_t>(out, 0);
     Put(out, static_cast<std::uint16_t>(node.mode));
     Put<std::uint16_t>(out, 0);

@@ -158,7 +158,8 @@ class Qemu final : public Vmm {
       UniqueFd opened(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
       if (!opened) return SysError(errno, "microvm.inputs", "cannot open " + file);
       place = "/dev/fdset/" + std::to_string(number);
-      qmp_->Execute("add-fd", {{"fdset-id", number}}, [](Status) {}, std::move(opened));
+      qmp_->Execute(
+          "add-fd", {{"fdset-id", number}}, [](Status) {}, std::move(opened));
     }
     qmp_->Execute(
         "blockdev-add",

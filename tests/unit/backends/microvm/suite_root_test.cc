@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <set>
+#include <string>
 
 #include "writ/backends/image/oci_documents.h"
 #include "writ/backends/microvm/build_stage.h"
@@ -39,6 +41,15 @@ TEST(SuiteRoot, TakesTheHostsSourcesOfThatSuiteAndItsUpdates) {
   EXPECT_FALSE(none.error().hint.empty());
 }
 
+// What apt of this host knows of packages.
+std::set<std::string> Lists() {
+  std::set<std::string> out;
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator("/var/lib/apt/lists", none))
+    out.insert(entry.path().filename());
+  return out;
+}
+
 // The suite of this host, twice: needs mmdebstrap and its packages' sources in reach.
 TEST(SuiteRoot, IsTheSameForTheSamePackages) {
   if (::access("/usr/bin/mmdebstrap", X_OK) != 0) GTEST_SKIP() << "mmdebstrap is not installed";
@@ -47,11 +58,13 @@ TEST(SuiteRoot, IsTheSameForTheSamePackages) {
   const backends::image::ImageStore first(stage->path() + "/1");
   const backends::image::ImageStore second(stage->path() + "/2");
   const SuiteOrder order{"bookworm", {"bsdextrautils"}, ""};
+  const std::set<std::string> lists = Lists();
   auto made = ImportSuite(first, order, {});
   if (!made && (made.error().code == "suite.unknown" || made.error().code == "suite.failed" ||
                 made.error().code == "suite.no_apt"))
     GTEST_SKIP() << "no packages of bookworm are in reach: " << made.error().ToString();
   ASSERT_TRUE(made) << made.error().ToString();
+  EXPECT_EQ(Lists(), lists) << "what is tidied up is the new root's alone";
   auto again = ImportSuite(second, order, {});
   ASSERT_TRUE(again) << again.error().ToString();
   EXPECT_EQ(made->id, again->id);

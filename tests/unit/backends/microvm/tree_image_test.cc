@@ -41,7 +41,8 @@ class TreeImageTest : public testing::Test {
     return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
   }
   Result<ImageCounts> Pack(const std::string& file = "image") {
-    UniqueFd out(::open((base_ + "/" + file).c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    UniqueFd out(
+        ::open((base_ + "/" + file).c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     return WriteTreeImage({{"workspace", base_ + "/tree"}}, {1000, 1000}, out.get());
   }
   // By another reader of the format than the kernel's: 0 where it finds nothing wrong.
@@ -65,8 +66,8 @@ TEST_F(TreeImageTest, HoldsFilesOfEveryLengthAndEveryKind) {
   std::string pattern;
   for (int i = 0; i < 70'000; ++i) pattern += static_cast<char>(i * 7 % 251);
   // Around the end of a block and of what is put behind an inode.
-  const std::vector<std::size_t> sizes = {0,    1,    31,   64,   4031, 4032, 4033, 4095,
-                                          4096, 4097, 8128, 8192, 8193, 69'999};
+  const std::vector<std::size_t> sizes = {0,    1,    31,   64,   4031, 4032, 4033,
+                                          4095, 4096, 4097, 8128, 8192, 8193, 69'999};
   for (std::size_t size : sizes) Write("f" + std::to_string(size), pattern.substr(0, size));
   Write("run", "#!/bin/sh\n", 0755);
   fs::create_directories(At("empty"));
