@@ -38,6 +38,14 @@ constexpr char kTidy[] =
     "var/lib/systemd/random-seed var/lib/systemd/catalog/database etc/ssh/ssh_host_* && "
     "mkdir -p etc/apt/sources.list.d && find var/log -type f -delete";
 
+// As root, all that it has no need to write is read-only for it: whatever its maintainer scripts,
+// hooks and its own cleaning up take for the new root, this host keeps what it has.
+constexpr char kUnshare[] = "/usr/bin/unshare";
+constexpr char kHostKept[] =
+    "for at in /boot /etc /home /opt /root /srv /usr /var/cache /var/lib /var/log; do "
+    "[ -d \"$at\" ] || continue; mount --rbind \"$at\" \"$at\" && "
+    "mount -o remount,bind,ro \"$at\" || exit 1; done; exec \"$@\"";
+
 bool IsLowerOrDigit(char c) {
   return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
 }
@@ -105,12 +113,15 @@ Status Debootstrap(const SuiteOrder& order, const std::string& sources, const st
                    const std::string& log) {
   SpawnOptions spawn;
   spawn.path = kProgram;
-  spawn.argv = {"mmdebstrap",
-                "--quiet",
-                "--variant=minbase",
-                "--format=tar",
-                "--aptopt=APT::Install-Recommends \"false\"",
-                std::string("--customize-hook=") + kTidy};
+  if (::geteuid() == 0) {
+    spawn.path = kUnshare;
+    spawn.argv = {"unshare", "--mount", "--propagation", "private",
+                  "/bin/sh", "-c",      kHostKept,       "sh"};
+  }
+  spawn.argv.insert(
+      spawn.argv.end(),
+      {::geteuid() == 0 ? kProgram : "mmdebstrap", "--quiet", "--variant=minbase", "--format=tar",
+       "--aptopt=APT::Install-Recommends \"false\"", std::string("--customize-hook=") + kTidy});
   std::string included;
   for (const std::string& package : order.packages)
     included += (included.empty() ? "" : ",") + package;
