@@ -117,7 +117,7 @@ int main(int argc, char** argv) {
                     if (::geteuid() != 0) return;
                     o.pool.first_uid = kPoolUid;
                     o.pool.uids = 4;
-                    o.pool.helper_uid = kPoolUid + 4;
+                    o.pool.helper_uid = *test::JobFixture().Shell("true").helper_uid;
                   }),
                   Memory::kServed, true, false, true});
   std::filesystem::create_directory(snapshots.dir() + "/pool");

@@ -224,7 +224,9 @@ class MachineRun {
       return {};
     }
     WRIT_ASSIGN(pages_, ServedPages::Begin(
-                            loop_, std::move(fds_.supplies), IfStillThis([this] { Resume(); }),
+                            loop_, std::move(fds_.supplies),
+                            held ? ServedPages::Machine::kWaits : ServedPages::Machine::kGoesOn,
+                            IfStillThis([this] { Resume(); }),
                             IfStillThis([this](const Error& why) { OnPagesLost(why); })));
     vmm_->Restore(spec, {kSnapshotDirectory, pages_->memory(), AfterRestore::kPaused}, ended,
                   IfStillThis([this](Status restored) {

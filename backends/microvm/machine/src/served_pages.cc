@@ -12,6 +12,7 @@
 namespace writ::backends::microvm {
 
 Result<std::unique_ptr<ServedPages>> ServedPages::Begin(EventLoop& loop, UniqueFd supplies,
+                                                        Machine machine,
                                                         std::function<void()> attached,
                                                         OnLost lost) {
   constexpr std::size_t kSupplies = 2;
@@ -26,7 +27,8 @@ Result<std::unique_ptr<ServedPages>> ServedPages::Begin(EventLoop& loop, UniqueF
       loop, std::move(supplies), std::move(given->fds[0]), std::move(attached), std::move(lost)));
   out->stream_.reset(ends[1]);
   out->device_ = std::move(given->fds[1]);
-  WRIT_TRY(out->client_.Serve({pages::Serve::By::kStream, std::nullopt}, servers.get()));
+  WRIT_TRY(out->client_.Serve({pages::Serve::By::kStream, std::nullopt, machine == Machine::kWaits},
+                              servers.get()));
   return out;
 }
 
@@ -35,6 +37,7 @@ std::unique_ptr<ServedPages> ServedPages::Adopt(EventLoop& loop, UniqueFd suppli
   std::unique_ptr<ServedPages> out(new ServedPages(
       loop, std::move(supplies), std::move(control), [] {}, std::move(lost)));
   out->attached_ = true;
+  (void)out->client_.GoOn().has_value();  // a server that is gone is told by its end
   return out;
 }
 

@@ -19,8 +19,10 @@ class ServedPages {
  public:
   using OnLost = std::function<void(const Error&)>;
   // `supplies`: kSuppliesWord. The server is ready for the monitor when this returns.
+  enum class Machine { kGoesOn, kWaits };  // once it is restored
   static Result<std::unique_ptr<ServedPages>> Begin(EventLoop& loop, UniqueFd supplies,
-                                                    std::function<void()> attached, OnLost lost);
+                                                    Machine machine, std::function<void()> attached,
+                                                    OnLost lost);
   // Of a machine that has been handed over: its memory was shown long ago. `supplies`: where the
   // backend listens.
   static std::unique_ptr<ServedPages> Adopt(EventLoop& loop, UniqueFd supplies, UniqueFd control,

@@ -44,6 +44,10 @@ void Clone::OnControl() {
 Status Clone::OnWord(std::string_view bytes, std::vector<UniqueFd> fds) {
   WRIT_ASSIGN(const OwnerWord word, DecodeOwnerWord(bytes));
   if (const auto* serve = std::get_if<Serve>(&word)) return StartServing(*serve, std::move(fds));
+  if (std::holds_alternative<GoesOn>(word)) {
+    if (thread_) thread_->GoOn();
+    return {};
+  }
   Tell(Counters{Read()});
   return {};
 }

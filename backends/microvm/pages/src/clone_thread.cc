@@ -39,6 +39,7 @@ CloneThread::CloneThread(VerifiedMemory& memory, const ServingOptions& options,
 }
 
 Status CloneThread::Start(const Serve& serve, UniqueFd socket, uid_t uid) {
+  stop_.goes_on.store(!serve.waits, std::memory_order_relaxed);
   if (!stop_.wake) return SysError(errno, "pages.thread", "cannot make what a clone needs");
   try {
     thread_ = std::jthread([this, serve, uid, fd = std::move(socket)]() mutable {

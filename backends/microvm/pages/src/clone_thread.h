@@ -40,6 +40,8 @@ class CloneThread {
   // From another thread, any number of times; returns at once. A thread that sits in a call is
   // interrupted, but may just be before it: call again until `ended`.
   void Stop();
+  // Its machine, which waited, goes on: from another thread.
+  void GoOn() { stop_.goes_on.store(true, std::memory_order_relaxed); }
   FaultCounters ReadCounters() const { return counters_.Read(); }
 
  private:

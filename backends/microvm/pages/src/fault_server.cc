@@ -49,7 +49,7 @@ FaultServer::FaultServer(UniqueFd uffd, GuestRegions regions, VerifiedMemory& me
 Status FaultServer::Serve() {
   if (!SetNonBlocking(memory_.uffd()))
     return SysError(errno, "pages.descriptor", "the descriptor of a VMM's faults cannot be set up");
-  observed_at_ = Clock::now() + options_.observe;
+  observed_at_ = Clock::time_point::max();
   Status served = Loop();
   if (spins_) spinning_.fetch_sub(1, std::memory_order_relaxed);
   Observe(Clock::time_point::max());
@@ -180,8 +180,15 @@ void FaultServer::Note(std::uint64_t page, bool was_spent) {
 }
 
 void FaultServer::Observe(Clock::time_point now) {
-  if (observed_ || now < observed_at_) return;
+  if (observed_) return;
+  const bool goes_on = stop_.goes_on.load(std::memory_order_relaxed);
+  const bool over = now == Clock::time_point::max();
+  if (goes_on && !over && observed_at_ == Clock::time_point::max())
+    observed_at_ = now + options_.observe;
+  if (now < observed_at_) return;
   observed_ = true;
+  // One that never went on has shown nothing.
+  if (!goes_on) return observed_call_({});
   observation_.recorded = plan_.record;
   // What was still on its way says nothing about its use.
   if (next_piece_ == plan_.prefetch.size()) observation_.sampled = counters_.sampled.Read();
@@ -238,7 +245,7 @@ bool FaultServer::MaySpin(Clock::time_point now) {
 Status FaultServer::Sleep() {
   pollfd fds[] = {{memory_.uffd(), POLLIN, 0}, {stop_.wake.get(), POLLIN, 0}};
   int timeout = -1;
-  if (!observed_) {
+  if (!observed_ && observed_at_ != Clock::time_point::max()) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(observed_at_ - Clock::now());
     timeout = static_cast<int>(std::max<std::int64_t>(left.count(), 0));
   }

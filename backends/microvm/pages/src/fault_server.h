@@ -40,6 +40,8 @@ struct Observation {
 struct StopSign {
   std::atomic<bool> said{false};
   UniqueFd wake;  // eventfd, readable from then on
+  // Not that: the machine runs, and what it touches is to be watched. Its faults wake us.
+  std::atomic<bool> goes_on{true};
 };
 
 // What the snapshot asks of one clone.

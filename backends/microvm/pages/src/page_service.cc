@@ -106,6 +106,11 @@ Status PageClient::AskCounters() {
   return {};
 }
 
+Status PageClient::GoOn() {
+  if (!SendWithFds(control_.get(), Encode(OwnerWord(GoesOn{})), {})) return Lost();
+  return {};
+}
+
 Result<FaultCounters> PageClient::ReadCounters() {
   WRIT_TRY(AskCounters());
   for (;;) {

@@ -55,7 +55,9 @@ struct Body {
   void operator()(const Serve& serve) const {
     out.Number(static_cast<std::uint64_t>(serve.by));
     out.Number(serve.cpu ? std::uint64_t{*serve.cpu} + 1 : 0);
+    out.Number(serve.waits ? 1 : 0);
   }
+  void operator()(const GoesOn&) const {}
   void operator()(const AskCounters&) const {}
   void operator()(const Ready&) const {}
   void operator()(const Attached& attached) const {
@@ -115,6 +117,7 @@ Serve TakeServe(Reader& in) {
   serve.by = static_cast<Serve::By>(in.NumberAtMost(1));
   if (const std::uint64_t cpu = in.NumberAtMost(kMaxId); cpu != 0)
     serve.cpu = static_cast<std::uint32_t>(cpu - 1);
+  serve.waits = in.NumberAtMost(1) == 1;
   return serve;
 }
 
@@ -136,7 +139,9 @@ std::string Encode(const ServiceWord& word) {
 Result<OwnerWord> DecodeOwnerWord(std::string_view bytes) {
   Reader in(bytes);
   OwnerWord word = AskCounters{};
-  if (in.NumberAtMost(std::variant_size_v<OwnerWord> - 1) == 0) word = TakeServe(in);
+  const std::uint64_t which = in.NumberAtMost(std::variant_size_v<OwnerWord> - 1);
+  if (which == 0) word = TakeServe(in);
+  if (which == 2) word = GoesOn{};
   return Whole(in, std::move(word));
 }
 

@@ -51,13 +51,14 @@ struct ServedVmm {
 // A machine whose memory is snapshot `id`'s, attached.
 inline Result<ServedVmm> ServeVmm(backends::microvm::pages::PageService& service, std::uint64_t id,
                                   const TestVmmOptions& options,
-                                  std::optional<std::uint32_t> cpu = std::nullopt) {
+                                  std::optional<std::uint32_t> cpu = std::nullopt,
+                                  bool waits = false) {
   namespace pages = backends::microvm::pages;
   WRIT_ASSIGN(UniqueFd control,
               AddClone(service, id, options.uid == 0 ? ::geteuid() : options.uid));
   WRIT_ASSIGN(TestVmm vmm, TestVmm::Start(options));
   pages::PageClient client(std::move(control));
-  WRIT_TRY(client.Serve({pages::Serve::By::kStream, cpu}, vmm.server_end()));
+  WRIT_TRY(client.Serve({pages::Serve::By::kStream, cpu, waits}, vmm.server_end()));
   vmm.ShowOnStream();
   WRIT_ASSIGN(const auto word, client.Receive());
   if (const auto* failed = std::get_if<pages::Failed>(&word)) return pages::ToError(*failed);

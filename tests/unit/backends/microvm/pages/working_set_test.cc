@@ -1,6 +1,7 @@
 // The working set: recorded on the first restores, stored, placed ahead of the faults later.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <string>
@@ -75,10 +76,32 @@ TEST_F(WorkingSets, AreRecordedStoredAndPlacedAheadOfTheFaults) {
   EXPECT_EQ(second.faults, second.sampled);
   EXPECT_EQ(second.sampled_touched, second.sampled);
   EXPECT_EQ(PrefetchHits(second), second.sampled == 0 ? 0 : second.prefetched_pages);
-  Restore(kTouched, kTouched);
+  // One that shows nothing, as nothing was left out, is no recording.
+  std::uint64_t touched = kTouched;
+  for (std::uint64_t i = 1; i < kRecordings && Stored().recordings() < kRecordings; ++i)
+    Restore(touched += kLeafPages, kTouched);
   EXPECT_EQ(Stored().recordings(), kRecordings);
-  Restore(kTouched, kTouched);
+  const std::size_t pieces = Stored().pieces().size();
+  Restore(touched + 2 * kPiecePages, kTouched);
   EXPECT_EQ(Stored().recordings(), kRecordings);  // no more after that
+  EXPECT_EQ(Stored().pieces().size(), pieces);
+}
+
+// What waits in a pool shows nothing until it goes on, and one that never does is no recording.
+TEST_F(WorkingSets, LearnNothingOfAMachineThatWaits) {
+  for (const bool goes_on : {false, true}) {
+    auto served = ServeVmm(*service_, 1, {.bytes = files_->bytes()}, std::nullopt, true);
+    ASSERT_TRUE(served);
+    if (goes_on) {
+      ASSERT_TRUE(served->client.GoOn());
+      ASSERT_TRUE(served->client.ReadCounters());  // it has been heard
+    }
+    served->vmm.Walk(0, kTouched * kPageBytes);
+    EXPECT_TRUE(served->vmm.TakeAnswer());
+    served->vmm.Kill();
+    EXPECT_TRUE(served->client.End());
+    EXPECT_EQ(::access(SetPath().c_str(), F_OK) == 0, goes_on);
+  }
 }
 
 TEST_F(WorkingSets, GrowByWhatLaterRestoresTouchBeside) {

@@ -77,6 +77,7 @@ class PageClient {
   Status Serve(const pages::Serve& serve, int socket);
   // The next word. kUnavailable "pages.lost": the server is gone.
   Result<ClonesWord> Receive();
+  Status GoOn();         // GoesOn
   Status AskCounters();  // Counters comes by Receive
   // What was counted up to now. Words that come before the answer are kept for Receive.
   Result<FaultCounters> ReadCounters();

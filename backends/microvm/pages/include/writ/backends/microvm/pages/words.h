@@ -3,6 +3,7 @@
 // The owner of a machine (writ-vm) has one control connection for one clone:
 //   Serve + 1 descriptor  ->  Ready, then Attached once the VMM has shown its memory
 //   AskCounters           ->  Counters
+//   GoesOn                ->  nothing
 //   its end of the stream ->  Over (with the last counters), and the server forgets the clone
 // Failed comes at any time and once: the clone is served no more, its faults are never answered,
 // and the owner is to kill the VM. End-of-file without Over: the server is dead; the same.
@@ -35,9 +36,13 @@ struct Serve {
   By by = By::kStream;
   // The CPU that the faulting thread is held on: the serving thread goes there too.
   std::optional<std::uint32_t> cpu;
+  // The machine stands still once it is restored: what it touches is watched from GoesOn on, and
+  // shows nothing where that never comes.
+  bool waits = false;
 };
 struct AskCounters {};
-using OwnerWord = std::variant<Serve, AskCounters>;
+struct GoesOn {};  // before a machine that waits does
+using OwnerWord = std::variant<Serve, AskCounters, GoesOn>;
 
 // ---- server to owner
 struct Ready {};
