@@ -139,14 +139,18 @@ TEST_F(HostileGuest, ChangesNothingOutsideItsWorkspace) {  // L13
   const std::string outside = base_ + "/outside";
   auto text = [](const std::string& s) { return Number(s.size()) + s; };
   for (const std::string& name : {std::string(".."), std::string("../outside"), outside}) {
-    on["/changes"] = [&, name](const StreamPtr& s) {
-      Say(s, Frame(Number(2) + text(name) + Number(0644) + Number(0)) + Frame(Number(4)) +
-                 Frame(Number(9) + Number(1)));
-    };
-    Run();
-    on["/identity"] = [this](const StreamPtr& s) { Say(s, Encode(taken_)); };
-    EXPECT_EQ(changes, "microvm.tree") << name;
-    EXPECT_FALSE(fs::exists(outside));
+    const std::string file =
+        Frame(Number(2) + text(name) + Number(0644) + Number(0) + Number(0)) + Frame(Number(4));
+    const std::string link =
+        Frame(Number(2) + text("inside") + Number(0644) + Number(0) + Number(1)) +
+        Frame(Number(4)) + Frame(Number(10) + text(name) + Number(1));
+    for (const std::string& records : {file, link}) {
+      on["/changes"] = [&](const StreamPtr& s) { Say(s, records + Frame(Number(9) + Number(1))); };
+      Run();
+      on["/identity"] = [this](const StreamPtr& s) { Say(s, Encode(taken_)); };
+      EXPECT_EQ(changes, "microvm.tree") << name;
+      EXPECT_FALSE(fs::exists(outside));
+    }
   }
 }
 
@@ -154,7 +158,7 @@ TEST_F(HostileGuest, FillsNoDiskWithChanges) {
   on["/changes"] = [](const StreamPtr& s) {
     s->Answer(200);
     auto text = [](const std::string& t) { return Number(t.size()) + t; };
-    s->Write(Frame(Number(2) + text("endless") + Number(0644) + Number(1ull << 40)));
+    s->Write(Frame(Number(2) + text("endless") + Number(0644) + Number(1ull << 40) + Number(0)));
     auto at = std::make_shared<std::uint64_t>(0);
     auto more = [s, at, text] {
       s->Write(Frame(Number(3) + Number(*at) + text(std::string(65536, 'x'))));
