@@ -114,16 +114,27 @@ Result<BlobStore> BlobStore::Open(int root, std::uint64_t max_bytes) {
     }
     if (::fsync(blobs.get()) != 0) return SysError(errno, "blob.folder", "cannot flush a folder");
   }
-  return BlobStore(std::move(blobs), std::move(tmp), max_bytes);
+  BlobStore out(std::move(blobs), std::move(tmp), max_bytes);
+  out.SweepTemporary();
+  return out;
 }
 
+// Locked as long as it is written: what is not has been left by a process that died.
 Result<std::unique_ptr<Plane::BlobWriter>> BlobStore::NewBlob() const {
-  std::string name = "upload-" + HexEncode(RandomBytes(12));
-  UniqueFd file(::openat(tmp_.get(), name.c_str(),
-                         O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!file) return SysError(errno, "blob.write", "cannot make a temporary file for a blob");
-  return std::unique_ptr<Plane::BlobWriter>(std::make_unique<BlobUpload>(
-      blobs_.get(), tmp_.get(), max_bytes_, std::move(file), std::move(name)));
+  constexpr int kTries = 16;  // whoever sweeps may meet it before it is locked
+  for (int i = 0; i < kTries; ++i) {
+    std::string name = "upload-" + HexEncode(RandomBytes(12));
+    UniqueFd file(::openat(tmp_.get(), name.c_str(),
+                           O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+    struct stat st {};
+    if (!file) break;
+    if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0 || ::fstat(file.get(), &st) != 0 ||
+        st.st_nlink == 0)
+      continue;
+    return std::unique_ptr<Plane::BlobWriter>(std::make_unique<BlobUpload>(
+        blobs_.get(), tmp_.get(), max_bytes_, std::move(file), std::move(name)));
+  }
+  return SysError(errno, "blob.write", "cannot make a temporary file for a blob");
 }
 
 Result<Plane::Blob> BlobStore::OpenBlob(std::string_view hash) const {
@@ -215,14 +226,12 @@ Result<BlobStore::Blobs> BlobStore::Survey(
   return out;
 }
 
-void BlobStore::SweepTemporary(WallTime now) const {
+void BlobStore::SweepTemporary() const {
   (void)ForEachName(tmp_.get(), [&](const std::string& name) -> Status {
-    struct stat st {};
-    if (name.starts_with("upload-") &&
-        ::fstatat(tmp_.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-        ModifiedMs(st) + 86'400'000 < now.unix_ms) {
+    if (!name.starts_with("upload-")) return {};
+    auto file = OpenBeneath(tmp_.get(), name, O_RDONLY | O_NONBLOCK);
+    if (file && ::flock(file->get(), LOCK_EX | LOCK_NB) == 0)
       ::unlinkat(tmp_.get(), name.c_str(), 0);
-    }
     return {};
   });
 }

@@ -60,8 +60,8 @@ class BlobStore {
   // `before`.
   Result<Blobs> Survey(WallTime before,
                        const std::function<void(const std::string&, std::uint64_t)>& visit) const;
-  // Removes what uploads that never ended have left, when older than a day.
-  void SweepTemporary(WallTime now) const;
+  // Removes what uploads of processes that died have left; Open does so too.
+  void SweepTemporary() const;
 
  private:
   friend class BlobUpload;

@@ -75,7 +75,7 @@ Status Plane::Sweep() {
   WRIT_TRY(impl_->SweepExpired());
   WRIT_TRY(impl_->CloseLostRuns());
   WRIT_TRY(impl_->SweepRetention());
-  impl_->blobs.SweepTemporary(impl_->clock.Now());
+  impl_->blobs.SweepTemporary();
   (void)impl_->parts.SweepOlder(impl_->clock.Now() + -std::chrono::milliseconds(BlobParts::kTerm));
   impl_->logs.SweepOlder(impl_->clock.Now() + std::chrono::hours(-24 * 7));
   return {};

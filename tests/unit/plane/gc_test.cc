@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "lease_test.h"
@@ -49,6 +50,22 @@ class Gc : public ::testing::Test {
   }
   TestPlane plane;
 };
+
+// L38: a killed plane leaves nothing behind its next start, and nobody else's upload goes.
+TEST_F(Gc, AnUploadOfAProcessThatDiedGoesAndOneThatIsWrittenStays) {
+  const std::string left = plane.dir() + "/plane/tmp/upload-left";
+  auto leave = [&] { std::ofstream(left) << "half of"; };
+  leave();
+  plane.Reopen();
+  EXPECT_FALSE(std::filesystem::exists(left));
+  auto living = plane->NewBlob();
+  ASSERT_TRUE(living);
+  ASSERT_TRUE((*living)->Append("all of it"));
+  leave();
+  plane->Sweep();
+  EXPECT_FALSE(std::filesystem::exists(left));
+  EXPECT_TRUE((*living)->Finish({}));
+}
 
 TEST_F(Gc, SaysFirstWhatItWouldRemoveAndThenRemovesThat) {
   TestRunner runner(*plane, plane.local);
