@@ -114,9 +114,7 @@ Result<BlobStore> BlobStore::Open(int root, std::uint64_t max_bytes) {
     }
     if (::fsync(blobs.get()) != 0) return SysError(errno, "blob.folder", "cannot flush a folder");
   }
-  BlobStore out(std::move(blobs), std::move(tmp), max_bytes);
-  out.SweepTemporary();
-  return out;
+  return BlobStore(std::move(blobs), std::move(tmp), max_bytes);
 }
 
 // Locked as long as it is written: what is not has been left by a process that died.

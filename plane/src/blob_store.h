@@ -60,7 +60,7 @@ class BlobStore {
   // `before`.
   Result<Blobs> Survey(WallTime before,
                        const std::function<void(const std::string&, std::uint64_t)>& visit) const;
-  // Removes what uploads of processes that died have left; Open does so too.
+  // Removes what uploads of processes that died have left.
   void SweepTemporary() const;
 
  private:

@@ -62,7 +62,7 @@ TEST_F(Gc, AnUploadOfAProcessThatDiedGoesAndOneThatIsWrittenStays) {
   ASSERT_TRUE(living);
   ASSERT_TRUE((*living)->Append("all of it"));
   leave();
-  plane->Sweep();
+  ASSERT_TRUE(plane->Sweep());
   EXPECT_FALSE(std::filesystem::exists(left));
   EXPECT_TRUE((*living)->Finish({}));
 }
