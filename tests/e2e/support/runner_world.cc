@@ -54,7 +54,7 @@ std::string AskRunner(const std::string& state_dir, const std::string& path) {
   return ReadAll(fd.get(), 1 << 20).value_or("");
 }
 
-RunnerWorld::RunnerWorld(FakePlane& plane, const Clock& clock) : plane_(plane), clock_(clock) {
+RunnerWorld::RunnerWorld(FakePlane& plane, const Clock& clock) : clock_(clock) {
   std::string pattern = (std::filesystem::temp_directory_path() / "writ-e2e-XXXXXX").string();
   if (mkdtemp(pattern.data()) == nullptr) std::abort();
   root_ = pattern;

@@ -66,7 +66,6 @@ class RunnerWorld {
   std::vector<std::string> Sessions() const;  // what is left below work/sessions and work/trash
 
  private:
-  FakePlane& plane_;
   const Clock& clock_;
   std::string root_;
   std::unique_ptr<runner::Engine> engine_;
