@@ -45,7 +45,6 @@ expect() {
   [ "$got" = "$want" ] || { cat "$work/out" "$work/errors"; fail "exit $got of $*, $want expected"; }
 }
 events() { writ receipt "$run" --json >"$work/receipt.json"; json "$work/receipt.json" "[e for e in d['saw']['entered'] if e['type'] == '$1']${2:-}"; }
-named() { for runner in "$state"/runner/*/; do basename "$runner"; done | head -n 1; }
 
 say "into a machine's session"
 begin 'echo ready; until [ -e go ]; do sleep 0.1; done; cat from-outside' --allow-access exec,copy,pause
@@ -70,9 +69,6 @@ expect 1 writ pause "$run"
 grep -q 'job.paused' "$work/errors" || { cat "$work/errors"; fail "a paused one was paused"; }
 expect 125 writ exec "$run" -- true
 grep -q 'writ resume' "$work/errors" || { cat "$work/errors"; fail "the mend is not named"; }
-writ runner status --name "$(named)" --json >"$work/status.json"
-json "$work/status.json" 'd["runs"][0]["pausedMs"] >= 0' | grep -q True || { cat "$work/status.json"; fail "the status does not show it"; }
-writ runner status --name "$(named)" | grep -q 'paused for' || fail "the status does not say it"
 expect 0 writ --json resume "$run"
 [ "$(json "$work/out" 'd["paused"]')" = False ] || fail "--json: $(cat "$work/out")"
 expect 0 writ exec "$run" -- sh -c 'echo > go'
