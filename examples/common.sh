@@ -28,3 +28,25 @@ make_repository() {
   git -C "$repo" add -A
   git -C "$repo" -c user.name=example -c user.email=example@example.com commit -qm 'first'
 }
+
+# Skips where no machine can be made.
+need_machines() {
+  for needed in /usr/bin/qemu-system-x86_64 /usr/bin/mkfs.erofs; do
+    [ -x "$needed" ] || { echo "skipped: there is no $needed (scripts/install-packages)"; exit 77; }
+  done
+  compgen -G '/boot/vmlinuz-*-cloud-amd64' >/dev/null || { echo "skipped: no kernel of linux-image-cloud-amd64"; exit 77; }
+}
+
+# make_root PROGRAM...: a root file system of these programs of the host, in $work/root; its sh is bash.
+make_root() {
+  local name program library
+  mkdir -p "$work/root/usr/bin" "$work/root/usr/lib64" "$work/root/etc"
+  for name in bin lib lib64; do ln -s "usr/$name" "$work/root/$name"; done
+  for program in "$@"; do
+    cp "$(command -v "$program")" "$work/root/usr/bin/"
+    ldd "$(command -v "$program")" | grep -o '/[^ ]*' | while read -r library; do
+      install -D "$library" "$work/root/usr/${library#/usr}"
+    done
+  done
+  ln -s bash "$work/root/usr/bin/sh"
+}

@@ -2,22 +2,11 @@
 # A guest image from a recipe: each RUN is a run in a machine, under a contract, and its receipt is in the image. What
 # was done is not done again, what is wrong is refused with its line before a machine boots, and the receipts verify.
 . "$(dirname "$0")/../common.sh"
-for needed in /usr/bin/qemu-system-x86_64 /usr/bin/mkfs.erofs; do
-  [ -x "$needed" ] || { echo "skipped: there is no $needed (scripts/install-packages)"; exit 77; }
-done
-compgen -G '/boot/vmlinuz-*-cloud-amd64' >/dev/null || { echo "skipped: no kernel of linux-image-cloud-amd64"; exit 77; }
+need_machines
 make_repository
 writ init >/dev/null
 
-mkdir -p "$work/root/usr/bin" "$work/root/usr/lib64" "$work/root/etc"
-for name in bin lib lib64; do ln -s "usr/$name" "$work/root/$name"; done
-for program in bash cat id mkdir ln chmod rm; do
-  cp "$(command -v "$program")" "$work/root/usr/bin/"
-  ldd "$(command -v "$program")" | grep -o '/[^ ]*' | while read -r library; do
-    install -D "$library" "$work/root/usr/${library#/usr}"
-  done
-done
-ln -s bash "$work/root/usr/bin/sh"
+make_root bash cat id mkdir ln chmod rm
 writ image import "$work/root" --name small >/dev/null
 
 say "a recipe, and what it copies"

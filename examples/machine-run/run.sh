@@ -2,10 +2,7 @@
 # A machine per run: a guest image is made twice with one digest, a job runs in it, changes files, reaches the one
 # allowed host through a machine without a network card, and the receipt says which image and which monitor.
 . "$(dirname "$0")/../common.sh"
-for needed in /usr/bin/qemu-system-x86_64 /usr/bin/mkfs.erofs; do
-  [ -x "$needed" ] || { echo "skipped: there is no $needed (scripts/install-packages)"; exit 77; }
-done
-compgen -G '/boot/vmlinuz-*-cloud-amd64' >/dev/null || { echo "skipped: no kernel of linux-image-cloud-amd64"; exit 77; }
+need_machines
 make_repository
 writ init >/dev/null
 
@@ -15,15 +12,7 @@ code=0; writ run --repo "$repo" --isolation microvm true >"$work/out" 2>&1 || co
 grep -q 'no guest image' "$work/out" || { cat "$work/out"; fail "the reason is not said"; }
 
 say "a root file system of a few programs, and a guest image of it: the same inputs, the same digest"
-mkdir -p "$work/root/usr/bin" "$work/root/usr/lib64" "$work/root/etc"
-for name in bin lib lib64; do ln -s "usr/$name" "$work/root/$name"; done
-for program in bash cat uname id; do
-  cp "$(command -v "$program")" "$work/root/usr/bin/"
-  ldd "$(command -v "$program")" | grep -o '/[^ ]*' | while read -r library; do
-    install -D "$library" "$work/root/usr/${library#/usr}"
-  done
-done
-ln -s bash "$work/root/usr/bin/sh"
+make_root bash cat uname id
 digest=$(writ image build --root "$work/root" --name default)
 touch "$work/root/etc"
 again=$(writ image build --root "$work/root" --name small)

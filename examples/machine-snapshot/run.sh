@@ -2,23 +2,12 @@
 # Machines that start from a snapshot: it is built once, two runs are clones of it with randomness of their own,
 # the receipt says from what, and a snapshot that is not what was signed is not used - which the receipt says as well.
 . "$(dirname "$0")/../common.sh"
-for needed in /usr/bin/qemu-system-x86_64 /usr/bin/mkfs.erofs; do
-  [ -x "$needed" ] || { echo "skipped: there is no $needed (scripts/install-packages)"; exit 77; }
-done
-compgen -G '/boot/vmlinuz-*-cloud-amd64' >/dev/null || { echo "skipped: no kernel of linux-image-cloud-amd64"; exit 77; }
+need_machines
 make_repository
 writ init >/dev/null
 
 say "a guest image of a few programs"
-mkdir -p "$work/root/usr/bin" "$work/root/usr/lib64" "$work/root/etc"
-for name in bin lib lib64; do ln -s "usr/$name" "$work/root/$name"; done
-for program in bash cat; do
-  cp "$(command -v "$program")" "$work/root/usr/bin/"
-  ldd "$(command -v "$program")" | grep -o '/[^ ]*' | while read -r library; do
-    install -D "$library" "$work/root/usr/${library#/usr}"
-  done
-done
-ln -s bash "$work/root/usr/bin/sh"
+make_root bash cat
 writ image build --root "$work/root" --name default
 
 # started RUN: how its receipt says that its machine came to be.

@@ -2,21 +2,10 @@
 # exec, cp and attach into a machine's session, and the machine that stands still and goes on: each where it
 # was granted, each in the receipt. L16 L18 L36 L37
 . "$(dirname "$0")/../../examples/common.sh"
-for needed in /usr/bin/qemu-system-x86_64 /usr/bin/mkfs.erofs; do
-  [ -x "$needed" ] || { echo "skipped: there is no $needed (scripts/install-packages)"; exit 77; }
-done
-compgen -G '/boot/vmlinuz-*-cloud-amd64' >/dev/null || { echo "skipped: no kernel of linux-image-cloud-amd64"; exit 77; }
+need_machines
 make_repository
 writ init >/dev/null
-mkdir -p "$work/root/usr/bin" "$work/root/usr/lib64" "$work/root/etc"
-for name in bin lib lib64; do ln -s "usr/$name" "$work/root/$name"; done
-for program in bash cat stty sleep; do
-  cp "$(command -v "$program")" "$work/root/usr/bin/"
-  ldd "$(command -v "$program")" | grep -o '/[^ ]*' | while read -r library; do
-    install -D "$library" "$work/root/usr/${library#/usr}"
-  done
-done
-ln -s bash "$work/root/usr/bin/sh"
+make_root bash cat stty sleep
 writ image build --root "$work/root" --name default >/dev/null
 
 # begin SCRIPT ARGUMENTS...: a run in the background; $pid, $run. Its job says "ready" when it is set up.
