@@ -35,6 +35,7 @@
 #include "hostile/table.h"
 #include "support/places.h"
 #include "writ/backends/linux/pidfd.h"
+#include "writ/backends/linux/process_tree.h"
 #include "writ/base/child.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
@@ -278,12 +279,28 @@ class Hostile : public testing::TestWithParam<Cell> {
     options.cwd = place;
     auto pair = MakeSeqpacketPair();
     if (pair) options.fds = {{pair->first.get(), 9}};  // something to inherit
+    const std::size_t before = TasksOfTheJobsUser();
     auto child = Child::Spawn(options);
     if (!child) return -1;
     auto status = child->Wait(seconds(60));
     EXPECT_TRUE(Ended(Mark('u')));
+    EXPECT_TRUE(WaitedFor(before));
     EXPECT_TRUE(Removed("unguarded"));
     return status && *status ? (*status)->ShellCode() : -1;
+  }
+
+  // Those of its supervisor, as root: nobody else's.
+  std::size_t TasksOfTheJobsUser() const {
+    return ::geteuid() == 0 ? backends::TasksOfUid(job_.identity().uid) : 0;
+  }
+  // Who is dead and not yet waited for counts against the job's limit of processes too.
+  bool WaitedFor(std::size_t before) const {
+    const auto bound = std::chrono::steady_clock::now() + seconds(30);
+    while (TasksOfTheJobsUser() > before) {
+      if (std::chrono::steady_clock::now() > bound) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+    return true;
   }
 
   // Ends all that has that mark, what it starts meanwhile too: whatever is left of an attempt
