@@ -15,6 +15,7 @@
 #include "writ/base/paths.h"
 #include "writ/base/unique_fd.h"
 #include "writ/protocol/digest.h"
+#include "writ/protocol/file_digest.h"
 
 namespace writ::backends {
 namespace {
@@ -24,25 +25,11 @@ constexpr char kSuffix[] = ".erofs";
 constexpr char kHalfMade[] = "base.half";
 constexpr char kLockName[] = "base.lock";
 constexpr mode_t kFolderMode = 0711;
-constexpr std::size_t kReadBytes = 1u << 20;
 
 Error Failed(const std::string& what) {
   Error error = SysError(errno, "microvm.base_image", "cannot " + what);
   if (errno == ENOSPC) error.hint = "the file system of the runner's state directory is full";
   return error;
-}
-
-Result<protocol::Digest> DigestOf(int file) {
-  protocol::Sha256Hasher hasher;
-  std::string buffer(kReadBytes, '\0');
-  for (off_t at = 0;;) {
-    const ssize_t count = ::pread(file, buffer.data(), buffer.size(), at);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return Failed("read an image of a base");
-    if (count == 0) return hasher.Finish();
-    hasher.Update(std::string_view(buffer).substr(0, static_cast<std::size_t>(count)));
-    at += count;
-  }
 }
 
 bool SameFile(const struct stat& a, const struct stat& b) {
@@ -90,7 +77,7 @@ Result<std::string> Make(int folder, const WorkspaceMount& mount, microvm::Image
       parts.push_back({std::to_string(i), mount.kept_trees[i]});
     WRIT_ASSIGN(counts, microvm::WriteTreeImage(
                             parts, {microvm::kGuestJobUid, microvm::kGuestJobUid}, file.get()));
-    WRIT_ASSIGN(const protocol::Digest digest, DigestOf(file.get()));
+    WRIT_ASSIGN(const protocol::Digest digest, protocol::DigestOfFile(file.get()));
     const std::string name = kPrefix + digest.ToHex() + kSuffix;
     if (::fchmod(file.get(), 0444) != 0 || ::fsync(file.get()) != 0 ||
         ::renameat(folder, kHalfMade, folder, name.c_str()) != 0 || ::fsync(folder) != 0)
@@ -130,7 +117,8 @@ Result<BaseImage> BaseImages::Get(const WorkspaceMount& mount) {
     const bool ours = file && ::fstat(file.get(), &st) == 0 && S_ISREG(st.st_mode) &&
                       st.st_uid == ::geteuid() && (st.st_mode & 07777) == 0444;
     if (ours && IsKnown(image.path, st)) return image;
-    auto digest = ours ? DigestOf(file.get()) : Result<protocol::Digest>(protocol::kZeroDigest);
+    auto digest =
+        ours ? protocol::DigestOfFile(file.get()) : Result<protocol::Digest>(protocol::kZeroDigest);
     if (digest && *name == kPrefix + digest->ToHex() + kSuffix) {
       Remember(image.path, st);
       return image;

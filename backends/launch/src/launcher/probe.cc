@@ -44,15 +44,17 @@ std::vector<sock_filter> ConnectOnlyFilter() {
 [[noreturn]] void TryAsJob(const sockaddr_in& target, int report) {
   if (::geteuid() == 0 && DropIdentity(kProbeUid, kProbeUid).step != nullptr) ::_exit(10);
   ::prctl(PR_SET_DUMPABLE, 1);  // as after an exec
+  // Who waits in the kernel for an answer to its call ends with whoever would give it.
+  if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) ::_exit(13);
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) ::_exit(11);
   auto listener = InstallFilter(ConnectOnlyFilter(), Listener::kWanted);
   if (!listener || !SendWithFds(report, "L", {listener->get()})) ::_exit(12);
   listener->reset();
   UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!socket) ::_exit(13);
+  if (!socket) ::_exit(14);
   ::_exit(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&target), sizeof target) == 0
               ? 0
-              : 14);
+              : 15);
 }
 
 std::string WhyNot(int code) {
@@ -64,6 +66,8 @@ std::string WhyNot(int code) {
     case 12:
       return "the kernel refuses a filter with a notification listener";
     case 13:
+      return "a process cannot ask to end with its parent";
+    case 14:
       return "no TCP socket can be made";
     default:
       return "a connection cannot be made for another process (pidfd_getfd or ptrace rules)";
@@ -87,7 +91,10 @@ std::string TrySupervisedConnect() {
   if (!pair) return "no socket pair can be made";
   pid_t pid = ::fork();
   if (pid < 0) return "cannot fork";
-  if (pid == 0) TryAsJob(target, pair->second.get());
+  if (pid == 0) {
+    pair->first.reset();
+    TryAsJob(target, pair->second.get());
+  }
   pair->second.reset();
   UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   auto report = ReceiveWithFds(pair->first.get(), 16);

@@ -22,6 +22,7 @@
 #include "writ/backends/microvm/messages.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
+#include "writ/protocol/file_digest.h"
 
 namespace writ::backends::microvm {
 namespace {
@@ -118,20 +119,6 @@ Status CheckArchitecture(const std::string& root) {
   return {};
 }
 
-Result<protocol::Digest> DigestOf(const std::string& path) {
-  UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return SysError(errno, "microvm.digest", "cannot open " + path);
-  protocol::Sha256Hasher hasher;
-  std::string buffer(1u << 20, '\0');
-  for (;;) {
-    const ssize_t count = ::read(file.get(), buffer.data(), buffer.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return SysError(errno, "microvm.digest", "cannot read " + path);
-    if (count == 0) return hasher.Finish();
-    hasher.Update(std::string_view(buffer).substr(0, static_cast<std::size_t>(count)));
-  }
-}
-
 }  // namespace
 
 image::ImageStore GuestStore(const std::string& dir) {
@@ -166,7 +153,7 @@ Result<image::ImageRecord> BuildGuestImage(const image::ImageStore& store,
   GuestManifest manifest;
   manifest.kernel = protocol::Sha256(kernel.elf);
   manifest.initramfs = protocol::Sha256(initramfs);
-  WRIT_ASSIGN(manifest.root, DigestOf(stage.path() + "/" + kRootName));
+  WRIT_ASSIGN(manifest.root, protocol::DigestOfFile(stage.path() + "/" + kRootName));
   manifest.kernel_release = kernel.release;
   manifest.agent = build.version;
   manifest.config = build.config;

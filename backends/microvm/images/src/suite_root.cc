@@ -15,6 +15,7 @@
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
 #include "writ/protocol/digest.h"
+#include "writ/protocol/file_digest.h"
 #include "writ/protocol/json.h"
 
 namespace writ::backends::microvm {
@@ -143,20 +144,6 @@ Status Debootstrap(const SuiteOrder& order, const std::string& sources, const st
                "/etc/apt/trusted.gpg.d?"};
 }
 
-Result<protocol::Digest> DigestOfFile(const std::string& path) {
-  UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return SysError(errno, "suite.digest", "cannot open " + path);
-  protocol::Sha256Hasher hasher;
-  std::string buffer(1u << 20, '\0');
-  for (;;) {
-    const ssize_t count = ::read(file.get(), buffer.data(), buffer.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return SysError(errno, "suite.digest", "cannot read " + path);
-    if (count == 0) return hasher.Finish();
-    hasher.Update(std::string_view(buffer).substr(0, static_cast<std::size_t>(count)));
-  }
-}
-
 // The archive as the one layer of an OCI image, so that it comes in as every image does.
 class Layout {
  public:
@@ -165,7 +152,7 @@ class Layout {
   Status Make(const std::string& tar) {
     WRIT_ASSIGN(blobs_, MakeDirectories(path_ + "/blobs/sha256", 0700));
     WRIT_ASSIGN(root_, OpenDirectory(path_));
-    WRIT_ASSIGN(const protocol::Digest layer, DigestOfFile(tar));
+    WRIT_ASSIGN(const protocol::Digest layer, protocol::DigestOfFile(tar));
     struct stat st {};
     if (::stat(tar.c_str(), &st) != 0 ||
         ::rename(tar.c_str(), (path_ + "/blobs/sha256/" + layer.ToHex()).c_str()) != 0)

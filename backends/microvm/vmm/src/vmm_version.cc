@@ -1,16 +1,11 @@
 #include "writ/backends/microvm/vmm_version.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <array>
-#include <cerrno>
 #include <charconv>
 #include <map>
 #include <sstream>
 
 #include "writ/base/file.h"
-#include "writ/base/unique_fd.h"
+#include "writ/protocol/file_digest.h"
 
 namespace writ::backends::microvm {
 namespace {
@@ -69,20 +64,6 @@ std::string_view Prefix(VmmKind kind) {
 std::string Shown(VmmKind kind, const VmmVersion& version) {
   constexpr std::string_view kNames[] = {"QEMU ", "Firecracker ", "Cloud Hypervisor "};
   return std::string(kNames[static_cast<int>(kind)]) + version.text();
-}
-
-Result<protocol::Digest> DigestOf(const std::string& program) {
-  UniqueFd file(::open(program.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return SysError(errno, "microvm.vmm_digest", "cannot open " + program);
-  protocol::Sha256Hasher hasher;
-  std::array<char, 256 * 1024> buffer{};
-  for (;;) {
-    const ssize_t count = ::read(file.get(), buffer.data(), buffer.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return SysError(errno, "microvm.vmm_digest", "cannot read " + program);
-    if (count == 0) return hasher.Finish();
-    hasher.Update({buffer.data(), static_cast<std::size_t>(count)});
-  }
 }
 
 }  // namespace
@@ -178,7 +159,7 @@ Result<VmmIdentity> ReadVmmIdentity(VmmKind kind, const VmmVersion& version,
   VmmIdentity out;
   out.kind = kind;
   out.version = version;
-  WRIT_ASSIGN(out.binary, DigestOf(program));
+  WRIT_ASSIGN(out.binary, protocol::DigestOfFile(program));
   WRIT_ASSIGN(std::string cpuinfo, ReadFile("/proc/cpuinfo", kMaxCpuInfo));
   WRIT_ASSIGN(out.cpu, CpuIdentity(cpuinfo));
   return out;
