@@ -43,11 +43,12 @@ backends::MicrovmBackendOptions MachineSnapshots::Options() const {
 
 Result<backends::microvm::SnapshotRecord> MachineSnapshots::Build(
     std::vector<std::string> warm_up, std::uint64_t memory_bytes,
-    const std::function<void(const std::string&)>& told) const {
+    const std::function<void(const std::string&)>& told, unsigned cpus) const {
   const JobFixture fixture;  // for its uid
   backends::SnapshotBuild build;
   build.machines = Options();
   build.memory_bytes = memory_bytes;
+  build.cpus = cpus;
   build.warm_up = std::move(warm_up);
   build.identity = fixture.identity();
   build.work_dir = work_dir();

@@ -26,7 +26,7 @@ class MachineSnapshots {
   // As a user's would be, by a monitor with this test's uid. `memory_bytes`: of its jobs.
   Result<backends::microvm::SnapshotRecord> Build(
       std::vector<std::string> warm_up, std::uint64_t memory_bytes = 0,
-      const std::function<void(const std::string&)>& told = {}) const;
+      const std::function<void(const std::string&)>& told = {}, unsigned cpus = 1) const;
   // Where builds happen; empty when none does.
   std::string work_dir() const { return dir_ + "/builds"; }
 

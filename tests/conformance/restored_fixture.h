@@ -45,8 +45,8 @@ class Restored : public testing::Test {
     plan.limits.memory_bytes = kJobMemory;
     return plan;
   }
-  microvm::SnapshotRecord Build(std::vector<std::string> warm_up = {}) {
-    auto made = snapshots_.Build(std::move(warm_up), kJobMemory);
+  microvm::SnapshotRecord Build(std::vector<std::string> warm_up = {}, unsigned cpus = 1) {
+    auto made = snapshots_.Build(std::move(warm_up), kJobMemory, {}, cpus);
     if (!made) ADD_FAILURE() << made.error().ToString();
     EXPECT_EQ(fs::directory_iterator(snapshots_.work_dir()), fs::directory_iterator());
     return made ? *made : microvm::SnapshotRecord{};

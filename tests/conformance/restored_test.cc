@@ -10,6 +10,7 @@
 #include <fstream>
 #include <set>
 #include <sstream>
+#include <thread>
 
 #include "conformance/restored_fixture.h"
 
@@ -52,6 +53,38 @@ TEST_F(Restored, RunStartsFromTheSnapshotOfItsImageAndSize) {
   ASSERT_TRUE(other.job().StartOfMachine());
   EXPECT_EQ(other.job().StartOfMachine()->snapshot + other.job().StartOfMachine()->not_restored,
             "");
+}
+
+// Begun ones count as whole, and there are no more than the host's.
+TEST_F(Restored, MachineHasAProcessorForEachCpuOfItsRun) {
+  const unsigned cpus = std::min(std::max(std::thread::hardware_concurrency(), 1u), 2u);
+  const std::string said = std::to_string(cpus) + "\n";
+  constexpr char kCount[] = "grep -c ^processor /proc/cpuinfo";
+  Plan plan = Sized(job_.Shell(kCount));
+  plan.limits.cpu_millis = 1500;
+  RunningJob cold(*backend_, std::move(plan));
+  ASSERT_TRUE(cold.started()) << cold.started().error().ToString();
+  EXPECT_EQ(cold.job().StartOfMachine()->snapshot, "");
+  EXPECT_EQ(cold.Wait().out, said);
+
+  const microvm::SnapshotRecord record = Build({}, cpus);
+  ASSERT_FALSE(HasFailure());
+  EXPECT_EQ(record.manifest.fit.cpus, cpus);
+  // Both at work at once, on memory that comes as it is touched.
+  plan = Sized(job_.Shell(std::string(kCount) +
+                          "; for i in 1 2; do (yes | head -c 3000000 | wc -c) & done; wait"));
+  plan.limits.cpu_millis = 2000;
+  RunningJob restored(*backend_, std::move(plan));
+  ASSERT_TRUE(restored.started()) << restored.started().error().ToString();
+  EXPECT_EQ(restored.job().StartOfMachine()->snapshot, record.text())
+      << restored.job().StartOfMachine()->not_restored;
+  EXPECT_EQ(restored.Wait().out, said + "3000000\n3000000\n");
+
+  if (cpus == 1) return;
+  JobRun run;
+  const MachineStart one = Start(kCount, run);
+  EXPECT_EQ(one.snapshot + one.not_restored, "") << "of a machine of another size";
+  EXPECT_EQ(run.out, "1\n");
 }
 
 // L33, L35: all started from one, beside each other. Host names: Clones.ShareNothing.

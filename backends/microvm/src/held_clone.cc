@@ -82,7 +82,7 @@ Result<std::unique_ptr<HeldClone>> HeldClone::Make(std::shared_ptr<CloneMaker> m
                                                    std::shared_ptr<PoolUids> uids,
                                                    const PoolOptions& options,
                                                    const std::string& image,
-                                                   std::uint64_t machine_bytes) {
+                                                   const MachineSize& size) {
   const std::optional<Identity> identity = uids->Take();
   if (!identity)
     return Error{ErrorKind::kOverloaded, "microvm.pool_uids",
@@ -94,8 +94,8 @@ Result<std::unique_ptr<HeldClone>> HeldClone::Make(std::shared_ptr<CloneMaker> m
   }
   std::unique_ptr<HeldClone> out(
       new HeldClone(std::move(maker), std::move(uids), identity->uid, std::move(folder).value()));
-  out->machine_bytes_ = machine_bytes;
-  Plan plan = out->folder_->PlanOf(kPrefix, image, *identity, JobMemoryOf(machine_bytes));
+  out->size_ = size;
+  Plan plan = out->folder_->PlanOf(kPrefix, image, *identity, JobLimitsOf(size));
   plan.helper_uid = options.helper_uid;
   const std::string run_id = plan.run_id;
   CloneMaker& with = *out->maker_;

@@ -11,6 +11,7 @@
 #include <string>
 #include <utility>
 
+#include "machine_fit.h"
 #include "machine_folder.h"
 #include "microvm_tier.h"
 #include "page_supply.h"
@@ -56,16 +57,15 @@ class CloneMaker {
 
 class HeldClone final : public HeldMachine {
  public:
-  // Takes as long as a restore. `image`: digest; `machine_bytes`: of its memory.
+  // Takes as long as a restore. `image`: digest; `size`: of its machine.
   static Result<std::unique_ptr<HeldClone>> Make(std::shared_ptr<CloneMaker> maker,
                                                  std::shared_ptr<PoolUids> uids,
                                                  const PoolOptions& options,
-                                                 const std::string& image,
-                                                 std::uint64_t machine_bytes);
+                                                 const std::string& image, const MachineSize& size);
   ~HeldClone() override { (void)End(); }
 
   const std::string& snapshot() const { return snapshot_; }
-  std::uint64_t machine_bytes() const { return machine_bytes_; }
+  const MachineSize& size() const { return size_; }
   std::chrono::steady_clock::time_point made() const { return made_; }
   bool served() const { return fds_.size() > 2; }
   const std::string& not_served() const { return not_served_; }
@@ -95,7 +95,7 @@ class HeldClone final : public HeldMachine {
   Secret tokens_;
   std::string snapshot_;
   std::string not_served_;
-  std::uint64_t machine_bytes_ = 0;
+  MachineSize size_;
   std::chrono::steady_clock::time_point made_ = std::chrono::steady_clock::now();
   std::optional<Dismantled> ended_;
 };

@@ -38,14 +38,15 @@ Result<SnapshotFit> MonitorReader::FitOf(const MachineFeatures& machine) {
   return fit;
 }
 
-void SetMachine(const protocol::Digest& image, std::uint64_t memory_bytes, SnapshotFit& fit) {
+void SetMachine(const protocol::Digest& image, const MachineSize& size, SnapshotFit& fit) {
   fit.image = image;
-  fit.memory_bytes = memory_bytes;
+  fit.memory_bytes = size.memory_bytes;
+  fit.cpus = size.cpus;
   microvm::MachineSpec spec;
   spec.version = fit.vmm.version;
   spec.acceleration = fit.acceleration;
-  spec.memory_bytes = memory_bytes;
-  spec.cpus = fit.cpus;
+  spec.memory_bytes = size.memory_bytes;
+  spec.cpus = size.cpus;
   spec.base = microvm::kBasePlace;  // every machine of the tier has that drive
   fit.layout = microvm::QemuLayout(spec);
 }

@@ -26,8 +26,18 @@ class MonitorReader {
   std::optional<microvm::VmmIdentity> identity_;
 };
 
+inline constexpr std::uint64_t kMillisOfACpu = 1000;
+
+struct MachineSize {
+  std::uint64_t memory_bytes = 0;
+  unsigned cpus = 1;
+  auto operator<=>(const MachineSize&) const = default;
+};
+inline MachineSize SizeOf(const microvm::SnapshotFit& fit) {
+  return {fit.memory_bytes, fit.cpus};
+}
+
 // The rest of it, of a run's machine.
-void SetMachine(const protocol::Digest& image, std::uint64_t memory_bytes,
-                microvm::SnapshotFit& fit);
+void SetMachine(const protocol::Digest& image, const MachineSize& size, microvm::SnapshotFit& fit);
 
 }  // namespace writ::backends

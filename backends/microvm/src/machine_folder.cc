@@ -30,7 +30,7 @@ MachineFolder::~MachineFolder() {
 }
 
 Plan MachineFolder::PlanOf(const std::string& prefix, const std::string& image,
-                           const Identity& identity, std::uint64_t job_memory_bytes) const {
+                           const Identity& identity, const Limits& job) const {
   Plan plan;
   plan.tier = Tier::kMicrovm;
   plan.run_id = prefix + HexEncode(RandomBytes(6));
@@ -39,7 +39,8 @@ Plan MachineFolder::PlanOf(const std::string& prefix, const std::string& image,
   plan.session_dir = path() + "/session";
   plan.image = image;
   plan.identity = identity;
-  plan.limits.memory_bytes = job_memory_bytes;
+  plan.limits.memory_bytes = job.memory_bytes;
+  plan.limits.cpu_millis = job.cpu_millis;
   plan.limits.wall_timeout = std::chrono::hours(24);  // bounded by its start
   return plan;
 }

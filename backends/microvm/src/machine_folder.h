@@ -22,9 +22,9 @@ class MachineFolder {
 
   std::string path() const { return work_dir_ + "/" + made_.name; }
   int fd() const { return made_.folder.get(); }
-  // The plan of its machine: the places, and nothing of a job.
+  // The plan of its machine: the places, and nothing of a job but what makes the machine's size.
   Plan PlanOf(const std::string& prefix, const std::string& image, const Identity& identity,
-              std::uint64_t job_memory_bytes) const;
+              const Limits& job) const;
   // The tokens of the machine that is there, or of the one that it was restored from; wiped by
   // whoever holds them. Read as what a jailed process may have made of it.
   Result<std::string> ReadTokens() const;

@@ -93,7 +93,7 @@ std::optional<MachinePool::Claimed> MachinePool::Claim(const std::string& snapsh
       if (found == waiting_.end()) break;
       std::unique_ptr<HeldClone> clone = std::move(*found);
       waiting_.erase(found);
-      counts_.memory_bytes -= clone->machine_bytes();
+      counts_.memory_bytes -= clone->size().memory_bytes;
       auto way = MakeSeqpacketPair();
       const bool served = clone->served();
       if (!way || !clone->Answers() || !clone->GiveTo(way->first.get())) {
@@ -155,11 +155,11 @@ std::vector<MachinePool::Wanted> MachinePool::Look() const {
   std::vector<Wanted> out;
   auto list = microvm::SnapshotStoreOf(options_.images_dir).List();
   if (!list) return out;
-  std::set<std::pair<std::string, std::uint64_t>> seen;
+  std::set<std::pair<std::string, MachineSize>> seen;
   for (const microvm::SnapshotRecord& record : list->good) {
     const microvm::SnapshotFit& fit = record.manifest.fit;
-    Wanted one{record.text(), "sha256:" + fit.image.ToHex(), fit.memory_bytes};
-    if (seen.insert({one.image, one.machine_bytes}).second) out.push_back(std::move(one));
+    Wanted one{record.text(), "sha256:" + fit.image.ToHex(), SizeOf(fit)};
+    if (seen.insert({one.image, one.size}).second) out.push_back(std::move(one));
   }
   return out;
 }
@@ -181,7 +181,7 @@ MachinePool::Clones MachinePool::TakeUseless() {
       ++at;
       continue;
     }
-    counts_.memory_bytes -= clone.machine_bytes();
+    counts_.memory_bytes -= clone.size().memory_bytes;
     ++counts_.discarded;
     out.push_back(std::move(*at));
     at = waiting_.erase(at);
@@ -204,15 +204,15 @@ std::optional<MachinePool::Wanted> MachinePool::Missing() {
       return clone->snapshot() == one.snapshot;
     });
     if (static_cast<std::uint64_t>(have) >= options_.pool.count) continue;
-    if (counts_.memory_bytes + one.machine_bytes > options_.pool.memory_bytes) {
-      counts_.trouble = "a machine of " + Mib(one.machine_bytes) +
+    if (counts_.memory_bytes + one.size.memory_bytes > options_.pool.memory_bytes) {
+      counts_.trouble = "a machine of " + Mib(one.size.memory_bytes) +
                         " more would be over the pool's memory of " +
                         Mib(options_.pool.memory_bytes);
       continue;
     }
-    if (auto free = AvailableMemory(); free && *free < one.machine_bytes + kKeptFree) {
+    if (auto free = AvailableMemory(); free && *free < one.size.memory_bytes + kKeptFree) {
       counts_.trouble = "the host has " + Mib(*free) + " of memory left, too little for another " +
-                        "machine of " + Mib(one.machine_bytes);
+                        "machine of " + Mib(one.size.memory_bytes);
       continue;
     }
     return one;
@@ -226,7 +226,7 @@ void MachinePool::MakeOne(const Wanted& wanted) {
     std::lock_guard lock(mutex_);
     maker = maker_;
   }
-  auto made = HeldClone::Make(maker, uids_, options_.pool, wanted.image, wanted.machine_bytes);
+  auto made = HeldClone::Make(maker, uids_, options_.pool, wanted.image, wanted.size);
   std::lock_guard lock(mutex_);
   if (!made) {
     not_before_ = Clock::now() + kRest;
@@ -235,7 +235,7 @@ void MachinePool::MakeOne(const Wanted& wanted) {
               {{"why", made.error().ToString()}, {"snapshot", wanted.snapshot}});
     return;
   }
-  counts_.memory_bytes += (*made)->machine_bytes();
+  counts_.memory_bytes += (*made)->size().memory_bytes;
   waiting_.push_back(std::move(made).value());
 }
 

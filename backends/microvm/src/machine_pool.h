@@ -22,6 +22,7 @@
 #include <thread>
 #include <vector>
 
+#include "machine_fit.h"
 #include "page_supply.h"
 #include "writ/backends/backend.h"
 #include "writ/backends/job/host_features.h"
@@ -66,7 +67,7 @@ class MachinePool {
   struct Wanted {
     std::string snapshot;
     std::string image;
-    std::uint64_t machine_bytes = 0;
+    MachineSize size;
   };
   using Clones = std::vector<std::unique_ptr<HeldClone>>;
 

@@ -253,15 +253,23 @@ Status MicrovmTier::CheckPlan(const Plan& plan, const HostFeatures& features) co
   return image ? Status() : Status(std::move(image).error());
 }
 
-std::uint64_t JobMemoryOf(std::uint64_t machine_bytes) {
-  return machine_bytes - std::min(machine_bytes, kGuestMemoryBytes);
+Limits JobLimitsOf(const MachineSize& size) {
+  Limits out;
+  out.memory_bytes = size.memory_bytes - std::min(size.memory_bytes, kGuestMemoryBytes);
+  out.cpu_millis = size.cpus * kMillisOfACpu;
+  return out;
 }
 
-std::uint64_t MicrovmTier::MachineMemory(const Plan& plan) const {
+// A processor for each whole or begun one that the job may use at once, and no more than the host
+// has: the others would only take turns.
+MachineSize MicrovmTier::SizeFor(const Plan& plan) const {
   constexpr std::uint64_t kStep = 16ull << 20;
   const std::uint64_t job =
       plan.limits.memory_bytes == 0 ? options_.job_memory_bytes : plan.limits.memory_bytes;
-  return (job + kGuestMemoryBytes + kStep - 1) / kStep * kStep;
+  const std::uint64_t cpus = (plan.limits.cpu_millis + kMillisOfACpu - 1) / kMillisOfACpu;
+  const auto most = static_cast<std::uint64_t>(std::max(::sysconf(_SC_NPROCESSORS_ONLN), 1L));
+  return {(job + kGuestMemoryBytes + kStep - 1) / kStep * kStep,
+          static_cast<unsigned>(std::clamp<std::uint64_t>(cpus, 1, most))};
 }
 
 // The job's own are held in the guest; these bound the machine, whatever the guest does.
@@ -271,7 +279,7 @@ Limits MicrovmTier::OutsideLimits(const Plan& plan) const {
   outside.term_grace = plan.limits.term_grace;
   outside.output = plan.limits.output;
   outside.processes = kMonitorTasks;
-  outside.memory_bytes = MachineMemory(plan) + kMonitorMemory;
+  outside.memory_bytes = SizeFor(plan).memory_bytes + kMonitorMemory;
   return outside;
 }
 
@@ -350,7 +358,7 @@ Result<microvm::SnapshotFit> MicrovmTier::FitOf(const Plan& plan, const HostFeat
   WRIT_ASSIGN(microvm::SnapshotFit fit, monitor_.FitOf(features.machine));
   WRIT_ASSIGN(const protocol::Digest digest,
               protocol::Digest::Parse(std::string_view(image).substr(image.find(':') + 1)));
-  SetMachine(digest, MachineMemory(plan), fit);
+  SetMachine(digest, SizeFor(plan), fit);
   return fit;
 }
 
@@ -361,7 +369,7 @@ Status MicrovmTier::UseSnapshot(const Plan& plan, const HostFeatures& features, 
   if (listed->good.empty() && listed->refused.empty()) return {};
   WRIT_ASSIGN(const microvm::SnapshotFit fit, FitOf(plan, features, root.digest));
   auto meant = [&fit](const microvm::SnapshotManifest& manifest) {
-    return manifest.fit.image == fit.image && manifest.fit.memory_bytes == fit.memory_bytes;
+    return manifest.fit.image == fit.image && SizeOf(manifest.fit) == SizeOf(fit);
   };
   WRIT_ASSIGN(UniqueFd made, OpenBeneath(session_dir, kTmpName, O_RDONLY | O_DIRECTORY));
   Status why;
@@ -504,7 +512,9 @@ launch::LaunchPlan MicrovmTier::PlanLaunch(const Plan& plan, const HostFeatures&
   order.vmm = features.machine.path;
   order.acceleration =
       features.machine.kvm ? microvm::Acceleration::kKvm : microvm::Acceleration::kTcg;
-  order.memory_bytes = MachineMemory(plan);
+  const MachineSize size = SizeFor(plan);
+  order.memory_bytes = size.memory_bytes;
+  order.cpus = size.cpus;
   order.tsc_khz = HostTscKhz();
   order.boot_ms = static_cast<std::uint64_t>(BootBound().count());
   if (making_) {

@@ -27,8 +27,8 @@ struct SnapshotMaking {
 
 class MachinePool;
 
-// Of a job, for a machine of this size: MachineMemory the other way round.
-std::uint64_t JobMemoryOf(std::uint64_t machine_bytes);
+// Of a job, for a machine of this size: MicrovmTier::SizeFor the other way round.
+Limits JobLimitsOf(const MachineSize& size);
 
 class MicrovmTier final : public LaunchedTier {
  public:
@@ -66,7 +66,7 @@ class MicrovmTier final : public LaunchedTier {
   // Shows the machine the image of its workspace's base, where one can be kept.
   void UseBase(const Plan& plan, HeldRoot& root) const;
   Result<image::ImageRecord> FindImage(const Plan& plan) const;
-  std::uint64_t MachineMemory(const Plan& plan) const;
+  MachineSize SizeFor(const Plan& plan) const;
   // Puts what is needed of the newest snapshot that fits into the session. The error: why none is
   // used.
   Status UseSnapshot(const Plan& plan, const HostFeatures& features, int session_dir,

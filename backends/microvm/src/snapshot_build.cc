@@ -94,7 +94,10 @@ Result<microvm::SnapshotRecord> BuildSnapshot(SnapshotBuild build) {
     (void)microvm::SweepHalfMade(work_dir.get(), microvm::GarbageMode::kCollect);
   }
   WRIT_ASSIGN(const MachineFolder folder, MachineFolder::Make(build.work_dir, build.identity));
-  Plan plan = folder.PlanOf("snapshot-", build.image, build.identity, build.memory_bytes);
+  Limits sized;
+  sized.memory_bytes = build.memory_bytes;
+  sized.cpu_millis = build.cpus * kMillisOfACpu;
+  Plan plan = folder.PlanOf("snapshot-", build.image, build.identity, sized);
   WRIT_ASSIGN(const HeldRoot root, tier.Hold(plan));
   plan.image = root.digest;  // what the name means now
   microvm::SnapshotManifest manifest;
@@ -161,7 +164,7 @@ Status SnapshotJudge::Judge(const microvm::SnapshotRecord& record) const {
         "`writ image build` makes it again from the same parts, `writ snapshot gc` removes "
         "this one"};
   microvm::SnapshotFit wanted = *facts_->fit;
-  SetMachine(made.image, made.memory_bytes, wanted);
+  SetMachine(made.image, SizeOf(made), wanted);
   return microvm::CheckFits(record.manifest, wanted);
 }
 

@@ -6,6 +6,8 @@
 #include <memory>
 #include <set>
 #include <span>
+#include <thread>
+#include <tuple>
 #include <utility>
 
 #include "commands.h"
@@ -73,6 +75,7 @@ Result<Judged> MakeJudge(const Context& context) {
 struct BuildCommand {
   std::string image;
   std::string memory;
+  unsigned cpus = 1;
   std::string timeout = "30m";
   std::vector<std::string> warm_up;
 };
@@ -93,6 +96,7 @@ void Build(Context& context, const BuildCommand& command) {
                               "write it like 90s, 10m or 1h30m; 366d is the most"});
   build.warm_up_bound = *bound;
   build.image = command.image;
+  build.cpus = command.cpus;
   build.warm_up = command.warm_up;
   TakeOwnCgroup();
   auto setup = MakeMachineSetup(context.dir);
@@ -105,6 +109,10 @@ void Build(Context& context, const BuildCommand& command) {
   if (!record) return context.Fail(record.error());
   if (context.json) return context.PrintJson(RecordJson(*record));
   context.Print(record->text() + "\n");
+}
+
+std::string Processors(unsigned cpus) {
+  return std::to_string(cpus) + (cpus == 1 ? " CPU" : " CPUs");
 }
 
 void List(Context& context) {
@@ -126,7 +134,8 @@ void List(Context& context) {
   for (const SnapshotRecord& record : list->good) {
     const std::string why = WhyUnusable(*judged->judge, record);
     context.Print(record.text() + "  " + FormatRfc3339(record.manifest.created_at) + "  machine " +
-                  FormatBytes(record.manifest.fit.memory_bytes) + ", disk " +
+                  FormatBytes(record.manifest.fit.memory_bytes) + ", " +
+                  Processors(record.manifest.fit.cpus) + ", disk " +
                   FormatBytes(record.disk_bytes) + "  image " +
                   record.manifest.fit.image.ToHex().substr(0, 12) + "  " +
                   (why.empty() ? "usable" : why) + "\n");
@@ -174,11 +183,12 @@ void CollectGarbage(Context& context, const GcCommand& command) {
       command.dry_run ? microvm::GarbageMode::kDryRun : microvm::GarbageMode::kCollect;
   auto judged = MakeJudge(context);
   if (!judged) return context.Fail(judged.error());
-  std::set<std::pair<protocol::Digest, std::uint64_t>> kept;  // the newest come first
+  // The newest come first.
+  std::set<std::tuple<protocol::Digest, std::uint64_t, unsigned>> kept;
   auto garbage = StoreOf(context).CollectGarbage(mode, [&](const SnapshotRecord& record) {
     std::string why = WhyUnusable(*judged->judge, record);
     const microvm::SnapshotFit& fit = record.manifest.fit;
-    if (why.empty() && !kept.insert({fit.image, fit.memory_bytes}).second)
+    if (why.empty() && !kept.insert({fit.image, fit.memory_bytes, fit.cpus}).second)
       why = "there is a newer one of the same image and size";
     return why;
   });
@@ -219,6 +229,9 @@ void AddSnapshot(CLI::App& app, Context& context) {
       "--memory", build->memory,
       "For runs with this much memory, like 512M or 4G (default: that of runs without a "
       "limit)");
+  make->add_option("--cpus", build->cpus,
+                   "For runs with this many CPUs, begun ones counted as whole (default 1)")
+      ->check(CLI::Range(1u, std::max(std::thread::hardware_concurrency(), 1u)));
   make->add_option("--warm-up", build->warm_up,
                    "A shell command to run in the guest before, as root; again for another")
       ->allow_extra_args(false);

@@ -15,8 +15,7 @@ namespace {
 TEST(FileDigest, IsThatOfAllBytesWhereverTheDescriptorStands) {
   std::string bytes;
   for (int i = 0; bytes.size() < (2u << 20) + 17; ++i) bytes += std::to_string(i);  // three pieces
-  const std::string path =
-      testing::TempDir() + "writ-file-digest-" + std::to_string(::getpid());
+  const std::string path = testing::TempDir() + "writ-file-digest-" + std::to_string(::getpid());
   std::ofstream(path, std::ios::binary) << bytes;
   const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   ASSERT_EQ(::lseek(file.get(), 5, SEEK_SET), 5);

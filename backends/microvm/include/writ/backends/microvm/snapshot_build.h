@@ -23,6 +23,7 @@ struct SnapshotBuild {
   MicrovmBackendOptions machines;  // as the runs' are
   std::string image;               // name or digest; empty: the runs' default
   std::uint64_t memory_bytes = 0;  // of a job; 0: of one that has no limit of its own
+  unsigned cpus = 1;               // of the machine; at most the host's
   // Each for the guest's /bin/sh, as root, without a network. What the image's recipe has as START
   // and HEALTHCHECK comes last.
   std::vector<std::string> warm_up;
