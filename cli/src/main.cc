@@ -119,6 +119,7 @@ int main(int argc, char** argv) {
   AddRun(app, context);
   AddRuns(app, context);
   AddSession(app, context);
+  AddCheckpoint(app, context);
   AddCopy(app, context);
   AddArtifacts(app, context);
   AddReceipt(app, context);

@@ -145,6 +145,7 @@ std::vector<std::string> MovedIn(const Value& bundle, const Value& contract, con
   tell("uncommitted changes", Text(At(workspace, {"dirtyDiffHash"})));
   for (const Value& file : Items(At(workspace, {"untrackedFiles"})))
     tell("untracked file " + Text(At(file, {"path"})), Text(At(file, {"hash"})));
+  tell("checkpoint of another run", Text(At(contract, {"continuation", "checkpointId"})));
   return out;
 }
 
@@ -184,6 +185,8 @@ std::vector<std::string> Uses(const Value& bundle) {
     ++pauses;
     out.push_back(std::move(line));
   }
+  for (const Value* taken : EventsOfType(bundle, "checkpoint.created"))
+    out.push_back("checkpoint " + Short(Text(At(*taken, {"checkpointId"}))));
   return out;
 }
 
@@ -391,8 +394,8 @@ Value ReceiptAnswers(const Value& bundle, const protocol::VerifyReport& report) 
   Array commands;
   for (const Value* event : EventsOfType(bundle, "command.executed")) commands.push_back(*event);
   Array entered;
-  for (const char* type :
-       {"session.entered", "file.copied", "session.left", "session.paused", "session.resumed"})
+  for (const char* type : {"session.entered", "file.copied", "session.left", "session.paused",
+                           "session.resumed", "checkpoint.created"})
     for (const Value* event : EventsOfType(bundle, type)) entered.push_back(*event);
   Array findings;
   for (const Value* event : EventsOfType(bundle, "finding")) findings.push_back(*event);

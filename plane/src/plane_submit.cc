@@ -1,4 +1,5 @@
 // Run requests: validation, policy, dry run, and the contract of what is allowed.
+#include <algorithm>
 #include <array>
 
 #include "plane_impl.h"
@@ -112,6 +113,50 @@ std::vector<RequestIssue> MissingBlobs(const BlobStore& blobs,
   return out;
 }
 
+// A checkpoint is of a run of the asker's own, stands in its chain, and belongs on no other
+// workspace than that run's.
+Result<std::vector<RequestIssue>> UnfitContinuation(Plane::Impl& plane, const Caller& caller,
+                                                    const RunRequest& request) {
+  std::vector<RequestIssue> out;
+  if (!request.continuation) return out;
+  auto unfit = [&](const std::string& member, const std::string& why) {
+    out.push_back(
+        {"/request/continuation/" + member, "request.continuation." + member + ": " + why});
+    return out;
+  };
+  const std::string& id = request.continuation->checkpoint_id;
+  std::string contract;
+  std::vector<std::string> events;
+  WRIT_TRY(plane.store->Read([&](store::Database& db) -> Status {
+    WRIT_ASSIGN(auto row,
+                db.Ask("SELECT run_id, contract, submitted_by FROM runs WHERE contract_hash = ?",
+                       request.continuation->envelope_hash.ToHex()));
+    WRIT_ASSIGN(bool any, row.Next());
+    if (!any || (!caller.Has(Role::kAdmin) && row.Text(2) != caller.name)) return {};
+    contract = row.Text(1);
+    WRIT_ASSIGN(events, EventTexts(db, row.Text(0)));
+    return {};
+  }));
+  if (contract.empty()) return unfit("envelopeHash", "no run of yours has this contract");
+  const bool known = std::any_of(events.begin(), events.end(), [&](const std::string& text) {
+    auto value = json::Parse(text);
+    const Value* event = value ? value->Find("event") : nullptr;
+    return event != nullptr && event->FindString("type") == protocol::events::kCheckpointCreated &&
+           event->FindString("checkpointId") == id &&
+           event->FindString("tier") == request.continuation->tier;
+  });
+  if (!known) return unfit("checkpointId", "that run has no such checkpoint");
+  if (auto kept = plane.blobs.Keep(id); !kept || !*kept)
+    return unfit("checkpointId", "the plane keeps this checkpoint no longer");
+  WRIT_ASSIGN(const Value parsed, json::Parse(contract));
+  WRIT_ASSIGN(const protocol::Contract of, protocol::Contract::Parse(parsed));
+  if (of.ManifestHash() != request.workspace.Hash()) {
+    out.push_back({"/request/workspace",
+                   "request.workspace: a checkpoint belongs on the workspace of its own run"});
+  }
+  return out;
+}
+
 Submission Invalid(const std::vector<RequestIssue>& issues) {
   Submission out;
   out.kind = Submission::Kind::kInvalid;
@@ -146,6 +191,9 @@ Status InsertRun(store::Database& db, const NewRun& run) {
                    input.run_id, requirement.word,
                    json::Write(Value::Texts(requirement.approvers))));
   }
+  if (request.continuation)
+    WRIT_TRY(db.Do("INSERT OR IGNORE INTO blob_refs (hash, run_id) VALUES (?,?)",
+                   request.continuation->checkpoint_id, input.run_id));
   return KeepWorkspaceBlobs(db, input.run_id, request.workspace);
 }
 
@@ -176,6 +224,8 @@ Result<Submission> Plane::Submit(const Caller& caller, std::string_view body) {
   }
   auto missing = MissingBlobs(impl_->blobs, request.workspace);
   missing.insert(missing.end(), unfit.begin(), unfit.end());
+  WRIT_ASSIGN(const auto unfit_from, UnfitContinuation(*impl_, caller, request));
+  missing.insert(missing.end(), unfit_from.begin(), unfit_from.end());
   if (!missing.empty()) return Invalid(missing);
 
   const bool ask = decision.verdict == PolicyDecision::Verdict::kAsk;

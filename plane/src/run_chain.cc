@@ -84,6 +84,7 @@ Result<protocol::Contract> IssueContract(const Plane::Impl& plane, const Contrac
   draft.isolation = input.request.isolation;
   draft.retry_of = input.retry_of;
   draft.trace = input.request.trace;
+  draft.continuation = input.request.continuation;
   return protocol::SealContract(std::move(draft), plane.keys.plane);
 }
 

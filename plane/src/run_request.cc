@@ -100,10 +100,16 @@ RunRequest ReadRequest(ObjectReader& reader) {
   if (auto trace = reader.OptionalString("traceparent", {.pattern = protocol::IsTraceparent,
                                                          .pattern_words = "a W3C traceparent"}))
     request.trace = protocol::TraceContext{*trace};
-  if (reader.Has("continuation")) {
-    reader.Find("continuation");
-    reader.issues().Add("request.continuation", reader.PointerOf("continuation"),
-                        "this plane cannot resume a checkpoint");
+  if (auto from = reader.OptionalChild("continuation")) {
+    request.continuation.emplace();
+    request.continuation->envelope_hash = from->As<protocol::Digest>("envelopeHash");
+    request.continuation->checkpoint_id = from->As<protocol::Digest>("checkpointId").ToHex();
+    request.continuation->tier = from->String("tier", {.max_bytes = 256});
+    if (request.continuation->tier != protocol::kCheckpointTier)
+      from->issues().Add("request.continuation", from->PointerOf("tier"),
+                         "this plane knows no checkpoints but those of tier " +
+                             std::string(protocol::kCheckpointTier));
+    from->RefuseUnknown();
   }
   reader.RefuseUnknown();
   return request;

@@ -25,6 +25,7 @@ struct RunRequest {
   std::optional<protocol::Execution> execution;
   std::optional<std::string> isolation;
   std::optional<protocol::TraceContext> trace;
+  std::optional<protocol::Continuation> continuation;  // of the checkpoint tier that is ours
 
   // The time after which the runner ends it: the smaller of timeoutMs and maxDurationMin, else 10
   // min.

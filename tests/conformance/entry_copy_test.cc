@@ -97,6 +97,19 @@ std::string StreamOf(const std::string& dir, const std::string& as) {
   return out;
 }
 
+// L4: never a copy in its place.
+TEST_P(Conformance, OnlyAMachineHasCheckpoints) {
+  if (backend_->GetTier() == backends::Tier::kMicrovm) GTEST_SKIP() << "it has";
+  RunningJob running(*backend_, Granted());
+  ASSERT_TRUE(running.AwaitOutput("ready"));
+  EntryPlan plan;
+  plan.kind = EntryPlan::Kind::kCheckpoint;
+  auto entered = running.job().Enter(std::move(plan));
+  ASSERT_FALSE(entered);
+  EXPECT_EQ(entered.error().code, "job.no_checkpoint");
+  ExpectClean(running);
+}
+
 TEST_P(Conformance, ACopyTakesFilesAndTreesOutOfTheSession) {
   RunningJob running(
       *backend_,

@@ -12,6 +12,7 @@
 #include "writ/backends/microvm/entry_words.h"
 #include "writ/backends/microvm/messages.h"
 #include "writ/backends/microvm/session.h"
+#include "writ/backends/microvm/tree_contents.h"
 #include "writ/backends/microvm/tree_stream.h"
 #include "writ/base/paths.h"
 
@@ -75,6 +76,15 @@ void ReadChanges(std::string_view bytes) {
   {
     TreeReader reader(std::move(root).value(), {.bytes = 1u << 20, .entries = 1000});
     (void)reader.Add(bytes).has_value();
+    // Who only looks at it takes all that is carried out, and counts the same.
+    std::size_t seen = 0;
+    TreeContents contents({.bytes = 1u << 20, .entries = 1000},
+                          {[] {}, [&](std::string_view more) { seen += more.size(); }});
+    const bool read = contents.Add(bytes).has_value();
+    if (reader.complete() &&
+        (!read || !contents.complete() || contents.entries() != reader.entries()))
+      std::abort();
+    if (seen > bytes.size()) std::abort();
   }
   std::size_t beside = 0;
   for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(base)) ++beside;

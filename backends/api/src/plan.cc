@@ -94,6 +94,15 @@ Status ValidatePlan(const Plan& plan) {
     WRIT_TRY(CheckAbsolute(tree, "a read-only tree"));
     if (tree == "/") return Invalid("read_only_root", "the whole host cannot be a read-only tree");
   }
+  if (!plan.checkpoint.empty()) {
+    if (plan.tier != Tier::kMicrovm)
+      return Error{ErrorKind::kUnsupported, "plan.checkpoint",
+                   "only a machine's workspace can be made from a checkpoint",
+                   "isolation: microvm"};
+    if (std::find(plan.read_only_trees.begin(), plan.read_only_trees.end(), plan.checkpoint) ==
+        plan.read_only_trees.end())
+      return Invalid("checkpoint_unshown", "the checkpoint is none of the read-only trees");
+  }
   if (plan.image.size() > 200 || HasNul(plan.image))
     return Invalid("bad_image", "the image's name is too long or holds a NUL byte");
   if (plan.terminal && (plan.terminal->rows == 0 || plan.terminal->columns == 0))

@@ -32,6 +32,15 @@ Result<std::string> Resolve(std::string path, const std::string& workspace) {
 Result<launch::EntryRequest> PlanEntry(const Plan& job, EntryPlan entry, const JobPaths& paths) {
   launch::EntryRequest request;
   request.limits = entry.limits;
+  if (entry.kind == EntryPlan::Kind::kCheckpoint) {
+    if (job.tier != Tier::kMicrovm)
+      return Error{ErrorKind::kUnsupported, "job.no_checkpoint",
+                   "a job of this tier has no checkpoints",
+                   "run it in a machine: --isolation microvm"};
+    request.kind = launch::EntryRequest::Kind::kCheckpoint;
+    request.path = paths.workspace;
+    return request;
+  }
   if (entry.kind != EntryPlan::Kind::kCommand) {
     request.kind = entry.kind == EntryPlan::Kind::kCopyOut ? launch::EntryRequest::Kind::kCopyOut
                                                            : launch::EntryRequest::Kind::kCopyIn;

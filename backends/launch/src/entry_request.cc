@@ -23,7 +23,7 @@ Result<EntryRequest> DecodeEntryRequest(std::string_view bytes) {
   Reader in(bytes);
   EntryRequest request;
   request.kind = static_cast<EntryRequest::Kind>(
-      in.NumberAtMost(static_cast<std::uint64_t>(EntryRequest::Kind::kCopyIn)));
+      in.NumberAtMost(static_cast<std::uint64_t>(EntryRequest::Kind::kCheckpoint)));
   request.argv = in.Texts();
   request.environment = in.Texts();
   request.cwd = in.Text();

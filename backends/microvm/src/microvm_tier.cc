@@ -542,6 +542,7 @@ launch::LaunchPlan MicrovmTier::PlanLaunch(const Plan& plan, const HostFeatures&
     order.job.base_trees = mount->kept_trees;
     order.job.read_only_trees = Without(plan.read_only_trees, mount->kept_trees);
   }
+  order.job.checkpoint = plan.checkpoint;
   order.job.limits = plan.limits;
   order.job.syscalls = plan.syscalls;
   order.job.proxied = out.proxy.has_value();

@@ -21,10 +21,11 @@ void AddRunnerStatus(CLI::App& runner, Context& context);    // below `runner`
 void AddRunnerReceipts(CLI::App& runner, Context& context);  // below `runner`
 void AddRunners(CLI::App& app, Context& context);            // runners, runners key
 void AddRun(CLI::App& app, Context& context);
-void AddRuns(CLI::App& app, Context& context);     // runs, watch, approve, cancel
-void AddSession(CLI::App& app, Context& context);  // exec, attach
-void AddCopy(CLI::App& app, Context& context);     // cp
-void AddReceipt(CLI::App& app, Context& context);  // receipt, bundle, verify
+void AddRuns(CLI::App& app, Context& context);        // runs, watch, approve, cancel
+void AddSession(CLI::App& app, Context& context);     // exec, attach, pause, resume
+void AddCheckpoint(CLI::App& app, Context& context);  // checkpoint, fork
+void AddCopy(CLI::App& app, Context& context);        // cp
+void AddReceipt(CLI::App& app, Context& context);     // receipt, bundle, verify
 void AddPull(CLI::App& app, Context& context);
 void AddExport(CLI::App& app, Context& context);
 void AddSecrets(CLI::App& app, Context& context);

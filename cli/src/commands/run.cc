@@ -14,9 +14,9 @@
 #include "context.h"
 #include "disclosure_report.h"
 #include "duration.h"
-#include "embedded.h"
 #include "home.h"
 #include "print_plan.h"
+#include "run_follow.h"
 #include "runner_setup.h"
 #include "session_access.h"
 #include "watch.h"
@@ -207,25 +207,6 @@ Status Upload(const Context& context, Requester& requester, const workspace::Cap
   return {};
 }
 
-// Denied and invalid requests, with all of their reasons.
-void ReportRefusal(Context& context, const Access& access, const plane::Submission& submission) {
-  bool denied = submission.kind == plane::Submission::Kind::kDenied;
-  const std::vector<std::string>& reasons = denied ? submission.reasons : submission.issues;
-  Error error{denied ? ErrorKind::kDenied : ErrorKind::kInvalid,
-              denied ? "policy_denied" : "bad_request",
-              denied ? "policy denied the run" : "the plane refused the request",
-              denied ? "ask for less (--timeout, --max-spend, --secret, --allow-host, --agent, "
-                       "--pool), or let an administrator change the policy; see it with: " +
-                           context.Command("policy show" + access.Arguments())
-              : !reasons.empty() && reasons.front().starts_with("request.secretNames.")
-                  ? "leave that --secret out, or let an administrator of the plane set it: "
-                    "`writ secrets set --help`"
-                  : "see `writ run --help`"};
-  for (std::size_t i = 0; i < reasons.size(); ++i)
-    error.message += (i == 0 ? ": " : "; ") + reasons[i];
-  context.Fail(denied ? kPolicyDenied : kUsage, error);
-}
-
 void Run(Context& context, RunCommand& command) {
   if (command.agent != "argv" && command.words.size() > 1)
     return context.Fail(Error{ErrorKind::kInvalid, "cli.two_tasks", "a run has one task",
@@ -314,37 +295,14 @@ void Run(Context& context, RunCommand& command) {
   if (!answer) return context.Fail(answer.error());
   if (answer->kind != plane::Submission::Kind::kAccepted)
     return ReportRefusal(context, command.access, *answer);
-  const std::string& run_id = answer->run_id;
-  context.run_id = run_id;
-  context.Note("run " + run_id);
-  bool waiting = answer->status == plane::RunState::kAwaitingApproval;
-  if (command.no_watch && !waiting) {
-    if (context.json)
-      context.PrintJson(
-          json::Object{{"runId", run_id}, {"status", std::string(protocol::Word(answer->status))}});
-    context.Print(run_id + "\n");
-    return;
-  }
-  std::unique_ptr<Embedded> embedded;
-  if (command.access.local() && !waiting) {
-    auto started = Embedded::Start({.dir = context.dir,
-                                    .pool = command.pool,
-                                    .only_run = run_id,
-                                    .allow_access = command.allow_access},
-                                   *command.access.plane(), command.access.clock());
-    if (!started) {
-      // Nobody serves it now: left waiting, the next `writ run` of this directory would execute it.
-      if (auto cancelled = (*requester)->Cancel(run_id, std::nullopt); !cancelled)
-        context.NoteError("the run stays queued", cancelled.error());
-      return context.Fail(kFailed, started.error());
-    }
-    embedded = std::move(*started);
-  }
-  NextSteps next{.access = command.access.Arguments(), .repository = ""};
-  if (command.repository != ".") next.repository = AbsolutePath(command.repository);
-  context.exit_code =
-      WatchRun(context, **requester, command.access.clock(), run_id,
-               {OnInterrupt::kCancelRun, std::move(next), *reconnect, embedded.get()});
+  FollowRun(context, *answer,
+            {.access = command.access,
+             .requester = **requester,
+             .pool = command.pool,
+             .allow_access = command.allow_access,
+             .repository = command.repository,
+             .reconnect = *reconnect,
+             .watch = !command.no_watch});
 }
 
 }  // namespace
@@ -411,10 +369,10 @@ void AddRun(CLI::App& app, Context& context) {
   run->add_flag("--tty", options->tty,
                 "Give the job a terminal (its output is what a terminal gets)");
   run->add_option("--allow-access", options->allow_access,
-                  "Let yourself into the session while it runs: attach, input, exec, copy, pause; "
-                  "separated by commas (only without --plane)")
+                  "Let yourself into the session while it runs: attach, input, exec, copy, pause, "
+                  "checkpoint; separated by commas (only without --plane)")
       ->delimiter(',')
-      ->check(CLI::IsMember({"attach", "input", "exec", "copy", "pause"}))
+      ->check(CLI::IsMember({"attach", "input", "exec", "copy", "pause", "checkpoint"}))
       ->allow_extra_args(false);
   run->add_option("--traceparent", options->traceparent,
                   "W3C trace context to carry into contract, log and receipt");

@@ -23,11 +23,10 @@ constexpr std::size_t kMaxArguments = 1000;
 constexpr std::chrono::seconds kLastWords{2};
 constexpr std::string_view kWords = "QiIwsAoecXF";
 
-constexpr json::EnumName<AccessRequest::Mode> kModes[] = {{AccessRequest::Mode::kExec, "exec"},
-                                                          {AccessRequest::Mode::kAttach, "attach"},
-                                                          {AccessRequest::Mode::kCopy, "copy"},
-                                                          {AccessRequest::Mode::kPause, "pause"},
-                                                          {AccessRequest::Mode::kResume, "resume"}};
+constexpr json::EnumName<AccessRequest::Mode> kModes[] = {
+    {AccessRequest::Mode::kExec, "exec"},     {AccessRequest::Mode::kAttach, "attach"},
+    {AccessRequest::Mode::kCopy, "copy"},     {AccessRequest::Mode::kPause, "pause"},
+    {AccessRequest::Mode::kResume, "resume"}, {AccessRequest::Mode::kCheckpoint, "checkpoint"}};
 constexpr json::EnumName<AccessRequest::Stream> kStreams[] = {
     {AccessRequest::Stream::kOutput, "stdout"}, {AccessRequest::Stream::kErrors, "stderr"}};
 constexpr json::EnumName<AccessRequest::Direction> kDirections[] = {
@@ -128,6 +127,7 @@ json::Value AccessRequest::ToJson() const {
       break;
     case Mode::kPause:
     case Mode::kResume:
+    case Mode::kCheckpoint:
       break;
   }
   return out;
@@ -179,6 +179,7 @@ Result<AccessRequest> AccessRequest::Parse(std::string_view text) {
       break;
     case Mode::kPause:
     case Mode::kResume:
+    case Mode::kCheckpoint:
       break;
   }
   reader.RefuseUnknown();
@@ -213,9 +214,11 @@ Error AccessFailure(std::string_view text) {
   take("code", error.code);
   take("message", error.message);
   take("hint", error.hint);
-  if (error.code == "access.not_granted" || error.code == "job.entry_denied")
+  if (error.code == "access.not_granted" || error.code == "job.entry_denied" ||
+      error.code == "access.undisclosed" || error.code == "checkpoint.secret")
     error.kind = ErrorKind::kDenied;
-  if (error.code == "access.no_pause") error.kind = ErrorKind::kUnsupported;
+  if (error.code == "access.no_pause" || error.code == "access.no_checkpoint")
+    error.kind = ErrorKind::kUnsupported;
   if (error.code == "job.paused" || error.code == "job.not_paused" ||
       error.code == "job.not_running")
     error.kind = ErrorKind::kConflict;

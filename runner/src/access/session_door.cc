@@ -96,7 +96,26 @@ Status SessionDoor::CheckGrant(const AccessRequest& request) const {
     case AccessRequest::Mode::kResume:
       if (!parts_.grants.pause) return NotGranted("pause its jobs", "pause");
       return {};
+    case AccessRequest::Mode::kCheckpoint:
+      if (!parts_.grants.checkpoint)
+        return NotGranted("take checkpoints of its jobs", "checkpoint");
+      return CheckCheckpoint();
   }
+  return {};
+}
+
+// What leaves the runner by it is what leaves by the run's diff, and beside it files that git
+// ignores.
+Status SessionDoor::CheckCheckpoint() const {
+  if (!parts_.can_pause)
+    return Error{ErrorKind::kUnsupported, "access.no_checkpoint",
+                 "this run's tier has no machine whose files could be kept",
+                 "run it in one: writ run --isolation microvm"};
+  if (parts_.disclosure == protocol::Disclosure::kNone ||
+      parts_.disclosure == protocol::Disclosure::kMetadataOnly)
+    return Error{ErrorKind::kDenied, "access.undisclosed",
+                 "this run's contract lets nothing of its files leave the runner",
+                 "writ run --disclosure minimal-context"};
   return {};
 }
 
@@ -159,6 +178,9 @@ void SessionDoor::Serve(const AccessRequest& request, AccessChannel& channel,
         break;
       case AccessRequest::Mode::kCopy:
         done = Copy(request, channel, use);
+        break;
+      case AccessRequest::Mode::kCheckpoint:
+        done = TakeCheckpointOfJob(channel, use);
         break;
       case AccessRequest::Mode::kPause:
       case AccessRequest::Mode::kResume:
@@ -309,6 +331,26 @@ Status SessionDoor::Copy(const AccessRequest& request, AccessChannel& channel, U
     parts_.chain.EmitOurs(events::FileCopied(copy));
   }
   return done;
+}
+
+// The machine stays as it is: paused, it cannot say what it has.
+Status SessionDoor::TakeCheckpointOfJob(AccessChannel& channel, Use& use) {
+  std::lock_guard lock(turning_);
+  WRIT_ASSIGN(const Checkpoint taken, parts_.keep_checkpoint([&](int file) -> Result<Checkpoint> {
+    backends::EntryPlan plan;
+    plan.kind = backends::EntryPlan::Kind::kCheckpoint;
+    WRIT_ASSIGN(std::unique_ptr<backends::Entry> entry, parts_.job.Enter(std::move(plan)));
+    return TakeCheckpoint(
+        {*entry, parts_.redactor, parts_.max_checkpoint_bytes, file, over_.get()});
+  }));
+  use.bytes_out = taken.bytes;
+  WRIT_TRY(channel.Send(AccessWord::kTaken,
+                        json::Write(json::Object{{"runId", parts_.run_id},
+                                                 {"checkpointId", taken.digest.ToHex()},
+                                                 {"bytes", taken.bytes},
+                                                 {"entries", taken.entries}}),
+                        over_.get()));
+  return channel.Send(AccessWord::kDone, "{}", over_.get());
 }
 
 }  // namespace writ::runner

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "access/access_server.h"
+#include "access/checkpoint_taking.h"
 #include "access/entry_relay.h"
 #include "session/chain_writer.h"
 #include "session/live_spool.h"
@@ -31,8 +32,12 @@ struct DoorParts {
   backends::Job& job;
   ChainWriter& chain;
   const Redactor& redactor;
-  bool terminal = false;                            // the job has one
-  bool can_pause = false;                           // Capabilities::pause of its backend
+  bool terminal = false;   // the job has one
+  bool can_pause = false;  // Capabilities::pause of its backend; it has checkpoints then, too
+  std::uint64_t max_checkpoint_bytes = 0;
+  // Has a checkpoint taken into a file, and the plane keep it; in the caller's thread.
+  std::function<Result<Checkpoint>(const std::function<Result<Checkpoint>(int file)>& take)>
+      keep_checkpoint{};
   std::function<void(bool paused)> on_stillness{};  // may be empty
   LiveSpool* out = nullptr;                         // null: output is not kept
   LiveSpool* err = nullptr;                         // null: merged
@@ -57,11 +62,13 @@ class SessionDoor final : public AccessDoor {
  private:
   struct Use;
   Status CheckGrant(const AccessRequest& request) const;
+  Status CheckCheckpoint() const;
   Status Begin(const AccessRequest& request, const protocol::Actor& actor, Use& use);
   void End(const Use& use);
   Status Attach(const AccessRequest& request, AccessChannel& channel, Use& use);
   Status Exec(const AccessRequest& request, AccessChannel& channel, Use& use);
   Status Copy(const AccessRequest& request, AccessChannel& channel, Use& use);
+  Status TakeCheckpointOfJob(AccessChannel& channel, Use& use);
   // Not a use: it goes on when whoever asked for it has gone.
   void Turn(const AccessRequest& request, AccessChannel& channel, const protocol::Actor& actor);
   Status DoTurn(AccessRequest::Mode mode, const protocol::Actor& actor);
@@ -71,7 +78,7 @@ class SessionDoor final : public AccessDoor {
   DoorParts parts_;
   UniqueFd over_;  // eventfd
   std::atomic<std::uint64_t> uses_{0};
-  std::mutex turning_;  // one at a time; guards still_since_
+  std::mutex turning_;  // one at a time, checkpoints too; guards still_since_
   std::optional<std::chrono::steady_clock::time_point> still_since_;
   bool open_ = true;
 };

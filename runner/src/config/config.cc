@@ -122,6 +122,7 @@ void ReadGrants(json::ObjectReader reader, OperatorGrants& grants) {
     ReadFlag(*session, "exec", grants.session.exec);
     ReadFlag(*session, "copy", grants.session.copy);
     ReadFlag(*session, "pause", grants.session.pause);
+    ReadFlag(*session, "checkpoint", grants.session.checkpoint);
     session->RefuseUnknown();
   }
   reader.RefuseUnknown();
@@ -341,16 +342,18 @@ std::string RunnerConfigJson(const RunnerConfig& c) {
     profiles.emplace_back(protocol::Word(profile));
   out.Set("syscalls", json::Object{{"profile", protocol::Word(c.syscalls.profile)},
                                    {"allow", std::move(profiles)}});
-  out.Set("grants", json::Object{{"openNetwork", c.grants.open_network},
-                                 {"redactDiffs", c.grants.redact_diffs},
-                                 {"advisoryNetwork", c.grants.advisory_network},
-                                 {"unmeteredSpend", c.grants.unmetered_spend},
-                                 {"allSyscalls", c.grants.all_syscalls},
-                                 {"session", json::Object{{"attach", c.grants.session.attach},
-                                                          {"input", c.grants.session.input},
-                                                          {"exec", c.grants.session.exec},
-                                                          {"copy", c.grants.session.copy},
-                                                          {"pause", c.grants.session.pause}}}});
+  out.Set("grants",
+          json::Object{{"openNetwork", c.grants.open_network},
+                       {"redactDiffs", c.grants.redact_diffs},
+                       {"advisoryNetwork", c.grants.advisory_network},
+                       {"unmeteredSpend", c.grants.unmetered_spend},
+                       {"allSyscalls", c.grants.all_syscalls},
+                       {"session", json::Object{{"attach", c.grants.session.attach},
+                                                {"input", c.grants.session.input},
+                                                {"exec", c.grants.session.exec},
+                                                {"copy", c.grants.session.copy},
+                                                {"pause", c.grants.session.pause},
+                                                {"checkpoint", c.grants.session.checkpoint}}}});
   out.Set("pollIntervalMs", c.poll_interval.count());
   out.Set("longPollMs", c.long_poll.count());
   out.Set("callTimeoutMs", c.call_timeout.count());

@@ -34,12 +34,18 @@ bool IsPlainUrl(std::string_view text) {
 }
 
 // What the protocol has and this runner does not do (protocol.md: never ignored).
-std::optional<RunFailure> RefuseUnsupported(const Contract& contract, const RunnerConfig& config) {
-  if (contract.continuation)
-    return Mismatch(
-        "continuation",
-        "the contract continues another run's checkpoint, which this runner cannot resume",
-        "start the task as a new run");
+std::optional<RunFailure> RefuseUnsupported(const Contract& contract, const PlanFacts& facts,
+                                            const RunnerConfig& config) {
+  if (contract.continuation) {
+    const bool ours = contract.continuation->tier == protocol::kCheckpointTier &&
+                      protocol::Digest::Parse(contract.continuation->checkpoint_id).has_value();
+    if (!ours || facts.tier != protocol::Tier::kMicroVm)
+      return Mismatch(
+          "continuation",
+          "the contract continues another run's checkpoint, which " +
+              std::string(ours ? "only a machine can begin from" : "this runner cannot resume"),
+          ours ? "isolation: microvm" : "start the task as a new run");
+  }
   if (const json::Value* runner = contract.raw.Find("runner")) {
     const json::Value* tier = runner->Find("attestationTier");
     if (tier != nullptr &&
@@ -213,7 +219,7 @@ RunNeeds NeedsOf(const Contract& contract) {
 
 std::variant<SessionPlan, RunFailure> PlanSession(const Contract& contract, const PlanFacts& facts,
                                                   const RunnerConfig& config) {
-  if (auto refused = RefuseUnsupported(contract, config)) return *refused;
+  if (auto refused = RefuseUnsupported(contract, facts, config)) return *refused;
   const backends::Capabilities& can = *facts.capabilities;
   if (!can.usable)
     return Mismatch("backend_unusable",
@@ -342,7 +348,7 @@ std::variant<SessionPlan, RunFailure> PlanSession(const Contract& contract, cons
   job.identity = facts.identity;
   job.image = execution.image.value_or("");
   job.terminal = execution.terminal;
-  if (config.grants.session.exec || config.grants.session.copy)
+  if (config.grants.session.exec || config.grants.session.copy || config.grants.session.checkpoint)
     job.entries = backends::EntryGrant{"grants.session"};
   job.home_files.push_back(
       {.path = ".gitconfig",

@@ -43,6 +43,7 @@ namespace writ::runner {
 class AccessServer;
 class Courier;
 class SessionDoor;
+struct Checkpoint;
 
 // What all sessions of an engine share. Borrowed; outlives them.
 struct SessionServices {
@@ -135,6 +136,9 @@ class Session {
   std::optional<RunFailure> Verify();
   std::optional<RunFailure> Decide();
   std::optional<RunFailure> Materialize();
+  // session_checkpoint.cc
+  std::optional<RunFailure> FetchCheckpoint();
+  Result<Checkpoint> KeepCheckpoint(const std::function<Result<Checkpoint>(int file)>& take);
   // session_start.cc
   std::optional<RunFailure> SpawnProxy();
   std::optional<RunFailure> PrepareBackend();

@@ -187,6 +187,10 @@ std::optional<RunFailure> Session::Materialize() {
   plan_->job.read_only_trees.push_back(materialized_->objects_directory());
   if (auto* mount = std::get_if<backends::WorkspaceMount>(&plan_->job.workspace))
     mount->kept_trees = {materialized_->objects_directory()};
+  if (contract_->continuation) {
+    if (auto failed = FetchCheckpoint()) return failed;
+    if (halt_.stop_requested()) return std::nullopt;
+  }
   chain_->Emit(protocol::events::WorkspaceMaterialized(contract_->ManifestHash()));
   chain_->EmitOurs(protocol::events::SessionPlanned(*plan_hash_));
   for (const PlanFinding& finding : plan_->findings)

@@ -248,6 +248,11 @@ std::unique_ptr<SessionDoor> Session::OpenDoor() {
                   .redactor = *redactor_,
                   .terminal = contract_->execution && contract_->execution->terminal,
                   .can_pause = (measured_ != nullptr ? *measured_ : backend_->Probe()).pause,
+                  .max_checkpoint_bytes = config.limits.max_blob_bytes,
+                  .keep_checkpoint =
+                      [this](const std::function<Result<Checkpoint>(int)>& take) {
+                        return KeepCheckpoint(take);
+                      },
                   .on_stillness =
                       [this](bool paused) {
                         services_.bus.Publish(StillnessSeen{Ref(), paused});

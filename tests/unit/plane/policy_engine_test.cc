@@ -249,7 +249,7 @@ TEST(RunRequest, RefusesWhatItDoesNotKnowWithThePlace) {  // L3
   EXPECT_EQ(issue({{"sandboxed", true}}), "/request/sandboxed");
   EXPECT_EQ(issue({{"secretNames", Array{"A", "A"}}}), "/request/secretNames/1");
   EXPECT_EQ(issue({{"secretNames", Array{"1A"}}}), "/request/secretNames/0");
-  EXPECT_EQ(issue({{"continuation", Object{}}}), "/request/continuation");
+  EXPECT_EQ(issue({{"continuation", Object{}}}), "/request/continuation/envelopeHash");
   EXPECT_EQ(issue({{"isolation", "cardboard"}}), "/request/isolation");
   EXPECT_EQ(issue({{"network", Object{{"defaultDeny", true}, {"allowHosts", Array{"http://x"}}}}}),
             "/request/network/allowHosts/0");

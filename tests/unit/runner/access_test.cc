@@ -112,6 +112,7 @@ TEST(AccessRequest, RefusesWhatItDoesNotUnderstand) {  // L4
            R"({"mode":"copy","runId":"r","direction":"out","path":""})",
            R"({"mode":"pause","runId":"r","path":"x"})",
            R"({"mode":"pause"})",
+           R"({"mode":"checkpoint","runId":"r","path":"x"})",
        })
     EXPECT_FALSE(AccessRequest::Parse(text)) << text;
   // What would take the way of the session's traffic or programs elsewhere.

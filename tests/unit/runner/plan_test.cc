@@ -178,6 +178,26 @@ TEST_F(PlanTest, RefusesAContractThatAsksForMoreThanThereIsAndNeverGivesItLess) 
   EXPECT_EQ(refusal(&Limits::disk_bytes, (std::int64_t{64} << 30) + 1), kRefused);
 }
 
+TEST_F(PlanTest, BeginsFromACheckpointOfFilesInAMachineAlone) {  // L4
+  Contract c = Draft();
+  auto code = [&](protocol::Tier tier) -> std::string {
+    facts_.tier = tier;
+    auto plan = PlanSession(c, facts_, config_);
+    const auto* refused = std::get_if<RunFailure>(&plan);
+    return refused != nullptr ? refused->code : "";
+  };
+  c.continuation =
+      protocol::Continuation{protocol::Sha256("a run"), protocol::Sha256("a stream").ToHex(),
+                             std::string(protocol::kCheckpointTier)};
+  EXPECT_EQ(code(protocol::Tier::kMicroVm), "");
+  EXPECT_EQ(code(protocol::Tier::kSandbox), "plan.continuation");
+  c.continuation->checkpoint_id = "no hash";
+  EXPECT_EQ(code(protocol::Tier::kMicroVm), "plan.continuation");
+  c.continuation->checkpoint_id = protocol::Sha256("a stream").ToHex();
+  c.continuation->tier = "microvm-memory";
+  EXPECT_EQ(code(protocol::Tier::kMicroVm), "plan.continuation");
+}
+
 TEST_F(PlanTest, NamesWhoSetEachLimit) {
   using backends::LimitSource;
   Contract c = Draft();

@@ -38,6 +38,7 @@ Status Receive(const EntryRequest& request, int root) {
 }  // namespace
 
 int CopyInPlace(const EntryRequest& request) {
+  if (request.kind == EntryRequest::Kind::kCheckpoint) return 1;  // a machine's agent's to answer
   const UniqueFd root(::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root) return 1;
   if (request.kind == EntryRequest::Kind::kCopyOut) return Send(request, root.get()) ? 0 : 1;

@@ -97,6 +97,7 @@ struct HostBody {
     out.Texts(order.read_only_trees);
     out.Number(order.on_base ? 1 : 0);
     out.Texts(order.base_trees);
+    out.Text(order.checkpoint);
     PutLimits(out, order.limits);
     PutSyscalls(out, order.syscalls);
     Put(out, order.proxied);
@@ -132,6 +133,7 @@ JobOrder TakeOrder(Reader& in) {
   order.read_only_trees = in.Texts();
   order.on_base = in.NumberAtMost(1) == 1;
   order.base_trees = in.Texts();
+  order.checkpoint = in.Text();
   order.limits = TakeLimits(in);
   order.syscalls = TakeSyscalls(in);
   order.proxied = TakeBool(in);

@@ -15,6 +15,7 @@
 #include <thread>
 #include <utility>
 
+#include "checkpoint.h"
 #include "guest_entry.h"
 #include "job_thread.h"
 #include "warm_up.h"
@@ -295,9 +296,17 @@ class Agent {
       return;
     }
     if (at != entries_.end()) return Say(stream, kConflict, {});
-    auto entry = std::make_shared<GuestEntry>(loop_, running_, [this, id] { entries_.erase(id); });
+    auto entry = std::make_shared<GuestEntry>(
+        loop_, running_, [this] { return Checkpoint(); }, [this, id] { entries_.erase(id); });
     entries_[id] = entry;
     entry->Begin(stream);
+  }
+
+  // Whoever pauses the machine waits for its end: one word at a time holds the job.
+  Result<std::unique_ptr<Entry>> Checkpoint() {
+    if (!job_) return Error{ErrorKind::kConflict, "agent.no_job", "there is no job"};
+    WRIT_ASSIGN(UniqueFd upper, job_->OpenUpper());
+    return BeginCheckpoint({std::move(upper), options_.hold_job, options_.release_job});
   }
 
   // Waits for a connection of the job's.

@@ -19,9 +19,10 @@ constexpr std::size_t kMaxWaitingSignals = 16;
 EntryPlan PlanOf(launch::EntryRequest request) {
   using Kind = launch::EntryRequest::Kind;
   EntryPlan plan;
-  plan.kind = request.kind == Kind::kCommand   ? EntryPlan::Kind::kCommand
-              : request.kind == Kind::kCopyOut ? EntryPlan::Kind::kCopyOut
-                                               : EntryPlan::Kind::kCopyIn;
+  plan.kind = request.kind == Kind::kCommand      ? EntryPlan::Kind::kCommand
+              : request.kind == Kind::kCheckpoint ? EntryPlan::Kind::kCheckpoint
+              : request.kind == Kind::kCopyOut    ? EntryPlan::Kind::kCopyOut
+                                                  : EntryPlan::Kind::kCopyIn;
   plan.argv = std::move(request.argv);
   plan.cwd = std::move(request.cwd);
   for (std::string& entry : request.environment) {
@@ -105,6 +106,7 @@ Status GuestEntry::OnWord(std::string_view bytes) {
 void GuestEntry::Start(EntryPlan plan) {
   terminal_ = plan.terminal.has_value();
   if (!job_) return Say(EntryFailed{"the session is over", ESRCH});
+  if (plan.kind == EntryPlan::Kind::kCheckpoint) return OnEntered(checkpoint_());
   auto entered = std::make_shared<std::optional<Result<std::unique_ptr<Entry>>>>();
   const std::weak_ptr<GuestEntry> weak = weak_from_this();
   starting_ =
@@ -118,7 +120,7 @@ void GuestEntry::Start(EntryPlan plan) {
 }
 
 void GuestEntry::OnEntered(Result<std::unique_ptr<Entry>> entered) {
-  starting_.join();
+  if (starting_.joinable()) starting_.join();
   if (!control_->open()) return Gone();
   if (!entered) return Say(FailureOf(entered.error()));
   entry_ = std::move(entered).value();

@@ -22,8 +22,14 @@ class GuestEntry : public std::enable_shared_from_this<GuestEntry> {
  public:
   // `gone` is called once, when the host has given it up or was told its end: nothing of it runs
   // then that the session does not end anyway.
-  GuestEntry(EventLoop& loop, std::shared_ptr<Job> job, std::function<void()> gone)
-      : loop_(loop), job_(std::move(job)), gone_(std::move(gone)) {}
+  // `checkpoint` begins one of the job that runs.
+  using Checkpoint = std::function<Result<std::unique_ptr<Entry>>()>;
+  GuestEntry(EventLoop& loop, std::shared_ptr<Job> job, Checkpoint checkpoint,
+             std::function<void()> gone)
+      : loop_(loop),
+        job_(std::move(job)),
+        checkpoint_(std::move(checkpoint)),
+        gone_(std::move(gone)) {}
   ~GuestEntry();
   GuestEntry(const GuestEntry&) = delete;
   GuestEntry& operator=(const GuestEntry&) = delete;
@@ -43,6 +49,7 @@ class GuestEntry : public std::enable_shared_from_this<GuestEntry> {
 
   EventLoop& loop_;
   std::shared_ptr<Job> job_;  // outlives what is beside it
+  Checkpoint checkpoint_;
   std::function<void()> gone_;
   std::shared_ptr<Stream> control_;
   std::shared_ptr<Stream> in_, out_, err_;

@@ -10,6 +10,7 @@
 #include <array>
 #include <utility>
 
+#include "checkpoint.h"
 #include "root_job.h"
 #include "writ/backends/microvm/guest_layout.h"
 #include "writ/backends/microvm/tree_stream.h"
@@ -157,8 +158,9 @@ void JobThread::Run() {
 }
 
 Status JobThread::ShowTrees(const std::vector<std::string>& trees, const std::string& of,
-                            Plan& plan) {
+                            Plan& plan) const {
   for (std::size_t i = 0; i < trees.size(); ++i) {
+    if (trees[i] == order_.checkpoint) continue;  // it is in the workspace
     const std::string source = of + "/" + std::to_string(i);
     WRIT_TRY(MakePlaceFor(source, trees[i]));
     if (::mount(source.c_str(), trees[i].c_str(), nullptr, MS_BIND, nullptr) != 0)
@@ -201,7 +203,18 @@ Status JobThread::MountWorkspace() {
   if (order_.on_base) layers.push_back(places_.base + "/workspace");
   WRIT_ASSIGN(LayeredWorkspace mounted, LayeredWorkspace::Mount(layers, places_.scratch));
   workspace_.emplace(std::move(mounted));
-  return {};
+  return TakeCheckpoint();
+}
+
+// Before anything of the job is there.
+Status JobThread::TakeCheckpoint() const {
+  if (order_.checkpoint.empty()) return {};
+  const auto& trees = order_.read_only_trees;
+  const auto at = std::find(trees.begin(), trees.end(), order_.checkpoint);
+  if (at == trees.end())
+    return Error{ErrorKind::kInvalid, "agent.checkpoint", "the checkpoint is not in the inputs"};
+  return CarryOut(places_.inputs + "/" + std::to_string(at - trees.begin()), workspace_->path(),
+                  {kGuestJobUid, kGuestJobUid});
 }
 
 Result<Ended> JobThread::RunJob() {
@@ -290,6 +303,12 @@ Result<Ended> JobThread::RunStep() {
 Result<UniqueFd> JobThread::OpenChanges() const {
   if (!told_end_ || !workspace_)
     return Error{ErrorKind::kConflict, "agent.no_changes", "there is no job that has ended"};
+  return workspace_->OpenUpper();
+}
+
+Result<UniqueFd> JobThread::OpenUpper() const {
+  if (told_end_ || !workspace_)
+    return Error{ErrorKind::kConflict, "agent.no_job", "there is no job that runs"};
   return workspace_->OpenUpper();
 }
 

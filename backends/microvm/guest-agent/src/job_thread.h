@@ -54,14 +54,17 @@ class JobThread {
   bool ended() const { return told_end_; }
   // After the end. kConflict before it.
   Result<UniqueFd> OpenChanges() const;
+  // The layer that the running job writes to. kConflict after the end.
+  Result<UniqueFd> OpenUpper() const;
 
  private:
   void Run();
   Result<Ended> RunJob();
   Result<Ended> RunStep();
   Status MountWorkspace();
+  Status TakeCheckpoint() const;
   Result<Plan> MakePlan();
-  static Status ShowTrees(const std::vector<std::string>& trees, const std::string& of, Plan& plan);
+  Status ShowTrees(const std::vector<std::string>& trees, const std::string& of, Plan& plan) const;
   void Tell(GuestWord word);
   // The environment, or nothing where the job was given up.
   std::optional<Go> AwaitGo();

@@ -46,11 +46,15 @@ struct Budget {
   static Budget Read(json::ObjectReader reader);
 };
 
+// The checkpoint of another run that this one begins from (event checkpoint.created).
 struct Continuation {
-  Digest envelope_hash;
-  std::string checkpoint_id;
-  std::string tier;
+  Digest envelope_hash;       // the contract hash of the run that it was taken of
+  std::string checkpoint_id;  // ours: the hash of its bytes
+  std::string tier;           // what it is of, and what makes something of it
 };
+// The only one of ours: what a job in a machine has changed of its workspace. Its memory is no
+// part of it, so whatever begins from it is a new machine.
+inline constexpr std::string_view kCheckpointTier = "microvm-files";
 
 // The W3C trace context of a request (https://www.w3.org/TR/trace-context/): our extension.
 struct TraceContext {

@@ -103,8 +103,8 @@ json::Value SessionStarted(std::string_view backend, Tier tier);
 json::Value SessionClosed(const std::vector<std::string>& leaks,
                           std::optional<std::uint64_t> duration_ms);
 // Somebody used the way into a running session that its operator had granted: `use` counts from 1
-// within the run and ties entering and leaving together. mode: "exec", "attach", "copy". A runner
-// that was killed in between leaves no session.left.
+// within the run and ties entering and leaving together. mode: "exec", "attach", "copy",
+// "checkpoint". A runner that was killed in between leaves no session.left.
 struct SessionEntry {
   std::uint64_t use = 0;
   std::string_view mode;

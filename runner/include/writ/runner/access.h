@@ -1,5 +1,5 @@
 // Access: the way into the running sessions of a runner at work on this machine, for `writ exec`,
-// `writ attach`, `writ cp`, `writ pause` and `writ resume`.
+// `writ attach`, `writ cp`, `writ pause`, `writ resume` and `writ checkpoint`.
 //
 // A runner only ever connects out, so there is no way over its plane: it serves a Unix socket in
 // its state directory, closed to all but its own user and root (SO_PEERCRED), and only where its
@@ -69,7 +69,7 @@ class AccessChannel {
 };
 
 struct AccessRequest {
-  enum class Mode { kExec, kAttach, kCopy, kPause, kResume };
+  enum class Mode { kExec, kAttach, kCopy, kPause, kResume, kCheckpoint };
   enum class Stream { kOutput, kErrors };
   enum class Direction { kIn, kOut };
   Mode mode = Mode::kExec;
@@ -86,7 +86,8 @@ struct AccessRequest {
   // copy: a tree stream (writ/base/tree_stream.h) as input, or as output
   Direction direction = Direction::kOut;
   std::string path;
-  // pause, resume: nothing more; kTaken, then kDone
+  // pause, resume, checkpoint: nothing more; kTaken once it is done (of a checkpoint with
+  // checkpointId, bytes, entries), then kDone
 
   json::Value ToJson() const;
   static Result<AccessRequest> Parse(std::string_view json);  // strict; object.*, json.*

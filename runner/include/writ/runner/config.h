@@ -91,7 +91,9 @@ struct SessionGrants {
   bool exec = false;    // run commands beside the job
   bool copy = false;    // copy files in and out
   bool pause = false;   // make a job's machine stand still, and go on
-  bool any() const { return attach || input || exec || copy || pause; }
+  // Give what a job in a machine has changed to the run's plane while it runs, for forks of it.
+  bool checkpoint = false;
+  bool any() const { return attach || input || exec || copy || pause || checkpoint; }
 };
 
 struct OperatorGrants {

@@ -12,6 +12,7 @@
 
 #include "backends/microvm/channel/src/tree_record.h"
 #include "writ/backends/launch/wire.h"
+#include "writ/backends/microvm/tree_contents.h"
 #include "writ/base/paths.h"
 
 namespace writ::test {
@@ -167,6 +168,31 @@ TEST_F(GuestChanges, NameNoFileThatIsNotTheirs) {
             "");
   EXPECT_TRUE(fs::equivalent(root_ + "/h", root_ + "/n"));
   EXPECT_EQ(fs::hard_link_count(base_ + "/outside/file"), 1u);
+}
+
+// Who only looks sees each file by itself, across the records that it comes in.
+TEST_F(GuestChanges, AreToldWithoutBeingMade) {
+  std::vector<std::string> told;
+  auto look = [&](const std::string& bytes, TreeLimits limits = {}) -> std::string {
+    told.clear();
+    TreeContents contents(limits, {[&] { told.emplace_back(); },
+                                   [&](std::string_view more) { told.back() += more; }});
+    Status read = contents.Add(bytes);
+    return read ? (contents.complete() ? "" : "not whole") : read.error().code;
+  };
+  const std::string end = Record(TreeTag::kComplete, "", {2});
+  const std::string two = Record(TreeTag::kFile, "f", {0644, 9, 0}) + Extent(0, "ab") +
+                          Extent(2, "cd") + Extent(8, "e") + Record(TreeTag::kFileEnd) +
+                          Link("l", "target");
+  EXPECT_EQ(look(two + end), "");
+  EXPECT_EQ(told, (std::vector<std::string>{"f", "abcd", "e", "l", "target"}));
+  EXPECT_EQ(look(two), "not whole");
+  EXPECT_EQ(look(two + end + end), "microvm.tree");
+  EXPECT_EQ(look(two + Record(TreeTag::kComplete, "", {3})), "microvm.tree");
+  EXPECT_EQ(look(Record(TreeTag::kLeave)), "microvm.tree");
+  EXPECT_EQ(look(Extent(0, "of no file")), "microvm.tree");
+  EXPECT_EQ(look(two + end, {.bytes = 4, .entries = 0}), "microvm.tree_too_large");
+  EXPECT_EQ(look(two + end, {.bytes = 0, .entries = 1}), "microvm.tree_too_large");
 }
 
 TEST_F(GuestChanges, StopsAtItsLimits) {

@@ -23,9 +23,12 @@ namespace writ::backends {
 struct EntryPlan {
   enum class Kind {
     kCommand,
-    kCopyOut,  // sends `path` as a tree stream on its output
-    kCopyIn,   // makes the tree stream on its input at `path`; how that went is a stream on its
-               // output that holds its end alone
+    kCopyOut,     // sends `path` as a tree stream on its output
+    kCopyIn,      // makes the tree stream on its input at `path`; how that went is a stream on its
+                  // output that holds its end alone
+    kCheckpoint,  // of a job in a machine: holds it, sends what has changed of its workspace on its
+                  // output (a tree stream of backends/microvm), lets it go on. Exit 0: that is all
+                  // of it, and nothing of the job ran meanwhile; else as below
   };
   Kind kind = Kind::kCommand;
   std::vector<std::string> argv;  // as Plan::argv
@@ -35,6 +38,10 @@ struct EntryPlan {
   std::string path;   // absolute as the job sees it, or relative to the workspace
   TreeLimits limits;  // of a copy
 };
+
+// How a checkpoint ends that was none.
+inline constexpr int kCheckpointUnread = 1;  // the workspace could not be read, or nobody took it
+inline constexpr int kCheckpointNotHeld = 2;
 
 struct EntryEnd {
   // Of its first process, only if observed: 127 and 126 as for jobs. What that left behind goes on

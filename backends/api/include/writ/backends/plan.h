@@ -134,6 +134,10 @@ struct Plan {
   // prefix, node, the git object store named in .git/objects/info/alternates. Missing ones are an
   // error.
   std::vector<std::string> read_only_trees;
+  // One of those trees, a file of the runner's: the checkpoint that the job's machine makes its
+  // workspace from (Entry, kCheckpoint). The job does not see it. Only the microvm tier can; empty:
+  // the workspace is as it was materialized.
+  std::string checkpoint;
 
   // The image that the job's root comes from: a name or digest of the image store, in the sandbox
   // and container tiers. "": their operator's default.

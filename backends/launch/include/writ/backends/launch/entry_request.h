@@ -20,6 +20,7 @@ struct EntryRequest {
     kCommand,  // argv, environment, cwd, terminal
     kCopyOut,  // sends `path` to its standard output (tree_stream.h)
     kCopyIn,   // makes what comes on its standard input at `path`; its own end goes to its output
+    kCheckpoint,  // what has changed below `path`, the workspace: an answer of a machine's agent
   };
   Kind kind = Kind::kCommand;
   std::vector<std::string> argv;         // looked up as the job's is

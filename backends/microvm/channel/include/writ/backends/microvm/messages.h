@@ -73,6 +73,8 @@ struct JobOrder {
   // The inputs' workspace/ lies above the base drive's, where these are, in this order.
   bool on_base = false;
   std::vector<std::string> base_trees;
+  // One of read_only_trees: a tree stream that is carried out in the workspace before the job.
+  std::string checkpoint;
   Limits limits;  // wall time and output are the host's affair
   Syscalls syscalls = DefaultSyscalls{};
   bool proxied = false;
