@@ -84,6 +84,7 @@ Status TakeTask(const std::vector<std::string>& words, protocol::Execution& exec
   } else {
     (execution.kind == Kind::kShell ? execution.script : execution.prompt) = words.front();
   }
+  execution.raw = {};  // it is not as it was read any more
   prompt.clear();
   for (const std::string& word : words) prompt += (prompt.empty() ? "" : " ") + word;
   return {};
