@@ -62,6 +62,7 @@ writ receipt "$run" --json >"$work/receipt.json"
 grep -q "$digest" "$work/receipt.json" || fail "the receipt lacks the image's digest"
 grep -q '"microvm"' "$work/receipt.json" || fail "the receipt lacks the tier"
 grep -Eq 'qemu [0-9.]+, (kvm|tcg)' "$work/receipt.json" || fail "the receipt lacks the monitor"
+grep -q '"refusedConnections": 1,' "$work/receipt.json" || fail "the receipt does not count the connection past the proxy"
 writ pull "$run" --repo "$repo"
 [ "$(cat "$repo/list.txt")" = "$(printf 'one\ntwo\nthree\nfour')" ] || fail "the change did not come home"
 

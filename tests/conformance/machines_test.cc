@@ -75,6 +75,22 @@ TEST_P(Machines, HoldsTheSystemCallsThatTheContractNames) {
   EXPECT_EQ(Run(std::move(build)).out, Line("shm", 0) + Line("mount", EPERM));
 }
 
+// L25: stopped and answered at once, and told with program and address, by the guest's kernel.
+TEST_P(Machines, RecordsWhereAJobWantedToGoPastItsProxy) {
+  backends::Plan plan = job_.MakePlan(
+      {"/bin/bash", "-c",
+       "exec 3<>/dev/tcp/192.0.2.1/80 || exec 3<>/dev/udp/192.0.2.2/53 || echo refused"});
+  plan.network = backends::ProxiedNetwork{};
+  const JobRun run = Run(std::move(plan));
+  EXPECT_EQ(run.out, "refused\n") << run.err;
+  EXPECT_EQ(run.outcome.refused_total, 2u);
+  ASSERT_EQ(run.outcome.refused.size(), 2u);
+  for (const backends::RefusedConnect& refused : run.outcome.refused)
+    EXPECT_EQ(refused.program, "bash");
+  EXPECT_EQ(run.outcome.refused[0].address, "192.0.2.1:80");
+  EXPECT_THAT(run.outcome.refused[1].reason, HasSubstr("UDP"));
+}
+
 // Two processes pass it only together, in the guest; emulated, that takes a while.
 TEST_P(Machines, HoldsTheMemoryOfTheWholeJob) {
   backends::Plan plan = job_.Shell(

@@ -117,8 +117,9 @@ class Agent {
     utsname kernel{};
     ::uname(&kernel);
     hello.kernel = kernel.release;
+    // With a reason the kernel holds the network, and tells nobody where a job wanted to go.
     hello.usable = can.usable && can.network.enforcement == Enforcement::kKernel &&
-                   can.resources.enforcement == Enforcement::kKernel;
+                   can.network.reason.empty() && can.resources.enforcement == Enforcement::kKernel;
     hello.unusable_reason =
         can.usable ? can.network.reason + can.resources.reason : can.unusable_reason;
     hello.isolation =

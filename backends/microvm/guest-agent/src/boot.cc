@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -227,6 +228,17 @@ Status BringLauncher(AgentOptions& options) {
   return {};
 }
 
+// For the probe of the connections that a job makes, and for the proxy's listener of a step.
+Status BringUpLoopback() {
+  UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ifreq loopback{};
+  std::memcpy(loopback.ifr_name, "lo", sizeof "lo");
+  loopback.ifr_flags = IFF_UP;
+  if (!socket || ::ioctl(socket.get(), SIOCSIFFLAGS, &loopback) != 0)
+    return SysError(errno, "agent.loopback", "cannot bring the loopback up");
+  return {};
+}
+
 Status OpenChannel(AgentOptions& options) {
   if (CommandWord(kVsockWord)) {
     // The guest listens: its socket is there after a restore, when every connection is gone.
@@ -276,6 +288,7 @@ Result<AgentOptions> BootGuest() {
     WRIT_TRY(Mount(image.c_str(), options.image, "erofs", MS_RDONLY | MS_NODEV));
   }
   WRIT_TRY(MakeCgroups());
+  WRIT_TRY(BringUpLoopback());
   const rlimit files{kOpenFiles, kOpenFiles};
   ::setrlimit(RLIMIT_NOFILE, &files);
   struct sysinfo memory {};

@@ -7,7 +7,8 @@
 namespace writ::backends::microvm {
 
 // As pid 1 in the initramfs: file systems, modules, tokens, root image with a writable layer in
-// memory, inputs, cgroups, channel. What is wrong is told to the console by whoever calls.
+// memory, inputs, cgroups, loopback, channel. What is wrong is told to the console by whoever
+// calls.
 Result<AgentOptions> BootGuest();
 
 }  // namespace writ::backends::microvm

@@ -2,10 +2,8 @@
 
 #include <fcntl.h>
 #include <grp.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -104,17 +102,13 @@ int Failed(const char* what) {
 Result<UniqueFd> ListenForProxy() {
   UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket) return SysError(errno, "agent.proxy", "cannot make a socket");
-  ifreq loopback{};
-  std::memcpy(loopback.ifr_name, "lo", sizeof "lo");
-  loopback.ifr_flags = IFF_UP;
   const int reuse = 1;
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   address.sin_port = htons(kProxyPortInside);
   (void)::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof reuse);
-  if (::ioctl(socket.get(), SIOCSIFFLAGS, &loopback) != 0 ||
-      ::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+  if (::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
       ::listen(socket.get(), SOMAXCONN) != 0)
     return SysError(errno, "agent.proxy", "cannot listen for the proxy");
   return socket;

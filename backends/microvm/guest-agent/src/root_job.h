@@ -27,7 +27,7 @@ struct RootJobOrder {
   std::string root;  // where the layers are mounted
 };
 
-// The proxy's listener on the guest's loopback, which is brought up.
+// The proxy's listener on the guest's loopback.
 Result<UniqueFd> ListenForProxy();
 
 // Blocks until it has ended. `wanted` is asked now and then: whether it is to be ended (SIGTERM),
