@@ -224,7 +224,8 @@ class Parser {
     for (std::size_t tier = 0; tier < row.cells.size(); ++tier)
       if (row.cells[tier].with_root.kind == Expected::Kind::kUntried &&
           !MayBeUntried(row, table_.tiers[tier]))
-        return Wrong(line_, row.name + " is untried in " + table_.tiers[tier] + " without a reason");
+        return Wrong(line_,
+                     row.name + " is untried in " + table_.tiers[tier] + " without a reason");
     for (const std::string& set : row.without)
       if (table_.FindSet(set) == nullptr) return Wrong(line_, row.name + ": no such set: " + set);
     if (!row.possible_without.empty() && row.note.empty())

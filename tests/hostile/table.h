@@ -72,7 +72,8 @@ struct Table {
   const Without* FindSet(const std::string& name) const;  // nullptr: none
 };
 
-// Measured by hostile_machine_test: what is said of other tiers' probes and kernels is not of these.
+// Measured by hostile_machine_test: what is said of other tiers' probes and kernels is not of
+// these.
 bool IsOfMachines(const std::string& tier);
 bool IsOfGluttons(const TableRow& row);
 

@@ -95,13 +95,12 @@ TEST(HostileTable, LeavesUntriedInMachinesOnlyWhatHasAReason) {
   const std::string tail = "[Without newer system calls]\nopenat2 holds\n: why\n";
   EXPECT_TRUE(ParseTable(head + "x@supervisor through refused refused untried - -\n" + tail));
   EXPECT_TRUE(ParseTable(head + gluttons + "y through own untried untried slow -\n" + tail));
-  for (const std::string& rows :
-       {std::string("x through refused untried own - -\n"),
-        std::string("x through refused refused untried - -\n"),
-        std::string("x through untried refused own - -\n"),
-        std::string("x@supervisor through refused untried untried - -\n"),
-        gluttons + "y through own untried untried - -\n",
-        gluttons + "y through untried own own slow -\n"})
+  for (const std::string& rows : {std::string("x through refused untried own - -\n"),
+                                  std::string("x through refused refused untried - -\n"),
+                                  std::string("x through untried refused own - -\n"),
+                                  std::string("x@supervisor through refused untried untried - -\n"),
+                                  gluttons + "y through own untried untried - -\n",
+                                  gluttons + "y through untried own own slow -\n"})
     EXPECT_FALSE(ParseTable(head + rows + tail)) << rows;
 }
 
