@@ -73,14 +73,14 @@ std::string NamesOf(const std::vector<const TableRow*>& rows) {
   return names;
 }
 
-// What is not as its cell says, and what has no result.
-std::vector<std::string> WrongOf(const std::vector<const TableRow*>& rows, const std::string& tier,
-                                 const std::string& told) {
+// What is not as its cell says, and what has no result; a line each.
+std::string WrongOf(const std::vector<const TableRow*>& rows, const std::string& tier,
+                    const std::string& told) {
   std::map<std::string, int> codes;
   std::istringstream lines(told);
   std::string name;
   for (int code = 0; lines >> name >> code;) codes[name] = code;
-  std::vector<std::string> wrong;
+  std::string wrong;
   for (const TableRow* row : rows) {
     const Expected& expected = ExpectedIn(*row, tier);
     const auto ended = codes.find(row->name);
@@ -88,10 +88,10 @@ std::vector<std::string> WrongOf(const std::vector<const TableRow*>& rows, const
     if (expected.kind == Kind::kRefused || expected.kind == Kind::kRecorded) wanted = 1;
     if (expected.kind == Kind::kKilled) wanted = kSyscallKilled;
     if (ended == codes.end())
-      wrong.push_back(row->name + " has no result");
+      wrong += row->name + " has no result\n";
     else if (ended->second != wanted && !(ended->second == 2 && row->lacking))
-      wrong.push_back(row->name + " is not " + expected.word + ": it ended with " +
-                      std::to_string(ended->second));
+      wrong += row->name + " is not " + expected.word + ": it ended with " +
+               std::to_string(ended->second) + "\n";
   }
   return wrong;
 }
@@ -157,7 +157,7 @@ TEST_F(HostileMachine, DoesWhatTheTableSays) {
   job_.WriteWorkspaceFile("attempts", NamesOf(rows));
   const JobRun run =
       RunBesideItsTargets(job_.MakePlan({job_.Install("hostile"), "--each", "attempts"}));
-  EXPECT_THAT(WrongOf(rows, kJob, run.out), IsEmpty()) << run.err;
+  EXPECT_EQ(WrongOf(rows, kJob, run.out), "") << run.err;
   // L25: each by its program and address.
   std::vector<std::string> unrecorded;
   std::size_t line = 0;
@@ -214,7 +214,7 @@ TEST_F(HostileMachine, DoesAsRootOfItsGuestWhatTheTableSays) {
       {"/bin/sh", "-c",
        "hostile --as-root-of-a-guest --each /etc/attempts; id -u >&2; for d in /dev/vda /dev/vdb; "
        "do test -b $d && ! head -c 4096 /dev/zero >$d && echo shut >&2; done; exit 3"}));
-  EXPECT_THAT(WrongOf(rows, kRoot, run.out), IsEmpty()) << run.err;
+  EXPECT_EQ(WrongOf(rows, kRoot, run.out), "") << run.err;
   EXPECT_EQ(run.err.substr(0, 2), "0\n") << run.err;
   EXPECT_THAT(run.err, testing::HasSubstr("shut\n")) << "its drives are not there";
   EXPECT_EQ(digest(), before);
@@ -246,7 +246,7 @@ TEST_F(GluttonInAMachine, IsRefusedWhatTheTableSays) {
               "./glutton " + row->attack + " >/dev/null 2>&1; echo " + row->name + " $?\n";
   job_.Install("glutton");
   const JobRun run = job_.Run(*backend_, PlanFor({"/bin/sh", "-c", script}));
-  EXPECT_THAT(WrongOf(rows, kJob, run.out), IsEmpty()) << run.outcome.reason << run.err;
+  EXPECT_EQ(WrongOf(rows, kJob, run.out), "") << run.outcome.reason << run.err;
   ExpectClean(run);
 }
 

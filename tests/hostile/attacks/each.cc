@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <string>
+#include <vector>
 
 namespace writ::hostile {
 namespace {
@@ -44,8 +45,12 @@ int CodeOf(pid_t child, const sigset_t& ended) {
 }  // namespace
 
 int TryEach(const std::string& file, int (*attempt)(std::string_view name)) {
-  std::ifstream names(file);
-  if (!names) return 3;
+  std::vector<std::string> names;
+  {
+    std::ifstream in(file);  // closed before the first attempt: nothing of it is inherited
+    if (!in) return 3;
+    for (std::string name; std::getline(in, name);) names.push_back(name);
+  }
   const std::string supervisor = std::to_string(::getppid());
   sigset_t ended;
   sigset_t mask;
@@ -53,7 +58,7 @@ int TryEach(const std::string& file, int (*attempt)(std::string_view name)) {
   sigaddset(&ended, SIGCHLD);
   ::sigprocmask(SIG_BLOCK, &ended, &mask);
   int line = 0;
-  for (std::string name; std::getline(names, name);) {
+  for (const std::string& name : names) {
     ++line;
     const pid_t child = ::fork();
     if (child == 0) Try(name, line, mask, supervisor, attempt);
