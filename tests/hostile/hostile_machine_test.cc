@@ -37,7 +37,8 @@ using testing::IsEmpty;
 using Kind = Expected::Kind;
 
 constexpr std::uint64_t kMiB = 1u << 20;
-constexpr int kSyscallKilled = 128 + 31;  // as a shell says it of SIGSYS
+constexpr std::uint64_t kMemory = 64 * kMiB;  // of a glutton
+constexpr int kSyscallKilled = 128 + 31;      // as a shell says it of SIGSYS
 constexpr char kJob[] = "microvm";
 constexpr char kRoot[] = "microvm_root";
 
@@ -230,7 +231,6 @@ class GluttonInAMachine : public HostileMachine {
     plan.limits.disk_bytes = 16 * kMiB;
     plan.limits.disk_files = 800;
     plan.limits.open_files = 64;
-    plan.limits.memory_bytes = 64 * kMiB;
     plan.limits.wall_timeout = std::chrono::minutes(4);
     plan.limits.output = {.head_bytes = 1000, .tail_bytes = 1000, .end_job_over_bytes = 2 * kMiB};
     return plan;
@@ -245,7 +245,9 @@ TEST_F(GluttonInAMachine, IsRefusedWhatTheTableSays) {
     script += std::string(ExpectedIn(*row, kJob).kind == Kind::kOwn ? "JUST_PAST=1 " : "") +
               "./glutton " + row->attack + " >/dev/null 2>&1; echo " + row->name + " $?\n";
   job_.Install("glutton");
-  const JobRun run = job_.Run(*backend_, PlanFor({"/bin/sh", "-c", script}));
+  backends::Plan plan = PlanFor({"/bin/sh", "-c", script});
+  plan.limits.memory_bytes = kMemory;
+  const JobRun run = job_.Run(*backend_, std::move(plan));
   EXPECT_EQ(WrongOf(rows, kJob, run.out), "") << run.outcome.reason << run.err;
   ExpectClean(run);
 }
@@ -256,6 +258,8 @@ class LimitOfAMachine : public GluttonInAMachine,
 TEST_P(LimitOfAMachine, EndsTheJobAsTheTableSays) {
   const std::string limit = ExpectedIn(*GetParam(), kJob).word;
   backends::Plan plan = PlanFor({job_.Install("glutton"), GetParam()->attack});
+  // What it writes lies in memory too: only who goes for that has less of it.
+  if (limit == "limit.memory") plan.limits.memory_bytes = kMemory;
   if (limit == "limit.cpu") plan.limits.cpu_time = std::chrono::milliseconds(500);
   if (limit == "limit.wall") plan.limits.wall_timeout = std::chrono::milliseconds(700);
   const JobRun run = job_.Run(*backend_, std::move(plan));
