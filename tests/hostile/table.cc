@@ -17,6 +17,7 @@
 namespace writ::test {
 namespace {
 
+constexpr char kGluttons[] = "Too much of it";
 constexpr char kLastSection[] = "Without newer system calls";
 constexpr std::size_t kColumnsBesideCells = 4;  // attack, guard off, needs, without
 
@@ -45,6 +46,7 @@ std::optional<Expected> ParseExpected(const std::string& word) {
                                                     {"gone", Kind::kGone},
                                                     {"possible", Kind::kPossible},
                                                     {"-", Kind::kUnmeasured},
+                                                    {"untried", Kind::kUntried},
                                                     {"limit.memory", Kind::kLimited},
                                                     {"limit.processes", Kind::kLimited},
                                                     {"limit.cpu", Kind::kLimited},
@@ -107,6 +109,11 @@ bool ParseNeed(const std::string& word, TableRow& row) {
 bool IsPossible(const TableCell& cell) {
   return cell.with_root.kind == Expected::Kind::kPossible ||
          cell.with_user.kind == Expected::Kind::kPossible;
+}
+
+// The columns of the last section, and the first ones of the others.
+std::vector<std::string> BesideMachines(const std::vector<std::string>& tiers) {
+  return {tiers.begin(), std::find_if(tiers.begin(), tiers.end(), IsOfMachines)};
 }
 
 bool IsUnmeasured(const TableCell& cell) {
@@ -185,7 +192,8 @@ class Parser {
   }
 
   Status ParseWithout(const std::vector<std::string>& words) {
-    if (words.size() != table_.tiers.size() + 1) return Wrong(line_, "a cell is missing");
+    if (words.size() != BesideMachines(table_.tiers).size() + 1)
+      return Wrong(line_, "a cell is missing");
     Without without;
     without.set = words[0];
     if (table_.FindSet(without.set) != nullptr) return Wrong(line_, "a set is there twice");
@@ -206,7 +214,18 @@ class Parser {
     return {};
   }
 
+  // The comment of table.txt has the reasons for each.
+  bool MayBeUntried(const TableRow& row, const std::string& tier) const {
+    if (tier == "microvm") return IsOfGluttons(row) && row.slow;
+    return tier == "microvm_root" && (IsOfGluttons(row) || row.at_supervisor);
+  }
+
   Status CheckRow(const TableRow& row) const {
+    for (std::size_t tier = 0; tier < row.cells.size(); ++tier)
+      if (row.cells[tier].with_root.kind == Expected::Kind::kUntried &&
+          !MayBeUntried(row, table_.tiers[tier]))
+        return Wrong(line_,
+                     row.name + " is untried in " + table_.tiers[tier] + " without a reason");
     for (const std::string& set : row.without)
       if (table_.FindSet(set) == nullptr) return Wrong(line_, row.name + ": no such set: " + set);
     if (!row.possible_without.empty() && row.note.empty())
@@ -270,7 +289,7 @@ std::string ExplainedAsMarkdown(const Table& table, const std::string& head,
 
 std::string WithoutAsMarkdown(const Table& table) {
   std::vector<std::string> heads = {kLastSection};
-  heads.insert(heads.end(), table.tiers.begin(), table.tiers.end());
+  for (const std::string& tier : BesideMachines(table.tiers)) heads.push_back(tier);
   heads.emplace_back("because");
   std::string text = LineOf(heads) + "|";
   for (std::size_t i = 0; i < heads.size(); ++i) text += "---|";
@@ -293,6 +312,14 @@ std::string WithoutAsMarkdown(const Table& table) {
 }
 
 }  // namespace
+
+bool IsOfMachines(const std::string& tier) {
+  return tier.starts_with("microvm");
+}
+
+bool IsOfGluttons(const TableRow& row) {
+  return row.section == kGluttons;
+}
 
 const Without* Table::FindSet(const std::string& name) const {
   auto found = std::find_if(without.begin(), without.end(),

@@ -13,7 +13,17 @@ namespace writ::test {
 enum class GuardOff { kThrough, kNamespace, kCapability, kStandIn, kKernel };
 
 struct Expected {
-  enum class Kind { kRefused, kRecorded, kKilled, kOwn, kGone, kPossible, kLimited, kUnmeasured };
+  enum class Kind {
+    kRefused,
+    kRecorded,
+    kKilled,
+    kOwn,
+    kGone,
+    kPossible,
+    kLimited,
+    kUnmeasured,
+    kUntried
+  };
   Kind kind = Kind::kRefused;
   std::string word;  // as in the table: "refused", "limit.memory"
 };
@@ -51,7 +61,7 @@ struct Without {
     std::string aspect;  // kSays
   };
   std::string set;
-  std::vector<Cell> cells;  // in the order of Table::tiers
+  std::vector<Cell> cells;  // in the order of Table::tiers, up to the machines
   std::string note;
 };
 
@@ -61,6 +71,11 @@ struct Table {
   std::vector<Without> without;
   const Without* FindSet(const std::string& name) const;  // nullptr: none
 };
+
+// Measured by hostile_machine_test: what is said of other tiers' probes and kernels is not of
+// these.
+bool IsOfMachines(const std::string& tier);
+bool IsOfGluttons(const TableRow& row);
 
 Result<Table> ParseTable(const std::string& text);
 

@@ -1,10 +1,13 @@
-// hostile [--as UID GID] [--keep CAPABILITY | --in-namespace] ATTACK: tries one attack; exit 0 it
-// got through, 1 refused, 2 cannot be tried here, 4 left waiting. `hostile --list` names them all,
-// and `--host-paths ATTACK` the files of the host that this one goes for.
-// With --as (root only) the identity is dropped first: an attack never runs as root. The other two
-// are ways to run it with its guard off: with one capability (by number) kept, or as the owner of
-// namespaces of its own, with a file system in memory over /tmp.
+// hostile [--as UID GID | --as-root-of-a-guest] [--keep CAPABILITY | --in-namespace] ATTACK: tries
+// one attack; exit 0 it got through, 1 refused, 2 cannot be tried here, 4 left waiting. `hostile
+// --list` names them all, and `--host-paths ATTACK` the files of the host that this one goes for.
+// With --as (root only) the identity is dropped first: an attack never runs as root, but for
+// --as-root-of-a-guest, which works in a machine of the microvm tier alone. The other two are ways
+// to run it with its guard off: with one capability (by number) kept, or as the owner of namespaces
+// of its own, with a file system in memory over /tmp.
+// With --each ATTACK is a file of names, a line each, as in the table (each.h).
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
@@ -22,6 +25,7 @@
 #include <cstring>
 
 #include "attack.h"
+#include "each.h"
 
 namespace writ::hostile {
 
@@ -134,7 +138,24 @@ int StandBy() {
   return 0;
 }
 
-int Run(const char* name) {
+// By the port of its agent, which no host has.
+bool IsGuest() {
+  DIR* ports = ::opendir("/sys/class/virtio-ports");
+  if (ports == nullptr) return false;
+  bool found = false;
+  while (const dirent* port = ::readdir(ports)) {
+    const std::string path = std::string("/sys/class/virtio-ports/") + port->d_name + "/name";
+    char name[16] = {};
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) continue;
+    found |= ::read(fd, name, sizeof name - 1) > 0 && std::strcmp(name, "writ.agent\n") == 0;
+    ::close(fd);
+  }
+  ::closedir(ports);
+  return found;
+}
+
+int Run(std::string_view name) {
   for (const auto* list : AllLists()) {
     for (const Attack& attack : *list) {
       if (attack.name != name) continue;
@@ -164,6 +185,8 @@ int main(int argc, char** argv) {
   int kept = -1;
   bool drop = false;
   bool in_namespace = false;
+  bool of_a_guest = false;
+  bool each = false;
   uid_t uid = 0;
   gid_t gid = 0;
   int at = 1;
@@ -175,6 +198,10 @@ int main(int argc, char** argv) {
       gid = static_cast<gid_t>(std::strtoul(argv[++at], nullptr, 10));
     } else if (word == "--keep") {
       kept = std::atoi(argv[++at]);
+    } else if (word == "--as-root-of-a-guest") {
+      of_a_guest = true;
+    } else if (word == "--each") {
+      each = true;
     } else if (word == "--in-namespace") {
       in_namespace = true;
     } else if (word == "--host-paths") {
@@ -186,9 +213,9 @@ int main(int argc, char** argv) {
   if (at != argc - 1) return 3;
   if (drop && !DropTo(uid, gid, kept)) return 3;
   const bool as_root = ::getuid() == 0;  // the set-uid copy has another real uid
-  if (as_root) return 3;
+  if (as_root && !(of_a_guest && IsGuest())) return 3;
   if (kept >= 0 && !HoldOnly(kept)) return kCannotTry;
   if (std::strcmp(argv[at], "--bystander") == 0) return StandBy();
   if (in_namespace && !EnterOwnNamespaces()) return kCannotTry;
-  return Run(argv[at]);
+  return each ? TryEach(argv[at], Run) : Run(argv[at]);
 }
