@@ -55,7 +55,8 @@ std::vector<const TableRow*> RowsToTry(const std::string& tier, bool gluttons) {
   std::vector<const TableRow*> rows;
   for (const TableRow& row : TheTable()->rows) {
     const Kind kind = ExpectedIn(row, tier).kind;
-    if (IsOfGluttons(row) == gluttons && kind != Kind::kUntried && kind != Kind::kLimited)
+    if (IsOfGluttons(row) == gluttons && kind != Kind::kUntried && kind != Kind::kLimited &&
+        kind != Kind::kLost)
       rows.push_back(&row);
   }
   std::stable_sort(rows.begin(), rows.end(), [&tier](const TableRow* a, const TableRow* b) {
@@ -88,6 +89,7 @@ std::string WrongOf(const std::vector<const TableRow*>& rows, const std::string&
     int wanted = 0;
     if (expected.kind == Kind::kRefused || expected.kind == Kind::kRecorded) wanted = 1;
     if (expected.kind == Kind::kKilled) wanted = kSyscallKilled;
+    if (expected.kind == Kind::kLacking) wanted = 2;
     if (ended == codes.end())
       wrong += row->name + " has no result\n";
     else if (ended->second != wanted && !(ended->second == 2 && row->lacking))
@@ -263,6 +265,11 @@ TEST_P(LimitOfAMachine, EndsTheJobAsTheTableSays) {
   if (limit == "limit.cpu") plan.limits.cpu_time = std::chrono::milliseconds(500);
   if (limit == "limit.wall") plan.limits.wall_timeout = std::chrono::milliseconds(700);
   const JobRun run = job_.Run(*backend_, std::move(plan));
+  if (limit == "lost") {
+    EXPECT_EQ(run.outcome.kind, Outcome::Kind::kLost) << run.outcome.reason;
+    EXPECT_FALSE(run.outcome.status);
+    return ExpectClean(run);
+  }
   ASSERT_TRUE(run.outcome.limit) << run.outcome.reason << run.err.substr(0, 500);
   EXPECT_EQ(LimitCode(run.outcome.limit->kind), limit);
   ExpectClean(run);
@@ -272,7 +279,8 @@ std::vector<const TableRow*> LimitedRows() {
   std::vector<const TableRow*> rows;
   if (!TheTable()) return rows;
   for (const TableRow& row : TheTable()->rows)
-    if (ExpectedIn(row, kJob).kind == Kind::kLimited) rows.push_back(&row);
+    if (const Kind kind = ExpectedIn(row, kJob).kind; kind == Kind::kLimited || kind == Kind::kLost)
+      rows.push_back(&row);
   return rows;
 }
 

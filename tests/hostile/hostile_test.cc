@@ -424,7 +424,9 @@ class Hostile : public testing::TestWithParam<Cell> {
           return;
         [[fallthrough]];
       case Kind::kPossible:
-      case Kind::kUntried:
+      case Kind::kUntried:  // these three in machines alone
+      case Kind::kLacking:
+      case Kind::kLost:
       case Kind::kUnmeasured:  // measured within reach alone: the mode is what keeps it out
         ASSERT_TRUE(outcome.status) << said;
         EXPECT_EQ(outcome.status->ShellCode(), 0) << said;

@@ -47,6 +47,8 @@ std::optional<Expected> ParseExpected(const std::string& word) {
                                                     {"possible", Kind::kPossible},
                                                     {"-", Kind::kUnmeasured},
                                                     {"untried", Kind::kUntried},
+                                                    {"lacking", Kind::kLacking},
+                                                    {"lost", Kind::kLost},
                                                     {"limit.memory", Kind::kLimited},
                                                     {"limit.processes", Kind::kLimited},
                                                     {"limit.cpu", Kind::kLimited},
@@ -214,6 +216,9 @@ class Parser {
     return {};
   }
 
+  static bool IsOfMachinesAlone(Expected::Kind kind) {
+    return kind == Expected::Kind::kLacking || kind == Expected::Kind::kLost;
+  }
   // The comment of table.txt has the reasons for each.
   bool MayBeUntried(const TableRow& row, const std::string& tier) const {
     if (tier == "microvm") return IsOfGluttons(row) && row.slow;
@@ -226,6 +231,9 @@ class Parser {
           !MayBeUntried(row, table_.tiers[tier]))
         return Wrong(line_,
                      row.name + " is untried in " + table_.tiers[tier] + " without a reason");
+    for (std::size_t tier = 0; tier < row.cells.size(); ++tier)
+      if (IsOfMachinesAlone(row.cells[tier].with_root.kind) && !IsOfMachines(table_.tiers[tier]))
+        return Wrong(line_, row.cells[tier].text + " is a word of machines");
     for (const std::string& set : row.without)
       if (table_.FindSet(set) == nullptr) return Wrong(line_, row.name + ": no such set: " + set);
     if (!row.possible_without.empty() && row.note.empty())

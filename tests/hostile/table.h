@@ -22,7 +22,9 @@ struct Expected {
     kPossible,
     kLimited,
     kUnmeasured,
-    kUntried
+    kUntried,
+    kLacking,
+    kLost
   };
   Kind kind = Kind::kRefused;
   std::string word;  // as in the table: "refused", "limit.memory"

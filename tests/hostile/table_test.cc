@@ -74,6 +74,7 @@ TEST(HostileTable, TakesNoCellThatIsMissingUnknownOrUnexplained) {
   EXPECT_TRUE(ParseTable(head + "x through refused own - openat2\n" + tail));
   for (const char* row :
        {"x through refused - -\n", "x through refused untried - -\n",
+        "x through refused lacking - -\n", "x through refused lost - -\n",
         "x through refused own other - -\n", "x through refused maybe - -\n",
         "x sometimes refused own - -\n", "x cap:everything refused own - -\n",
         "x through refused own landlock-x -\n", "x through refused own - clone9\n",

@@ -27,6 +27,7 @@ constexpr std::string_view kAtSupervisor = "@supervisor";
   ::prctl(PR_SET_NAME, ("try-" + std::to_string(line)).c_str());
   const int nothing = ::open("/dev/null", O_RDWR | O_CLOEXEC);
   for (const int fd : {0, 1, 2}) ::dup2(nothing, fd);
+  ::close(nothing);
   if (attack.ends_with(kAtSupervisor)) {
     attack.remove_suffix(kAtSupervisor.size());
     ::setenv("VICTIM", supervisor.c_str(), 1);
