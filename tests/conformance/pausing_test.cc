@@ -61,7 +61,8 @@ TEST_P(Pausing, FiveTimesLosesNoFileAndNoByteOfMemory) {
               "before=$(printf %s \"$held\" | sha256sum); mkdir files; echo ready; n=0; "
               "while [ ! -e stop ]; do n=$((n+1)); echo $n >> ticks; echo $n > files/$n; "
               "sleep 0.05; done; after=$(printf %s \"$held\" | sha256sum); "
-              "[ \"$before\" = \"$after\" ] && echo memory is whole; "
+              "[ ${#held} = 2000000 ] && [ ${#before} = 67 ] && [ \"$before\" = \"$after\" ] && "
+              "echo memory is whole; "
               "[ \"$(seq $n)\" = \"$(cat ticks)\" ] && [ $(ls files | wc -l) = $n ] && "
               "[ \"$(cd files && cat $(seq $n))\" = \"$(cat ticks)\" ] && echo files are whole"));
   ASSERT_TRUE(running.AwaitOutput("ready"));

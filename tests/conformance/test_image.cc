@@ -21,13 +21,13 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kTools[] = {
-    "sh",       "bash",   "dash",    "cat",    "chmod", "cp",    "cut",      "date",   "dd",
-    "df",       "echo",   "env",     "expr",   "false", "find",  "git",      "grep",   "head",
-    "hostname", "id",     "kill",    "ln",     "ls",    "mkdir", "mkfifo",   "mktemp", "mv",
-    "nohup",    "nproc",  "od",      "printf", "ps",    "pwd",   "readlink", "rm",     "rmdir",
-    "sed",      "seq",    "setsid",  "sleep",  "sort",  "stat",  "stty",     "sync",   "tail",
-    "tee",      "test",   "timeout", "touch",  "tr",    "true",  "truncate", "tty",    "uname",
-    "wc",       "whoami", "xargs",   "yes"};
+    "base64", "sh",       "bash",  "dash",   "cat",       "chmod", "cp",    "cut",      "date",
+    "dd",     "df",       "echo",  "env",    "expr",      "false", "find",  "git",      "grep",
+    "head",   "hostname", "id",    "kill",   "ln",        "ls",    "mkdir", "mkfifo",   "mktemp",
+    "mv",     "nohup",    "nproc", "od",     "printf",    "ps",    "pwd",   "readlink", "rm",
+    "rmdir",  "sed",      "seq",   "setsid", "sha256sum", "sleep", "sort",  "stat",     "stty",
+    "sync",   "tail",     "tee",   "test",   "timeout",   "touch", "tr",    "true",     "truncate",
+    "tty",    "uname",    "wc",    "whoami", "xargs",     "yes"};
 
 std::string Libraries(const std::vector<std::string>& programs) {
   auto pipe = MakePipe();
