@@ -98,7 +98,7 @@ TEST_P(Pausing, FiveTimesLosesNoFileAndNoByteOfMemory) {
   ASSERT_TRUE(stop.entered) << stop.entered.error().ToString();
   const JobRun& run = running.Wait();
   EXPECT_EQ(run.outcome.kind, Outcome::Kind::kExited) << run.outcome.reason;
-  EXPECT_THAT(run.out, HasSubstr("memory is whole"));
+  EXPECT_THAT(run.out, HasSubstr("memory is whole")) << run.err;
   EXPECT_THAT(run.out, HasSubstr("files are whole"));
   EXPECT_TRUE(std::filesystem::exists(job_.workspace() + "/files/1"));
   ExpectClean(running);

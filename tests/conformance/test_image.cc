@@ -15,6 +15,7 @@
 #include "writ/base/child.h"
 #include "writ/base/file.h"
 #include "writ/base/paths.h"
+#include "writ/protocol/digest.h"
 
 namespace writ::test {
 namespace fs = std::filesystem;
@@ -124,7 +125,10 @@ struct OwnStore {
 std::string TestImages() {
   if (const char* named = std::getenv("WRIT_TEST_IMAGES")) return named;
   static const std::string dir = [] {
-    const std::string shared = writ::test::BinDir() + "/../test-images";
+    std::string tools;  // others are another image
+    for (const char* tool : kTools) tools += std::string(tool) + " ";
+    const std::string shared =
+        writ::test::BinDir() + "/../test-images-" + protocol::Sha256(tools).ToHex().substr(0, 8);
     std::error_code ignored;
     fs::create_directories(shared, ignored);
     if (::access(shared.c_str(), W_OK) == 0) {
