@@ -2,36 +2,13 @@
 # checkpoint and fork: what a job in a machine has changed is kept while it runs, and new runs begin from it,
 # each with a contract, secrets and a machine of its own. L4 L5 L15 L33
 . "$(dirname "$0")/../../examples/common.sh"
+. "$(dirname "$0")/running_jobs.sh"
 need_machines
 make_repository
 writ init >/dev/null
 make_root bash cat sleep sort seq ln mkfifo rm chmod mkdir sha256sum head ls mv stat
 writ image build --root "$work/root" --name default >/dev/null
 
-begin() {
-  local script=$1; shift
-  rm -f "$work/ready"; mkfifo "$work/ready"
-  "$WRIT_BIN/writ" --dir "$state" run --repo "$repo" "$@" "$script" >"$work/ready" 2>"$work/err" &
-  pid=$!
-  background+=("$pid")
-  exec 3<"$work/ready"
-  while read -r -u 3 line; do [[ $line == ready* ]] && break; done
-  [[ ${line:-} == ready* ]] || { cat "$work/err"; fail "the job did not start"; }
-  cat <&3 >"$work/rest" &
-  run=$(sed -n 's/^run \(run_.*\)$/\1/p' "$work/err")
-}
-ends() {
-  local got=0
-  wait "$pid" || got=$?
-  background=()
-  exec 3<&-
-  [ "$got" = "$1" ] || { cat "$work/err" "$work/rest"; fail "exit $got, $1 expected"; }
-}
-expect() {
-  local want=$1 got=0; shift
-  "$@" >"$work/out" 2>"$work/errors" </dev/null || got=$?
-  [ "$got" = "$want" ] || { cat "$work/out" "$work/errors"; fail "exit $got of $*, $want expected"; }
-}
 refused() { grep -q "$1" "$work/errors" || { cat "$work/errors"; fail "$1 is not what it says"; }; }
 
 say "five checkpoints of a job that writes, removes and links all the while"

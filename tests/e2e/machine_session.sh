@@ -2,41 +2,17 @@
 # exec, cp and attach into a machine's session, and the machine that stands still and goes on: each where it
 # was granted, each in the receipt. L16 L18 L36 L37
 . "$(dirname "$0")/../../examples/common.sh"
+. "$(dirname "$0")/running_jobs.sh"
 need_machines
 make_repository
 writ init >/dev/null
 make_root bash cat stty sleep
 writ image build --root "$work/root" --name default >/dev/null
 
-# begin SCRIPT ARGUMENTS...: a run in the background; $pid, $run. Its job says "ready" when it is set up.
-begin() {
-  local script=$1; shift
-  rm -f "$work/ready"; mkfifo "$work/ready"
-  "$WRIT_BIN/writ" --dir "$state" run --repo "$repo" --isolation microvm "$@" "$script" >"$work/ready" 2>"$work/err" &
-  pid=$!
-  background+=("$pid")
-  exec 3<"$work/ready"
-  while read -r -u 3 line; do [[ $line == ready* ]] && break; done
-  [[ ${line:-} == ready* ]] || { cat "$work/err"; fail "the job did not start"; }
-  cat <&3 >"$work/rest" &
-  run=$(sed -n 's/^run \(run_.*\)$/\1/p' "$work/err")
-}
-ends() {
-  local got=0
-  wait "$pid" || got=$?
-  background=()
-  exec 3<&-
-  [ "$got" = "$1" ] || { cat "$work/err"; fail "exit $got, $1 expected"; }
-}
-expect() {
-  local want=$1 got=0; shift
-  "$@" >"$work/out" 2>"$work/errors" </dev/null || got=$?
-  [ "$got" = "$want" ] || { cat "$work/out" "$work/errors"; fail "exit $got of $*, $want expected"; }
-}
 events() { writ receipt "$run" --json >"$work/receipt.json"; json "$work/receipt.json" "[e for e in d['saw']['entered'] if e['type'] == '$1']${2:-}"; }
 
 say "into a machine's session"
-begin 'echo ready; until [ -e go ]; do sleep 0.1; done; cat from-outside' --allow-access exec,copy,pause
+begin 'echo ready; until [ -e go ]; do sleep 0.1; done; cat from-outside' --isolation microvm --allow-access exec,copy,pause
 expect 7 writ exec "$run" -- sh -c 'cat list.txt; echo err >&2; exit 7'
 [ "$(cat "$work/out")" = "$(printf 'one\ntwo\nthree')" ] || fail "the command did not see the workspace"
 [ "$(cat "$work/errors")" = err ] || fail "standard error is not its own"
@@ -69,7 +45,7 @@ ends 0
 writ receipt "$run" | grep -q 'paused by .*resumed by' || { writ receipt "$run"; fail "the screen does not show it"; }
 
 say "a paused run is cancelled with its grace, and its job has a terminal"
-begin 'trap "echo cleaned > cleaned; exit 3" TERM; test -t 0 || exit 1; echo ready; while :; do sleep 0.1; done' --tty \
+begin 'trap "echo cleaned > cleaned; exit 3" TERM; test -t 0 || exit 1; echo ready; while :; do sleep 0.1; done' --isolation microvm --tty \
   --allow-access attach,input,pause
 expect 0 writ pause "$run"
 kill -INT "$pid"; ends 4

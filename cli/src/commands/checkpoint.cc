@@ -181,7 +181,7 @@ void AddCheckpoint(CLI::App& app, Context& context) {
       app.add_subcommand("fork", "Begin a new run from a checkpoint of another, ended or not");
   fork->add_option("RUN", options->run, "The run that the checkpoint is of")->required();
   fork->add_option("TASK", options->words,
-                   "In place of that run's task: a prompt, a shell script, or with --agent argv a "
+                   "In place of that run's task, of the same kind: a prompt, a shell script, or a "
                    "command and its arguments (after --)");
   fork->add_option("--checkpoint", options->checkpoint,
                    "Its id, or the beginning of it (default: the last one)");
